@@ -1,0 +1,199 @@
+"""Studies -> training pairs in memory: images as uint8 at the model's size, texts by sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.bundle import Preprocessing
+from retrieval.errors import RetrievalError, TrainingError
+from retrieval.imaging.decode import read_image
+from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.records import ImageRecord, Quarantined, Report, Study
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
+_WORD = re.compile(r"[a-z0-9]+")
+# Indexing terms that say nothing about what the image shows.
+_NO_TERMS = {"no indexing", "technical quality of image unsatisfactory"}
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnText:
+    """A text and what it says: the normalised sentences or terms that it is made of."""
+
+    text: str
+    says: frozenset[str]
+
+
+@dataclass(frozen=True)
+class StudyText:
+    """The text of one study in parts."""
+
+    report_group: str
+    findings: tuple[str, ...]
+    impression: tuple[str, ...]
+    terms: tuple[str, ...]
+
+    @cached_property
+    def sentences(self) -> tuple[str, ...]:
+        """Findings, then impression."""
+        return self.findings + self.impression
+
+    @cached_property
+    def holds(self) -> frozenset[str]:
+        """Everything that is true of the study: its sentences and terms, normalised, and its group."""
+        return frozenset([*map(normalized, self.sentences), *map(_as_term, self.terms), self.report_group])
+
+    @cached_property
+    def whole(self) -> DrawnText:
+        """The whole report. It says the same as every report of its group."""
+        return DrawnText(" ".join(self.sentences), frozenset([self.report_group]))
+
+    def drawn(self, sentences: tuple[str, ...]) -> DrawnText:
+        """A text made of some of the sentences."""
+        return DrawnText(" ".join(sentences), frozenset(map(normalized, sentences)))
+
+    def drawn_terms(self, terms: tuple[str, ...]) -> DrawnText:
+        """A text made of some of the terms, as a user would type them."""
+        return DrawnText(", ".join(term.lower() for term in terms), frozenset(map(_as_term, terms)))
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Images and texts of studies that have both.
+
+    `images` is uint8 [N, C, S, S], resized as the model's preprocessing does it, C = 1 where all of them are grey.
+    `study` maps image to study, int64 [N].
+    """
+
+    images: NDArray[np.uint8]
+    study: NDArray[np.int64]
+    texts: tuple[StudyText, ...]
+    skipped: tuple[Quarantined, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def image_groups(self) -> list[str]:
+        """Report group of each image."""
+        return [self.texts[index].report_group for index in self.study]
+
+
+def load_pairs(
+    studies: Iterable[Study],
+    preprocessing: Preprocessing,
+    *,
+    views: Literal["frontal", "all"],
+    what: str,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 4,
+) -> PairSet:
+    """Decode the images of all studies with report text. Unreadable images are skipped and listed.
+
+    Args:
+        views: `frontal` leaves other views out.
+        what: what an error calls the set, such as "training".
+        on_image: told how many images of how many are done.
+
+    Raises:
+        TrainingError: no study has both an image and report text, or all reports say the same.
+    """
+    chosen: list[tuple[StudyText, list[ImageRecord]]] = []
+    for study in studies:
+        images = [image for image in study.images if views == "all" or image.view == views]
+        if images and study.report.group:
+            chosen.append((split_text(study), images))
+    jobs = [(index, image) for index, (_, images) in enumerate(chosen) for image in images]
+    pixels: list[NDArray[np.uint8]] = []
+    owners: list[int] = []
+    skipped: list[Quarantined] = []
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(lambda job: _pixels(job[1], ImagePreprocessor(preprocessing)), jobs)
+        for done, ((owner, image), result) in enumerate(zip(jobs, results, strict=True), start=1):
+            if isinstance(result, RetrievalError):
+                skipped.append(Quarantined.because(image.path.name, result))
+            else:
+                pixels.append(result)
+                owners.append(owner)
+            on_image(done, len(jobs))
+    _require_pairs(what, views, owners, [text for text, _ in chosen], len(skipped))
+    return PairSet(
+        images=_stack(pixels),
+        study=np.array(owners, dtype=np.int64),
+        texts=tuple(text for text, _ in chosen),
+        skipped=tuple(skipped),
+    )
+
+
+def split_text(study: Study) -> StudyText:
+    """The text of `study` by sentence, with the names of its problems."""
+    return StudyText(
+        report_group=study.report.group,
+        findings=_sentences(study.report.findings),
+        impression=_sentences(study.report.impression),
+        terms=_terms(study.problems),
+    )
+
+
+def report_text(report: Report) -> str:
+    """The text that stands for a whole report: its findings and its impression, white space collapsed."""
+    return " ".join((*_sentences(report.findings), *_sentences(report.impression)))
+
+
+def shared_texts(studies: Sequence[StudyText], drawn: Sequence[DrawnText]) -> NDArray[np.bool_]:
+    """Where text j also holds for study i, since everything it says stands in that study: bool [B, B]."""
+    return np.array([[text.says <= study.holds for text in drawn] for study in studies], dtype=bool)
+
+
+def normalized(sentence: str) -> str:
+    """The words of a sentence, whatever case, spacing and punctuation."""
+    return " ".join(_WORD.findall(sentence.lower()))
+
+
+def _as_term(term: str) -> str:
+    # Marked, so that a problem's name is not taken for a sentence that happens to read the same.
+    return f"term: {normalized(term)}"
+
+
+def _sentences(section: str) -> tuple[str, ...]:
+    parts = (" ".join(part.split()) for part in _SENTENCE_END.split(section.strip()))
+    return tuple(part for part in parts if _WORD.search(part.lower()))
+
+
+def _terms(problems: str) -> tuple[str, ...]:
+    names = (" ".join(part.split("/")[0].split()) for part in problems.split(";"))
+    return tuple(dict.fromkeys(name for name in names if name and name.lower() not in _NO_TERMS))
+
+
+def _pixels(image: ImageRecord, preprocess: ImagePreprocessor) -> NDArray[np.uint8] | RetrievalError:
+    try:
+        decoded, _ = read_image(image.path)
+    except RetrievalError as error:
+        return error
+    square = np.asarray(preprocess.resize(decoded.convert("RGB")), dtype=np.uint8)
+    grey = bool((square[..., 0] == square[..., 1]).all() and (square[..., 0] == square[..., 2]).all())
+    return np.ascontiguousarray((square[..., :1] if grey else square).transpose(2, 0, 1))
+
+
+def _stack(pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    channels = max(len(image) for image in pixels)
+    return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in pixels])
+
+
+def _require_pairs(what: str, views: str, owners: list[int], texts: list[StudyText], skipped: int) -> None:
+    if not owners:
+        view = "an image" if views == "all" else f"a {views} image"
+        raise TrainingError(
+            f"no {what} pairs: not one study has both {view} and report text"
+            + (f" ({skipped} images could not be read)" if skipped else "")
+        )
+    if len({texts[owner].report_group for owner in owners}) < 2:
+        raise TrainingError(f"all {what} reports say the same; contrast needs at least two different reports")

@@ -1,0 +1,50 @@
+"""Contrastive losses over a batch of images and texts, in which a shared text is no negative."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SharedText = Literal["mask", "positive"]
+
+
+def sigmoid_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> Tensor:
+    """The pairwise sigmoid loss of SigLIP (Zhai et al., 2023, algorithm 1), per image.
+
+    Args:
+        logits: float [B, B], scale * cosine + bias; row i is image i, column j is text j, and i = j is a pair.
+        shared: bool [B, B], true where text j also holds for image i; the diagonal does not matter.
+        shared_text: `mask` drops those pairs from the sum, `positive` counts them as pairs.
+    """
+    pairs = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    shared = shared & ~pairs
+    positive = pairs | shared if shared_text == "positive" else pairs
+    signs = positive.to(logits.dtype) * 2 - 1
+    losses = -F.logsigmoid(signs * logits)
+    if shared_text == "mask":
+        losses = losses.masked_fill(shared, 0.0)
+    return losses.sum() / len(logits)
+
+
+def infonce_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> Tensor:
+    """The symmetric softmax loss of CLIP (Radford et al., 2021), mean over images and texts.
+
+    Arguments as in `sigmoid_loss`. `mask` takes the shared pairs out of the denominators; `positive` spreads the target
+    evenly over the pair and its equals.
+    """
+    pairs = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    shared = shared & ~pairs
+    if shared_text == "mask":
+        logits = logits.masked_fill(shared, float("-inf"))
+        target = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    weights = (pairs | shared).to(logits.dtype)
+    by_image = F.cross_entropy(logits, weights / weights.sum(1, keepdim=True))
+    by_text = F.cross_entropy(logits.T, weights.T / weights.T.sum(1, keepdim=True))
+    return (by_image + by_text) / 2
+
+
+LOSSES = {"sigmoid": sigmoid_loss, "infonce": infonce_loss}

@@ -1,0 +1,150 @@
+"""What a training run is told: where it starts, what it optimises and for how long. Read from JSON files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from retrieval.errors import TrainingError
+
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that does not exist yet: its configuration in the words of its library, and its tokenizer's size.
+
+    `model` is open_clip's `model_cfg`, or the arguments of transformers' `SiglipConfig`; vocabulary size, padding and end
+    ids are filled in from the tokenizer that is trained. `preprocessing` is open_clip's `preprocess_cfg`, or the arguments
+    of `SiglipImageProcessor`.
+    """
+
+    family: Literal["open_clip", "siglip"]
+    model: dict[str, Any]
+    preprocessing: dict[str, Any] = {}
+    vocabulary_size: Positive = 1500
+    """Most word pieces the tokenizer may have, special ones included."""
+
+
+class ImageAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Random changes of a training image. None mirrors it: left and right are findings in a chest X-ray.
+
+    Every value is the largest change drawn, uniformly, either way. `rotation_degrees`; `translation` as a share of the
+    side; `scale` and `aspect` as a share of the size; `brightness` as a share of white; `contrast` and `gamma` as a share of
+    the value; `noise` as the standard deviation of Gaussian noise, as a share of white.
+    """
+
+    rotation_degrees: NonNegative = 8.0
+    translation: Fraction = 0.06
+    scale: Fraction = 0.12
+    aspect: Fraction = 0.05
+    brightness: Fraction = 0.1
+    contrast: Fraction = 0.25
+    gamma: Fraction = 0.25
+    noise: Fraction = 0.02
+
+
+class TextAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How often a training text is something else than the whole report; the rest of the time it is the whole report.
+
+    `subset`: a random part of the sentences, in random order, each kept with probability `keep`. `impression`: the
+    impression alone. `sentence`: one sentence. `terms`: names of problems, as a user types them.
+    """
+
+    subset: Fraction = 0.5
+    keep: Fraction = 0.7
+    impression: Fraction = 0.1
+    sentence: Fraction = 0.05
+    terms: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        if self.subset + self.impression + self.sentence + self.terms > 1 + 1e-9:
+            raise ValueError("subset, impression, sentence and terms are shares of one whole and may not exceed 1")
+
+
+class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One training run. Exactly one of `checkpoint` and `architecture` says where it starts.
+
+    `shared_text` says what becomes of a pair whose text is true of the other study as well (identical reports, or a
+    sentence that both contain): `mask` leaves it out of the loss, `positive` counts it as a pair.
+    """
+
+    checkpoint: str | None = None
+    """Folder of a checkpoint, or its id on the hub."""
+    architecture: Architecture | None = None
+    loss: Literal["sigmoid", "infonce"] = "sigmoid"
+    shared_text: Literal["mask", "positive"] = "mask"
+    epochs: Positive = 30
+    time_limit_min: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Training ends by then, its learning rate annealed; a run cut by time depends on the machine's speed."""
+    batch_size: Annotated[int, msgspec.Meta(ge=2)] = 128
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3
+    weight_decay: NonNegative = 0.05
+    warmup: Fraction = 0.05
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    patience: Positive = 10
+    """Epochs without a better validation after which training stops."""
+    views: Literal["frontal", "all"] = "all"
+    images: ImageAugmentation = ImageAugmentation()
+    texts: TextAugmentation = TextAugmentation()
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: bf16 where the processor multiplies it in hardware (AMX, recent GPUs), fp16 on older GPUs, else fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Threads of the CPU's share of the work; 0 leaves it to torch."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.architecture is None):
+            raise ValueError("name exactly one of `checkpoint` (a folder or hub id) and `architecture` (from scratch)")
+
+
+def load_settings(config: str | Path, **overrides: Any) -> FinetuneSettings:
+    """Settings from a JSON file or from one of the configurations that ship (`shipped_configs`).
+
+    `overrides` replace top-level fields; those that are None are left as the file has them.
+
+    Raises:
+        TrainingError: no such configuration, or a field or value that is unknown.
+    """
+    path = Path(config)
+    if path.suffix == ".json" or path.is_file():
+        if not path.is_file():
+            raise TrainingError(f"there is no configuration file {path}")
+        raw = path.read_bytes()
+    else:
+        shipped = resources.files(__package__).joinpath("configs", f"{config}.json")
+        if not shipped.is_file():
+            raise TrainingError(
+                f"no configuration {str(config)!r}: give a .json file or one of {', '.join(shipped_configs())}"
+            )
+        raw = shipped.read_bytes()
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise TrainingError(f"{config} is not a JSON object: {error}") from error
+    return make_settings(fields, where=str(config), **overrides)
+
+
+def make_settings(fields: dict[str, Any], *, where: str = "the settings", **overrides: Any) -> FinetuneSettings:
+    """Settings from plain values, checked; `where` is what an error calls them.
+
+    Raises:
+        TrainingError: a field or value that is unknown.
+    """
+    merged = fields | {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return msgspec.convert(merged, FinetuneSettings)
+    except msgspec.ValidationError as error:
+        raise TrainingError(f"{where} cannot be used for training: {error}") from error
+
+
+def shipped_configs() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    folder = resources.files(__package__).joinpath("configs")
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))

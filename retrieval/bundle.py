@@ -1,0 +1,246 @@
+"""Model bundles: a folder with a manifest, two ONNX towers and a tokenizer, verified by checksum.
+
+```
+<name>/manifest.json  image.onnx  text.onnx  tokenizer.json
+```
+
+Graphs take `pixel_values` float32 [B,3,H,W], `input_ids` int64 [B,L] and, where the manifest says so, `attention_mask`
+int64 [B,L]; they give `image_embeds` and `text_embeds` float32 [B,D] of unit norm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from retrieval.errors import BundleDamaged, BundleError, UnknownModel
+
+MANIFEST = "manifest.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+# The bundles that ship with the package, so that a fresh clone can search before anything was exported.
+PACKAGED_DIR = Path(__file__).parent / "bundles"
+
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+Triple = tuple[float, float, float]
+
+
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an RGB image becomes `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
+
+    `stretch` squashes; `shortest_side_crop` scales the shorter side to `size` and crops the centre; `pad_square` pads to a
+    square with `pad_value` (0..255), the image centred, then scales.
+    """
+
+    mode: Literal["stretch", "shortest_side_crop", "pad_square"]
+    size: Positive
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    mean: Triple
+    std: Triple
+    pad_value: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+
+
+class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a string becomes token ids.
+
+    `fixed` pads every text to `context_length`; `longest` pads to the longest of the batch, for towers that are proven to
+    ignore padding. `normalization` is applied before the tokenizer: `siglip` lower-cases, strips ASCII punctuation and
+    collapses white space, as the reference tokenizer does.
+    """
+
+    context_length: Positive
+    padding: Literal["fixed", "longest"] = "fixed"
+    pad_id: Annotated[int, msgspec.Meta(ge=0)] = 0
+    normalization: Literal["none", "lowercase", "siglip"] = "none"
+    attention_mask: bool = False
+
+
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Agreement of the bundle with the reference model, from raw inputs to embeddings.
+
+    Cosines lie in -1..1; `pixels_max_abs` is the largest difference of `pixel_values` from the reference processor, and
+    `token_ids_equal` says whether every token id agreed.
+    """
+
+    images: int
+    texts: int
+    image_cosine_mean: float
+    image_cosine_min: float
+    text_cosine_mean: float | None
+    text_cosine_min: float | None
+    pixels_max_abs: float
+    token_ids_equal: bool | None
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a bundle is, where it came from and how it is fed. Unknown fields and values raise on reading."""
+
+    format: Literal[1] = 1
+    name: str
+    family: Literal["clip", "siglip", "open_clip"]
+    source: str
+    revision: str | None
+    licence: str
+    dim: Positive
+    precision: Literal["fp32", "fp16", "int8"]
+    preprocessing: Preprocessing
+    tokenization: Tokenization | None
+    logit_scale: float
+    logit_bias: float | None
+    parity: Parity
+    exporter: dict[str, str]
+    created_at: str
+    files: dict[str, str]
+    """SHA-256 of every other file of the bundle, by name."""
+
+    @property
+    def bundle_id(self) -> str:
+        """Hash over the checksums: 16 hexadecimal digits; two bundles with one id embed alike."""
+        settings = msgspec.json.encode((self.preprocessing, self.tokenization))
+        listing = "\n".join(f"{name} {digest}" for name, digest in sorted(self.files.items()))
+        return hashlib.sha256(settings + listing.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """A bundle on disk whose manifest has been read; `verify` compares the files with their checksums."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, folder: Path, *, verify: bool = True) -> ModelBundle:
+        """Read the bundle in `folder`.
+
+        Raises:
+            BundleError: the manifest is missing, malformed or has unknown fields or values.
+            BundleDamaged: a file is missing or does not have its checksum (only with `verify`).
+        """
+        path = folder / MANIFEST
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except FileNotFoundError:
+            raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}") from None
+        except msgspec.MsgspecError as error:
+            raise BundleError(f"{path} is not a manifest this version can read: {error}") from error
+        bundle = cls(folder=folder, manifest=manifest)
+        if verify:
+            bundle.verify()
+        return bundle
+
+    @property
+    def name(self) -> str:
+        """Name of the model, which is the folder's name."""
+        return self.manifest.name
+
+    @property
+    def bundle_id(self) -> str:
+        """See `Manifest.bundle_id`."""
+        return self.manifest.bundle_id
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the bundle has a text tower."""
+        return self.manifest.tokenization is not None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files on disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+    def path(self, name: str) -> Path:
+        """Path of one of the bundle's files."""
+        return self.folder / name
+
+    def verify(self) -> None:
+        """Compare every file with its checksum.
+
+        Raises:
+            BundleDamaged: naming the file, or the files that are missing.
+        """
+        for name, expected in self.manifest.files.items():
+            if Path(name).name != name:
+                raise BundleError(f"{self.folder / MANIFEST} names a file outside its folder: {name}")
+            path = self.folder / name
+            if not path.is_file():
+                raise BundleDamaged(f"{path} is missing; export or install the model {self.name} again")
+            found = sha256_of(path)
+            if found != expected:
+                raise BundleDamaged(
+                    f"{path} has changed: expected sha256 {expected[:12]}…, found {found[:12]}…; "
+                    f"export or install the model {self.name} again"
+                )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing_bundle(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place when the block ends, and vanishes when it raises.
+
+    The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced whole;
+    at no moment is there a half-written one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield draft
+        if not (draft / MANIFEST).is_file():
+            raise BundleError(f"no {MANIFEST} was written for {target}")
+        draft.chmod(0o755)
+        if target.exists():
+            retired = draft.with_name(draft.name + "-old")
+            os.replace(target, retired)
+            os.replace(draft, target)
+            shutil.rmtree(retired)
+        else:
+            os.replace(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
+    """Write the manifest of the files in `folder`: `fields` are all of `Manifest` but `files`, which is computed."""
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    manifest = Manifest(**fields, files=files)
+    pretty = json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n"
+    (folder / MANIFEST).write_text(pretty)
+    return manifest
+
+
+def installed_bundles(models_dir: Path) -> dict[str, Path]:
+    """Folders of all bundles by name: those in `models_dir`, then the packaged ones it does not shadow."""
+    found: dict[str, Path] = {}
+    for root in (models_dir, PACKAGED_DIR):
+        for path in sorted(root.glob(f"[!.]*/{MANIFEST}")):
+            found.setdefault(path.parent.name, path.parent)
+    return found
+
+
+def find_bundle(name: str, models_dir: Path, *, verify: bool = True) -> ModelBundle:
+    """Load the installed bundle `name`.
+
+    Raises:
+        UnknownModel: there is none; the message lists those there are.
+    """
+    bundles = installed_bundles(models_dir)
+    if name not in bundles:
+        listing = ", ".join(sorted(bundles)) or "none"
+        raise UnknownModel(f"no model {name!r} is installed in {models_dir} (installed: {listing}); see `cxr models`")
+    return ModelBundle.load(bundles[name], verify=verify)

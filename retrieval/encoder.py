@@ -1,0 +1,92 @@
+"""A model bundle at work: images and texts -> unit vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, ModelBundle
+from retrieval.errors import InvalidRequest
+from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.session import OrtSession
+from retrieval.tokenize import TextTokenizer
+
+TEXT_BATCH = 32
+
+
+class Encoder:
+    """Encodes with one bundle on one device. Sessions open at first use; calls are safe from several threads."""
+
+    def __init__(self, bundle: ModelBundle, *, device: str = "auto", threads: int = 0) -> None:
+        self.bundle = bundle
+        self._device = device
+        self._threads = threads
+        self.preprocess = ImagePreprocessor(bundle.manifest.preprocessing)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.bundle.manifest.dim
+
+    @cached_property
+    def image_session(self) -> OrtSession:
+        """The image tower."""
+        return OrtSession(self.bundle.path(IMAGE_GRAPH), device=self._device, threads=self._threads)
+
+    @cached_property
+    def text_session(self) -> OrtSession:
+        """The text tower.
+
+        Raises:
+            InvalidRequest: the bundle has none.
+        """
+        self._require_text()
+        return OrtSession(self.bundle.path(TEXT_GRAPH), device=self._device, threads=self._threads)
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer that belongs to the text tower.
+
+        Raises:
+            InvalidRequest: the bundle has none.
+        """
+        self._require_text()
+        settings = self.bundle.manifest.tokenization
+        assert settings is not None
+        return TextTokenizer(self.bundle.path(TOKENIZER), settings)
+
+    def warm_up(self) -> None:
+        """Open the sessions and run each once, so that the first request is not the slow one."""
+        size = self.preprocess.size
+        self.encode_images([Image.new("L", (size, size))])
+        if self.bundle.has_text:
+            self.encode_texts(["chest"])
+
+    def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """Embeddings of `images`: float32 [B, D], unit norm, in order."""
+        if not images:
+            return np.empty((0, self.dim), dtype=np.float32)
+        return self.encode_pixels(self.preprocess.batch(images))
+
+    def encode_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings of preprocessed images (float32 [B, 3, H, W]): float32 [B, D], unit norm."""
+        return self.image_session.run("image_embeds", {"pixel_values": pixel_values})
+
+    def encode_texts(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """Embeddings of `texts`: float32 [B, D], unit norm, in order. Longer texts are cut at the context length."""
+        texts = list(texts)
+        if not texts:
+            return np.empty((0, self.dim), dtype=np.float32)
+        batches = [
+            self.text_session.run("text_embeds", self.tokenizer(texts[start : start + TEXT_BATCH]))
+            for start in range(0, len(texts), TEXT_BATCH)
+        ]
+        return np.concatenate(batches)
+
+    def _require_text(self) -> None:
+        if not self.bundle.has_text:
+            raise InvalidRequest(f"the model {self.bundle.name} has no text tower; search by image or study instead")

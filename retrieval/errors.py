@@ -1,0 +1,162 @@
+"""The one error tree of the project.
+
+Every error a user can cause or meet derives from `RetrievalError` and carries a stable `code`, which the command line
+prints, the JSON summaries hold and HTTP problem documents name. Messages name the file, what was expected and what was
+found; they never hold report text or other patient data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RetrievalError(Exception):
+    """Root of the tree. `code` is stable; `http_status` is what the service answers with."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+
+
+class InvalidRequest(RetrievalError):
+    """A parameter of a request is outside its documented range."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class UnknownFinding(InvalidRequest):
+    """A finding named in a filter exists in neither vocabulary nor in the collection."""
+
+    code = "unknown_finding"
+
+
+class UnknownModel(RetrievalError):
+    """No bundle, registry entry or collection goes by this name."""
+
+    code = "unknown_model"
+    http_status = 404
+
+
+class UnknownStudy(RetrievalError):
+    """The collection holds no such study."""
+
+    code = "unknown_study"
+    http_status = 404
+
+
+class ImageError(RetrievalError):
+    """An image cannot be used. Subclasses say why."""
+
+    code = "unreadable_image"
+    http_status = 422
+
+
+class UnreadableImage(ImageError):
+    """Not an image, truncated, or of a format that is not accepted."""
+
+
+class ImageTooLarge(ImageError):
+    """More bytes or pixels than the limits allow."""
+
+    code = "image_too_large"
+    http_status = 413
+
+
+class MissingFile(RetrievalError):
+    """A row names a file that is not there."""
+
+    code = "missing_file"
+
+
+class PathOutside(RetrievalError):
+    """A row names a file outside the folder it belongs to."""
+
+    code = "path_outside"
+
+
+class SourceError(RetrievalError):
+    """A source cannot be read at all: a missing file, a missing column."""
+
+    code = "bad_source"
+
+
+class MissingColumn(SourceError):
+    """A table lacks a column that its source needs."""
+
+    code = "missing_column"
+
+
+class BundleError(RetrievalError):
+    """A model bundle is missing files, damaged, or of a form this version does not know."""
+
+    code = "bad_bundle"
+
+
+class BundleDamaged(BundleError):
+    """A file of a bundle does not have the checksum that its manifest records."""
+
+    code = "bundle_damaged"
+
+
+class BundleMismatch(RetrievalError):
+    """A collection was built by another bundle than the one that asks."""
+
+    code = "bundle_mismatch"
+    http_status = 409
+
+
+class DeviceUnavailable(RetrievalError):
+    """The device asked for is not the one in use."""
+
+    code = "device_unavailable"
+
+
+class MissingExtra(RetrievalError):
+    """A command needs an optional dependency that is not installed."""
+
+    code = "missing_extra"
+
+
+class IndexFailure(RetrievalError):
+    """The vector index failed or is in a state that cannot be used."""
+
+    code = "index_error"
+
+
+class IndexLocked(IndexFailure):
+    """The embedded index is open in another process."""
+
+    code = "index_locked"
+    http_status = 503
+
+
+class IndexUnreachable(IndexFailure):
+    """The Qdrant server does not answer."""
+
+    code = "index_unreachable"
+    http_status = 503
+
+
+class NoCollection(IndexFailure):
+    """No collection of this name, or no active model yet."""
+
+    code = "no_collection"
+    http_status = 409
+
+
+class ExportError(RetrievalError):
+    """An export cannot be done, or its result does not equal the reference."""
+
+    code = "export_failed"
+
+
+class ParityError(ExportError):
+    """The exported graph does not reproduce the reference model."""
+
+    code = "parity_failed"
+
+
+class TrainingError(RetrievalError):
+    """Training cannot start or has broken down (no pairs, one class, NaN loss)."""
+
+    code = "training_failed"

@@ -1,0 +1,81 @@
+"""An 8-bit image -> `pixel_values`, exactly as the model's reference processor makes them, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval.bundle import Preprocessing
+from retrieval.errors import BundleError
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class ImagePreprocessor:
+    """Applies the preprocessing that a bundle's manifest describes. Stateless after construction; safe in threads."""
+
+    def __init__(self, settings: Preprocessing) -> None:
+        self.settings = settings
+        self.size = settings.size
+        try:
+            self._resampling = _RESAMPLING[settings.interpolation]
+        except KeyError:
+            raise BundleError(f"unknown interpolation {settings.interpolation!r}") from None
+        mean = np.array(settings.mean, dtype=np.float32).reshape(3, 1, 1)
+        std = np.array(settings.std, dtype=np.float32).reshape(3, 1, 1)
+        # (x / 255 - mean) / std as one multiplication and one addition.
+        self._scale = (1.0 / (255.0 * std)).astype(np.float32)
+        self._shift = (-mean / std).astype(np.float32)
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """`pixel_values` of one image: float32 [3, size, size]."""
+        square = self.resize(image.convert("RGB") if image.mode != "RGB" else image)
+        pixels = np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+        return pixels.astype(np.float32) * self._scale + self._shift
+
+    def batch(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        """`pixel_values` of several images: float32 [B, 3, size, size]."""
+        return np.stack([self(image) for image in images])
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The image at `size` x `size`, still 8 bit.
+
+        Raises:
+            BundleError: the manifest names a mode this version does not know.
+        """
+        size = self.size
+        match self.settings.mode:
+            case "stretch":
+                return self._scaled(image, size, size)
+            case "shortest_side_crop":
+                width, height = image.size
+                # Truncation, not rounding, as in the reference processors (transformers' get_resize_output_image_size,
+                # torchvision's Resize).
+                if width <= height:
+                    scaled = self._scaled(image, size, int(size * height / width))
+                else:
+                    scaled = self._scaled(image, int(size * width / height), size)
+                left, top = _centre(scaled.width, size), _centre(scaled.height, size)
+                return scaled.crop((left, top, left + size, top + size))
+            case "pad_square":
+                side = max(image.size)
+                canvas = Image.new("RGB", (side, side), (self.settings.pad_value,) * 3)
+                canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+                return self._scaled(canvas, size, size)
+            case unknown:
+                raise BundleError(f"unknown resize mode {unknown!r}")
+
+    def _scaled(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        return image if image.size == (width, height) else image.resize((width, height), self._resampling)
+
+
+def _centre(length: int, size: int) -> int:
+    return (length - size) // 2

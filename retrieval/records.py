@@ -1,0 +1,94 @@
+"""What an archive holds: studies, their images and their report, and the ids they go by in an index."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from retrieval.errors import RetrievalError
+
+View = Literal["frontal", "lateral", "unknown"]
+
+# Any fixed namespace will do; it must never change, or every point id changes with it.
+_POINT_NAMESPACE = uuid.UUID("6f1c2a52-3f0b-5a57-9a0e-6d1f6d0a7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The text of one report by section; a section that is absent is the empty string."""
+
+    findings: str = ""
+    impression: str = ""
+    indication: str = ""
+    comparison: str = ""
+
+    @property
+    def group(self) -> str:
+        """Key shared by all reports that say the same in findings and impression, whatever case and spacing.
+
+        16 hexadecimal digits; the empty string for a report without text.
+        """
+        words = " ".join(re.findall(r"[a-z0-9]+", f"{self.findings} {self.impression}".lower()))
+        return hashlib.sha256(words.encode()).hexdigest()[:16] if words else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of a study: its id within the dataset, the file it lies in, its view."""
+
+    image_id: str
+    path: Path
+    view: View = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study: its images, its report, and the terms it was indexed with (MeSH and Problems, raw strings)."""
+
+    study_id: str
+    dataset: str
+    images: tuple[ImageRecord, ...]
+    report: Report = Report()
+    mesh: str = ""
+    problems: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A row or file that was set aside, with the code and the words that say why."""
+
+    file: str
+    code: str
+    detail: str
+
+    @classmethod
+    def because(cls, file: str, error: RetrievalError) -> Quarantined:
+        """Set `file` aside for `error`."""
+        return cls(file=file, code=error.code, detail=str(error))
+
+
+class Source(Protocol):
+    """An archive that can be read study by study; what cannot be used comes out as `Quarantined`."""
+
+    dataset: str
+
+    def __iter__(self) -> Iterator[Study | Quarantined]: ...
+
+    def image_count(self) -> int:
+        """Images the source expects to yield, quarantined ones included (for progress)."""
+        ...
+
+
+def point_id(dataset: str, image_id: str) -> str:
+    """The id of an image's point: the same image of the same dataset has the same id in every collection."""
+    return str(uuid.uuid5(_POINT_NAMESPACE, f"{dataset}/{image_id}"))
+
+
+def studies_of(records: Iterable[Study | Quarantined]) -> Iterator[Study]:
+    """The studies among `records`."""
+    return (record for record in records if isinstance(record, Study))

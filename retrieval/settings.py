@@ -1,0 +1,41 @@
+"""Settings of the engine: environment variables with the prefix `CXR_`, overridden by command line options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class RetrievalSettings(BaseSettings):
+    """Where models and index live and what runs them."""
+
+    model_config = SettingsConfigDict(env_prefix="CXR_", extra="ignore")
+
+    home: Path = Field(Path.home() / ".cxr", description="Folder that holds `models/`, `index/` and `media/`.")
+    index: str | None = Field(
+        None, description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset."
+    )
+    index_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
+    index_timeout_s: int = Field(30, ge=1, description="Seconds to wait for one answer of the Qdrant server.")
+    device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; a device asked for and absent is an error.")
+    threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 lets onnxruntime take one per core.")
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the installed bundles."""
+        return self.home / "models"
+
+    @property
+    def media_dir(self) -> Path:
+        """Folder of the thumbnails."""
+        return self.home / "media"
+
+    @property
+    def index_location(self) -> str:
+        """URL of the server, or the embedded index's folder."""
+        return self.index or str(self.home / "index")

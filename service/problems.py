@@ -1,0 +1,127 @@
+"""Every error as `application/problem+json` (RFC 9457): the one place where exceptions become answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.types import ExceptionHandlersMap
+
+from retrieval.errors import RetrievalError
+
+MEDIA_TYPE = "application/problem+json"
+
+# Codes of errors that arise before the engine is asked; those of the engine's are in retrieval.errors.
+_CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
+_log = logging.getLogger("cxr.service")
+
+
+class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of the request that was refused."""
+
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What went wrong. `code` is stable and meant for programs; `detail` is meant for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: tuple[FieldProblem, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+class NotReady(RetrievalError):
+    """The service runs but cannot answer a search. `reasons` says why."""
+
+    code = "not_ready"
+    http_status = 503
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
+def make_problem(code: str, status: int, detail: str, **more: Any) -> Problem:
+    """A problem document; its title is the code in words."""
+    title = code.replace("_", " ").capitalize()
+    return Problem(type=f"urn:cxr:problem:{code}", title=title, status=status, detail=detail, code=code, **more)
+
+
+def describe_error(error: Exception) -> Problem:
+    """The problem document of any exception. What the program did not foresee is logged and told to nobody else."""
+    match error:
+        case NotReady():
+            return make_problem(error.code, error.http_status, str(error), reasons=error.reasons)
+        case RetrievalError():
+            return make_problem(error.code, error.http_status, str(error))
+        case ValidationException():
+            fields = _refused_fields(error)
+            detail = "; ".join(f"{problem.field}: {problem.message}" for problem in fields) or error.detail
+            return make_problem("invalid_request", 400, detail, errors=fields)
+        case HTTPException() if error.status_code < 500:
+            return make_problem(_CODES.get(error.status_code, "refused"), error.status_code, error.detail)
+        case _:
+            _log.error("unexpected %s", type(error).__name__, exc_info=error)
+            return make_problem("internal_error", 500, "The service failed; its log says why.")
+
+
+def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    return tuple(
+        # Litestar calls the body as a whole "data", and a body that is missing altogether has its own name as message.
+        FieldProblem(field="body", message="a request body is required")
+        if item.get("message") == "'data'"
+        else FieldProblem(
+            field="body" if item.get("key", "data") == "data" else str(item["key"]), message=str(item["message"])
+        )
+        for item in extra
+    )
+
+
+def respond(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """The answer to a request that raised `error`."""
+    problem = describe_error(error)
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+# HTTPException needs a key of its own: under `Exception` alone Litestar answers an unknown route with 500.
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {RetrievalError: respond, HTTPException: respond, Exception: respond}
+
+
+def problem_responses(**details: str) -> dict[int, ResponseSpec]:
+    """OpenAPI's description of the problems an endpoint answers with.
+
+    Each keyword is `<code>_<status>`, its value an example of the detail; codes of one status share a response.
+    """
+    by_status: dict[int, list[Example]] = {}
+    for name, detail in details.items():
+        code, _, status = name.rpartition("_")
+        problem = msgspec.to_builtins(make_problem(code, int(status), detail))
+        by_status.setdefault(int(status), []).append(Example(id=code, summary=problem["title"], value=problem))
+    return {
+        status: ResponseSpec(
+            Problem,
+            generate_examples=False,
+            description=" or ".join(str(example.summary) for example in examples),
+            media_type=MEDIA_TYPE,
+            examples=examples,
+        )
+        for status, examples in by_status.items()
+    }

@@ -1,0 +1,27 @@
+"""cxr-retrieval's engine: pixels and words -> embeddings -> index -> search -> rerank -> evaluation.
+
+Research use; not a medical device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.index.filters import Filters as Filters
+    from retrieval.search import Retriever as Retriever
+
+__all__ = ["Filters", "Retriever"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `cxr --help` does not load numpy and the engines.
+    if name == "Retriever":
+        from retrieval.search import Retriever
+
+        return Retriever
+    if name == "Filters":
+        from retrieval.index.filters import Filters
+
+        return Filters
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

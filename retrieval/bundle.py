@@ -41,15 +41,18 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """How an RGB image becomes `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
 
     `stretch` squashes; `shortest_side_crop` scales the shorter side to `size` and crops the centre; `pad_square` pads to a
-    square with `pad_value` (0..255), the image centred, then scales.
+    square with `pad_value` (0..255), the image centred, then scales; `longest_side_pad` scales the longer side to `size`, then
+    pads. `crop` says which of two rows a centre that lies between them takes: `floor` in transformers, `round` (to even) in
+    torchvision and so in open_clip.
     """
 
-    mode: Literal["stretch", "shortest_side_crop", "pad_square"]
+    mode: Literal["stretch", "shortest_side_crop", "pad_square", "longest_side_pad"]
     size: Positive
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     mean: Triple
     std: Triple
     pad_value: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+    crop: Literal["floor", "round"] = "floor"
 
 
 class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,13 +60,17 @@ class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     `fixed` pads every text to `context_length`; `longest` pads to the longest of the batch, for towers that are proven to
     ignore padding. `normalization` is applied before the tokenizer: `siglip` lower-cases, strips ASCII punctuation and
-    collapses white space, as the reference tokenizer does.
+    collapses white space, as the reference tokenizer does; `open_clip` repairs the text with ftfy, resolves HTML entities and
+    collapses white space, as open_clip's tokenizers do, `open_clip_lower` and `open_clip_canonicalize` go on to lower-case
+    and to strip punctuation.
     """
 
     context_length: Positive
     padding: Literal["fixed", "longest"] = "fixed"
     pad_id: Annotated[int, msgspec.Meta(ge=0)] = 0
-    normalization: Literal["none", "lowercase", "siglip"] = "none"
+    normalization: Literal[
+        "none", "lowercase", "siglip", "open_clip", "open_clip_lower", "open_clip_canonicalize"
+    ] = "none"
     attention_mask: bool = False
 
 

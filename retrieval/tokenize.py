@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import string
 from collections.abc import Sequence
@@ -57,5 +58,20 @@ class TextTokenizer:
                 # SiglipTokenizer.canonicalize_text in transformers, after big_vision's prompt preprocessing; the
                 # tokenizer itself lower-cases (`do_lower_case`).
                 return _SPACES.sub(" ", text.lower().translate(_PUNCTUATION)).strip()
+            case "open_clip":
+                return _clean(text)
+            case "open_clip_lower":
+                return _clean(text).lower()
+            case "open_clip_canonicalize":
+                bare = _clean(text).replace("_", " ").translate(_PUNCTUATION).lower()
+                return " ".join(bare.split())
             case unknown:
                 raise BundleError(f"unknown text normalization {unknown!r}")
+
+
+def _clean(text: str) -> str:
+    # basic_clean and whitespace_clean in open_clip/tokenizer.py, the same library included: it turns curly quotes, ligatures
+    # and wrongly decoded text into what the tower was trained on.
+    import ftfy
+
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())

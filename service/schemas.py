@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar.datastructures import UploadFile
@@ -92,19 +92,13 @@ class HitDocument(_Document, frozen=True, kw_only=True):
     image_sha256: str
 
 
-class Interpreted(_Document, frozen=True, kw_only=True):
-    """How the request was understood: the filters that every hit obeys, and the query."""
-
-    filters: Filters
-
-
 class SearchDocument(_Document, frozen=True, kw_only=True):
     """The answer to a search: hits, best first, and what they were found with."""
 
     model: str
     collection: str
     bundle_id: str
-    interpreted: dict[str, object]
+    interpreted: dict[str, Any]
     hits: list[HitDocument]
     timings_ms: dict[str, float]
 
@@ -129,6 +123,28 @@ class StudyDocument(_Document, frozen=True, kw_only=True):
     problems: list[str]
     mesh: list[str]
     report: ReportDocument
+
+
+class ModelDocument(_Document, frozen=True, kw_only=True):
+    """A model that is installed, or has a collection, or both; what a missing bundle would tell is null."""
+
+    name: str
+    installed: bool
+    active: bool
+    collection: str | None
+    bundle_id: str | None
+    family: str | None
+    dim: int | None
+    image_size: int | None
+    precision: str | None
+    licence: str | None
+    size_bytes: int | None
+
+
+class ModelsDocument(_Document, frozen=True, kw_only=True):
+    """All models, by name."""
+
+    models: list[ModelDocument]
 
 
 class HealthDocument(_Document, frozen=True, kw_only=True):

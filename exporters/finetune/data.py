@@ -18,7 +18,9 @@ from retrieval.imaging.decode import read_image
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
+# Not after "1.": impressions are numbered.
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b\d\.)\s+(?=\S)")
+_NUMBERING = re.compile(r"^\s*\d+\.\s")
 _WORD = re.compile(r"[a-z0-9]+")
 # Indexing terms that say nothing about what the image shows.
 _NO_TERMS = {"no indexing", "technical quality of image unsatisfactory"}
@@ -154,8 +156,8 @@ def shared_texts(studies: Sequence[StudyText], drawn: Sequence[DrawnText]) -> ND
 
 
 def normalized(sentence: str) -> str:
-    """The words of a sentence, whatever case, spacing and punctuation."""
-    return " ".join(_WORD.findall(sentence.lower()))
+    """The words of a sentence, whatever case, spacing, punctuation and number in a list."""
+    return " ".join(_WORD.findall(_NUMBERING.sub("", sentence.lower())))
 
 
 def _as_term(term: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -79,5 +80,11 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
     model_cfg["custom_text"] = True
     config = {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # open_clip warns that the model has no weights yet
+    try:
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    finally:
+        logger.setLevel(level)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")

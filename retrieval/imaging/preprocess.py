@@ -63,19 +63,26 @@ class ImagePreprocessor:
                     scaled = self._scaled(image, size, int(size * height / width))
                 else:
                     scaled = self._scaled(image, int(size * width / height), size)
-                left, top = _centre(scaled.width, size), _centre(scaled.height, size)
+                left, top = self._centre(scaled.width), self._centre(scaled.height)
                 return scaled.crop((left, top, left + size, top + size))
             case "pad_square":
                 side = max(image.size)
                 canvas = Image.new("RGB", (side, side), (self.settings.pad_value,) * 3)
                 canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
                 return self._scaled(canvas, size, size)
+            case "longest_side_pad":
+                # open_clip's ResizeKeepRatio rounds, and CenterCropOrPad puts the odd row after the image.
+                ratio = max(image.size) / size
+                width, height = (max(1, round(length / ratio)) for length in image.size)
+                canvas = Image.new("RGB", (size, size), (self.settings.pad_value,) * 3)
+                canvas.paste(self._scaled(image, width, height), ((size - width) // 2, (size - height) // 2))
+                return canvas
             case unknown:
                 raise BundleError(f"unknown resize mode {unknown!r}")
 
     def _scaled(self, image: Image.Image, width: int, height: int) -> Image.Image:
         return image if image.size == (width, height) else image.resize((width, height), self._resampling)
 
-
-def _centre(length: int, size: int) -> int:
-    return (length - size) // 2
+    def _centre(self, length: int) -> int:
+        spare = length - self.size
+        return spare // 2 if self.settings.crop == "floor" else round(spare / 2)

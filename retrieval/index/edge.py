@@ -142,7 +142,8 @@ class EdgeCollection:
 
     def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `Collection.fetch`."""
-        return {str(found.id): found.payload or {} for found in self._shard.retrieve(list(point_ids), with_payload=True)}
+        found = self._shard.retrieve(list(point_ids), with_payload=True, with_vector=False)
+        return {str(record.id): record.payload or {} for record in found}
 
     def search(self, request: SearchRequest) -> list[Scored]:
         """See `Collection.search`."""

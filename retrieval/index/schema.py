@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from retrieval.bundle import ModelBundle
+from retrieval.errors import BundleMismatch
+
 ALIAS = "cxr"
 """The alias that names the active collection."""
 
@@ -89,3 +92,16 @@ def collection_name(model: str) -> str:
 def model_of(collection: str) -> str:
     """The model of a collection."""
     return collection.removeprefix(_PREFIX)
+
+
+def require_same_bundle(bundle: ModelBundle, meta: CollectionMeta, name: str) -> None:
+    """Refuse a collection that another bundle built: its vectors would not be comparable.
+
+    Raises:
+        BundleMismatch: naming both bundles.
+    """
+    if meta.bundle_id != bundle.bundle_id:
+        raise BundleMismatch(
+            f"the collection {name} was built with bundle {meta.bundle_id} of {meta.model}, the installed one is "
+            f"{bundle.bundle_id}; ingest anew with --recreate, or install the bundle it was built with"
+        )

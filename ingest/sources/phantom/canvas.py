@@ -145,12 +145,26 @@ def edge(distance: Field, soft: float) -> Field:
 
 
 def blur(field: Field, sigma: float) -> Field:
-    """Gaussian blur with a standard deviation of `sigma` pixels; edges repeat."""
-    pad = int(3 * sigma) + 1
-    padded = np.pad(field, pad, mode="edge")
-    kernel = _transfer(padded.shape[0], padded.shape[1], round(sigma, 2))
-    spread = np.fft.irfft2(np.fft.rfft2(padded) * kernel, s=padded.shape)
-    return spread[pad:-pad, pad:-pad].astype(np.float32)
+    """Gaussian blur with a standard deviation of `sigma` pixels, at most 4; edges repeat."""
+    taps = _bell(sigma)
+    reach = len(taps) - 1
+    for axis in (0, 1):
+        padded = np.pad(field, [(reach, reach) if axis == side else (0, 0) for side in (0, 1)], mode="edge")
+        lines = padded if axis == 0 else padded.T
+        count = len(lines) - 2 * reach
+        total = lines[reach : reach + count] * taps[0]
+        for offset in range(1, reach + 1):
+            pair = lines[reach - offset : reach - offset + count] + lines[reach + offset : reach + offset + count]
+            total += pair * taps[offset]
+        field = total if axis == 0 else total.T
+    return field
+
+
+def haze(field: Field) -> Field:
+    """A very wide blur, some 14 pixels: what scattered radiation makes of an image."""
+    coarse = field.reshape(SIZE // 8, 8, SIZE // 8, 8).mean(axis=(1, 3))
+    image = Image.fromarray(np.ascontiguousarray(blur(coarse, 1.7)))
+    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def clouds(rng: np.random.Generator, grain: int) -> Field:
@@ -161,10 +175,10 @@ def clouds(rng: np.random.Generator, grain: int) -> Field:
 
 
 @lru_cache(maxsize=32)
-def _transfer(rows: int, columns: int, sigma: float) -> Field:
-    vertical, horizontal = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None, :]
-    response: Field = np.exp(-2 * (math.pi * sigma) ** 2 * (vertical**2 + horizontal**2)).astype(np.float32)
-    return response
+def _bell(sigma: float) -> Field:
+    """Half of a normalised Gaussian kernel, from its centre outwards."""
+    half = np.exp(-0.5 * (np.arange(math.ceil(2.6 * sigma) + 1) / sigma) ** 2)
+    return (half / (2 * half.sum() - half[0])).astype(np.float32)
 
 
 def _index(position: Field) -> NDArray[np.intp]:

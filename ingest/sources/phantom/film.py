@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.sources.phantom.canvas import SIZE, Field, blur
+from ingest.sources.phantom.canvas import SIZE, Field, blur, haze
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def choose_exposure(rng: np.random.Generator) -> Exposure:
         black=rng.uniform(0.0, 0.10),
         white=rng.uniform(1.10, 1.30),
         gamma=rng.uniform(0.85, 1.2),
-        noise=rng.uniform(0.004, 0.013),
+        noise=rng.uniform(0.003, 0.009),
         sharpness_px=rng.uniform(0.35, 0.75),
         scatter=rng.uniform(0.03, 0.12),
         collimation=(sides[0], sides[1], sides[2], sides[3]),
@@ -42,7 +42,7 @@ def choose_exposure(rng: np.random.Generator) -> Exposure:
 def expose(attenuation: Field, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The picture: uint8 [256, 256], dense tissue bright."""
     image = blur(attenuation, exposure.sharpness_px)
-    image = (1 - exposure.scatter) * image + exposure.scatter * blur(attenuation, 14)
+    image = (1 - exposure.scatter) * image + exposure.scatter * haze(attenuation)
     level = np.clip((image - exposure.black) / np.float32(exposure.white - exposure.black), 0, None)
     # The film's shoulder: dense parts lose contrast smoothly instead of clipping.
     level = np.where(level > 0.75, 0.75 + 0.25 * np.tanh((level - 0.75) / 0.25), level) ** np.float32(exposure.gamma)

@@ -93,24 +93,25 @@ class LateralChest:
         if p.female:
             size = 0.7 + 0.6 * p.fat
             y = p.dome_right_y - 22 + 6 * p.fat
-            radius = c.ellipse(self.place(value(skin_front, y) + 5), y, 17 * size + 4, 27 * size)
-            body += 0.42 * np.sqrt(np.clip(1 - radius**2, 0, 1)) * np.clip(1.0 - 0.9 * edge(inside, 28), 0, 1)
+            radius = c.ellipse(self.place(value(skin_front, y) + 8), y, 15 * size + 4, 24 * size, turn_deg=12)
+            breast = np.sqrt(np.clip(1 - radius**2, 0, 1))
+            body = np.maximum(body, 0.62 * breast) + 0.10 * breast * edge(inside, 6)
         return body
 
     def _heart(self) -> Field:
         p, c = self.patient, self.canvas
         swell = p.heart_ratio / 0.44
         floor = p.dome_right_y
-        length, wide = 37 * swell**0.9, 27 * swell**1.05
-        x, y = 88 + 10 * (swell - 1) * 2.2, floor - 22 - 10 * (swell - 1)
+        length, wide = 45 * swell**0.85, 34 * swell**0.95
+        x, y = 86 + 22 * (swell - 1), floor - 17 - 14 * (swell - 1)
         self.heart_back = x + length * 0.92
-        ball = c.disc(self.place(x), y, length * p.depth, wide, soft=4, turn_deg=38)
+        ball = c.disc(self.place(x), y, length * p.depth, wide, soft=7, turn_deg=34)
         roots = curve([(40, 122), (70, 121), (100, 112), (130, 96), (170, 84)], smooth=10)
         vessels = edge(15 - np.abs(self.x - c.by_row(roots)), 7) * edge(c.y - p.apex_y - 26, 14) * edge(floor - c.y, 10)
         arch = np.abs(c.ellipse(self.place(132), p.apex_y + 58, 22, 23) - 1) * 22
         arch = edge(8.5 - arch, 5) * edge(p.apex_y + 72 - c.y, 14)
         descending = edge(9 - np.abs(self.x - c.by_row(self.column) + 22), 6) * edge(c.y - p.apex_y - 50, 16)
-        return np.maximum(np.maximum(0.86 * ball, 0.50 * vessels), np.maximum(0.40 * arch, 0.16 * descending))
+        return np.maximum(np.maximum(0.80 * ball, 0.46 * vessels), np.maximum(0.32 * arch, 0.16 * descending))
 
     def _lung_field(self) -> Field:
         p, c = self.patient, self.canvas
@@ -127,7 +128,7 @@ class LateralChest:
 
     def _lungs(self) -> Field:
         p, c = self.patient, self.canvas
-        depth = c.by_row(curve([(30, 0.28), (60, 0.46), (95, 0.62), (140, 0.72), (200, 0.80)], smooth=12))
+        depth = c.by_row(curve([(30, 0.28), (60, 0.54), (95, 0.70), (140, 0.76), (200, 0.82)], smooth=12))
         air = self.field * depth * (1 - 0.80 * self.heart)
         self.vessels = self._vessels()
         air -= self.vessels * np.clip(self.field, 0, 1) * (1 - 0.6 * self.heart)
@@ -171,7 +172,7 @@ class LateralChest:
         sternum = edge(4.5 - np.abs(self.from_front + 4), 2.5) * edge(self.canvas.y - p.apex_y - 20, 8) * edge(p.dome_right_y + 2 - self.canvas.y, 10)
         cortex = 0.35 * blur(ribs.field(), 0.7) * (0.25 + 0.75 * np.clip(self.field, 0, 1))
         # The spine darkens downwards as the shoulders are left behind, unless something lies over it.
-        bodies = blur(spine.field(), 0.7) * self.canvas.by_row(curve([(0, 0.17), (80, 0.25), (170, 0.20), (256, 0.24)], smooth=10))
+        bodies = blur(spine.field(), 0.7) * self.canvas.by_row(curve([(0, 0.20), (80, 0.34), (170, 0.30), (256, 0.24)], smooth=10))
         blade = self.canvas.strokes()
         blade.line([(self.place(190), p.apex_y + 4), (self.place(202), p.apex_y + 44), (self.place(196), p.apex_y + 66)], 4, 0.8)
         bone = 0.30 * cortex + bodies + 0.12 * sternum + 0.08 * blur(blade.field(), 1.5)

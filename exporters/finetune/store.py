@@ -1,0 +1,163 @@
+"""What a training run leaves on disk: the best checkpoint, its history, and the state that a killed run resumes from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from exporters.finetune.settings import FinetuneSettings
+from exporters.finetune.validation import Validation
+from retrieval.errors import TrainingError
+
+HISTORY = "history.json"
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.index.json")
+# What a checkpoint needs from the hub; not the same weights in three further formats.
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]
+
+
+class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the history."""
+
+    epoch: int
+    steps: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    """Training time so far, validation included, over all runs that it took."""
+    best: bool
+    validation: Validation
+
+
+class RunState(msgspec.Struct, kw_only=True):
+    """Where a run stands after its last whole epoch."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best_score: float = -1.0
+    best_epoch: int = 0
+    history: list[EpochRecord] = []
+
+
+class RunStore:
+    """The folders of one run: `out`, which only ever holds a whole checkpoint, and a hidden one beside it for its state."""
+
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self.out = out
+        self.fingerprint = fingerprint
+        self.folder = out.parent / f".{out.name}.training"
+        self.start = self.folder / "start"
+        self._state = self.folder / "state.pt"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a killed run left a state."""
+        return self._state.is_file()
+
+    def begin(self) -> None:
+        """Make room for a new run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def save_state(self, run: RunState, tensors: dict[str, Any]) -> None:
+        """Write the state, replacing the last one in a single step."""
+        draft = self._state.with_suffix(".draft")
+        header = {"fingerprint": self.fingerprint, "run": msgspec.json.encode(run)}
+        torch.save(header | {"tensors": tensors}, draft)
+        os.replace(draft, self._state)
+
+    def load_state(self) -> tuple[RunState, dict[str, Any]]:
+        """The state of a killed run.
+
+        Raises:
+            TrainingError: it is damaged, or belongs to other settings or other data.
+        """
+        try:
+            saved = torch.load(self._state, map_location="cpu", weights_only=True)
+            fingerprint, tensors = saved["fingerprint"], saved["tensors"]
+            run = msgspec.json.decode(saved["run"], type=RunState)
+        except Exception as error:  # torch.load raises whatever unpickling meets
+            raise TrainingError(
+                f"{self._state} cannot be read ({type(error).__name__}); delete {self.folder} to start anew"
+            ) from error
+        if fingerprint != self.fingerprint:
+            raise TrainingError(
+                f"{self.folder} holds a killed run with other settings or other data; "
+                "repeat its command to resume it, or delete that folder to start anew"
+            )
+        return run, tensors
+
+    def save_checkpoint(self, model: nn.Module, source: Path, run: RunState) -> None:
+        """Put the model as it is now, with the small files of `source`, in the place of `out`, whole."""
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{self.out.name}-", dir=self.out.parent))
+        try:
+            shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*_WEIGHTS, ".*"), dirs_exist_ok=True)
+            _write_weights(model, draft)
+            self.write_history(run, draft)
+            draft.chmod(0o755)
+            if self.out.exists():
+                retired = draft.with_name(draft.name + "-old")
+                os.replace(self.out, retired)
+                os.replace(draft, self.out)
+                shutil.rmtree(retired)
+            else:
+                os.replace(draft, self.out)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def write_history(self, run: RunState, folder: Path | None = None) -> None:
+        """Write all epochs so far into `folder`, or into the checkpoint."""
+        path = (folder or self.out) / HISTORY
+        draft = path.with_suffix(".draft")
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode({"epochs": run.history}), indent=2) + b"\n")
+        os.replace(draft, path)
+
+    def finish(self) -> None:
+        """Drop the state: the run is over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fingerprint_of(settings: FinetuneSettings, groups: Sequence[str]) -> str:
+    """Tells whether a state belongs to a run: its settings and the report group of every training image."""
+    # A run may be given more time, or another number of threads, and still be the same run.
+    same = msgspec.structs.replace(settings, time_limit_min=None, threads=0)
+    listing = msgspec.json.encode((same, list(groups)))
+    return hashlib.sha256(listing).hexdigest()[:16]
+
+
+def local_checkpoint(source: str) -> Path:
+    """The folder of a checkpoint; a hub id is downloaded into the hub's cache.
+
+    Raises:
+        TrainingError: neither a folder nor an id that the hub answers to.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
+    except (OSError, HFValidationError, ValueError) as error:
+        raise TrainingError(f"{source} is no folder, and the hub does not give it: {error}") from error
+
+
+def _write_weights(model: nn.Module, folder: Path) -> None:
+    if (folder / "open_clip_config.json").is_file():
+        from safetensors.torch import save_file
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, folder / "open_clip_model.safetensors")
+    else:
+        model.save_pretrained(folder)  # type: ignore[operator]  # a transformers PreTrainedModel

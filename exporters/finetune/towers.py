@@ -1,0 +1,163 @@
+"""A checkpoint made ready to learn: its two towers, its texts as tensors, its temperature and bias as parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from exporters.checkpoints import Checkpoint
+from retrieval.tokenize import TextTokenizer
+
+_TEMPERATURE_RATE = 5.0
+"""The temperature and bias are single numbers that must travel far: they learn this many times faster."""
+_LARGEST_LOGIT_SCALE = math.log(100)
+"""As in CLIP (Radford et al., 2021, section 2.5)."""
+_SAMPLE = ("Heart size is normal.", "No pneumothorax or pleural effusion. The lungs are clear and well expanded.")
+
+
+class TrainableModel:
+    """The model of a checkpoint with what training needs around it.
+
+    Images enter as float [B, C, S, S] in 0..1, C = 1 for grey; both towers give unit vectors [B, D].
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tokenizer_file: Path, device: torch.device) -> None:
+        if checkpoint.tokenization is None:
+            raise ValueError("a checkpoint without a text tower cannot be trained on pairs")
+        self.checkpoint = checkpoint
+        self.device = device
+        self.model: nn.Module = checkpoint.model.to(device).requires_grad_(True)
+        self.image_tower: nn.Module = checkpoint.image_tower.to(device)
+        self.text_tower: nn.Module = checkpoint.text_tower.to(device)
+        self.tokenization = checkpoint.tokenization
+        self.tokenize = TextTokenizer(tokenizer_file, checkpoint.tokenization)
+        self.logit_scale = _parameter(self.model, "logit_scale", math.log(10), device)
+        self.logit_bias = _parameter(self.model, "logit_bias", 0.0, device)
+        mean, std = checkpoint.preprocessing.mean, checkpoint.preprocessing.std
+        self._mean = torch.tensor(mean, device=device).reshape(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).reshape(1, 3, 1, 1)
+        if device.type == "cpu":
+            # oneDNN's convolutions want channels last; everything else does not mind.
+            self.model.to(memory_format=torch.channels_last)
+        self._mask_name = self._causal_mask_name()
+        self._trims = self._ignores_padding()
+
+    def train(self, mode: bool = True) -> None:
+        """Switch dropout and batch statistics on or off."""
+        for module in (self.model, self.image_tower, self.text_tower):
+            module.train(mode)
+
+    def start_temperature(self, loss: str, batch_size: int) -> None:
+        """Set temperature and bias of a model that has not learnt any.
+
+        10 as in SigLIP, with the bias at the log-odds of a random pair being a true one; 1 / 0.07 as in CLIP.
+        """
+        with torch.no_grad():
+            self.logit_scale.fill_(math.log(10) if loss == "sigmoid" else math.log(1 / 0.07))
+            self.logit_bias.fill_(-math.log(batch_size - 1) if loss == "sigmoid" else 0.0)
+
+    def hold_temperature(self) -> None:
+        """Keep the temperature within CLIP's limit after a step."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=_LARGEST_LOGIT_SCALE)
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
+        """Groups for AdamW, each with its `rate`, a factor on the learning rate.
+
+        Matrices and kernels decay; gains, biases and positions do not; temperature and bias learn faster.
+        """
+        decayed, free = [], []
+        temperature = [self.logit_scale, self.logit_bias]
+        held = {id(parameter) for parameter in temperature}
+        for name, parameter in self.model.named_parameters():
+            if id(parameter) not in held:
+                (free if parameter.ndim < 2 or "position" in name else decayed).append(parameter)
+        return [
+            {"params": decayed, "weight_decay": weight_decay, "rate": 1.0},
+            {"params": free, "weight_decay": 0.0, "rate": 1.0},
+            {"params": temperature, "weight_decay": 0.0, "rate": _TEMPERATURE_RATE},
+        ]
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Unit vectors [B, D] of images in 0..1."""
+        pixels = ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        embeds: Tensor = self.image_tower(pixels)
+        return embeds
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [B, D] of texts, computed at the length of the longest where padding is proven not to matter."""
+        inputs = self._inputs(texts)
+        return self._run_text(self._cut(inputs) if self._trims else inputs)
+
+    def logits(self, images: Tensor, texts: Tensor) -> Tensor:
+        """scale * cosine + bias, float32 [B, B]."""
+        return self.logit_scale.exp() * (images.float() @ texts.float().T) + self.logit_bias
+
+    def _inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(ids).to(self.device) for name, ids in self.tokenize(list(texts)).items()}
+
+    def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        length = int((inputs["input_ids"] != self.tokenization.pad_id).sum(1).max())
+        return {name: ids[:, : max(length, 1)] for name, ids in inputs.items()}
+
+    def _run_text(self, inputs: dict[str, Tensor]) -> Tensor:
+        length = inputs["input_ids"].shape[1]
+        embeds: Tensor
+        if self._mask_name is not None and length < self.tokenization.context_length:
+            # open_clip adds its whole causal mask to scores of any length, so it gets the corner that fits.
+            mask = dict(self.text_tower.named_buffers())[self._mask_name]
+            corner = {self._mask_name: mask[:length, :length]}
+            embeds = torch.func.functional_call(self.text_tower, corner, tuple(inputs.values()))
+        else:
+            embeds = self.text_tower(*inputs.values())
+        return embeds
+
+    def _causal_mask_name(self) -> str | None:
+        square = (self.tokenization.context_length,) * 2
+        names = [name for name, buffer in self.text_tower.named_buffers() if tuple(buffer.shape) == square]
+        return names[0] if len(names) == 1 and names[0].endswith("attn_mask") else None
+
+    def _ignores_padding(self) -> bool:
+        self.train(False)
+        with torch.inference_mode():
+            inputs = self._inputs(_SAMPLE)
+            try:
+                cut, padded = self._run_text(self._cut(inputs)), self._run_text(inputs)
+            except (RuntimeError, ValueError):  # a tower that takes one length only
+                return False
+        return bool(torch.allclose(cut, padded, atol=1e-5))
+
+
+def embed_pairs(
+    model: TrainableModel, images: NDArray[np.uint8], texts: Sequence[str], *, batch_size: int = 64
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embeddings of all images (uint8 [N, C, S, S]) and texts, float32, in fp32 and without augmentation."""
+    model.train(False)
+    with torch.inference_mode():
+        image_embeds = [
+            model.embed_images(as_unit_range(images[start : start + batch_size], model.device)).cpu()
+            for start in range(0, len(images), batch_size)
+        ]
+        text_embeds = [
+            model.embed_texts(texts[start : start + batch_size]).cpu() for start in range(0, len(texts), batch_size)
+        ]
+    return torch.cat(image_embeds).float().numpy(), torch.cat(text_embeds).float().numpy()
+
+
+def as_unit_range(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """uint8 images as float32 in 0..1 on `device`."""
+    return torch.from_numpy(images).to(device, torch.float32).div_(255)
+
+
+def _parameter(model: nn.Module, name: str, value: float, device: torch.device) -> nn.Parameter:
+    found = getattr(model, name, None)
+    if isinstance(found, nn.Parameter):
+        return found
+    # CLIP has no bias; the sigmoid loss needs one while it trains, and retrieval by cosine does not miss it after.
+    return nn.Parameter(torch.tensor(value, device=device))

@@ -1,0 +1,1 @@
+"""Archives that studies are read from."""

@@ -1,0 +1,1 @@
+"""Honest measurement: protocols, measures and what chance alone would give."""

@@ -1,0 +1,93 @@
+"""Measures of retrieval on a matrix of similarities: plain numpy, ties broken on the index, chance beside them.
+
+A similarity matrix is float [Q, G]: row i is query i, column j is gallery item j, higher is nearer. A relevance matrix is
+bool [Q, G]. Equal similarities rank in the order of their columns, so that a result never depends on a sort's whims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def same_label(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> NDArray[np.bool_]:
+    """Relevance of equal labels, bool [Q, G]. Study ids make it strict; report groups make it grouped."""
+    codes = {label: code for code, label in enumerate(dict.fromkeys([*queries, *gallery]))}
+    rows = np.array([codes[label] for label in queries], dtype=np.int64)
+    columns = np.array([codes[label] for label in gallery], dtype=np.int64)
+    return rows[:, None] == columns[None, :]
+
+
+def first_relevant_ranks(similarity: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rank (from 1) of the best relevant item of each query, int64 [Q]; 0 for a query that has none."""
+    _require_same_shape(similarity, relevant)
+    # -inf marks what is not relevant, so that argmax finds the first best relevant column.
+    best = np.where(relevant, similarity, -np.inf).argmax(axis=1)
+    score = np.take_along_axis(similarity, best[:, None], axis=1)
+    columns = np.arange(similarity.shape[1])
+    ahead = (similarity > score) | ((similarity == score) & (columns[None, :] < best[:, None]))
+    ranks = ahead.sum(axis=1, dtype=np.int64) + 1
+    return np.where(relevant.any(axis=1), ranks, 0)
+
+
+def recall_at(similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int) -> float:
+    """R@K of pairs: the share of queries with a relevant item among the first `k`, 0..1.
+
+    Queries without any relevant item do not count. NaN where none is left.
+    """
+    ranks = first_relevant_ranks(similarity, relevant)
+    ranks = ranks[ranks > 0]
+    return float((ranks <= k).mean()) if len(ranks) else float("nan")
+
+
+def chance_recall_at(relevant: NDArray[np.bool_], k: int) -> float:
+    """What a random order gives for `recall_at`: the mean over queries of 1 - C(G - r, k) / C(G, k)."""
+    size = relevant.shape[1]
+    counts = [int(count) for count in relevant.sum(axis=1) if count]
+    drawn = min(k, size)
+    misses = [comb(size - count, drawn) / comb(size, drawn) for count in counts]
+    return float(1 - np.mean(misses)) if counts else float("nan")
+
+
+def precision_at(similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
+    """P@K of each query: the share of relevant items among the first `k`, float64 [Q].
+
+    Divided by `k` also where the gallery is smaller, as trec_eval does.
+    """
+    _require_same_shape(similarity, relevant)
+    first = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    hits: NDArray[np.float64] = np.take_along_axis(relevant, first, axis=1).sum(axis=1) / k
+    return hits
+
+
+def macro_precision_at(
+    similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int, findings: Sequence[Hashable]
+) -> float:
+    """P@K averaged within each finding first and over findings then; `findings` names the finding of each query.
+
+    Queries without any relevant item do not count: they say nothing about the model. NaN where none is left.
+    """
+    return _macro_mean(precision_at(similarity, relevant, k), relevant, findings)
+
+
+def chance_macro_precision(relevant: NDArray[np.bool_], findings: Sequence[Hashable]) -> float:
+    """What a random order gives for `macro_precision_at`, whatever K: the share of relevant items, averaged alike."""
+    return _macro_mean(relevant.mean(axis=1), relevant, findings)
+
+
+def _macro_mean(
+    values: NDArray[np.float64], relevant: NDArray[np.bool_], findings: Sequence[Hashable]
+) -> float:
+    by_finding: dict[Hashable, list[float]] = {}
+    for finding, value, has_relevant in zip(findings, values, relevant.any(axis=1), strict=True):
+        if has_relevant:
+            by_finding.setdefault(finding, []).append(float(value))
+    return float(np.mean([np.mean(each) for each in by_finding.values()])) if by_finding else float("nan")
+
+
+def _require_same_shape(similarity: NDArray[np.floating], relevant: NDArray[np.bool_]) -> None:
+    if similarity.shape != relevant.shape or similarity.ndim != 2:
+        raise ValueError(f"similarity {similarity.shape} and relevance {relevant.shape} must be [Q, G] alike")

@@ -1,0 +1,39 @@
+"""Thumbnails: re-encoded, bounded, addressed by the hash of the original, which is never copied."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from pathlib import Path
+
+from PIL import Image
+
+from retrieval.errors import InvalidRequest
+
+SIDE = 256
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def thumbnail_path(media_dir: Path, sha256: str) -> Path:
+    """Where the thumbnail of the image with this SHA-256 (64 hexadecimal digits) lies, or would lie.
+
+    Raises:
+        InvalidRequest: not a SHA-256.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise InvalidRequest("an image is addressed by its SHA-256, 64 hexadecimal digits")
+    return media_dir / sha256[:2] / f"{sha256}.webp"
+
+
+def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path) -> Path:
+    """Write the thumbnail of `image` (at most `SIDE` pixels a side, WebP without metadata) unless it is there."""
+    path = thumbnail_path(media_dir, sha256)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small = image.copy()
+        small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
+        draft = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        small.save(draft, "WEBP", quality=80, method=2)
+        os.replace(draft, path)
+    return path

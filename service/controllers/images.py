@@ -1,0 +1,51 @@
+"""`/v1/images`: thumbnails of stored images. The originals are neither kept nor served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from litestar import Controller, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from retrieval.media import thumbnail_path
+from service.permits import SearchPermits
+from service.problems import problem_responses
+
+# Named by the image's content, so it never changes; `private`, since it shows a patient.
+_FOREVER = "private, max-age=31536000, immutable"
+
+
+class ImagesController(Controller):
+    """Thumbnails."""
+
+    path = "/v1/images"
+    tags = ["images"]
+
+    @get(
+        "/{sha256:str}/thumbnail",
+        operation_id="getThumbnail",
+        summary="Thumbnail of an image",
+        media_type="image/webp",
+        responses={
+            200: ResponseSpec(bytes, generate_examples=False, description="WebP.", media_type="image/webp"),
+            **problem_responses(
+                invalid_request_400="sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
+                not_found_404="no thumbnail of this image",
+            ),
+        },
+    )
+    async def get_thumbnail(
+        self,
+        sha256: Annotated[str, Parameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
+        media_dir: Path,
+        permits: SearchPermits,
+    ) -> Response[bytes]:
+        """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
+        try:
+            data = await permits.run(thumbnail_path(media_dir, sha256).read_bytes)
+        except FileNotFoundError:
+            raise NotFoundException("no thumbnail of this image") from None
+        return Response(data, media_type="image/webp", headers={"Cache-Control": _FOREVER})

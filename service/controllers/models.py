@@ -1,0 +1,49 @@
+"""`/v1/models`: the models there are, and which one answers when none is named."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Controller, get, put
+
+from retrieval.catalog import Catalog, ModelStatus
+from service.examples import MODEL_EXAMPLE, answer_examples
+from service.permits import SearchPermits
+from service.problems import problem_responses
+from service.schemas import ModelChoice, ModelDocument, ModelsDocument
+
+
+class ModelsController(Controller):
+    """Models and the active one."""
+
+    path = "/v1/models"
+    tags = ["models"]
+
+    @get(
+        operation_id="listModels",
+        summary="All models",
+        responses={**answer_examples(ModelsDocument, "The models.", {"models": [MODEL_EXAMPLE]})},
+    )
+    async def list_models(self, catalog: Catalog, permits: SearchPermits) -> ModelsDocument:
+        """Every installed model and every collection, and which is active."""
+        return ModelsDocument(models=[_document(status) for status in await permits.run(catalog.models)])
+
+    @put(
+        "/active",
+        operation_id="activateModel",
+        summary="Switch the active model",
+        responses={
+            **answer_examples(ModelDocument, "The model that is active now.", MODEL_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="model: a name is required",
+                unknown_model_404="no model 'x' is installed",
+                no_collection_409="the model 'x' has no collection yet; run `cxr ingest`",
+            ),
+        },
+    )
+    async def activate_model(self, data: ModelChoice, catalog: Catalog, permits: SearchPermits) -> ModelDocument:
+        """Make a model the one that requests without `model` use, here and on the command line, from now on."""
+        return _document(await permits.run(catalog.activate, data.model))
+
+
+def _document(status: ModelStatus) -> ModelDocument:
+    return msgspec.convert(status.to_dict(), ModelDocument)

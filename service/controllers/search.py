@@ -1,0 +1,110 @@
+"""`/v1/search`: cases by words and by image."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+
+from retrieval.catalog import Catalog
+from retrieval.errors import InvalidRequest
+from retrieval.index.filters import Filters
+from retrieval.search import SearchResult
+from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
+from service.permits import SearchPermits
+from service.problems import problem_responses
+from service.schemas import ImageQuery, SearchDocument, TextQuery
+
+_COMMON = {
+    "unknown_model_404": "no model 'x' is installed",
+    "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
+    "index_unreachable_503": "the Qdrant server does not answer",
+}
+
+
+class TextSearchController(Controller):
+    """Search by words."""
+
+    path = "/v1/search/text"
+    tags = ["search"]
+
+    @post(
+        status_code=200,
+        operation_id="searchText",
+        summary="Search by words",
+        responses={
+            **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="k: Expected `int` >= 1", unknown_finding_400="no finding 'Cardiomegali'", **_COMMON
+            ),
+        },
+    )
+    async def search_text(
+        self,
+        data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
+        catalog: Catalog,
+        permits: SearchPermits,
+    ) -> SearchDocument:
+        """Cases that the words describe, nearest first; every hit obeys the filters."""
+
+        def search() -> SearchResult:
+            retriever = catalog.retriever(data.model)
+            return retriever.search_text(data.text, filters=data.filters, k=data.k, rerank=data.rerank)
+
+        return search_document(await permits.run(search))
+
+
+class ImageSearchController(Controller):
+    """Search by image."""
+
+    path = "/v1/search/image"
+    tags = ["search"]
+
+    @post(
+        status_code=200,
+        operation_id="searchImage",
+        summary="Search by image",
+        responses={
+            **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="k: Expected `int` >= 1",
+                image_too_large_413="the image has 70,000,000 bytes",
+                unreadable_image_422="the image is not a readable PNG, JPEG, WEBP image",
+                **_COMMON,
+            ),
+        },
+    )
+    async def search_image(
+        self,
+        data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
+        catalog: Catalog,
+        permits: SearchPermits,
+    ) -> SearchDocument:
+        """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
+        filters = decode_filters(data.filters)
+        image = await data.image.read()
+
+        def search() -> SearchResult:
+            return catalog.retriever(data.model).search_image(image, filters=filters, k=data.k, rerank=data.rerank)
+
+        return search_document(await permits.run(search))
+
+
+def search_document(result: SearchResult) -> SearchDocument:
+    """The result as the document that goes over the wire; the command line prints the same one."""
+    return msgspec.convert(result.to_dict(), SearchDocument)
+
+
+def decode_filters(text: str) -> Filters:
+    """Filters from the JSON text of a form field.
+
+    Raises:
+        InvalidRequest: not JSON, or not of the shape `Filters`.
+    """
+    try:
+        return msgspec.json.decode(text, type=Filters)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"filters: expected JSON such as {{\"all\": [\"Cardiomegaly\"]}}: {error}") from error

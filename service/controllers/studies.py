@@ -1,0 +1,81 @@
+"""`/v1/studies`: a stored study, and the cases like it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller, get
+from litestar.params import Parameter
+
+from retrieval.catalog import Catalog
+from retrieval.index.filters import Filters
+from retrieval.records import View
+from retrieval.search import SearchResult
+from service.controllers.search import search_document
+from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
+from service.permits import SearchPermits
+from service.problems import problem_responses
+from service.schemas import K_LIMIT, Rerank, SearchDocument, StudyDocument
+
+_PROBLEMS = {
+    "unknown_study_404": "the collection cxr_x holds no study '42'",
+    "unknown_model_404": "no model 'x' is installed",
+    "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
+}
+Model = Annotated[str | None, Parameter(description="A model with a collection; the active one if absent.")]
+
+
+class StudiesController(Controller):
+    """Stored studies."""
+
+    path = "/v1/studies/{study_id:str}"
+    tags = ["studies"]
+
+    @get(
+        operation_id="getStudy",
+        summary="One study",
+        responses={
+            **answer_examples(StudyDocument, "The study.", STUDY_EXAMPLE),
+            **problem_responses(**_PROBLEMS),
+        },
+    )
+    async def get_study(
+        self, study_id: str, catalog: Catalog, permits: SearchPermits, model: Model = None
+    ) -> StudyDocument:
+        """A study's images, findings and report, as the collection holds them."""
+        record = await permits.run(lambda: catalog.retriever(model).study(study_id))
+        return msgspec.convert(record.to_dict(), StudyDocument)
+
+    @get(
+        "/similar",
+        operation_id="searchSimilar",
+        summary="Cases like a stored study",
+        responses={
+            **answer_examples(SearchDocument, "Hits, best first, none of the study itself.", SEARCH_EXAMPLE),
+            **problem_responses(invalid_request_400="k: Expected `int` >= 1", **_PROBLEMS),
+        },
+    )
+    async def search_similar(
+        self,
+        study_id: str,
+        catalog: Catalog,
+        permits: SearchPermits,
+        present: Annotated[
+            tuple[str, ...], Parameter(query="with", description="Findings that every hit has; may be repeated.")
+        ] = (),
+        refused: Annotated[
+            tuple[str, ...], Parameter(query="without", description="Findings that no hit has; may be repeated.")
+        ] = (),
+        view: Annotated[View | None, Parameter(description="View of every hit.")] = None,
+        k: Annotated[int, Parameter(ge=1, le=K_LIMIT, description="Number of hits.")] = 10,
+        rerank: Annotated[Rerank, Parameter(description="By the five signals, or by image alone.")] = "signals",
+        model: Model = None,
+    ) -> SearchDocument:
+        """Cases that look and read like the study; its own images are left out."""
+        filters = Filters(all=present, none=refused, view=view)
+
+        def search() -> SearchResult:
+            return catalog.retriever(model).search_similar(study_id, filters=filters, k=k, rerank=rerank)
+
+        return search_document(await permits.run(search))

@@ -1,0 +1,157 @@
+"""Fixtures that several packages share: tiny real bundles, a small archive, and a home that holds both."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.normalizers import Lowercase
+
+from ingest.sources.indiana import IndianaSource
+from ingest.worker import Worker
+from retrieval.bundle import ModelBundle, Parity, Preprocessing, Tokenization, write_manifest, writing_bundle
+from retrieval.encoder import Encoder
+from retrieval.index.edge import EdgeIndex
+
+SIZE, DIM, LENGTH = 32, 16, 12
+WORDS = (
+    "chest heart lungs clear normal enlarged effusion pleural left right small large no pneumothorax nodule "
+    "opacity cardiomegaly mild the is are a of and with"
+).split()
+
+# (MeSH, Problems, findings, impression) of the archive's studies, in turn.
+CASES = (
+    ("normal", "normal", "The heart is normal. The lungs are clear.", "Normal chest."),
+    ("Cardiomegaly/mild", "Cardiomegaly", "Heart mild enlarged.", "Mild cardiomegaly."),
+    ("Pleural Effusion/left/small", "Pleural Effusion", "Small left pleural effusion.", "Effusion left."),
+    ("Cardiomegaly/borderline;Nodule/lung", "Cardiomegaly;Nodule", "Nodule right.", "Small nodule <script>alert(1)</script>"),
+    ("No Indexing", "No Indexing", "", ""),
+    ("Cardiomegaly;Pleural Effusion/right", "Cardiomegaly;Pleural Effusion", "Large effusion right.", ""),
+    ("Opacity/lung/base/left", "Opacity", "Opacity left.", "Left opacity, no effusion."),
+)
+
+
+def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:
+    """A bundle of two linear towers: pixels pooled to 4 x 4 and words summed, both projected to `DIM` and normalised."""
+    rng = np.random.default_rng(seed)
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, **{w: n + 2 for n, w in enumerate(WORDS)}}, "[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    target = models_dir / name
+    with writing_bundle(target) as folder:
+        pooled = helper.make_node("AveragePool", ["pixel_values"], ["p"], kernel_shape=[8, 8], strides=[8, 8])
+        flat = helper.make_node("Flatten", ["p"], ["f"])
+        weights = rng.standard_normal((48, DIM)).astype(np.float32)
+        _write_tower(folder / "image.onnx", [pooled, flat], "f", weights, "pixel_values", [3, SIZE, SIZE], "image_embeds")
+        table = np.vstack([np.zeros((1, DIM)), rng.standard_normal((len(WORDS) + 1, DIM))]).astype(np.float32)
+        gather = helper.make_node("Gather", ["table", "input_ids"], ["g"])
+        summed = helper.make_node("ReduceSum", ["g", "axis"], ["s"], keepdims=0)
+        extra = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axis")]
+        eye = (np.eye(DIM) + 0.01).astype(np.float32)
+        _write_tower(folder / "text.onnx", [gather, summed], "s", eye, "input_ids", [LENGTH], "text_embeds", extra)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        parity = Parity(
+            images=0, texts=0, image_cosine_mean=1, image_cosine_min=1, text_cosine_mean=1, text_cosine_min=1,
+            pixels_max_abs=0, token_ids_equal=True,
+        )  # fmt: skip
+        write_manifest(
+            folder,
+            {
+                "name": name,
+                "family": "clip",
+                "source": "tests",
+                "revision": None,
+                "licence": "Apache-2.0",
+                "dim": DIM,
+                "precision": "fp32",
+                "preprocessing": Preprocessing(
+                    mode="stretch", size=SIZE, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
+                ),
+                "tokenization": Tokenization(context_length=LENGTH),
+                "logit_scale": 1.0,
+                "logit_bias": None,
+                "parity": parity,
+                "exporter": {},
+                "created_at": "2026-01-01T00:00:00+00:00",
+            },
+        )
+    return ModelBundle.load(target)
+
+
+def _write_tower(path, nodes, last, weights, input_name, shape, output_name, extra=()):
+    kind = TensorProto.FLOAT if input_name == "pixel_values" else TensorProto.INT64
+    nodes = [
+        *nodes,
+        helper.make_node("MatMul", [last, "w"], ["m"]),
+        helper.make_node("Add", ["m", "bias"], ["b"]),
+        helper.make_node("LpNormalization", ["b"], [output_name], axis=-1, p=2),
+    ]
+    bias = np.full((1, weights.shape[1]), 1e-3, dtype=np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "tower",
+        [helper.make_tensor_value_info(input_name, kind, ["batch", *shape])],
+        [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["batch", weights.shape[1]])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "bias"), *extra],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+
+
+def write_archive(folder: Path, studies: int = 14, *, seed: int = 0) -> dict[str, Path]:
+    """An archive in the Indiana form: `studies` studies of `CASES` in turn, most with two views, random smooth images."""
+    rng = np.random.default_rng(seed)
+    images = folder / "images"
+    images.mkdir(parents=True)
+    reports = [["uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression"]]
+    projections = [["uid", "filename", "projection"]]
+    for number in range(studies):
+        mesh, problems, findings, impression = CASES[number % len(CASES)]
+        reports.append([str(number), mesh, problems, "Chest", "Cough.", "None.", findings, impression])
+        for view in ("Frontal", "Lateral") if number % 4 else ("Frontal",):
+            name = f"{number}_{view}.png"
+            coarse = Image.fromarray(rng.integers(0, 255, (6, 6), dtype=np.uint8))
+            coarse.resize((48, 40), Image.Resampling.BICUBIC).save(images / name)
+            projections.append([str(number), name, view])
+    paths = {"reports_csv": folder / "reports.csv", "projections_csv": folder / "projections.csv"}
+    for path, rows in zip(paths.values(), (reports, projections), strict=True):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+    return paths | {"images_dir": images}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> dict[str, Path]:
+    """The three inputs of the Indiana source: 14 studies, 24 images."""
+    return write_archive(tmp_path / "archive")
+
+
+@pytest.fixture(scope="session")
+def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the bundles `tiny-a` and `tiny-b`, both ingested; never opened by a test itself."""
+    home = tmp_path_factory.mktemp("template")
+    archive = write_archive(home / "archive")
+    index = EdgeIndex(home / "index")
+    for seed, name in enumerate(("tiny-a", "tiny-b")):
+        encoder = Encoder(write_tiny_bundle(home / "models", name, seed=seed), device="cpu", threads=1)
+        Worker(encoder, index, media_dir=home / "media").run(IndianaSource(**archive))
+    index.close()
+    return home
+
+
+@pytest.fixture
+def tiny_home(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `tiny_template` that the test may change, and that `CXR_HOME` names; `tiny-a` is active."""
+    import shutil
+
+    home = tmp_path / "home"
+    shutil.copytree(tiny_template, home)
+    for name in ("CXR_INDEX", "CXR_DEVICE", "CXR_INDEX_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CXR_HOME", str(home))
+    return home

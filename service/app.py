@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,8 +33,8 @@ from service.settings import ServiceSettings
 WEB_DIR = Path(__file__).parent / "web"
 DISCLAIMER = "For research use only. Not a medical device; not for diagnosis or treatment."
 DESCRIPTION = (
-    "Finds similar chest X-ray cases by words, by image, or by a stored study; filtered by finding, with any of several "
-    f"embedding models. Errors are problem documents (RFC 9457) with a stable `code`.\n\n**{DISCLAIMER}**"
+    "Finds similar chest X-ray cases by words, by image, or by a stored study; filtered by finding, with any of "
+    f"several embedding models. Errors are problem documents (RFC 9457) with a stable `code`.\n\n**{DISCLAIMER}**"
 )
 # Forms carry some fields beside the file.
 _FORM_OVERHEAD_BYTES = 256 * 1024
@@ -105,7 +105,7 @@ def template_environment() -> Environment:
 def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Chest X-ray retrieval",
-        version=version("cxr-retrieval"),
+        version=_version(),
         description=DESCRIPTION,
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         use_handler_docstrings=True,
@@ -123,3 +123,10 @@ def _openapi() -> OpenAPIConfig:
             YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),
         ],
     )
+
+
+def _version() -> str:
+    try:
+        return version("cxr-retrieval")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "0+checkout"

@@ -41,5 +41,5 @@ def open_listener(host: str, port: int, *, allow_remote: bool) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         raise AddressUnavailable(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses the port, or take another --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses it, or take another --port"
         ) from error

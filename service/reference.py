@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from jinja2 import Environment
-from litestar import Request
+from litestar import MediaType, Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
 _METHODS = ("get", "put", "post", "delete")
@@ -16,22 +16,34 @@ class ReferencePlugin(OpenAPIRenderPlugin):
     """Renders the OpenAPI document as one page without scripts."""
 
     def __init__(self, templates: Environment) -> None:
-        super().__init__(path="/", media_type="text/html")  # type: ignore[arg-type]
+        super().__init__(path="/", media_type=MediaType.HTML)
         self._templates = templates
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The page, UTF-8."""
+        document = json.loads(self.render_json(request, openapi_schema))  # defaults are still objects before this
+        schemas = document["components"]["schemas"]
         operations = [
-            {"path": path, "method": method, **item[method]}
-            for path, item in openapi_schema["paths"].items()
+            {"path": path, "method": method, "bodies": _bodies(item[method], schemas), **item[method]}
+            for path, item in document["paths"].items()
             for method in _METHODS
             if method in item
         ]
         page = self._templates.get_template("reference.html").render(
-            info=openapi_schema["info"],
-            tags=openapi_schema["tags"],
+            info=document["info"],
+            tags=document["tags"],
             operations=operations,
-            schemas=openapi_schema["components"]["schemas"],
+            schemas=schemas,
             pretty=lambda value: json.dumps(value, indent=2),
         )
         return page.encode()
+
+
+def _bodies(operation: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """What may be sent to an operation, by media type: an example where there is one, its schema otherwise."""
+    bodies = {}
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        schema = content["schema"]
+        name = schema.get("$ref", "").rpartition("/")[2]
+        bodies[media_type] = schema["examples"][0] if "examples" in schema else schemas.get(name, schema)
+    return bodies

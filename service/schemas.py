@@ -147,7 +147,7 @@ class ModelsDocument(_Document, frozen=True, kw_only=True):
     models: list[ModelDocument]
 
 
-class HealthDocument(_Document, frozen=True, kw_only=True):
+class HealthDocument(_Document, frozen=True, kw_only=True, omit_defaults=True):
     """State of the service; when ready, what a search without `model` would use."""
 
     status: Literal["alive", "ready"]

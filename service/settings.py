@@ -18,7 +18,8 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; only loopback unless `allow_remote`.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     allow_remote: bool = Field(
-        False, description="Listen on an address that others can reach. There is no login: only behind a closed network."
+        False,
+        description="Listen on an address that others can reach. There is no login: only behind a closed network.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "localhost", "::1"),

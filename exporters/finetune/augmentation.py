@@ -40,7 +40,9 @@ def augment_images(images: Tensor, settings: ImageAugmentation, generator: torch
 
     changed = changed.clamp_(1e-4, 1) ** per_image(1 + draw(settings.gamma))
     middle = changed.mean(dim=(1, 2, 3), keepdim=True)
-    changed = (changed - middle) * per_image(1 + draw(settings.contrast)) + middle + per_image(draw(settings.brightness))
+    changed = (
+        (changed - middle) * per_image(1 + draw(settings.contrast)) + middle + per_image(draw(settings.brightness))
+    )
     if settings.noise:
         grain = torch.randn(changed.shape, generator=generator).to(images.device)
         changed = changed + grain * per_image(draw(settings.noise).abs())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import torch
@@ -14,10 +17,11 @@ from exporters.finetune.data import load_pairs, report_text
 from exporters.finetune.progress import Silence, TrainingProgress
 from exporters.finetune.scratch import write_scratch_checkpoint
 from exporters.finetune.settings import FinetuneSettings
-from exporters.finetune.store import RunStore, fingerprint_of, local_checkpoint
+from exporters.finetune.store import RunStore, fingerprint_of
 from exporters.finetune.towers import TrainableModel
 from exporters.finetune.trainer import Trainer, resolve_device
 from exporters.finetune.validation import Validation
+from exporters.sources import locate_checkpoint
 from retrieval.errors import TrainingError
 from retrieval.records import Study
 
@@ -57,37 +61,20 @@ def finetune(
         DeviceUnavailable: CUDA was asked for and is not there.
     """
     progress = progress or Silence()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    device = resolve_device(settings.device)
     _require_other_folder(settings, out)
+    device = resolve_device(settings.device)
+    _set_up_cpu(settings.threads)
     store = RunStore(out, "")
     resumed = store.resumable
-    source = _starting_point(settings, train, store, resumed=resumed)
-    checkpoint = load_checkpoint(str(source))
-
-    def count(what: str) -> object:
-        return lambda done, total: progress.images(what, done, total)
-
-    pairs = {
-        what: load_pairs(
-            studies,
-            checkpoint.preprocessing,
-            views=settings.views if what == "training" else _validation_view(studies),
-            what=what,
-            on_image=count(what),  # type: ignore[arg-type]
-        )
-        for what, studies in (("training", train), ("validation", val))
-    }
-    store.fingerprint = fingerprint_of(settings, pairs["training"].image_groups)
-    model = _trainable(checkpoint, device)
-    trainer = Trainer(settings, model, source, pairs["training"], pairs["validation"], store, progress)
-    if resumed:
-        trainer.resume()
-        progress.note(f"resuming after epoch {trainer.run.epoch}")
-    elif settings.architecture is not None:
-        model.start_temperature(settings.loss, min(settings.batch_size, len(pairs["training"])))
-    run = trainer.fit()
+    try:
+        trainer = _prepare(settings, train, val, store, device, progress)
+        if resumed:
+            trainer.resume()
+            progress.note(f"resuming after epoch {trainer.run.epoch}")
+        run = trainer.fit()
+    finally:
+        if not store.resumable:  # nothing was trained yet, so nothing is worth keeping
+            store.finish()
     store.finish()
     best = next(record for record in run.history if record.epoch == run.best_epoch)
     return FinetuneSummary(
@@ -96,29 +83,50 @@ def finetune(
         best_epoch=run.best_epoch,
         seconds=run.seconds,
         resumed=resumed,
-        train_images=len(pairs["training"]),
-        train_studies=len(set(pairs["training"].study.tolist())),
-        parameters=sum(parameter.numel() for parameter in model.model.parameters()),
+        train_images=len(trainer.train_pairs),
+        train_studies=len(set(trainer.train_pairs.study.tolist())),
+        parameters=sum(parameter.numel() for parameter in trainer.model.model.parameters()),
         loss=run.history[-1].loss,
         validation=best.validation,
         skipped=[
             {"file": each.file, "code": each.code, "detail": each.detail}
-            for each in (*pairs["training"].skipped, *pairs["validation"].skipped)
+            for each in (*trainer.train_pairs.skipped, *trainer.val_pairs.skipped)
         ],
     )
 
 
-def _starting_point(settings: FinetuneSettings, train: Iterable[Study], store: RunStore, *, resumed: bool) -> Path:
+def _prepare(
+    settings: FinetuneSettings,
+    train: Sequence[Study],
+    val: Sequence[Study],
+    store: RunStore,
+    device: torch.device,
+    progress: TrainingProgress,
+) -> Trainer:
+    """Everything read and loaded, ready for the first step."""
+    source = _starting_point(settings, train, store)
+    checkpoint = load_checkpoint(source)
+    train_pairs, val_pairs = (
+        load_pairs(studies, checkpoint.preprocessing, views=views, what=what, on_image=partial(progress.images, what))
+        for what, studies, views in (("training", train, settings.views), ("validation", val, _validation_views(val)))
+    )
+    store.fingerprint = fingerprint_of(settings, train_pairs.image_groups)
+    model = _trainable(checkpoint, device)
+    if settings.architecture is not None:
+        model.start_temperature(settings.loss, min(settings.batch_size, len(train_pairs)))
+    return Trainer(settings, model, source, train_pairs, val_pairs, store, progress)
+
+
+def _starting_point(settings: FinetuneSettings, train: Iterable[Study], store: RunStore) -> Path:
     """The checkpoint folder that the run starts from; a new model's is written first."""
-    if not resumed:
+    if not store.resumable:
         store.begin()
     if settings.checkpoint is not None:
-        return local_checkpoint(settings.checkpoint)
+        return locate_checkpoint(settings.checkpoint).folder
     assert settings.architecture is not None
-    if not resumed:
+    if not store.resumable:
         texts = [text for study in train if (text := report_text(study.report))]
         if not texts:
-            store.finish()
             raise TrainingError("no training pairs: not one study has report text")
         # Terms are typed by users, so the tokenizer should know them as words.
         terms = [study.problems.replace(";", ", ") for study in train if study.problems]
@@ -127,17 +135,28 @@ def _starting_point(settings: FinetuneSettings, train: Iterable[Study], store: R
 
 
 def _trainable(checkpoint: Checkpoint, device: torch.device) -> TrainableModel:
-    if checkpoint.tokenization is None or checkpoint.tokenizer_json is None:
-        raise TrainingError("the checkpoint has no text tower; image-report training needs both")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
         file.write_text(checkpoint.tokenizer_json)
         return TrainableModel(checkpoint, file, device)
 
 
-def _validation_view(studies: Sequence[Study]) -> str:
+def _validation_views(studies: Sequence[Study]) -> Literal["frontal", "all"]:
     """Frontal images are what is validated on, where there are any: a lateral view hides much of what a report says."""
     return "frontal" if any(image.view == "frontal" for study in studies for image in study.images) else "all"
+
+
+def _set_up_cpu(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        # glibc hands every freed activation back to the kernel and faults it in again a step later: half of the CPU's time
+        # for small models. M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) of malloc.h keep up to a gigabyte at hand.
+        libc.mallopt(-3, 2**30)
+        libc.mallopt(-1, 2**30)
+    except (OSError, AttributeError):  # not glibc: slower at worst
+        return
 
 
 def _require_other_folder(settings: FinetuneSettings, out: Path) -> None:

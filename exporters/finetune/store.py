@@ -20,8 +20,6 @@ from retrieval.errors import TrainingError
 
 HISTORY = "history.json"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.index.json")
-# What a checkpoint needs from the hub; not the same weights in three further formats.
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin"]
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,24 +131,6 @@ def fingerprint_of(settings: FinetuneSettings, groups: Sequence[str]) -> str:
     same = msgspec.structs.replace(settings, time_limit_min=None, threads=0)
     listing = msgspec.json.encode((same, list(groups)))
     return hashlib.sha256(listing).hexdigest()[:16]
-
-
-def local_checkpoint(source: str) -> Path:
-    """The folder of a checkpoint; a hub id is downloaded into the hub's cache.
-
-    Raises:
-        TrainingError: neither a folder nor an id that the hub answers to.
-    """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
-    except (OSError, HFValidationError, ValueError) as error:
-        raise TrainingError(f"{source} is no folder, and the hub does not give it: {error}") from error
 
 
 def _write_weights(model: nn.Module, folder: Path) -> None:

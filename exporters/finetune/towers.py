@@ -28,8 +28,6 @@ class TrainableModel:
     """
 
     def __init__(self, checkpoint: Checkpoint, tokenizer_file: Path, device: torch.device) -> None:
-        if checkpoint.tokenization is None:
-            raise ValueError("a checkpoint without a text tower cannot be trained on pairs")
         self.checkpoint = checkpoint
         self.device = device
         self.model: nn.Module = checkpoint.model.to(device).requires_grad_(True)

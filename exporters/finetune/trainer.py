@@ -200,7 +200,9 @@ def resolve_device(device: str) -> torch.device:
         DeviceUnavailable: `cuda` where torch sees none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable("device=cuda was asked for, but torch sees no CUDA device; check driver and torch build")
+        raise DeviceUnavailable(
+            "device=cuda was asked for, but torch sees no CUDA device; check driver and torch build"
+        )
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -65,7 +65,9 @@ class IndianaSource:
         self._rows = self._read_rows()
         self._studies, self._duplicate_reports = self._read_reports()
         if not images_dir.is_dir():
-            raise SourceError(f"the images folder {images_dir} does not exist; give the folder that holds the image files")
+            raise SourceError(
+                f"the images folder {images_dir} does not exist; give the folder that holds the image files"
+            )
 
     def image_count(self) -> int:
         """Rows of the projections table, those that will be quarantined included."""
@@ -79,7 +81,9 @@ class IndianaSource:
             for row in rows:
                 if row.filename in claimed:
                     yield Quarantined(
-                        row.filename, _DUPLICATE, f"{row.filename} stands in more than one row of {self._projections_csv}"
+                        row.filename,
+                        _DUPLICATE,
+                        f"{row.filename} stands in more than one row of {self._projections_csv}",
                     )
                     continue
                 claimed.add(row.filename)
@@ -123,8 +127,10 @@ class IndianaSource:
             resolved = (inside / filename).resolve()
         except (OSError, ValueError, RuntimeError):  # a NUL byte, a name too long, a circle of links
             resolved = None
-        if resolved is not None and (resolved == inside or not resolved.is_relative_to(inside)):
-            raise PathOutside(f"{filename!r} in {self._projections_csv} leads outside the images folder {self._images_dir}")
+        if resolved is not None and not resolved.is_relative_to(inside):
+            raise PathOutside(
+                f"{filename!r} in {self._projections_csv} leads outside the images folder {self._images_dir}"
+            )
         if resolved is None or not resolved.is_file():
             raise MissingFile(f"no file {filename!r} in {self._images_dir}")
         return resolved

@@ -78,9 +78,7 @@ def chance_macro_precision(relevant: NDArray[np.bool_], findings: Sequence[Hasha
     return _macro_mean(relevant.mean(axis=1), relevant, findings)
 
 
-def _macro_mean(
-    values: NDArray[np.float64], relevant: NDArray[np.bool_], findings: Sequence[Hashable]
-) -> float:
+def _macro_mean(values: NDArray[np.float64], relevant: NDArray[np.bool_], findings: Sequence[Hashable]) -> float:
     by_finding: dict[Hashable, list[float]] = {}
     for finding, value, has_relevant in zip(findings, values, relevant.any(axis=1), strict=True):
         if has_relevant:

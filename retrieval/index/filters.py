@@ -28,7 +28,8 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def to_dict(self) -> dict[str, Any]:
         """The conditions that narrow, as plain values."""
-        return {name: value for name, value in msgspec.to_builtins(self).items() if value not in (None, [], ())}
+        plain = msgspec.json.decode(msgspec.json.encode(self))
+        return {name: value for name, value in plain.items() if value not in (None, [])}
 
 
 def render_filter(filters: Filters, api: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anyio.to_thread import run_sync
 from litestar import Controller, get
+from litestar.di import NamedDependency
 
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
@@ -16,7 +17,7 @@ class HealthController(Controller):
     """Liveness and readiness."""
 
     path = "/health"
-    tags = ["health"]
+    tags = ("health",)
 
     @get(
         "/live",
@@ -47,7 +48,7 @@ class HealthController(Controller):
             **problem_responses(not_ready_503="no_collection: no model is active; run `cxr use MODEL`"),
         },
     )
-    async def check_ready(self, catalog: Catalog) -> HealthDocument:
+    async def check_ready(self, catalog: NamedDependency[Catalog]) -> HealthDocument:
         """Whether a model is active, its bundle is the one its collection was built with, and the engine answers."""
         # Not under a search permit: a busy service is still a ready one.
         return await run_sync(_check_ready, catalog)

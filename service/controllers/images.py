@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import PathParameter
 
 from retrieval.media import thumbnail_path
 from service.permits import SearchPermits
@@ -22,7 +23,7 @@ class ImagesController(Controller):
     """Thumbnails."""
 
     path = "/v1/images"
-    tags = ["images"]
+    tags = ("images",)
 
     @get(
         "/{sha256:str}/thumbnail",
@@ -39,9 +40,9 @@ class ImagesController(Controller):
     )
     async def get_thumbnail(
         self,
-        sha256: Annotated[str, Parameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
-        media_dir: Path,
-        permits: SearchPermits,
+        sha256: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
+        media_dir: NamedDependency[Path],
+        permits: NamedDependency[SearchPermits],
     ) -> Response[bytes]:
         """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
         try:

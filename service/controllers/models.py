@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Controller, get, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from retrieval.catalog import Catalog, ModelStatus
 from service.examples import MODEL_EXAMPLE, answer_examples
@@ -16,14 +18,16 @@ class ModelsController(Controller):
     """Models and the active one."""
 
     path = "/v1/models"
-    tags = ["models"]
+    tags = ("models",)
 
     @get(
         operation_id="listModels",
         summary="All models",
         responses={**answer_examples(ModelsDocument, "The models.", {"models": [MODEL_EXAMPLE]})},
     )
-    async def list_models(self, catalog: Catalog, permits: SearchPermits) -> ModelsDocument:
+    async def list_models(
+        self, catalog: NamedDependency[Catalog], permits: NamedDependency[SearchPermits]
+    ) -> ModelsDocument:
         """Every installed model and every collection, and which is active."""
         return ModelsDocument(models=[_document(status) for status in await permits.run(catalog.models)])
 
@@ -40,7 +44,9 @@ class ModelsController(Controller):
             ),
         },
     )
-    async def activate_model(self, data: ModelChoice, catalog: Catalog, permits: SearchPermits) -> ModelDocument:
+    async def activate_model(
+        self, data: JSONBody[ModelChoice], catalog: NamedDependency[Catalog], permits: NamedDependency[SearchPermits]
+    ) -> ModelDocument:
         """Make a model the one that requests without `model` use, here and on the command line, from now on."""
         return _document(await permits.run(catalog.activate, data.model))
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, post
+from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
@@ -29,7 +30,7 @@ class TextSearchController(Controller):
     """Search by words."""
 
     path = "/v1/search/text"
-    tags = ["search"]
+    tags = ("search",)
 
     @post(
         status_code=200,
@@ -45,8 +46,8 @@ class TextSearchController(Controller):
     async def search_text(
         self,
         data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
-        catalog: Catalog,
-        permits: SearchPermits,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
     ) -> SearchDocument:
         """Cases that the words describe, nearest first; every hit obeys the filters."""
 
@@ -61,7 +62,7 @@ class ImageSearchController(Controller):
     """Search by image."""
 
     path = "/v1/search/image"
-    tags = ["search"]
+    tags = ("search",)
 
     @post(
         status_code=200,
@@ -80,8 +81,8 @@ class ImageSearchController(Controller):
     async def search_image(
         self,
         data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
-        catalog: Catalog,
-        permits: SearchPermits,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
     ) -> SearchDocument:
         """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
         filters = decode_filters(data.filters)
@@ -107,4 +108,4 @@ def decode_filters(text: str) -> Filters:
     try:
         return msgspec.json.decode(text, type=Filters)
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"filters: expected JSON such as {{\"all\": [\"Cardiomegaly\"]}}: {error}") from error
+        raise InvalidRequest(f'filters: expected JSON such as {{"all": ["Cardiomegaly"]}}: {error}') from error

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
 
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
@@ -23,14 +24,15 @@ _PROBLEMS = {
     "unknown_model_404": "no model 'x' is installed",
     "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
 }
-Model = Annotated[str | None, Parameter(description="A model with a collection; the active one if absent.")]
+StudyId = Annotated[str, PathParameter(description="`study_id` of a hit.", max_length=200)]
+Model = Annotated[str | None, QueryParameter(description="A model with a collection; the active one if absent.")]
 
 
 class StudiesController(Controller):
     """Stored studies."""
 
     path = "/v1/studies/{study_id:str}"
-    tags = ["studies"]
+    tags = ("studies",)
 
     @get(
         operation_id="getStudy",
@@ -41,7 +43,11 @@ class StudiesController(Controller):
         },
     )
     async def get_study(
-        self, study_id: str, catalog: Catalog, permits: SearchPermits, model: Model = None
+        self,
+        study_id: StudyId,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+        model: Model = None,
     ) -> StudyDocument:
         """A study's images, findings and report, as the collection holds them."""
         record = await permits.run(lambda: catalog.retriever(model).study(study_id))
@@ -58,18 +64,18 @@ class StudiesController(Controller):
     )
     async def search_similar(
         self,
-        study_id: str,
-        catalog: Catalog,
-        permits: SearchPermits,
+        study_id: StudyId,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
         present: Annotated[
-            tuple[str, ...], Parameter(query="with", description="Findings that every hit has; may be repeated.")
+            tuple[str, ...], QueryParameter(name="with", description="Findings that every hit has; may be repeated.")
         ] = (),
         refused: Annotated[
-            tuple[str, ...], Parameter(query="without", description="Findings that no hit has; may be repeated.")
+            tuple[str, ...], QueryParameter(name="without", description="Findings that no hit has; may be repeated.")
         ] = (),
-        view: Annotated[View | None, Parameter(description="View of every hit.")] = None,
-        k: Annotated[int, Parameter(ge=1, le=K_LIMIT, description="Number of hits.")] = 10,
-        rerank: Annotated[Rerank, Parameter(description="By the five signals, or by image alone.")] = "signals",
+        view: Annotated[View | None, QueryParameter(description="View of every hit.")] = None,
+        k: Annotated[int, QueryParameter(ge=1, le=K_LIMIT, description="Number of hits.")] = 10,
+        rerank: Annotated[Rerank, QueryParameter(description="By the five signals, or by image alone.")] = "signals",
         model: Model = None,
     ) -> SearchDocument:
         """Cases that look and read like the study; its own images are left out."""

@@ -83,7 +83,9 @@ def test_measures_equal_ir_measures() -> None:
     for k in (1, 5, 10):
         reference = _reference(similarity, relevant, k)
         assert recall_at(similarity, relevant, k) == pytest.approx(reference["success"])
-        assert precision_at(similarity, relevant, k)[relevant.any(axis=1)].mean() == pytest.approx(reference["precision"])
+        assert precision_at(similarity, relevant, k)[relevant.any(axis=1)].mean() == pytest.approx(
+            reference["precision"]
+        )
 
 
 def _reference(similarity: NDArray[np.float32], relevant: NDArray[np.bool_], k: int) -> dict[str, float]:

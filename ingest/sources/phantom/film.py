@@ -28,8 +28,8 @@ def choose_exposure(rng: np.random.Generator) -> Exposure:
     """A technician's day: mostly right, sometimes a little light, dark, soft or grainy."""
     sides = [int(side) for side in rng.integers(1, 12, size=4)] if rng.random() < 0.3 else [0, 0, 0, 0]
     return Exposure(
-        black=rng.uniform(0.0, 0.10),
-        white=rng.uniform(1.10, 1.30),
+        black=rng.uniform(0.02, 0.12),
+        white=rng.uniform(1.18, 1.42),
         gamma=rng.uniform(0.85, 1.2),
         noise=rng.uniform(0.003, 0.009),
         sharpness_px=rng.uniform(0.35, 0.75),
@@ -55,7 +55,8 @@ def expose(attenuation: Field, exposure: Exposure, rng: np.random.Generator) -> 
     level[SIZE - bottom :] *= 0.12
     level[:, :left] *= 0.12
     level[:, SIZE - right :] *= 0.12
-    return np.clip(level * np.float32(250) + np.float32(3), 0, 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.clip(level * np.float32(250) + np.float32(3), 0, 255).astype(np.uint8)
+    return picture
 
 
 def _stamp(level: Field, column: int, row: int) -> None:

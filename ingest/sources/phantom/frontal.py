@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from ingest.sources.phantom.canvas import Canvas, Field, Points, Strokes, blur, clouds, curve, edge, value
+from ingest.sources.phantom.canvas import Canvas, Field, Strokes, blur, clouds, curve, edge, value
 from ingest.sources.phantom.patient import Patient
+from ingest.sources.phantom.vessels import Line, branch
 
 _SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
@@ -29,7 +30,6 @@ class FrontalChest:
         self.midline = canvas.by_row(lean)
         self.x = canvas.x
         self.away = np.abs(canvas.x)
-        self.sign = np.sign(canvas.x)
         self._lay_borders()
         self.soft = self._body()
         self.heart = self._silhouette()
@@ -53,7 +53,7 @@ class FrontalChest:
 
     def sided(self, side: Literal["left", "right"]) -> Field:
         """1 on this side of the patient, 0 on the other."""
-        return edge(self.x if side == "left" else -self.x, 3)
+        return edge(self.x if side == "left" else -self.x, 10)
 
     def _lay_borders(self) -> None:
         p, half, top = self.patient, self.patient.chest_half, self.patient.apex_y
@@ -105,7 +105,9 @@ class FrontalChest:
         if p.female:
             body += self._breasts()
         # Folds of the axilla and the trapezius blur the shoulders' upper edge.
-        return body + 0.05 * edge(c.y - 44, 14) * edge(92 - c.y, 22) * edge(self.away - 70, 14) * edge(inside, 6)
+        fold = edge(c.y - 44, 14) * edge(92 - c.y, 22) * edge(self.away - 70, 14) * edge(inside, 6)
+        folded: Field = body + 0.05 * fold
+        return folded
 
     def _breasts(self) -> Field:
         p, size = self.patient, 0.8 + 0.5 * self.patient.fat
@@ -122,7 +124,8 @@ class FrontalChest:
         """Heart and great vessels: how much of the lungs' depth they fill, 0..1."""
         p, c = self.patient, self.canvas
         width = p.heart_ratio * 2 * p.chest_half
-        left, right = 0.655 * width, 0.345 * width
+        left = min(0.655 * width, p.chest_half - 5)
+        right = width - left
         floor = p.dome_right_y
         waist = floor - 66
         self.left_border = curve(
@@ -131,7 +134,7 @@ class FrontalChest:
                 (waist - 14, 20), (waist, 22 + 0.06 * left), (waist + 18, 0.30 * left + 20), (floor - 34, 0.84 * left + 3),
                 (floor - 15, 0.985 * left), (floor - 1, left), (floor + 14, 0.94 * left), (floor + 40, 0.7 * left),
             ],
-            smooth=4.0,
+            smooth=5.5,
         )  # fmt: skip
         self.right_border = curve(
             [
@@ -157,10 +160,11 @@ class FrontalChest:
         profile = np.sqrt(1 - (1 - rim) ** 2)
         left = c.by_column(self.domes["left"], self.away)
         right = c.by_column(self.domes["right"], self.away)
-        self.floor = np.where(self.sign > 0, left, right)
+        self.floor = right + (left - right) * edge(self.x, 24)
         above = edge(self.floor - c.y, 1.3)
         apex = self.patient.apex_y + np.clip((self.away - 33) / np.float32(13), -1.6, 1.6) ** 2 * 2.5
-        return profile * above * edge(c.y - apex, 5)
+        field: Field = profile * above * edge(c.y - apex, 5)
+        return field
 
     def _lungs(self) -> Field:
         c = self.canvas
@@ -183,37 +187,43 @@ class FrontalChest:
     def _stomach(self) -> Field:
         y = self.patient.dome_left_y + self.rng.uniform(13, 20)
         x, wide = self.rng.uniform(38, 52), self.rng.uniform(9, 17)
-        bubble = self.canvas.disc(x, y, wide, wide * self.rng.uniform(0.5, 0.8), soft=5, turn_deg=self.rng.uniform(-15, 15))
+        bubble = self.canvas.disc(
+            x, y, wide, wide * self.rng.uniform(0.5, 0.8), soft=5, turn_deg=self.rng.uniform(-15, 15)
+        )
         return bubble * np.float32(self.rng.uniform(0.0, 0.26)) * edge(self.canvas.y - self.floor - 3, 2)
 
     def _vessels(self) -> Field:
         """Pulmonary arteries and veins branching from the hila, thinner and fainter outwards."""
-        layer = self.canvas.strokes()
+        layer, lines = self.canvas.strokes(), list[Line]()
         hilum_y = self.patient.apex_y + 66
         for sign, y in ((-1, hilum_y + 6), (1, hilum_y)):
             root = sign * 21.0
             for angle in (-82, -58, -36, -14, 6, 24, 42, 58, 72, 84):
                 bearing = angle + self.rng.uniform(-9, 9)
                 start = (root + sign * self.rng.uniform(-3, 3), y + self.rng.uniform(-7, 9) + 0.08 * angle)
-                _branch(layer, self.rng, start, bearing, sign, self.rng.uniform(30, 44), 3.1, 0.95)
+                lines += branch(self.rng, sign, start, bearing, self.rng.uniform(30, 44))
+        layer.lines(lines)
         tree = blur(layer.field(), 0.7)
-        hila = 0.0
+        hila = np.zeros_like(self.x)
         for sign, y in ((-1, hilum_y + 6), (1, hilum_y)):
             hila = hila + self.canvas.disc(sign * 23, y, 8, 15, soft=12, turn_deg=-sign * 18)
-        return 0.105 * tree + 0.13 * hila + 0.010 * clouds(self.rng, 5) + 0.012 * clouds(self.rng, 12)
+        markings: Field = 0.105 * tree + 0.13 * hila + 0.010 * clouds(self.rng, 5) + 0.012 * clouds(self.rng, 12)
+        return markings
 
     def _skeleton(self) -> Field:
         p = self.patient
-        ribs = np.zeros_like(self.x)
+        back, front = self.canvas.strokes(), self.canvas.strokes()
         for sign in (-1, 1):
-            back, front = self.canvas.strokes(), self.canvas.strokes()
             for number in range(10):
                 _rib(self, back, front, number, sign)
-            fade = edge(self.away - 34, 24)
-            ribs += 0.17 * blur(back.field(), 0.5) + 0.10 * blur(front.field(), 0.7) * fade
+        ribs = blur(0.17 * back.field() + 0.10 * front.field() * edge(self.away - 34, 24), 0.6)
         ribs *= 0.35 + 0.65 * np.clip(self.field * 1.6, 0, 1)
         # Along the inner wall the ribs are seen end on and add up.
-        ribs += 0.07 * edge(5 - np.abs(self.canvas.by_row(self.wall) + 1.5 - self.away), 5) * edge(self.canvas.y - p.apex_y - 12, 12)
+        ribs += (
+            0.07
+            * edge(5 - np.abs(self.canvas.by_row(self.wall) + 1.5 - self.away), 5)
+            * edge(self.canvas.y - p.apex_y - 12, 12)
+        )
         return (ribs + self._spine() + self._shoulders()) * np.float32(p.bone)
 
     def _spine(self) -> Field:
@@ -226,7 +236,8 @@ class FrontalChest:
         pedicles = edge(3.2 - np.sqrt((np.abs(x) - 7.5) ** 2 + ((step - 0.72) * 6) ** 2), 2.2)
         spinous = edge(1.8 - np.abs(x), 1.5) * edge(step - 0.5, 0.3)
         processes = edge(20 - np.abs(x), 7) * edge(step - 0.62, 0.35)
-        return column * bodies + 0.035 * pedicles + 0.03 * spinous + 0.022 * processes
+        spine: Field = column * bodies + 0.035 * pedicles + 0.03 * spinous + 0.022 * processes
+        return spine
 
     def _shoulders(self) -> Field:
         p, rng = self.patient, self.rng
@@ -239,19 +250,30 @@ class FrontalChest:
             xs = 9 + 88 * t
             ys = collar - (10 + tilt) * t - 5.5 * np.sin(2 * math.pi * t * 0.92) * (1 - 0.4 * t)
             widths = 6.0 + 3.0 * (1 - t) ** 3 + 2 * t**4
-            layer.band([(float(sign * x), float(y)) for x, y in zip(xs, ys, strict=True)], list(widths), fill=0.50, rim=0.95)
+            layer.band(np.stack([sign * xs, ys], axis=1), widths, fill=0.50, rim=0.95)
             top = p.apex_y + 8 - tilt
-            blade = [(97, top + 6), (112, top + 16), (100, top + 40), (88, top + 76), (80, top + 84), (76, top + 70), (76, top + 34), (82, top + 12)]
+            blade = [
+                (97, top + 6),
+                (112, top + 16),
+                (100, top + 40),
+                (88, top + 76),
+                (80, top + 84),
+                (76, top + 70),
+                (76, top + 34),
+                (82, top + 12),
+            ]
             outline = [(sign * (x + 0.14 * (p.chest_half - 90)), y) for x, y in blade]
             blades.polygon(outline, 0.32)
             blades.line([*outline, outline[0]], 1.4, 0.8)
             blades.line([(sign * 80, top + 24), (sign * 112, top + 6)], 4.5, 0.85)
-            head = [(sign * (117 + 12 * math.cos(a)), top + 20 + 12 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 24)]
+            head = [
+                (sign * (117 + 12 * math.cos(a)), top + 20 + 12 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 24)
+            ]
             shaft = [(sign * x, y) for x, y in ((108, top + 24), (127, top + 24), (132, top + 120), (121, top + 120))]
             for part in (shaft, head):
                 layer.polygon(part, 0.5)
                 layer.line([*part, part[0]], 1.2, 0.85)
-        return 0.20 * blur(layer.field(), 0.6) + 0.10 * blur(blades.field(), 1.1)
+        return 0.24 * blur(layer.field(), 0.6) + 0.14 * blur(blades.field(), 1.1)
 
 
 def _rib(chest: FrontalChest, back: Strokes, front: Strokes, number: int, sign: int) -> None:
@@ -264,36 +286,10 @@ def _rib(chest: FrontalChest, back: Strokes, front: Strokes, number: int, sign: 
     outer = chest.wall_x(turn_y) + 1.5
     xs = 9 + (outer - 9) * np.sin(t * math.pi / 2) ** 0.92
     ys = y - 5.5 * np.sin(math.pi * np.clip(t * 1.5, 0, 1)) + drop * t**2.3
-    hang: Points = [(float(sign * a), float(b)) for a, b in zip(xs, ys, strict=True)]
-    back.band(hang, list(5.0 + 1.4 * t), fill=0.55, rim=0.92)
+    back.band(np.stack([sign * xs, ys], axis=1), 5.0 + 1.4 * t, fill=0.55, rim=0.92)
     if number < 7:
         s = np.linspace(0, 1, 18)
         inner = 26 + 3.5 * number
         fx = outer - (outer - inner) * (1 - np.cos(s * math.pi / 2)) ** 0.75
         fy = turn_y + (17 + 1.2 * number) * np.sin(s * math.pi / 2) * p.rib_slope + 2 * s
-        sweep: Points = [(float(sign * a), float(b)) for a, b in zip(fx, fy, strict=True)]
-        front.band(sweep, list(6.0 + 1.5 * s), fill=0.55, rim=0.85)
-
-
-def _branch(
-    layer: Strokes,
-    rng: np.random.Generator,
-    start: tuple[float, float],
-    bearing: float,
-    sign: int,
-    length: float,
-    width: float,
-    level: float,
-) -> None:
-    """A vessel and its branches. `bearing` in degrees: 0 outwards, 90 down."""
-    x, y = start
-    points = [start]
-    for _ in range(3):
-        bearing += rng.uniform(-9, 9)
-        x += sign * math.cos(math.radians(bearing)) * length / 3
-        y += math.sin(math.radians(bearing)) * length / 3
-        points.append((x, y))
-    layer.line(points, width, level)
-    if width > 0.75:
-        for turn in (rng.uniform(10, 26), -rng.uniform(10, 26)):
-            _branch(layer, rng, (x, y), bearing + turn, sign, length * 0.72, width * 0.62, level * 0.80)
+        front.band(np.stack([sign * fx, fy], axis=1), 6.0 + 1.5 * s, fill=0.55, rim=0.85)

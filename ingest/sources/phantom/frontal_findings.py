@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ingest.sources.phantom.canvas import Field, Points, blur, clouds, curve, edge
+from ingest.sources.phantom.canvas import Points, blur, clouds, curve, edge
 from ingest.sources.phantom.findings import Finding
 from ingest.sources.phantom.frontal import FrontalChest
 
@@ -60,12 +60,7 @@ def _lobe(chest: FrontalChest, finding: Finding) -> tuple[float, float, float, f
     p, side = chest.patient, "left" if finding.side == "left" else "right"
     share_x, share_y, half_x, half_y = _LOBES[finding.site]
     height = (p.dome_left_y if side == "left" else p.dome_right_y) - p.apex_y
-    return (
-        _sign(side) * share_x * p.chest_half,
-        p.apex_y + share_y * height,
-        half_x * p.chest_half,
-        half_y * height,
-    )
+    return (_sign(side) * share_x * p.chest_half, p.apex_y + share_y * height, half_x * p.chest_half, half_y * height)
 
 
 def _effusion(chest: FrontalChest, finding: Finding) -> None:
@@ -76,16 +71,30 @@ def _effusion(chest: FrontalChest, finding: Finding) -> None:
         if finding.grade == "large":
             level = dome - rng.uniform(38, 68)
             climb = rng.uniform(16, 26)
-            knots: Points = [(0, level + 4), (0.45 * half, level), (0.75 * half, level - 0.3 * climb), (half, level - climb)]
+            knots: Points = [
+                (0, level + 4),
+                (0.45 * half, level),
+                (0.75 * half, level - 0.3 * climb),
+                (half, level - climb),
+            ]
         else:
             level = dome - rng.uniform(3, 12)
             climb = rng.uniform(12, 20)
-            knots = [(0, dome + 40), (0.40 * half, dome + 12), (0.62 * half, level + 5), (0.80 * half, level - 4), (half, level - climb)]
+            knots = [
+                (0, dome + 40),
+                (0.40 * half, dome + 12),
+                (0.62 * half, level + 5),
+                (0.80 * half, level - 4),
+                (half, level - climb),
+            ]
         surface = chest.canvas.by_column(curve(knots, smooth=5), chest.away)
         fluid = edge(chest.canvas.y - surface, 4.5) * chest.sided(side)
-        chest.air *= 1 - np.float32(0.90) * fluid
+        chest.air *= 1 - np.float32(0.92) * fluid
+        chest.bone *= 1 - np.float32(0.55) * fluid * edge(chest.away - 14, 10)
         # Fluid behind the abdomen adds no visible density there; above the floor it is as white as the liver.
-        chest.soft += np.float32(0.05) * fluid * edge(chest.floor + 8 - chest.canvas.y, 8) * np.clip(chest.field * 2, 0, 1)
+        chest.soft += (
+            np.float32(0.05) * fluid * edge(chest.floor + 8 - chest.canvas.y, 8) * np.clip(chest.field * 2, 0, 1)
+        )
 
 
 def _pneumothorax(chest: FrontalChest, finding: Finding) -> None:
@@ -98,14 +107,17 @@ def _pneumothorax(chest: FrontalChest, finding: Finding) -> None:
     root_x, root_y = 0.20 * p.chest_half, p.dome_y(side) + 2
     before_x = root_x + (chest.away - root_x) / np.float32(squeeze_x)
     before_y = root_y + (c.y - root_y) / np.float32(squeeze_y)
-    inside = np.minimum((c.at(chest.wall, before_y) - before_x) * np.float32(squeeze_x), (before_y - p.apex_y) * np.float32(squeeze_y))
+    tip = p.apex_y + 5 * np.clip((36 - before_x) / np.float32(20), 0, 2) ** 2
+    inside = np.minimum(
+        (c.at(chest.wall, before_y) - before_x) * np.float32(squeeze_x), (before_y - tip) * np.float32(squeeze_y)
+    )
     here = chest.sided(side)
     cavity = np.clip(chest.field * 1.6, 0, 1) * here * (1 - np.clip(chest.heart * 1.2, 0, 1))
     rim = cavity * edge(-inside, 1.0)
     chest.air += rim * np.clip(chest.field, 0, 1) * chest.vessels
     chest.air += np.float32(0.17) * rim
     line = edge(1.1 - np.abs(inside), 0.8) * cavity
-    chest.soft += np.float32(0.15) * line
+    chest.soft += np.float32(0.13) * line
     lung = cavity * (1 - edge(-inside, 1.0))
     chest.air *= 1 - np.float32(0.10 if finding.grade == "small" else 0.22) * lung
 
@@ -114,15 +126,21 @@ def _consolidation(chest: FrontalChest, finding: Finding) -> None:
     """Airspaces filled in one lobe: a patchy cloud, sharp at a fissure, with branching air in it."""
     c, rng = chest.canvas, chest.rng
     x, y, half_x, half_y = _lobe(chest, finding)
-    radius = c.ellipse(x + rng.uniform(-5, 5), y + rng.uniform(-4, 4), half_x * rng.uniform(0.95, 1.2), half_y * rng.uniform(0.95, 1.2), turn_deg=rng.uniform(-20, 20))
-    ragged = 0.20 * clouds(rng, 16) + 0.10 * clouds(rng, 7)
-    cloud = edge((1 - radius + ragged) * np.float32(22), 10)
+    radius = c.ellipse(
+        x + rng.uniform(-5, 5),
+        y + rng.uniform(-4, 4),
+        half_x * rng.uniform(0.95, 1.2),
+        half_y * rng.uniform(0.95, 1.2),
+        turn_deg=rng.uniform(-20, 20),
+    )
+    ragged = 0.20 * clouds(rng, 20) + 0.07 * clouds(rng, 8)
+    cloud = edge((1 - radius + ragged) * np.float32(22), 15)
     if finding.site == "upper lobe" and finding.side == "right" and rng.random() < 0.7:
         cloud *= edge(y + 0.75 * half_y + 0.05 * chest.away - c.y, 2)  # the minor fissure
-    cloud *= np.float32(rng.uniform(0.62, 0.80)) * np.clip(1 + 0.16 * clouds(rng, 9), 0, 1.2)
+    cloud *= np.float32(rng.uniform(0.66, 0.84)) * np.clip(1 + 0.10 * clouds(rng, 9), 0, 1.2)
     layer = c.strokes()
     for _ in range(3):
-        bearing, start = rng.uniform(0, 2 * math.pi), (x + rng.uniform(-6, 6), y + rng.uniform(-6, 6))
+        bearing, start = (rng.uniform(0, 2 * math.pi), (x + rng.uniform(-6, 6), y + rng.uniform(-6, 6)))
         layer.line([start, (start[0] + 15 * math.cos(bearing), start[1] + 11 * math.sin(bearing))], 1.7, 1)
     cloud *= 1 - 0.45 * blur(layer.field(), 0.7)
     chest.air *= 1 - np.clip(cloud * chest.sided("left" if finding.side == "left" else "right"), 0, 0.95)
@@ -156,26 +174,29 @@ def _atelectasis(chest: FrontalChest, finding: Finding) -> None:
             slope, sag = rng.uniform(-9, 5), rng.uniform(-3, 4)
             t = np.linspace(0, 1, 9)
             ys = height + slope * t + sag * np.sin(math.pi * t)
-            layer.line([(sign * (inner + (outer - inner) * float(a)), float(b)) for a, b in zip(t, ys, strict=True)], rng.uniform(2.6, 4.4), rng.uniform(0.75, 1))
+            layer.line(
+                [(sign * (inner + (outer - inner) * float(a)), float(b)) for a, b in zip(t, ys, strict=True)],
+                rng.uniform(2.6, 4.4),
+                rng.uniform(0.75, 1),
+            )
             height -= rng.uniform(8, 13)
-    chest.soft += np.float32(0.32) * blur(layer.field(), 1.0) * np.clip(chest.field * 1.5, 0, 1)
+    chest.soft += np.float32(0.36) * blur(layer.field(), 1.0) * np.clip(chest.field * 1.5, 0, 1)
 
 
 def _hernia(chest: FrontalChest, finding: Finding) -> None:
     """Stomach behind the heart: a round wall, air above, a level of fluid below."""
     rng, p = chest.rng, chest.patient
     size = rng.uniform(20, 27) if finding.grade == "large" else rng.uniform(14, 17)
-    _gas_bag(chest, rng.uniform(2, 10), p.dome_right_y - 0.62 * size + 2, size, rng.uniform(-0.1, 0.25), p.heart_ratio)
-
-
-def _gas_bag(chest: FrontalChest, x: float, y: float, size: float, level: float, _ratio: float) -> None:
-    c = chest.canvas
-    radius = c.ellipse(x, y, size * 1.12, size)
-    inside = edge((1 - radius) * np.float32(size), 1.6)
-    gas = edge((0.90 - radius) * np.float32(size), 1.5) * edge(y + level * size - c.y, 1.0)
+    c, x, y = chest.canvas, rng.uniform(0, 12), p.dome_right_y - 0.62 * size + 2
+    radius = c.ellipse(x, y, size * rng.uniform(1.02, 1.25), size, turn_deg=rng.uniform(-25, 25)) + 0.05 * clouds(
+        rng, 28
+    )
+    inside = edge((1 - radius) * np.float32(size), 2.2)
+    level = y + size * rng.uniform(-0.15, 0.3)
+    gas = edge((0.93 - radius) * np.float32(size), 2.0) * edge(level - c.y, 1.0)
     chest.air *= 1 - np.float32(0.85) * inside
-    chest.soft += np.float32(0.10) * inside
-    chest.air += np.float32(0.40) * gas
+    chest.soft += np.float32(0.07) * inside
+    chest.air += np.float32(rng.uniform(0.26, 0.38)) * gas
 
 
 def _catheter(chest: FrontalChest, finding: Finding) -> None:
@@ -194,7 +215,14 @@ def _catheter(chest: FrontalChest, finding: Finding) -> None:
     elif rng.random() < 0.5:
         route = [(sign * 30.0, -20.0), (sign * 24.0, 8.0), (sign * 19.0, collar - 4), *crossing[1:], *cava]
     else:
-        route = [(sign * 124.0, collar + 60), (sign * 104.0, collar + 26), (sign * 78.0, collar + 7), (sign * 54.0, collar + 2), *crossing, *cava]
+        route = [
+            (sign * 124.0, collar + 60),
+            (sign * 104.0, collar + 26),
+            (sign * 78.0, collar + 7),
+            (sign * 54.0, collar + 2),
+            *crossing,
+            *cava,
+        ]
     layer.line(smooth_path(route), 2.0, 1)
     chest.device += np.float32(0.42) * blur(layer.field(), 0.5)
 
@@ -206,7 +234,7 @@ def _pacemaker(chest: FrontalChest, finding: Finding) -> None:
     x, y = sign * rng.uniform(60, 72), p.apex_y + rng.uniform(34, 48)
     wide, tall = rng.uniform(12, 14.5), rng.uniform(9.5, 12)
     turn = np.linspace(0, 2 * math.pi, 40)
-    corner = np.abs(np.cos(turn)) ** 0.6 * np.sign(np.cos(turn)), np.abs(np.sin(turn)) ** 0.6 * np.sign(np.sin(turn))
+    corner = (np.abs(np.cos(turn)) ** 0.6 * np.sign(np.cos(turn)), np.abs(np.sin(turn)) ** 0.6 * np.sign(np.sin(turn)))
     shell = [(x + wide * float(a), y + tall * float(b)) for a, b in zip(*corner, strict=True)]
     can.polygon(shell, 0.85)
     can.line([*shell, shell[0]], 1.5, 1)
@@ -230,5 +258,7 @@ def smooth_path(points: Points) -> list[tuple[float, float]]:
     path = []
     for a, b, c, d in zip(padded[:-3], padded[1:-2], padded[2:-1], padded[3:], strict=True):
         for t in np.linspace(0, 1, 8, endpoint=False):
-            path.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
+            path.append(
+                0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+            )
     return [(float(x), float(y)) for x, y in [*path, line[-1]]]

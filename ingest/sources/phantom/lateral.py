@@ -47,11 +47,29 @@ class LateralChest:
     def _lay_borders(self) -> None:
         p, top = self.patient, self.patient.apex_y
         self.front = curve(
-            [(top - 6, 118), (top + 6, 107), (top + 22, 90), (top + 45, 72), (top + 75, 58), (top + 110, 50), (top + 150, 50), (280, 54)],
+            [
+                (top - 6, 118),
+                (top + 6, 107),
+                (top + 22, 90),
+                (top + 45, 72),
+                (top + 75, 58),
+                (top + 110, 50),
+                (top + 150, 50),
+                (280, 54),
+            ],
             smooth=9,
         )
         self.back = curve(
-            [(top - 6, 148), (top + 4, 164), (top + 18, 184), (top + 40, 201), (top + 75, 212), (top + 120, 213), (top + 160, 206), (260, 196)],
+            [
+                (top - 6, 148),
+                (top + 4, 164),
+                (top + 18, 184),
+                (top + 40, 201),
+                (top + 75, 212),
+                (top + 120, 213),
+                (top + 160, 206),
+                (260, 196),
+            ],
             smooth=9,
         )
         self.domes = []
@@ -66,17 +84,37 @@ class LateralChest:
                 )
             )  # fmt: skip
         lean = 4 * p.lean
-        self.column = curve([(-20, 158), (20, 172), (60, 192), (110, 201 + lean), (165, 196), (215, 184), (280, 172)], smooth=12)
+        self.column = curve(
+            [(-20, 158), (20, 172), (60, 192), (110, 201 + lean), (165, 196), (215, 184), (280, 172)], smooth=12
+        )
 
     def _body(self) -> Field:
         p, c = self.patient, self.canvas
         flesh = 10 + 17 * p.fat
         skin_front = curve(
-            [(-40, 84), (8, 86), (28, 76 - flesh), (50, 70 - flesh), (90, 56 - flesh), (140, 48 - flesh), (190, 44 - flesh), (230, 42 - 2 * flesh), (300, 40 - 2 * flesh)],
+            [
+                (-40, 84),
+                (8, 86),
+                (28, 76 - flesh),
+                (50, 70 - flesh),
+                (90, 56 - flesh),
+                (140, 48 - flesh),
+                (190, 44 - flesh),
+                (230, 42 - 2 * flesh),
+                (300, 40 - 2 * flesh),
+            ],
             smooth=10,
         )
         skin_back = curve(
-            [(-40, 196), (12, 204), (45, 220 + flesh), (90, 227 + flesh), (150, 222 + flesh), (200, 214 + flesh), (300, 214 + 1.4 * flesh)],
+            [
+                (-40, 196),
+                (12, 204),
+                (45, 220 + flesh),
+                (90, 227 + flesh),
+                (150, 222 + flesh),
+                (200, 214 + flesh),
+                (300, 214 + 1.4 * flesh),
+            ],
             smooth=12,
         )
         inside = np.minimum(self.x - c.by_row(skin_front), c.by_row(skin_back) - self.x)
@@ -96,7 +134,8 @@ class LateralChest:
             radius = c.ellipse(self.place(value(skin_front, y) + 8), y, 15 * size + 4, 24 * size, turn_deg=12)
             breast = np.sqrt(np.clip(1 - radius**2, 0, 1))
             body = np.maximum(body, 0.62 * breast) + 0.10 * breast * edge(inside, 6)
-        return body
+        flesh_and_arms: Field = body
+        return flesh_and_arms
 
     def _heart(self) -> Field:
         p, c = self.patient, self.canvas
@@ -111,7 +150,10 @@ class LateralChest:
         arch = np.abs(c.ellipse(self.place(132), p.apex_y + 58, 22, 23) - 1) * 22
         arch = edge(8.5 - arch, 5) * edge(p.apex_y + 72 - c.y, 14)
         descending = edge(9 - np.abs(self.x - c.by_row(self.column) + 22), 6) * edge(c.y - p.apex_y - 50, 16)
-        return np.maximum(np.maximum(0.80 * ball, 0.46 * vessels), np.maximum(0.32 * arch, 0.16 * descending))
+        silhouette: Field = np.maximum(
+            np.maximum(0.80 * ball, 0.46 * vessels), np.maximum(0.32 * arch, 0.16 * descending)
+        )
+        return silhouette
 
     def _lung_field(self) -> Field:
         p, c = self.patient, self.canvas
@@ -124,7 +166,8 @@ class LateralChest:
         second = c.by_column(self.domes[1], self.x)
         # Each dome takes one lung's half of the lucency.
         above = 0.55 * edge(self.floor - c.y, 1.4) + 0.45 * edge(second - c.y, 1.4)
-        return profile * above * edge(c.y - p.apex_y, 14)
+        field: Field = profile * above * edge(c.y - p.apex_y, 14)
+        return field
 
     def _lungs(self) -> Field:
         p, c = self.patient, self.canvas
@@ -136,7 +179,9 @@ class LateralChest:
         tube = edge(5.5 - np.abs(self.x - c.by_row(trachea)), 3) * edge(p.apex_y + 70 - c.y, 8)
         air += 0.15 * tube
         air += 0.10 * c.disc(self.place(129), p.apex_y + 73, 4.5, 4.5, soft=2.5)
-        bubble = c.disc(self.place(self.rng.uniform(80, 110)), p.dome_y("left") + self.rng.uniform(16, 22), 16, 9, soft=5)
+        bubble = c.disc(
+            self.place(self.rng.uniform(80, 110)), p.dome_y("left") + self.rng.uniform(16, 22), 16, 9, soft=5
+        )
         return air + np.float32(self.rng.uniform(0, 0.22)) * bubble * edge(c.y - self.floor - 4, 2)
 
     def _vessels(self) -> Field:
@@ -155,7 +200,10 @@ class LateralChest:
                     tip = (points[-2][0] + math.cos(fork) * 22, points[-2][1] + math.sin(fork) * 22)
                     layer.line([points[-2], tip], width * 0.6**part, 0.7 - 0.12 * part)
         hila = self.canvas.disc(self.place(x - 2), y + 2, 11, 16, soft=13, turn_deg=-12)
-        return 0.11 * blur(layer.field(), 0.8) + 0.15 * hila + 0.010 * clouds(self.rng, 5) + 0.014 * clouds(self.rng, 14)
+        bone_layer: Field = (
+            0.11 * blur(layer.field(), 0.8) + 0.15 * hila + 0.010 * clouds(self.rng, 5) + 0.014 * clouds(self.rng, 14)
+        )
+        return bone_layer
 
     def _skeleton(self) -> Field:
         p = self.patient
@@ -169,30 +217,47 @@ class LateralChest:
             size = 12.2 + 0.020 * max(height, 0)
             self._vertebra(spine, height, size)
             height += size + 3.0
-        sternum = edge(4.5 - np.abs(self.from_front + 4), 2.5) * edge(self.canvas.y - p.apex_y - 20, 8) * edge(p.dome_right_y + 2 - self.canvas.y, 10)
+        sternum = (
+            edge(4.5 - np.abs(self.from_front + 4), 2.5)
+            * edge(self.canvas.y - p.apex_y - 20, 8)
+            * edge(p.dome_right_y + 2 - self.canvas.y, 10)
+        )
         cortex = 0.35 * blur(ribs.field(), 0.7) * (0.25 + 0.75 * np.clip(self.field, 0, 1))
         # The spine darkens downwards as the shoulders are left behind, unless something lies over it.
-        bodies = blur(spine.field(), 0.7) * self.canvas.by_row(curve([(0, 0.20), (80, 0.34), (170, 0.30), (256, 0.24)], smooth=10))
+        bodies = blur(spine.field(), 0.7) * self.canvas.by_row(
+            curve([(0, 0.12), (45, 0.18), (90, 0.34), (170, 0.30), (256, 0.20)], smooth=10)
+        )
         blade = self.canvas.strokes()
-        blade.line([(self.place(190), p.apex_y + 4), (self.place(202), p.apex_y + 44), (self.place(196), p.apex_y + 66)], 4, 0.8)
+        blade.line(
+            [(self.place(190), p.apex_y + 4), (self.place(202), p.apex_y + 44), (self.place(196), p.apex_y + 66)],
+            4,
+            0.8,
+        )
         bone = 0.30 * cortex + bodies + 0.12 * sternum + 0.08 * blur(blade.field(), 1.5)
         return bone * np.float32(p.bone)
 
     def _rib(self, layer: Strokes, y: float, number: int) -> None:
         s = np.linspace(0, 1, 16)
-        start, end = value(self.back, y) - 2, value(self.front, y + 48) + 18 + 2 * number
+        start, end = (value(self.back, y) - 2, value(self.front, y + 48) + 18 + 2 * number)
         xs = start + (end - start) * s
         ys = y + 2 + (30 + 2.0 * number) * s**1.15 * self.patient.rib_slope - 5 * np.sin(math.pi * s)
-        points = [(self.place(float(a)), float(b)) for a, b in zip(xs, ys, strict=True)]
-        layer.band(points, [5.0] * len(points), fill=0.45, rim=0.9)
+        xs = (xs - 128) * self.patient.depth + 128
+        layer.band(np.stack([xs, ys], axis=1), np.full(len(xs), 5.0), fill=0.45, rim=0.9)
 
     def _vertebra(self, layer: Strokes, y: float, size: float) -> None:
         x = value(self.column, y + size / 2)
         slope = (value(self.column, y + 20) - value(self.column, y - 8)) / 28
-        wide = size * 0.86
-        corners = [(-wide, 0), (-wide + 1.5, size * 0.5), (-wide, size), (wide, size), (wide - 1, size * 0.5), (wide, 0)]
+        wide = size * 0.84
+        corners = [
+            (-wide, 0),
+            (-wide + 1.5, size * 0.5),
+            (-wide, size),
+            (wide, size),
+            (wide - 1, size * 0.5),
+            (wide, 0),
+        ]
         body = [(self.place(x + a + slope * (b - size / 2)), y + b - slope * a * 0.8) for a, b in corners]
-        layer.polygon(body, 0.5)
-        layer.line([*body, body[0]], 1.2, 0.95)
+        layer.polygon(body, 0.62)
+        layer.line([*body, body[0]], 1.3, 0.95)
         tip = [(self.place(x + wide), y + size * 0.5), (self.place(x + wide + 13), y + size * 1.15)]
-        layer.line(tip, 4.2, 0.42)
+        layer.line(tip, 5.0, 0.30)

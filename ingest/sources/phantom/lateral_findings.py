@@ -48,7 +48,7 @@ def _lobe(chest: LateralChest, finding: Finding) -> tuple[float, float, float, f
     p = chest.patient
     x, share, half_x, half_share = _LOBES[finding.site]
     height = p.dome_right_y - p.apex_y
-    return chest.place(x), p.apex_y + share * height, half_x * p.depth, half_share * height
+    return (chest.place(x), p.apex_y + share * height, half_x * p.depth, half_share * height)
 
 
 def _effusion(chest: LateralChest, finding: Finding) -> None:
@@ -58,7 +58,14 @@ def _effusion(chest: LateralChest, finding: Finding) -> None:
         level = p.dome_right_y - rng.uniform(14, 36)
         knots: Points = [(50, level - 8), (70, level + 4), (150, level), (190, level - 8), (212, level - 26)]
     else:
-        knots = [(50, 300), (130, p.dome_right_y + 42), (160, floor - 6), (180, floor - 24), (198, floor - 36), (212, floor - 52)]
+        knots = [
+            (50, 300),
+            (130, p.dome_right_y + 42),
+            (160, floor - 6),
+            (180, floor - 24),
+            (198, floor - 36),
+            (212, floor - 52),
+        ]
     surface = c.by_column(curve(knots, smooth=6), chest.x)
     strength = 0.88 if finding.side == "bilateral" else 0.66
     fluid = edge(c.y - surface, 5) * np.float32(strength)
@@ -69,8 +76,12 @@ def _effusion(chest: LateralChest, finding: Finding) -> None:
 def _pneumothorax(chest: LateralChest, finding: Finding) -> None:
     p, rng = chest.patient, chest.rng
     gap = rng.uniform(12, 17) if finding.grade == "small" else rng.uniform(22, 34)
-    depth = np.minimum(np.minimum(chest.from_front, chest.from_back), (chest.canvas.y - p.apex_y - 6) * np.float32(0.85))
-    depth = depth + 0.25 * (chest.canvas.y - p.apex_y - 70) * edge(chest.canvas.y - p.apex_y - 70, 10)
+    # Depth below the chest's surface, its corners rounded: a harmonic mean instead of the smallest distance.
+    depth = sum(
+        1 / np.clip(away, 2, None) ** 3
+        for away in (chest.from_front, chest.from_back, (chest.canvas.y - p.apex_y - 4) * np.float32(0.85))
+    ) ** np.float32(-1 / 3)
+    depth = depth + np.float32(0.22) * np.clip(chest.canvas.y - p.apex_y - 60, 0, None)
     cavity = np.clip(chest.field * 1.6, 0, 1) * (1 - 0.8 * chest.heart)
     rim = edge(gap - depth, 1.4) * cavity
     chest.air += 0.12 * rim + 0.5 * rim * np.clip(chest.field, 0, 1) * chest.vessels
@@ -82,8 +93,8 @@ def _consolidation(chest: LateralChest, finding: Finding) -> None:
     c, rng = chest.canvas, chest.rng
     x, y, half_x, half_y = _lobe(chest, finding)
     radius = c.ellipse(x + rng.uniform(-4, 4), y + rng.uniform(-4, 4), half_x, half_y, turn_deg=rng.uniform(-15, 15))
-    cloud = edge((1 - radius + 0.20 * clouds(rng, 16) + 0.10 * clouds(rng, 7)) * np.float32(22), 10)
-    cloud *= np.float32(rng.uniform(0.48, 0.60)) * np.clip(1 + 0.16 * clouds(rng, 9), 0, 1.2)
+    cloud = edge((1 - radius + 0.20 * clouds(rng, 20) + 0.07 * clouds(rng, 8)) * np.float32(22), 15)
+    cloud *= np.float32(rng.uniform(0.50, 0.62)) * np.clip(1 + 0.10 * clouds(rng, 9), 0, 1.2)
     chest.air *= 1 - np.clip(cloud, 0, 0.9)
     # What the airless lobe hides: the edge of the heart, the vessels.
     chest.soft += 0.05 * cloud * np.clip(chest.field, 0, 1)
@@ -104,12 +115,17 @@ def _nodule(chest: LateralChest, finding: Finding) -> None:
 def _atelectasis(chest: LateralChest) -> None:
     rng, layer = chest.rng, chest.canvas.strokes()
     for _ in range(int(rng.integers(2, 4))):
-        start, length, slope, lift = rng.uniform(118, 140), rng.uniform(32, 46), rng.uniform(-0.2, 0.3), rng.uniform(10, 26)
+        start, length, slope, lift = (
+            rng.uniform(118, 140),
+            rng.uniform(32, 46),
+            rng.uniform(-0.2, 0.3),
+            rng.uniform(10, 26),
+        )
         t = np.linspace(0, 1, 7)
         ys = chest.diaphragm_y(start + length / 2) - lift + slope * length * (t - 0.5) + 2 * np.sin(math.pi * t)
         points = [(chest.place(start + length * float(a)), float(b)) for a, b in zip(t, ys, strict=True)]
         layer.line(points, rng.uniform(2.5, 4.0), rng.uniform(0.75, 1))
-    chest.soft += np.float32(0.28) * blur(layer.field(), 1.0) * np.clip(chest.field * 1.5, 0, 1)
+    chest.soft += np.float32(0.38) * blur(layer.field(), 1.0) * np.clip(chest.field * 1.5, 0, 1)
 
 
 def _hernia(chest: LateralChest, finding: Finding) -> None:
@@ -118,11 +134,11 @@ def _hernia(chest: LateralChest, finding: Finding) -> None:
     x = chest.place(rng.uniform(144, 154))
     y = chest.diaphragm_y(148) - 0.55 * size
     level = y + rng.uniform(-0.1, 0.25) * size
-    radius = c.ellipse(x, y, size * 1.08, size)
-    inside = edge((1 - radius) * np.float32(size), 1.6)
-    gas = edge((0.90 - radius) * np.float32(size), 1.5) * edge(level - c.y, 1.0)
-    chest.air *= 1 - np.float32(0.72) * inside
-    chest.air += np.float32(0.36) * gas
+    radius = c.ellipse(x, y, size * 1.1, size, turn_deg=rng.uniform(-25, 25)) + 0.05 * clouds(rng, 28)
+    inside = edge((1 - radius) * np.float32(size), 2.2)
+    gas = edge((0.93 - radius) * np.float32(size), 2.0) * edge(level - c.y, 1.0)
+    chest.air *= 1 - np.float32(0.66) * inside
+    chest.air += np.float32(0.30) * gas
 
 
 def _catheter(chest: LateralChest, finding: Finding) -> None:
@@ -141,10 +157,12 @@ def _catheter(chest: LateralChest, finding: Finding) -> None:
 
 
 def _pacemaker(chest: LateralChest) -> None:
-    p, rng, layer, can = chest.patient, chest.rng, chest.canvas.strokes(), chest.canvas.strokes()
+    p, rng, layer, can = (chest.patient, chest.rng, chest.canvas.strokes(), chest.canvas.strokes())
     top, floor = p.apex_y, p.dome_right_y
     x, y = chest.front_x(top + 48) - 6, top + rng.uniform(40, 50)
-    can.polygon([(chest.place(a), b) for a, b in ((x - 3, y - 12), (x + 5, y - 14), (x + 6, y + 9), (x - 3, y + 12))], 1)
+    can.polygon(
+        [(chest.place(a), b) for a, b in ((x - 3, y - 12), (x + 5, y - 14), (x + 6, y + 9), (x - 3, y + 12))], 1
+    )
     entry: Points = [(x + 2, y - 13), (98, top + 12), (116, top + 26), (114, top + 56)]
     for target in (
         [(110, floor - 48), (100, floor - 40), (94, floor - 50)],

@@ -12,13 +12,11 @@ from retrieval.records import Report
 # (findings, impression); drawn unevenly, as departments have a macro that most readers use.
 NORMALS: tuple[tuple[str, str], ...] = (
     (
-        "The heart is normal in size. The mediastinum is unremarkable. The lungs are clear. "
-        "No pneumothorax or pleural effusion.",
+        "The heart is normal in size. The lungs are clear. No pneumothorax or pleural effusion.",
         "No acute cardiopulmonary abnormality.",
     ),
     (
-        "Heart size and pulmonary vascularity are within normal limits. The lungs are free of focal airspace disease. "
-        "No pleural effusion or pneumothorax is seen.",
+        "Heart size is within normal limits. No focal airspace disease. No pleural effusion or pneumothorax is seen.",
         "No acute cardiopulmonary disease.",
     ),
     (
@@ -43,7 +41,13 @@ INDICATIONS = (
     "Positive tuberculin test.",
     "Weakness.",
 )
-COMPARISONS = ("None.", "None available.", "", "Chest radiograph of the previous year.", "PA and lateral chest, one month before.")
+COMPARISONS = (
+    "None.",
+    "None available.",
+    "",
+    "Chest radiograph of the previous year.",
+    "PA and lateral chest, one month before.",
+)
 
 _HEART_NORMAL = (
     "Heart size is within normal limits.",
@@ -155,8 +159,14 @@ def _say(finding: Finding, rng: np.random.Generator) -> tuple[str, str]:
         case "consolidation":
             return _pair(
                 rng,
-                (f"There is airspace consolidation in the {where}.", f"Consolidation in the {where}, compatible with pneumonia."),
-                (f"Focal consolidation is present in the {where}.", f"Airspace disease in the {where}, consistent with pneumonia."),
+                (
+                    f"There is airspace consolidation in the {where}.",
+                    f"Consolidation in the {where}, compatible with pneumonia.",
+                ),
+                (
+                    f"Focal consolidation is present in the {where}.",
+                    f"Airspace disease in the {where}, consistent with pneumonia.",
+                ),
             )
         case "atelectasis":
             base = "both lung bases" if side == "bilateral" else f"the {side} lung base"
@@ -169,25 +179,46 @@ def _say(finding: Finding, rng: np.random.Generator) -> tuple[str, str]:
         case "catheter" if finding.site == "port":
             return _pair(
                 rng,
-                (f"A {side} chest port catheter has its tip in the superior vena cava.", f"{side.capitalize()} indwelling port catheter in place."),
-                (f"{side.capitalize()} sided port with catheter tip at the cavoatrial junction.", "Indwelling port catheter in place."),
+                (
+                    f"A {side} chest port catheter has its tip in the superior vena cava.",
+                    f"{side.capitalize()} indwelling port catheter in place.",
+                ),
+                (
+                    f"{side.capitalize()} sided port with catheter tip at the cavoatrial junction.",
+                    "Indwelling port catheter in place.",
+                ),
             )
         case "catheter":
             return _pair(
                 rng,
-                (f"A {side} central venous catheter ends in the superior vena cava.", f"{side.capitalize()} central venous catheter in place."),
-                (f"{side.capitalize()} sided indwelling catheter with tip at the cavoatrial junction.", "Central venous catheter in place."),
+                (
+                    f"A {side} central venous catheter ends in the superior vena cava.",
+                    f"{side.capitalize()} central venous catheter in place.",
+                ),
+                (
+                    f"{side.capitalize()} sided indwelling catheter with tip at the cavoatrial junction.",
+                    "Central venous catheter in place.",
+                ),
             )
         case "pacemaker":
             return _pair(
                 rng,
-                (f"A {side} chest wall pacemaker with leads in the right atrium and ventricle is present.", "Implanted cardiac pacemaker."),
-                (f"Implanted dual lead pacemaker device on the {side}.", f"{side.capitalize()} sided implanted pacemaker device."),
+                (
+                    f"A {side} chest wall pacemaker with leads in the right atrium and ventricle is present.",
+                    "Implanted cardiac pacemaker.",
+                ),
+                (
+                    f"Implanted dual lead pacemaker device on the {side}.",
+                    f"{side.capitalize()} sided implanted pacemaker device.",
+                ),
             )
         case "hernia":
             return _pair(
                 rng,
-                (f"There is a {grade} hiatal hernia with an air-fluid level behind the heart.", f"{grade.capitalize()} hiatal hernia."),
+                (
+                    f"There is a {grade} hiatal hernia with an air-fluid level behind the heart.",
+                    f"{grade.capitalize()} hiatal hernia.",
+                ),
                 (f"{grade.capitalize()} retrocardiac hiatal hernia.", "Hiatal hernia."),
             )
 

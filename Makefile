@@ -1,0 +1,56 @@
+# Every target makes what it needs, its virtual environment included; only Python 3.11+ and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEVELOP := $(VENV)/.develop
+INDIANA ?= ../shared/indiana
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench demo-models constraints clean
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(BIN)/uv:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(RUNTIME): $(BIN)/uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --quiet --python $(VENV) --editable '.[cpu]' --constraints constraints.txt
+	@touch $@
+
+$(DEVELOP): $(BIN)/uv pyproject.toml constraints.txt
+	$(BIN)/uv pip install --quiet --python $(VENV) --editable '.[cpu,export,dicom,eval]' --group dev --constraints constraints.txt
+	@touch $@ $(RUNTIME)
+
+demo: $(RUNTIME)  ## draw phantoms, ingest with both demo models, search, serve on 127.0.0.1:8000
+	$(BIN)/cxr demo
+
+test: $(DEVELOP)  ## run the tests
+	$(BIN)/pytest
+
+check: $(DEVELOP)  ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEVELOP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEVELOP)  ## measure encoding and search, into benchmarks/results/
+	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.search
+
+demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scratch (under 20 minutes on 2 cores)
+	$(BIN)/python -m benchmarks.demo_models
+
+constraints: $(BIN)/uv  ## pin the newest versions that fit together
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra dicom --extra eval --group dev \
+	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

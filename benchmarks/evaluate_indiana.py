@@ -1,0 +1,68 @@
+"""Exact-pair retrieval of a bundle on the Indiana collection's validation split.
+
+    python -m benchmarks.evaluate_indiana indiana-clip --data ../shared/indiana
+
+Prints one JSON document and writes it to `benchmarks/results/indiana_<bundle>.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.pair_retrieval import measure_pairs
+from ingest.sources.indiana import IndianaSource, read_split
+from retrieval.bundle import ModelBundle, find_bundle
+from retrieval.encoder import Encoder
+from retrieval.records import studies_of
+from retrieval.settings import RetrievalSettings
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure the bundle named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", help="name of an installed bundle, or a bundle's folder")
+    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--view", choices=("frontal", "lateral", "all"), default="frontal")
+    arguments = parser.parse_args()
+    scores = evaluate(arguments.bundle, arguments.data, arguments.split, arguments.view)
+    document = json.dumps(scores, indent=2)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"indiana_{scores['bundle']}.json").write_text(document + "\n")
+    print(document)
+
+
+def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, object]:
+    """The scores of bundle `name` on one split of the collection in `data`."""
+    folder = Path(name)
+    if (folder / "manifest.json").is_file():
+        bundle = ModelBundle.load(folder)
+    else:
+        bundle = find_bundle(name, RetrievalSettings().models_dir)
+    source = IndianaSource(
+        data / "indiana_reports.csv",
+        data / "indiana_projections.csv",
+        data / "images",
+        uids=read_split(data / "splits.csv", split),
+    )
+    pairs = measure_pairs(Encoder(bundle), list(studies_of(source)), view=None if view == "all" else view)
+    return {
+        "protocol": "exact pair; R@K over queries with a relevant item; ties broken on the gallery's order",
+        "bundle": bundle.name,
+        "bundle_id": bundle.bundle_id,
+        "precision": bundle.manifest.precision,
+        "split": split,
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **pairs,
+    }
+
+
+if __name__ == "__main__":
+    main()

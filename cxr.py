@@ -1,0 +1,158 @@
+"""The root of the command line: mounts each package's commands, and `demo`, the one command that crosses them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import exporters.cli
+import ingest.cli
+import retrieval.cli
+import service.cli
+from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
+from retrieval.errors import MissingExtra, RetrievalError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from retrieval.records import Study
+    from retrieval.search import SearchResult
+
+app = typer.Typer(
+    name="cxr",
+    help="Similar-case retrieval for chest X-rays. Research use only; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+DEMO_MODELS = ("phantom-siglip", "phantom-clip")
+_DEMO_STUDIES = 600
+_DEMO_SEED = 0
+
+# Packages that only an extra brings, and the extra.
+_EXTRA_OF = {
+    "onnx": "export",
+    "onnxruntime": "cpu",
+    "onnxscript": "export",
+    "open_clip": "export",
+    "torch": "export",
+    "transformers": "export",
+}
+
+
+def main() -> None:
+    """Run the command line. Errors of the project end in one line with their code, and exit code 1."""
+    try:
+        app()
+    except RetrievalError as error:
+        _fail(error)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name not in _EXTRA_OF:
+            raise
+        extra = _EXTRA_OF[name]
+        _fail(MissingExtra(f"this command needs {name}; install it with: pip install 'cxr-retrieval[{extra}]'"))
+
+
+def _fail(error: RetrievalError) -> None:
+    say(f"error [{error.code}]: {error}")
+    if "--json" in sys.argv:
+        print_json({"error": {"code": error.code, "message": str(error)}})
+    raise SystemExit(1)
+
+
+def _read_studies(reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path | None, split: str) -> Sequence[Study]:
+    """The studies of an archive in the Indiana form, or of one split of it; exporters may not import ingest."""
+    from ingest.sources.indiana import IndianaSource, read_split
+    from retrieval.records import studies_of
+
+    uids = read_split(splits_csv, split) if splits_csv else None
+    return list(studies_of(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids)))
+
+
+retrieval.cli.mount(app)
+exporters.cli.mount(app, read_studies=_read_studies)
+ingest.cli.mount(app)
+app.command()(service.cli.serve)
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option(help="Serve the web page at the end.")] = True,
+    studies: Annotated[int, typer.Option(min=20, max=5000, help="Phantom studies to draw.")] = _DEMO_STUDIES,
+    port: Annotated[int, typer.Option(help="Port of the web page.")] = 8000,
+    index: IndexOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw phantoms, ingest them with both demo models, search three times, serve on 127.0.0.1:8000.
+
+    \b
+    cxr demo
+    cxr demo --no-serve --json
+    """
+    from ingest.sources.indiana import IndianaSource
+    from ingest.sources.phantom import write_phantoms
+    from ingest.worker import Worker
+    from retrieval.catalog import Catalog
+    from retrieval.cli import print_hits
+    from retrieval.encoder import Encoder
+    from retrieval.bundle import find_bundle
+
+    settings = read_settings(index, device)
+    folder = settings.home / "phantoms" / f"seed{_DEMO_SEED}-{studies}"
+    with progress_bar("Drawing phantoms", "studies") as progress:
+        files = write_phantoms(folder, studies, _DEMO_SEED, progress=progress)
+    source = IndianaSource(files.reports_csv, files.projections_csv, files.images_dir, dataset="phantom")
+    ingested = []
+    with Catalog(settings) as catalog:
+        for name in DEMO_MODELS:
+            encoder = Encoder(find_bundle(name, settings.models_dir), device=settings.device, threads=settings.threads)
+            with progress_bar(f"Ingesting with {name}") as progress:
+                worker = Worker(encoder, catalog.index, media_dir=settings.media_dir)
+                ingested.append(worker.run(source, progress=progress).to_dict())
+        searches = _demo_searches(catalog)
+        active = catalog.active_model()
+    if not as_json:
+        for title, result in searches:
+            say(f"\n{title}")
+            print_hits(result)
+    if as_json:
+        print_json({
+            "home": str(settings.home),
+            "studies": studies,
+            "active": active,
+            "ingested": ingested,
+            "searches": [{"query": title} | result.to_dict() for title, result in searches],
+        })
+    if serve:
+        from service.cli import serve as serve_http
+
+        serve_http(port=port, index=index, device=device)
+
+
+def _demo_searches(catalog: Any) -> list[tuple[str, SearchResult]]:
+    """A text with filters, an image, and a stored study: one search of each kind, with both models."""
+    from retrieval.index.filters import Filters
+
+    first, second = (catalog.retriever(name) for name in DEMO_MODELS)
+    text = "cardiomegaly with pleural effusion"
+    by_text = first.search_text(text, filters=Filters(none=("Pneumothorax",), view="frontal"), k=3)
+    example = next(first.collection.scroll(Filters(all=("Pneumothorax",), view="frontal"), limit=1)).payload
+    thumbnail = (catalog.settings.media_dir / example["image_sha256"][:2] / f"{example['image_sha256']}.webp")
+    by_image = second.search_image(thumbnail, filters=Filters(exclude_studies=(example["study_id"],)), k=3)
+    by_study = first.search_similar(example["study_id"], k=3)
+    return [
+        (f"text: {text} (frontal, without Pneumothorax)", by_text),
+        (f"image: {example['image_id']} ({', '.join(example['present'])})", by_image),
+        (f"similar to study {example['study_id']} ({', '.join(example['present'])})", by_study),
+    ]
+
+
+if __name__ == "__main__":
+    main()

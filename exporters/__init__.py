@@ -1,0 +1,1 @@
+"""From a torch checkpoint to a model bundle, and from image-report pairs to a checkpoint. The only home of torch."""

@@ -1,0 +1,187 @@
+"""From a checkpoint to a proven bundle: two graphs, a tokenizer, and a manifest that is written last."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.parity import TEXTS, default_images, measure_parity, require_parity
+from exporters.sources import Family
+from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity, write_manifest, writing_bundle
+from retrieval.errors import ExportError
+
+OPSET = 18
+EXTERNAL_DATA_BYTES = 1_900_000_000
+"""A protobuf holds less than 2 GiB; larger weights go to a file beside the graph."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_RECORDED = ("torch", "transformers", "open_clip_torch", "timm", "onnx", "onnxscript", "onnxruntime")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    """What an export made, for the command line and its JSON."""
+
+    name: str
+    folder: Path
+    bundle_id: str
+    family: Family
+    source: str
+    revision: str | None
+    dim: int
+    image_size: int
+    context_length: int
+    precision: str
+    size_bytes: int
+    parity: Parity
+    seconds: float
+
+
+def export_model(
+    *,
+    name: str,
+    source: str | Path,
+    out_dir: Path,
+    family: Family | None = None,
+    revision: str | None = None,
+    licence: str = "unknown",
+    images: Sequence[Image.Image] | None = None,
+    texts: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> ExportSummary:
+    """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`.
+
+    Parity is measured on `images` and `texts`, else on a built-in set. `progress` is told each stage as it begins.
+
+    Raises:
+        ExportError: the checkpoint cannot be loaded or exported, or the folder not be written.
+        ParityError: the graphs do not reproduce the reference.
+    """
+    if not _NAME.fullmatch(name):
+        raise ExportError(f"{name!r} cannot name a model: use lower-case letters, digits, dot, dash and underscore")
+    started = time.monotonic()
+    tell = progress or (lambda stage: None)
+    tell("loading the checkpoint")
+    checkpoint = load_checkpoint(source, family=family, revision=revision)
+    try:
+        with writing_bundle(out_dir / name) as draft:
+            write_graphs(checkpoint, draft, tell)
+            tell("proving parity with the reference")
+            parity = measure_parity(draft, checkpoint, images or default_images(), texts or TEXTS)
+            require_parity(parity)
+            manifest = write_manifest(draft, _manifest_fields(name, licence, checkpoint, parity))
+    except OSError as error:
+        raise ExportError(
+            f"the bundle cannot be written to {out_dir}: {error.strerror or error}; nothing was left behind"
+        ) from error
+    folder = out_dir / name
+    return ExportSummary(
+        name=name,
+        folder=folder,
+        bundle_id=manifest.bundle_id,
+        family=checkpoint.family,
+        source=checkpoint.source,
+        revision=checkpoint.revision,
+        dim=checkpoint.dim,
+        image_size=checkpoint.preprocessing.size,
+        context_length=checkpoint.tokenization.context_length,
+        precision=manifest.precision,
+        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        parity=parity,
+        seconds=time.monotonic() - started,
+    )
+
+
+def write_graphs(checkpoint: Checkpoint, folder: Path, progress: Progress) -> None:
+    """Write the two towers as ONNX, batch axis dynamic, and the tokenizer.
+
+    Raises:
+        ExportError: the exporter cannot translate a tower.
+    """
+    size = checkpoint.preprocessing.size
+    # A batch of 2: torch.export would take an axis of 1 for a constant.
+    pixel_values = torch.zeros(2, 3, size, size)
+    input_ids = torch.full((2, checkpoint.tokenization.context_length), checkpoint.tokenization.pad_id)
+    input_ids[:, :2] = torch.from_numpy(checkpoint.reference_tokens(["chest", "heart"])["input_ids"][:, :2])
+    progress("exporting the image tower")
+    write_graph(checkpoint.image_tower, pixel_values, "pixel_values", "image_embeds", folder / IMAGE_GRAPH)
+    progress("exporting the text tower")
+    write_graph(checkpoint.text_tower, input_ids, "input_ids", "text_embeds", folder / TEXT_GRAPH)
+    (folder / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
+
+
+def write_graph(tower: nn.Module, example: Tensor, input_name: str, output_name: str, path: Path) -> None:
+    """Write `tower` as ONNX: one input, one output, its first axis dynamic, weights inside unless they pass 2 GB.
+
+    Raises:
+        ExportError: the exporter cannot translate it.
+    """
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in tower.state_dict().values())
+    try:
+        with _quiet(), torch.inference_mode():
+            torch.onnx.export(
+                tower,
+                (example,),
+                path,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=weights > EXTERNAL_DATA_BYTES,
+                verbose=False,
+            )
+    except OSError:
+        raise
+    except Exception as error:  # torch.export, the converter and onnx each have their own
+        raise ExportError(f"{path.name}: torch cannot export this tower to ONNX: {error}") from error
+
+
+def _manifest_fields(name: str, licence: str, checkpoint: Checkpoint, parity: Parity) -> dict[str, object]:
+    return {
+        "name": name,
+        "family": checkpoint.family,
+        "source": checkpoint.source,
+        "revision": checkpoint.revision,
+        "licence": licence,
+        "dim": checkpoint.dim,
+        "precision": "fp32",
+        "preprocessing": checkpoint.preprocessing,
+        "tokenization": checkpoint.tokenization,
+        "logit_scale": checkpoint.logit_scale,
+        "logit_bias": checkpoint.logit_bias,
+        "parity": parity,
+        "exporter": {package: version(package) for package in _RECORDED} | {"opset": str(OPSET)},
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its stages, logs every decomposition and warns about its own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,215 @@
+"""Checkpoints in the layout of open_clip: `open_clip_config.json` beside one file of weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from exporters.checkpoints import Checkpoint
+from exporters.simple_tokenizer import tokenizer_json_of
+from exporters.sources import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
+from exporters.towers import OpenClipImageTower, OpenClipTextTower, scalar
+from retrieval.bundle import Preprocessing, Tokenization
+from retrieval.errors import ExportError
+
+_MODES = {
+    "shortest": "shortest_side_crop",
+    "squash": "stretch",
+    "longest": "longest_side_pad",
+}
+_NORMALIZATIONS = {
+    "whitespace": "open_clip",
+    "lower": "open_clip_lower",
+    "canonicalize": "open_clip_canonicalize",
+}
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def load_open_clip(location: CheckpointFolder) -> Checkpoint:
+    """Load an open_clip model with its image transform and tokenizer.
+
+    Raises:
+        ExportError: a file is missing, or config and weights do not fit together.
+    """
+    import open_clip
+    from open_clip.model import get_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    config = location.read_json(OPEN_CLIP_CONFIG)
+    if "model_cfg" not in config:
+        raise ExportError(f"{location.folder / OPEN_CLIP_CONFIG} has no model_cfg")
+    location.require_weights()
+    preprocessing_mode(config)
+    with _staged(location, config) as staged, _quiet():
+        try:
+            model = open_clip.create_model(f"local-dir:{staged}", precision="fp32", device="cpu")
+        except Exception as error:  # timm, transformers and torch all have a word in it
+            raise ExportError(f"{location.folder} cannot be loaded as an open_clip model: {error}") from error
+        try:
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{staged}")
+        except Exception as error:
+            raise ExportError(f"the tokenizer of {location.folder} cannot be loaded: {error}") from error
+    model = model.eval()
+    settings = PreprocessCfg(**get_model_preprocess_cfg(model))
+    transform = image_transform_v2(settings, is_train=False)
+    tokenization, tokenizer_json = _tokenization(tokenizer, config["model_cfg"].get("text_cfg", {}))
+
+    def reference_pixels(images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        return np.stack([np.asarray(transform(image), dtype=np.float32) for image in images])
+
+    def reference_tokens(texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        return {"input_ids": np.asarray(tokenizer(list(texts)), dtype=np.int64)}
+
+    def reference_image_embeds(pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(model.encode_image(torch.from_numpy(pixel_values)))
+
+    def reference_text_embeds(tokens: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(model.encode_text(torch.from_numpy(tokens["input_ids"])))
+
+    return Checkpoint(
+        family="open_clip",
+        source=location.source,
+        revision=location.revision,
+        model=model,
+        image_tower=OpenClipImageTower(model).eval(),
+        text_tower=OpenClipTextTower(model).eval(),
+        dim=int(config["model_cfg"]["embed_dim"]),
+        preprocessing=_preprocessing(settings),
+        tokenization=tokenization,
+        tokenizer_json=tokenizer_json,
+        logit_scale=math.exp(scalar(model, "logit_scale") or 0.0),
+        logit_bias=scalar(model, "logit_bias"),
+        reference_pixels=reference_pixels,
+        reference_tokens=reference_tokens,
+        reference_image_embeds=reference_image_embeds,
+        reference_text_embeds=reference_text_embeds,
+    )
+
+
+def preprocessing_mode(config: dict[str, Any]) -> Any:
+    """Our name for the resize mode in an `open_clip_config.json`; `shortest` is open_clip's default.
+
+    Raises:
+        ExportError: it names a mode that open_clip does not have.
+    """
+    named = (config.get("preprocess_cfg") or {}).get("resize_mode") or "shortest"
+    if named not in _MODES:
+        raise ExportError(f"unknown resize mode {named!r} in {OPEN_CLIP_CONFIG}; known are {', '.join(_MODES)}")
+    return _MODES[named]
+
+
+def _preprocessing(settings: Any) -> Preprocessing:
+    sides = settings.size if isinstance(settings.size, (tuple, list)) else (settings.size, settings.size)
+    if sides[0] != sides[1]:
+        raise ExportError(f"the model takes images of {sides[0]} x {sides[1]}; only square inputs are known")
+    # open_clip reads "random" as bicubic when it does not train.
+    interpolation: Any = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
+    mode: Any = _MODES[settings.resize_mode]
+    return Preprocessing(
+        mode=mode,
+        size=int(sides[0]),
+        interpolation=interpolation,
+        mean=_triple(settings.mean),
+        std=_triple(settings.std),
+        pad_value=int(settings.fill_color),
+        crop="round",
+    )
+
+
+def _tokenization(tokenizer: Any, text_cfg: dict[str, Any]) -> tuple[Tokenization, str]:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    options: dict[str, Any] = text_cfg.get("tokenizer_kwargs") or {}
+    unknown = [name for name in ("strip_sep_token", "reduction_mask", "language") if options.get(name)]
+    if text_cfg.get("tokenizer_mode"):
+        unknown.append(f"tokenizer_mode={text_cfg['tokenizer_mode']}")
+    if unknown:
+        raise ExportError(f"{OPEN_CLIP_CONFIG} asks for tokenizer options that are not supported: {', '.join(unknown)}")
+    simple = isinstance(tokenizer, SimpleTokenizer)
+    normalization: Any = _NORMALIZATIONS[options.get("clean", "lower" if simple else "whitespace")]
+    pad_id = 0 if simple else tokenizer.tokenizer.pad_token_id
+    content = tokenizer_json_of(tokenizer) if simple else tokenizer.tokenizer.backend_tokenizer.to_str()
+    settings = Tokenization(
+        context_length=tokenizer.context_length,
+        pad_id=pad_id,
+        normalization=normalization,
+    )
+    return settings, content
+
+
+@contextmanager
+def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path]:
+    """A folder of links to the checkpoint's files with a config whose text model is the folder itself.
+
+    Published configs name the text model by its hub id, and open_clip would ask the hub for it although the files lie here.
+    """
+    text_cfg = config["model_cfg"].get("text_cfg", {})
+    with tempfile.TemporaryDirectory(prefix="cxr-open-clip-") as name:
+        staged = Path(name)
+        for path in location.folder.iterdir():
+            if path.is_file() and path.name != OPEN_CLIP_CONFIG:
+                (staged / path.name).symlink_to(path.resolve())
+        text_model = text_cfg.get("hf_model_name")
+        if text_model and not location.has("config.json"):
+            _add_missing(staged, text_model, location, "config.json (the text tower's)")
+        named = text_cfg.get("hf_tokenizer_name")
+        if named and not location.has(*_TOKENIZER_FILES):
+            _add_missing(
+                staged,
+                named,
+                location,
+                f"tokenizer (one of {', '.join(_TOKENIZER_FILES)})",
+            )
+        rewritten = {key: str(staged) for key in ("hf_model_name", "hf_tokenizer_name") if text_cfg.get(key)}
+        model_cfg = config["model_cfg"] | {"text_cfg": text_cfg | rewritten}
+        (staged / OPEN_CLIP_CONFIG).write_text(json.dumps(config | {"model_cfg": model_cfg}))
+        yield staged
+
+
+def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: str) -> None:
+    try:
+        folder = fetch_files(hub_id)
+    except ExportError as error:
+        raise ExportError(
+            f"{location.folder} has no {what}; copy it from {hub_id} into the folder ({error})"
+        ) from error
+    for path in folder.iterdir():
+        link = staged / path.name
+        if path.is_file() and not link.exists():
+            link.symlink_to(path.resolve())
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """open_clip narrates through the root logger, warnings included."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

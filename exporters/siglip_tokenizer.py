@@ -1,0 +1,87 @@
+"""SigLIP's tokenizer, whose reference is a slow SentencePiece class and whose published `tokenizer.json` lacks half of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from exporters.sources import CheckpointFolder
+from retrieval.errors import ExportError
+
+
+def load_siglip_tokenizer(location: CheckpointFolder) -> tuple[Any, str]:
+    """The reference tokenizer and the `tokenizer.json` content that gives its ids after canonicalisation.
+
+    Without `spiece.model` the reference class cannot be built. Then the fast tokenizer of the folder stands in for it, with
+    the reference's own `canonicalize_text` before it: everything but SentencePiece's segmentation is still the reference.
+
+    Raises:
+        ExportError: the files cannot be read.
+    """
+    from transformers import PreTrainedTokenizerFast, SiglipTokenizer
+
+    try:
+        if location.has("spiece.model"):
+            # Not AutoTokenizer: beside a tokenizer.json, transformers 5 would take that one, which lacks lower-casing.
+            reference = SiglipTokenizer(str(location.folder / "spiece.model"))
+            return reference, _tokenizer_file(location, reference)
+        reference = PreTrainedTokenizerFast.from_pretrained(location.folder)
+        return reference, reference.backend_tokenizer.to_str()
+    except ExportError:
+        raise
+    except Exception as error:  # sentencepiece and tokenizers raise bare RuntimeError and Exception
+        raise ExportError(f"the SigLIP tokenizer in {location.folder} cannot be loaded: {error}") from error
+
+
+def canonicalize(text: str) -> str:
+    """Lower case, no ASCII punctuation, single spaces: transformers' own function, not ours."""
+    from transformers import SiglipTokenizer
+
+    stripped = object.__new__(SiglipTokenizer)
+    # The method reads nothing else of its object, and a whole one needs spiece.model.
+    stripped.__dict__["do_lower_case"] = True
+    canonical: str = SiglipTokenizer.canonicalize_text(stripped, text)
+    return canonical
+
+
+def _tokenizer_file(location: CheckpointFolder, reference: Any) -> str:
+    published = location.folder / "tokenizer.json"
+    if published.is_file():
+        return published.read_text(encoding="utf-8")
+    return _convert(location.folder / "spiece.model", reference)
+
+
+def _convert(model: Path, reference: Any) -> str:
+    """A Unigram `tokenizer.json` of a SentencePiece model: its pieces, its character map, `</s>` at the end."""
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        models,
+        normalizers,
+        pre_tokenizers,
+        processors,
+    )
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    proto = import_protobuf().ModelProto()
+    proto.ParseFromString(model.read_bytes())
+    tokenizer = Tokenizer(
+        models.Unigram(
+            [(piece.piece, piece.score) for piece in proto.pieces],
+            proto.trainer_spec.unk_id,
+            False,
+        )
+    )
+    charsmap = proto.normalizer_spec.precompiled_charsmap
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+            normalizers.Replace(Regex(" {2,}"), " "),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    end, end_id = reference.eos_token, reference.eos_token_id
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", special_tokens=[(end, end_id)])
+    tokenizer.add_special_tokens([AddedToken(end, normalized=False)])
+    return tokenizer.to_str()

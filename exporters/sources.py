@@ -1,0 +1,161 @@
+"""Where a checkpoint lies: a local folder, or a hub id that is fetched into the hub's own cache."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from retrieval.errors import ExportError
+
+Family = Literal["clip", "siglip", "open_clip"]
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.npz")
+_SMALL_FILES = ("*.json", "*.txt", "*.model")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFolder:
+    """A checkpoint on disk: its folder, and the hub commit it is, if it came from there."""
+
+    folder: Path
+    source: str
+    revision: str | None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in the file `name`.
+
+        Raises:
+            ExportError: it is missing or not a JSON object.
+        """
+        path = self.folder / name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ExportError(
+                f"{self.folder} has no {name}; copy the whole checkpoint folder, not only its weights"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ExportError(f"{path} cannot be read as JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ExportError(f"{path} holds no JSON object")
+        return content
+
+    def has(self, *names: str) -> bool:
+        """Whether any of these files is there."""
+        return any((self.folder / name).is_file() for name in names)
+
+    def require_weights(self) -> None:
+        """Check that there are weights, since open_clip would go on with random ones.
+
+        Raises:
+            ExportError: there are none.
+        """
+        if not any(any(self.folder.glob(pattern)) for pattern in WEIGHTS):
+            raise ExportError(
+                f"{self.folder} has no weights: expected model.safetensors, pytorch_model.bin or an open_clip_* file beside "
+                "the config"
+            )
+
+
+def locate_checkpoint(source: str | Path, revision: str | None = None) -> CheckpointFolder:
+    """The folder of a checkpoint, downloaded first if `source` is a hub id.
+
+    Raises:
+        ExportError: neither a folder nor a hub id, or the hub does not give it.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return CheckpointFolder(folder.resolve(), str(source), revision)
+    if not _HUB_ID.fullmatch(str(source)):
+        raise ExportError(f"{source} is neither a folder nor a hub id (owner/name); pass --checkpoint DIR")
+    return _fetch(str(source), revision)
+
+
+def fetch_files(source: str, patterns: tuple[str, ...] = _SMALL_FILES, revision: str | None = None) -> Path:
+    """Folder with the files of a hub repository that match `patterns`, from the cache where they are complete.
+
+    Raises:
+        ExportError: the hub does not give them; the message says why and what to do.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
+        raise _unreachable(source, error) from error
+
+
+def detect_family(location: CheckpointFolder, wanted: Family | None) -> Family:
+    """The family that the files say, compared with the one that was asked for.
+
+    Raises:
+        ExportError: they say another, or none that is known.
+    """
+    if location.has(OPEN_CLIP_CONFIG) and wanted in (None, "open_clip"):
+        return "open_clip"
+    if not location.has("config.json"):
+        expected = OPEN_CLIP_CONFIG if wanted == "open_clip" else f"config.json or {OPEN_CLIP_CONFIG}"
+        raise ExportError(f"{location.folder} is no checkpoint: it has no {expected}")
+    if wanted == "open_clip":
+        raise ExportError(f"{location.folder} is no open_clip checkpoint: it has no {OPEN_CLIP_CONFIG}")
+    found = location.read_json("config.json").get("model_type")
+    if found not in ("clip", "siglip") or wanted not in (None, found):
+        expected = f"model_type {wanted!r}" if wanted else "model_type 'clip' or 'siglip'"
+        raise ExportError(
+            f"{location.folder / 'config.json'} does not match: expected {expected}, found {found!r}; "
+            "check that the folder belongs to this model"
+        )
+    family: Family = found
+    return family
+
+
+def _fetch(source: str, revision: str | None) -> CheckpointFolder:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        info = HfApi().model_info(source, revision=revision)
+    except (GatedRepoError, RepositoryNotFoundError) as error:
+        raise _unreachable(source, error) from error
+    except Exception as error:  # without a network, what an earlier run left in the cache may do
+        return _from_cache(source, revision, error)
+    names = [sibling.rfilename for sibling in info.siblings or [] if "/" not in sibling.rfilename]
+    folder = fetch_files(source, (*_SMALL_FILES, *_weights_among(names)), info.sha)
+    return CheckpointFolder(folder, source, info.sha)
+
+
+def _from_cache(source: str, revision: str | None, cause: Exception) -> CheckpointFolder:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except Exception:
+        raise _unreachable(source, cause) from cause
+    return CheckpointFolder(folder, source, folder.name)
+
+
+def _weights_among(names: list[str]) -> list[str]:
+    """The weight files worth fetching: one format, and open_clip's own where the repository is one of its."""
+    weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pth"))]
+    if OPEN_CLIP_CONFIG in names:
+        weights = [name for name in weights if name.startswith("open_clip")] or weights
+    safe = [name for name in weights if name.endswith(".safetensors")]
+    return safe or [name for name in weights if name.startswith(("pytorch_model", "open_clip", "model"))]
+
+
+def _unreachable(source: str, error: Exception) -> ExportError:
+    kind = type(error).__name__
+    if kind == "GatedRepoError":
+        advice = (
+            "accept its terms on its page and log in (`hf auth login`), or pass --checkpoint DIR with a copy you hold"
+        )
+    elif kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+        advice = "check the name and revision, or pass --checkpoint DIR"
+    else:
+        advice = "check the network, or pass --checkpoint DIR with a local copy"
+    return ExportError(f"the hub does not give {source} ({kind}); {advice}")

@@ -1,0 +1,74 @@
+"""The two halves of a dual encoder as modules of their own: one input, one output of unit norm, projection inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class TransformersImageTower(nn.Module):
+    """Image half of a transformers `CLIPModel` or `SiglipModel`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.vision_model = model.vision_model
+        # CLIP projects; SigLIP's attention-pool head already ends in the joint space.
+        self.projection = getattr(model, "visual_projection", nn.Identity())
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """`pixel_values` float32 [B, 3, H, W] -> unit vectors [B, D]."""
+        pooled = self.vision_model(pixel_values=pixel_values).pooler_output
+        return functional.normalize(self.projection(pooled), dim=-1)
+
+
+class TransformersTextTower(nn.Module):
+    """Text half of a transformers `CLIPModel` or `SiglipModel`.
+
+    There is no attention mask: SigLIP is trained on padded text without one, and CLIP's causal mask already hides whatever
+    follows the end-of-text token, whose state is the embedding.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.text_model = model.text_model
+        self.projection = getattr(model, "text_projection", nn.Identity())
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """`input_ids` int64 [B, L] -> unit vectors [B, D]."""
+        pooled = self.text_model(input_ids=input_ids).pooler_output
+        return functional.normalize(self.projection(pooled), dim=-1)
+
+
+class OpenClipImageTower(nn.Module):
+    """Image half of an open_clip model."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.visual = model.visual
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """`pixel_values` float32 [B, 3, H, W] -> unit vectors [B, D]."""
+        return functional.normalize(self.visual(pixel_values), dim=-1)
+
+
+class OpenClipTextTower(nn.Module):
+    """Text half of an open_clip model: a module of its own in `CustomTextCLIP`, spread over the model in `CLIP`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.custom = hasattr(model, "text")
+        self.text = model.text if self.custom else model
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """`input_ids` int64 [B, L] -> unit vectors [B, D]. A Hugging Face tower masks the padding by its id itself."""
+        features = self.text(input_ids) if self.custom else self.text.encode_text(input_ids)
+        return functional.normalize(features, dim=-1)
+
+
+def scalar(model: nn.Module, name: str) -> float | None:
+    """A parameter or buffer of one number, such as `logit_scale`; None if the model has none."""
+    value = getattr(model, name, None)
+    return float(value.detach().reshape(-1)[0]) if isinstance(value, torch.Tensor) else None

@@ -1,0 +1,252 @@
+"""CLIP and SigLIP checkpoints in the layout of transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from exporters.checkpoints import Checkpoint
+from exporters.siglip_tokenizer import canonicalize, load_siglip_tokenizer
+from exporters.sources import CheckpointFolder, Family
+from exporters.towers import TransformersImageTower, TransformersTextTower, scalar
+from retrieval.bundle import Preprocessing, Tokenization
+from retrieval.errors import ExportError
+
+Normalization = Literal["none", "lowercase", "siglip"]
+
+_INTERPOLATIONS = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+}  # PIL.Image.Resampling
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.json", "vocab.txt")
+
+
+def load_transformers(location: CheckpointFolder) -> Checkpoint:
+    """Load a `CLIPModel` or `SiglipModel` with its image processor and tokenizer.
+
+    Raises:
+        ExportError: a file is missing, or config, weights and processor do not fit together.
+    """
+    family: Family = "clip" if location.read_json("config.json").get("model_type") == "clip" else "siglip"
+    location.require_weights()
+    model = _load_model(location, family)
+    processor = _load_processor(location)
+    context_length = int(model.config.text_config.max_position_embeddings)
+    tokenizer = _load_tokenizer(location, family, context_length)
+    # SigLIP is fed its padding unmasked.
+    tokenizer.gives_mask = family == "clip"
+    preprocessing = preprocessing_of(processor)
+    if preprocessing.size != model.config.vision_config.image_size:
+        raise ExportError(
+            f"{location.folder}: the image processor gives {preprocessing.size} pixels, the model takes "
+            f"{model.config.vision_config.image_size}; the two files belong to different models"
+        )
+    dim = model.config.projection_dim if family == "clip" else model.config.vision_config.hidden_size
+
+    def reference_pixels(images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        pixels = processor(images=[image.convert("RGB") for image in images], return_tensors="np")["pixel_values"]
+        return np.asarray(pixels, dtype=np.float32)
+
+    def reference_image_embeds(pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return _features(model.get_image_features(pixel_values=torch.from_numpy(pixel_values)))
+
+    def reference_text_embeds(tokens: dict[str, NDArray[np.int64]]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return _features(model.get_text_features(**{name: torch.from_numpy(ids) for name, ids in tokens.items()}))
+
+    return Checkpoint(
+        family=family,
+        source=location.source,
+        revision=location.revision,
+        model=model,
+        image_tower=TransformersImageTower(model).eval(),
+        text_tower=TransformersTextTower(model).eval(),
+        dim=int(dim),
+        preprocessing=preprocessing,
+        tokenization=tokenizer.tokenization,
+        tokenizer_json=tokenizer.json,
+        logit_scale=math.exp(scalar(model, "logit_scale") or 0.0),
+        logit_bias=scalar(model, "logit_bias"),
+        reference_pixels=reference_pixels,
+        reference_tokens=tokenizer.reference,
+        reference_image_embeds=reference_image_embeds,
+        reference_text_embeds=reference_text_embeds,
+    )
+
+
+def _features(output: Any) -> NDArray[np.float32]:
+    # transformers 5 gives a record here, 4 a tensor.
+    features: NDArray[np.float32] = getattr(output, "pooler_output", output).numpy()
+    return features
+
+
+class ReferenceTokenizer:
+    """The reference tokenizer of a checkpoint, and the settings and file with which ours gives the same ids.
+
+    `prepare` is what the reference does to a text before its tokenizer; `normalization` is our name for it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_length: int,
+        *,
+        tokenizer_json: str | None = None,
+        normalization: Normalization = "none",
+        prepare: Callable[[str], str] = str,
+    ) -> None:
+        if tokenizer.pad_token_id is None:
+            raise ExportError(
+                f"the tokenizer {type(tokenizer).__name__} has no padding token; name one in tokenizer_config.json"
+            )
+        self.gives_mask = False
+        self._tokenizer = tokenizer
+        self._prepare = prepare
+        self.json: str = tokenizer_json or tokenizer.backend_tokenizer.to_str()
+        self.tokenization = Tokenization(
+            context_length=context_length,
+            pad_id=tokenizer.pad_token_id,
+            normalization=normalization,
+        )
+
+    def reference(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """`input_ids` int64 [B, L], as the checkpoint's makers feed it; CLIP also gets an `attention_mask`."""
+        tokens = self._tokenizer(
+            [self._prepare(text) for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenization.context_length,
+            return_tensors="np",
+        )
+        names = ("input_ids", "attention_mask") if self.gives_mask else ("input_ids",)
+        return {name: np.asarray(tokens[name], dtype=np.int64) for name in names}
+
+
+def preprocessing_of(processor: Any) -> Preprocessing:
+    """The manifest's description of a transformers image processor.
+
+    Raises:
+        ExportError: it does something that the description cannot say.
+    """
+    config = processor.to_dict()
+    if not (config.get("do_resize") and config.get("do_rescale", True) and config.get("do_normalize")):
+        raise ExportError(
+            "the image processor does not resize, rescale and normalize; only processors that do are known"
+        )
+    if abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-8:
+        raise ExportError(f"the image processor rescales by {config['rescale_factor']}; only 1/255 is known")
+    interpolation = _INTERPOLATIONS.get(int(config["resample"]))
+    if interpolation is None:
+        raise ExportError(f"unknown resampling filter {config['resample']} in the image processor")
+    mode, size = _resize_of(config)
+    return Preprocessing(
+        mode=mode,
+        size=size,
+        interpolation=interpolation,
+        mean=_triple(config["image_mean"]),
+        std=_triple(config["image_std"]),
+    )
+
+
+def _resize_of(config: dict[str, Any]) -> tuple[Any, int]:
+    size = {name: value for name, value in dict(config["size"]).items() if value is not None}
+    crop = config.get("crop_size") if config.get("do_center_crop") else None
+    crop_side = dict(crop).get("height") if crop else None
+    if crop and crop_side != dict(crop).get("width"):
+        raise ExportError(f"unknown resize mode: the image processor crops to {dict(crop)}, which is no square")
+    if set(size) == {"height", "width"} and size["height"] == size["width"] and crop_side in (None, size["height"]):
+        return "stretch", int(size["height"])
+    if set(size) == {"shortest_edge"} and crop_side == size["shortest_edge"]:
+        return "shortest_side_crop", int(size["shortest_edge"])
+    raise ExportError(
+        f"unknown resize mode: the image processor has size {size} and crop {dict(crop) if crop else None}; known are a "
+        "square size, or a shortest edge with a centre crop of the same size"
+    )
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _load_model(location: CheckpointFolder, family: Family) -> Any:
+    from transformers import CLIPModel, SiglipModel
+    from transformers.utils import logging as transformers_logging
+
+    # The loader draws a bar and prints a table of every weight that it renames.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    model_class = CLIPModel if family == "clip" else SiglipModel
+    try:
+        # Eager attention: plain MatMul and Softmax, which onnxruntime's optimizer knows how to fuse.
+        model, report = model_class.from_pretrained(
+            location.folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    except Exception as error:  # damaged weights and odd configs raise many kinds
+        raise ExportError(f"{location.folder} cannot be loaded as {model_class.__name__}: {error}") from error
+    wrong = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
+    if wrong:
+        raise ExportError(
+            f"the weights in {location.folder} do not match its config.json: {len(wrong)} are missing or of another shape, "
+            f"such as {wrong[0]}"
+        )
+    if family == "siglip" and not getattr(model.vision_model, "use_head", True):
+        raise ExportError(f"{location.folder}: the vision tower has no pooling head, so it gives no embedding")
+    return model.eval()
+
+
+def _load_processor(location: CheckpointFolder) -> Any:
+    from transformers import AutoImageProcessor
+
+    # The reference is the PIL processor, not the torchvision one that transformers 5 takes by default: these models were
+    # trained and published with it. Torchvision resizes uint8 tensors with another antialiasing and differs by up to some
+    # grey levels (measured in tests/parity).
+    if not location.has("preprocessor_config.json"):
+        raise ExportError(f"{location.folder} has no preprocessor_config.json; copy it from the model's page")
+    try:
+        return AutoImageProcessor.from_pretrained(location.folder, backend="pil")
+    except Exception as error:
+        raise ExportError(f"{location.folder / 'preprocessor_config.json'} cannot be used: {error}") from error
+
+
+def _load_tokenizer(location: CheckpointFolder, family: Family, context_length: int) -> ReferenceTokenizer:
+    if not location.has(*_TOKENIZER_FILES):
+        raise ExportError(
+            f"{location.folder} has no tokenizer: expected one of {', '.join(_TOKENIZER_FILES)}; "
+            "copy the tokenizer files from the model's page"
+        )
+    has_config = location.has("tokenizer_config.json")
+    named = location.read_json("tokenizer_config.json").get("tokenizer_class") if has_config else None
+    if family == "siglip" and named in (None, "SiglipTokenizer", "SiglipTokenizerFast"):
+        tokenizer, content = load_siglip_tokenizer(location)
+        # The slow class canonicalises by itself; the fast stand-in does not, and doing it twice changes nothing.
+        return ReferenceTokenizer(
+            tokenizer,
+            context_length,
+            tokenizer_json=content,
+            normalization="siglip",
+            prepare=canonicalize,
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location.folder)
+    except Exception as error:
+        raise ExportError(f"the tokenizer in {location.folder} cannot be loaded: {error}") from error
+    if family == "siglip" and str(named).startswith("Gemma"):
+        # SigLIP 2 was trained on lower-cased text, and its published tokenizer class does not do it (transformers'
+        # Siglip2Tokenizer, made later for this, does).
+        return ReferenceTokenizer(tokenizer, context_length, normalization="lowercase", prepare=str.lower)
+    return ReferenceTokenizer(tokenizer, context_length)

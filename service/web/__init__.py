@@ -1,0 +1,1 @@
+"""The web page: what its form holds, and what it shows."""

@@ -1,0 +1,121 @@
+"""What the page shows: plain values that the template only arranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from retrieval.search import Hit, SearchResult, StudyRecord
+from service.problems import Problem
+
+SIGNALS = {
+    "image": "Image",
+    "findings": "Findings text",
+    "impression": "Impression text",
+    "mesh": "MeSH terms",
+    "problems": "Problems",
+}
+"""Names of the signals as the page gives them, in the order of the bars."""
+
+BAR_WIDTH = 100.0
+"""Width of a bar in units of its drawing; a score of 1 fills it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One signal's share of a hit's score: where its segment of the bar starts and how wide it is, 0..100."""
+
+    name: str
+    label: str
+    value: float
+    start: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One hit with its rank, counted from 1, and its bar."""
+
+    rank: int
+    hit: Hit
+    parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A search result, arranged."""
+
+    model: str
+    collection: str
+    bundle_id: str
+    cards: list[Card]
+    applied: list[str]
+    denied: list[str]
+    signals: dict[str, str]
+    elapsed_ms: float
+
+
+@dataclass(slots=True)
+class PageView:
+    """The page's content, filled in as far as it could be looked up."""
+
+    status: int = 200
+    model: str | None = None
+    models: list[str] = field(default_factory=list)
+    findings: dict[str, int] = field(default_factory=dict)
+    images: int = 0
+    study: StudyRecord | None = None
+    preview: str | None = None
+    results: Results | None = None
+    problem: Problem | None = None
+
+
+def render_results(result: SearchResult) -> Results:
+    """The cards of a search result."""
+    cards = [Card(rank, hit, _segments(hit.parts)) for rank, hit in enumerate(result.hits, start=1)]
+    used = {part.name for card in cards for part in card.parts}
+    return Results(
+        model=result.model,
+        collection=result.collection,
+        bundle_id=result.bundle_id,
+        cards=cards,
+        applied=_describe_filters(result.interpreted["filters"]),
+        denied=result.interpreted.get("denied", []),
+        signals={name: label for name, label in SIGNALS.items() if name in used},
+        elapsed_ms=sum(result.timings_ms.values()),
+    )
+
+
+def _segments(parts: dict[str, float]) -> list[Part]:
+    """Segments of the bar, side by side. A part below zero, from a signal that speaks against the hit, has no width."""
+    total = sum(max(value, 0.0) for value in parts.values())
+    scale = BAR_WIDTH / max(total, 1.0)
+    segments, start = [], 0.0
+    for name in sorted(parts, key=lambda name: list(SIGNALS).index(name) if name in SIGNALS else len(SIGNALS)):
+        width = max(parts[name], 0.0) * scale
+        segments.append(Part(name, SIGNALS.get(name, name), parts[name], round(start, 2), round(width, 2)))
+        start += width
+    return segments
+
+
+def _describe_filters(filters: dict[str, object]) -> list[str]:
+    """The conditions in words, one each, as the engine applied them."""
+    words = {
+        "all": "with {}",
+        "any": "with any of {}",
+        "none": "without {}",
+        "view": "{} view",
+        "dataset": "dataset {}",
+        "study_id": "study {}",
+        "exclude_studies": "not study {}",
+    }
+    described = []
+    for name, value in filters.items():
+        if name == "has_report":
+            described.append("with a report" if value else "without a report")
+        elif name == "any" and isinstance(value, list | tuple):
+            described.append(words[name].format(", ".join(value)))
+        elif isinstance(value, list | tuple):
+            described += [words[name].format(item) for item in value]
+        else:
+            described.append(words[name].format(value))
+    return described

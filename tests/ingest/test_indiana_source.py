@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ingest.sources.indiana import IndianaSource, read_split
+from retrieval.errors import MissingColumn, SourceError
+from retrieval.records import Quarantined, Report, Study
+
+INDIANA = Path(os.environ.get("CXR_INDIANA_DIR", Path(__file__).parents[3] / "shared" / "indiana"))
+
+REPORTS = "uid,MeSH,Problems,image,indication,comparison,findings,impression\n"
+ONE_REPORT = (
+    REPORTS + '1,Cardiomegaly/mild;Nodule/lung,Cardiomegaly;Nodule,PA,Cough., None ,"Large heart, XXXX.",Big heart.\n'
+)
+
+
+class Archive:
+    """A small archive in a folder; tables are written as given, images as empty files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.images = folder / "images"
+        self.images.mkdir()
+        self.tables(ONE_REPORT, "1,a.png,Frontal\n1,b.png,Lateral\n")
+        self.files("a.png", "b.png")
+
+    def tables(self, reports: str, rows: str, *, header: str = "uid,filename,projection\n") -> None:
+        (self.folder / "reports.csv").write_text(reports)
+        (self.folder / "projections.csv").write_text(header + rows)
+
+    def files(self, *names: str) -> None:
+        for name in names:
+            (self.images / name).touch()
+
+    def source(self, *, uids: set[str] | None = None) -> IndianaSource:
+        return IndianaSource(self.folder / "reports.csv", self.folder / "projections.csv", self.images, uids=uids)
+
+    def read(self) -> tuple[list[Study], list[tuple[str, str]]]:
+        records = list(self.source())
+        set_aside = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
+        return [record for record in records if isinstance(record, Study)], set_aside
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    return Archive(tmp_path)
+
+
+def test_a_study_carries_its_images_in_order_its_report_and_its_terms(archive: Archive) -> None:
+    (study,), set_aside = archive.read()
+    assert not set_aside
+    assert (study.study_id, study.dataset) == ("1", "indiana")
+    assert [(image.image_id, image.view) for image in study.images] == [("a.png", "frontal"), ("b.png", "lateral")]
+    assert study.images[0].path == archive.images / "a.png"
+    assert study.report == Report("Large heart, XXXX.", "Big heart.", "Cough.", "None")
+    assert (study.mesh, study.problems) == ("Cardiomegaly/mild;Nodule/lung", "Cardiomegaly;Nodule")
+
+
+def test_rows_of_one_study_need_not_stand_together(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + "2,normal,normal,,,,,\n", "1,a.png,Frontal\n2,c.png,Frontal\n1,b.png,Lateral\n")
+    archive.files("c.png")
+    studies, _ = archive.read()
+    assert [(study.study_id, len(study.images)) for study in studies] == [("1", 2), ("2", 1)]
+
+
+@pytest.mark.parametrize(
+    ("written", "view"),
+    [("Frontal", "frontal"), ("LATERAL", "lateral"), (" frontal ", "frontal"), ("Oblique", "unknown"), ("", "unknown")],
+)
+def test_views_are_read_whatever_their_case_and_others_are_unknown(archive: Archive, written: str, view: str) -> None:
+    archive.tables(ONE_REPORT, f"1,a.png,{written}\n")
+    assert archive.read()[0][0].images[0].view == view
+
+
+def test_empty_cells_and_words_that_look_like_missing_values_stay_text(archive: Archive) -> None:
+    archive.tables(REPORTS + "1,,,,NA,null,None,\n", "1,a.png,Frontal\n")
+    assert archive.read()[0][0].report == Report(findings="None", impression="", indication="NA", comparison="null")
+
+
+def test_a_uid_keeps_its_leading_zeros(archive: Archive) -> None:
+    archive.tables(REPORTS + "007,,,,,,Clear.,\n", "007,a.png,Frontal\n")
+    assert archive.read()[0][0].study_id == "007"
+
+
+def test_a_missing_file_is_set_aside_and_the_rest_of_the_study_stands(archive: Archive) -> None:
+    (archive.images / "b.png").unlink()
+    (study,), set_aside = archive.read()
+    assert [image.image_id for image in study.images] == ["a.png"]
+    assert set_aside == [("b.png", "missing_file")]
+
+
+def test_a_study_without_any_image_does_not_come_out(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1,gone.png,Frontal\n")
+    assert archive.read() == ([], [("gone.png", "missing_file")])
+
+
+def test_an_empty_filename_is_a_missing_file(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1,,Frontal\n1,a.png,Frontal\n")
+    assert archive.read()[1] == [("", "missing_file")]
+
+
+def test_a_folder_by_the_name_of_an_image_is_a_missing_file(archive: Archive) -> None:
+    (archive.images / "c.png").mkdir()
+    archive.tables(ONE_REPORT, "1,c.png,Frontal\n")
+    assert archive.read()[1] == [("c.png", "missing_file")]
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png", "{absolute}"])
+def test_a_filename_that_leads_outside_the_folder_is_set_aside(archive: Archive, name: str) -> None:
+    secret = archive.folder / "secret.png"
+    secret.touch()
+    name = name.format(absolute=secret)
+    archive.tables(ONE_REPORT, f"1,{name},Frontal\n1,a.png,Lateral\n")
+    (study,), set_aside = archive.read()
+    assert set_aside == [(name, "path_outside")]
+    assert [image.image_id for image in study.images] == ["a.png"]
+
+
+def test_a_link_out_of_the_folder_is_set_aside_and_one_within_is_followed(archive: Archive) -> None:
+    (archive.folder / "secret.png").touch()
+    (archive.images / "out.png").symlink_to(archive.folder / "secret.png")
+    (archive.images / "in.png").symlink_to(archive.images / "a.png")
+    archive.tables(ONE_REPORT, "1,out.png,Frontal\n1,in.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert set_aside == [("out.png", "path_outside")]
+    assert study.images[0].image_id == "in.png"
+    assert study.images[0].path == (archive.images / "a.png").resolve()
+
+
+def test_a_name_no_file_system_takes_is_a_missing_file(archive: Archive) -> None:
+    name = "n" * 5000
+    archive.tables(ONE_REPORT, f"1,{name},Frontal\n")
+    assert archive.read()[1] == [(name, "missing_file")]
+
+
+def test_files_in_subfolders_are_found(archive: Archive) -> None:
+    (archive.images / "p10").mkdir()
+    archive.files("p10/a.png")
+    archive.tables(ONE_REPORT, "1,p10/a.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert not set_aside
+    assert study.images[0].image_id == "p10/a.png"
+
+
+def test_of_rows_with_one_filename_the_first_stands(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + "2,,,,,,,\n", "1,a.png,Frontal\n2,a.png,Lateral\n2,b.png,Lateral\n")
+    studies, set_aside = archive.read()
+    assert [[image.image_id for image in study.images] for study in studies] == [["a.png"], ["b.png"]]
+    assert set_aside == [("a.png", "duplicate_id")]
+
+
+def test_of_reports_with_one_uid_the_first_stands(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + "1,normal,normal,,,,Clear.,\n", "1,a.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert study.report.impression == "Big heart."
+    assert set_aside == [("uid 1", "duplicate_id")]
+
+
+def test_images_without_a_report_make_a_study_with_an_empty_one(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "9,a.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert not set_aside
+    assert (study.study_id, study.report, study.mesh) == ("9", Report(), "")
+
+
+def test_a_report_without_images_is_left_out(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + "2,,,,,,Clear.,\n", "1,a.png,Frontal\n")
+    studies, set_aside = archive.read()
+    assert [study.study_id for study in studies] == ["1"]
+    assert not set_aside
+
+
+def test_uids_restrict_the_archive(archive: Archive) -> None:
+    archive.tables(
+        ONE_REPORT + "2,,,,,,Clear.,\n2,,,,,,Again.,\n", "1,a.png,Frontal\n2,b.png,Frontal\n2,gone.png,Frontal\n"
+    )
+    source = archive.source(uids={"1"})
+    assert source.image_count() == 1
+    assert [record.study_id for record in source if isinstance(record, Study)] == ["1"]
+    assert not [record for record in source if isinstance(record, Quarantined)]
+
+
+def test_a_source_can_be_read_twice(archive: Archive) -> None:
+    source = archive.source()
+    assert list(source) == list(source)
+
+
+def test_the_count_includes_images_that_will_be_set_aside(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1,a.png,Frontal\n1,gone.png,Lateral\n")
+    assert archive.source().image_count() == 2
+
+
+def test_a_missing_column_is_named_with_file_and_what_was_found(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1,a.png\n", header="uid,file\n")
+    with pytest.raises(
+        MissingColumn, match=r"projections\.csv lacks the columns filename, projection.*found uid, file"
+    ):
+        archive.source()
+
+
+def test_a_missing_table_is_named(archive: Archive) -> None:
+    (archive.folder / "reports.csv").unlink()
+    with pytest.raises(SourceError, match=r"reports\.csv does not exist"):
+        archive.source()
+
+
+def test_a_missing_images_folder_is_named(archive: Archive) -> None:
+    archive.images = archive.folder / "pictures"
+    with pytest.raises(SourceError, match="pictures"):
+        archive.source()
+
+
+@pytest.mark.parametrize("content", [b"", b"uid,filename,projection\n1,\xff\xfe.png,Frontal\n", b'uid\n"1,2\n'])
+def test_a_file_that_is_no_table_is_an_error(archive: Archive, content: bytes) -> None:
+    (archive.folder / "projections.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=r"projections\.csv"):
+        archive.source()
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(archive: Archive) -> None:
+    (archive.folder / "reports.csv").write_text(ONE_REPORT, encoding="utf-8-sig")
+    assert archive.read()[0][0].report.impression == "Big heart."
+
+
+def test_a_split_is_read_and_an_unknown_one_lists_those_there_are(tmp_path: Path) -> None:
+    table = tmp_path / "splits.csv"
+    table.write_text("uid,split\n1,train\n2, val\n3,train\n")
+    assert read_split(table, "train") == {"1", "3"}
+    assert read_split(table, "val") == {"2"}
+    with pytest.raises(SourceError, match="no split 'test'; it has: train, val"):
+        read_split(table, "test")
+
+
+def test_the_real_collection_sets_aside_exactly_the_rows_without_an_image() -> None:
+    if not INDIANA.is_dir():
+        pytest.skip(f"the Indiana collection is not at {INDIANA} (CXR_INDIANA_DIR)")
+    source = IndianaSource(INDIANA / "indiana_reports.csv", INDIANA / "indiana_projections.csv", INDIANA / "images")
+    records = list(source)
+    images = [image for record in records if isinstance(record, Study) for image in record.images]
+    codes = Counter(record.code for record in records if isinstance(record, Quarantined))
+    assert source.image_count() == 6717
+    assert len(images) == 6677
+    assert codes == {"missing_file": 40}
+    assert set(Counter(image.view for image in images)) == {"frontal", "lateral"}

@@ -25,12 +25,12 @@ ReferenceTextEmbeds = Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float3
 class Checkpoint:
     """A dual encoder in float32 and evaluation mode, and how its makers feed it.
 
-    `image_tower` maps `pixel_values` float32 [B, 3, H, W] and `text_tower` maps `input_ids` int64 [B, L] to unit vectors
-    float32 [B, dim], projection included.
+    `image_tower` maps `pixel_values` float32 [B, 3, H, W] and `text_tower` maps `input_ids` int64 [B, L] to unit
+    vectors float32 [B, dim], projection included.
 
-    Parity is measured against the `reference_…` functions: the processor, the tokenizer and the model's own methods of the
-    library that the checkpoint belongs to, none of it ours. The embeddings they give are as the library gives them, of any
-    norm.
+    Parity is measured against the `reference_…` functions: the processor, the tokenizer and the model's own methods of
+    the library that the checkpoint belongs to, none of it ours. The embeddings they give are as the library gives
+    them, of any norm.
     """
 
     family: Family

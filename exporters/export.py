@@ -9,11 +9,13 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -50,6 +52,11 @@ class ExportSummary:
     size_bytes: int
     parity: Parity
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        fields = asdict(self)
+        return fields | {"folder": str(self.folder), "parity": msgspec.to_builtins(self.parity)}
 
 
 def export_model(
@@ -134,18 +141,21 @@ def write_graph(tower: nn.Module, example: Tensor, input_name: str, output_name:
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tower.state_dict().values())
     try:
         with _quiet(), torch.inference_mode():
-            torch.onnx.export(
+            program = torch.onnx.export(
                 tower,
                 (example,),
-                path,
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[input_name],
                 output_names=[output_name],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
-                external_data=weights > EXTERNAL_DATA_BYTES,
                 verbose=False,
             )
+            assert program is not None
+            # Every node carries the stack trace it came from: paths of this machine, and another file on the next.
+            for node in program.model.graph.all_nodes():
+                node.metadata_props.clear()
+            program.save(path, external_data=weights > EXTERNAL_DATA_BYTES)
     except OSError:
         raise
     except Exception as error:  # torch.export, the converter and onnx each have their own

@@ -160,7 +160,8 @@ def _tokenization(tokenizer: Any, text_cfg: dict[str, Any]) -> tuple[Tokenizatio
 def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path]:
     """A folder of links to the checkpoint's files with a config whose text model is the folder itself.
 
-    Published configs name the text model by its hub id, and open_clip would ask the hub for it although the files lie here.
+    Published configs name the text model by its hub id, and open_clip would ask the hub for it although the files lie
+    here.
     """
     text_cfg = config["model_cfg"].get("text_cfg", {})
     with tempfile.TemporaryDirectory(prefix="cxr-open-clip-") as name:

@@ -36,7 +36,7 @@ TEXTS = (
 
 
 def default_images(seed: int = 0) -> list[Image.Image]:
-    """Seeded pictures of awkward shapes and modes, as the decoder hands them on: grey, colour, 16 bit, wide, tall, tiny."""
+    """Seeded pictures of awkward shapes and modes, as decoded: grey, colour, 16 bit, transparent, wide, tall, tiny."""
     generator = np.random.default_rng(seed)
     shapes = (
         ("L", 301, 257),
@@ -54,8 +54,8 @@ def default_images(seed: int = 0) -> list[Image.Image]:
 def measure_parity(folder: Path, checkpoint: Checkpoint, images: Sequence[Image.Image], texts: Sequence[str]) -> Parity:
     """Compare the graphs in `folder` with the torch model, each fed by its own processor and tokenizer.
 
-    Every graph runs the whole batch and the first input alone, so an axis that is not dynamic or a tower that looks at its
-    neighbours shows.
+    Every graph runs the whole batch and the first input alone, so an axis that is not dynamic or a tower that looks at
+    its neighbours shows.
 
     Raises:
         ParityError: a graph cannot run, or gives embeddings that are not of unit norm.

@@ -40,9 +40,9 @@ _ENTRIES = (
         image_size=224,
         context_length=256,
         notes=(
-            "ViT-B/16 and BiomedBERT, trained on 15 million figure-caption pairs of PubMed Central; texts up to 256 tokens. "
-            "Figures in papers, not reports: as published, weak on common findings (top-1 label recall on 980 chest X-rays: "
-            "effusion 25 %, cardiomegaly 7 %)."
+            "ViT-B/16 and BiomedBERT, trained on 15 million figure-caption pairs of PubMed Central; texts up to 256 "
+            "tokens. Figures in papers, not reports: as published, weak on common findings (top-1 label recall on 980 "
+            "chest X-rays: effusion 25 %, cardiomegaly 7 %)."
         ),
     ),
     ModelEntry(
@@ -54,8 +54,8 @@ _ENTRIES = (
         image_size=224,
         context_length=77,
         notes=(
-            "CLIP ViT-B/32 fine-tuned on the image-caption pairs of ROCO, not on PubMed abstracts as is often said. The "
-            "fastest of the four. Texts end at 77 tokens, less than many reports."
+            "CLIP ViT-B/32 fine-tuned on the image-caption pairs of ROCO, not on PubMed abstracts as is often said. "
+            "The fastest of the four. Texts end at 77 tokens, less than many reports."
         ),
     ),
     ModelEntry(
@@ -67,23 +67,22 @@ _ENTRIES = (
         image_size=224,
         context_length=64,
         notes=(
-            "General web images, no medical training: a baseline, and a start for fine-tuning. Images are stretched, not "
-            "cropped; texts are lower-cased, lose their punctuation and are padded to 64 tokens, which the tower relies on."
+            "General web images, no medical training: a baseline, and a start for fine-tuning. Images are stretched, "
+            "not cropped; texts are lower-cased, lose their punctuation and are padded to 64 tokens, which the tower "
+            "relies on."
         ),
     ),
     ModelEntry(
         key="medsiglip",
         source="aysangh/medsiglip-448-vindr-bin",
         family="siglip",
-        licence="unknown; derived from MedSigLIP, whose Health AI Developer Foundations terms apply",
+        licence="none stated; MedSigLIP, which it derives from, has Health AI Developer Foundations terms",
         dim=1152,
         image_size=448,
         context_length=64,
-        # Weights derived from a gated model carry its terms along, whether or not their page asks for them.
-        gated=True,
         notes=(
-            "A fine-tune of MedSigLIP (SigLIP so400m/14 at 448 pixels, not siglip-large) on VinDr-CXR with two classes. It "
-            "has no model card, and its sibling's validation loss rises, a sign of overfitting: measure it against "
+            "A fine-tune of MedSigLIP (SigLIP so400m/14 at 448 pixels, not siglip-large) on VinDr-CXR with two classes. "
+            "It has no model card, and its sibling's validation loss rises, a sign of overfitting: measure it against "
             "medsiglip-448 before relying on it. Default preprocessing: the hub processor's stretch."
         ),
     ),
@@ -97,9 +96,9 @@ _ENTRIES = (
         context_length=64,
         gated=True,
         notes=(
-            "Google's medical SigLIP so400m/14 at 448 pixels, chest X-rays included; published zero-shot AUC .844 over 13 "
-            "findings. Default preprocessing: the hub processor's stretch. Google's own server pads to a square first, as in "
-            "training; on images that are far from square the two differ."
+            "Google's medical SigLIP so400m/14 at 448 pixels, chest X-rays included; published zero-shot AUC .844 over "
+            "13 findings. Default preprocessing: the hub processor's stretch. Google's own server pads to a square "
+            "first, as in training; on images that are far from square the two differ."
         ),
     ),
     ModelEntry(
@@ -120,7 +119,7 @@ _ENTRIES = (
         dim=768,
         image_size=224,
         context_length=64,
-        notes="General web images, no medical training. Another tokenizer (256,000 pieces) than siglip; texts are lower-cased.",
+        notes="General web images, no medical training. Another tokenizer (256,000 pieces) than siglip.",
     ),
     ModelEntry(
         key="xraysiglip",
@@ -146,7 +145,8 @@ def find_entry(key: str) -> ModelEntry:
     """
     if key not in REGISTRY:
         raise UnknownModel(
-            f"the registry has no model {key!r} (known: {', '.join(REGISTRY)}); for any other checkpoint pass --checkpoint DIR"
+            f"the registry has no model {key!r} (known: {', '.join(REGISTRY)}); "
+            "for any other checkpoint pass --checkpoint DIR"
         )
     return REGISTRY[key]
 

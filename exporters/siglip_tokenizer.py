@@ -1,4 +1,4 @@
-"""SigLIP's tokenizer, whose reference is a slow SentencePiece class and whose published `tokenizer.json` lacks half of it."""
+"""SigLIP's tokenizer: its reference is a SentencePiece class, and the published `tokenizer.json` lacks half of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from retrieval.errors import ExportError
 def load_siglip_tokenizer(location: CheckpointFolder) -> tuple[Any, str]:
     """The reference tokenizer and the `tokenizer.json` content that gives its ids after canonicalisation.
 
-    Without `spiece.model` the reference class cannot be built. Then the fast tokenizer of the folder stands in for it, with
-    the reference's own `canonicalize_text` before it: everything but SentencePiece's segmentation is still the reference.
+    Without `spiece.model` the reference class cannot be built. Then the fast tokenizer of the folder stands in for it,
+    with the reference's own `canonicalize_text` before it: everything but SentencePiece's segmentation is still the
+    reference.
 
     Raises:
         ExportError: the files cannot be read.
@@ -37,10 +38,10 @@ def canonicalize(text: str) -> str:
     """Lower case, no ASCII punctuation, single spaces: transformers' own function, not ours."""
     from transformers import SiglipTokenizer
 
-    stripped = object.__new__(SiglipTokenizer)
     # The method reads nothing else of its object, and a whole one needs spiece.model.
-    stripped.__dict__["do_lower_case"] = True
-    canonical: str = SiglipTokenizer.canonicalize_text(stripped, text)
+    reference: Any = object.__new__(SiglipTokenizer)
+    reference.__dict__["do_lower_case"] = True
+    canonical: str = reference.canonicalize_text(text)
     return canonical
 
 
@@ -62,9 +63,10 @@ def _convert(model: Path, reference: Any) -> str:
         pre_tokenizers,
         processors,
     )
-    from transformers.convert_slow_tokenizer import import_protobuf
+    from transformers import convert_slow_tokenizer
 
-    proto = import_protobuf().ModelProto()
+    conversion: Any = convert_slow_tokenizer
+    proto = conversion.import_protobuf().ModelProto()
     proto.ParseFromString(model.read_bytes())
     tokenizer = Tokenizer(
         models.Unigram(

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def tokenizer_json_of(tokenizer: Any) -> str:
-    """A `tokenizer.json` with the ids of an `open_clip.SimpleTokenizer`, for text that its cleaning has already seen."""
+    """A `tokenizer.json` with the ids of an `open_clip.SimpleTokenizer`, for text that went through its cleaning."""
     from tokenizers import (
         AddedToken,
         Regex,

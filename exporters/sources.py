@@ -57,8 +57,8 @@ class CheckpointFolder:
         """
         if not any(any(self.folder.glob(pattern)) for pattern in WEIGHTS):
             raise ExportError(
-                f"{self.folder} has no weights: expected model.safetensors, pytorch_model.bin or an open_clip_* file beside "
-                "the config"
+                f"{self.folder} has no weights: expected model.safetensors, pytorch_model.bin or an open_clip_* file "
+                "beside the config"
             )
 
 

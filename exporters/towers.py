@@ -27,8 +27,8 @@ class TransformersImageTower(nn.Module):
 class TransformersTextTower(nn.Module):
     """Text half of a transformers `CLIPModel` or `SiglipModel`.
 
-    There is no attention mask: SigLIP is trained on padded text without one, and CLIP's causal mask already hides whatever
-    follows the end-of-text token, whose state is the embedding.
+    There is no attention mask: SigLIP is trained on padded text without one, and CLIP's causal mask already hides
+    whatever follows the end-of-text token, whose state is the embedding.
     """
 
     def __init__(self, model: Any) -> None:

@@ -144,7 +144,7 @@ def preprocessing_of(processor: Any) -> Preprocessing:
         )
     if abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-8:
         raise ExportError(f"the image processor rescales by {config['rescale_factor']}; only 1/255 is known")
-    interpolation = _INTERPOLATIONS.get(int(config["resample"]))
+    interpolation: Any = _INTERPOLATIONS.get(int(config["resample"]))
     if interpolation is None:
         raise ExportError(f"unknown resampling filter {config['resample']} in the image processor")
     mode, size = _resize_of(config)
@@ -168,8 +168,8 @@ def _resize_of(config: dict[str, Any]) -> tuple[Any, int]:
     if set(size) == {"shortest_edge"} and crop_side == size["shortest_edge"]:
         return "shortest_side_crop", int(size["shortest_edge"])
     raise ExportError(
-        f"unknown resize mode: the image processor has size {size} and crop {dict(crop) if crop else None}; known are a "
-        "square size, or a shortest edge with a centre crop of the same size"
+        f"unknown resize mode: the image processor has size {size} and crop {dict(crop) if crop else None}; known are "
+        "a square size, or a shortest edge with a centre crop of the same size"
     )
 
 
@@ -180,12 +180,13 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
 
 def _load_model(location: CheckpointFolder, family: Family) -> Any:
     from transformers import CLIPModel, SiglipModel
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging
 
     # The loader draws a bar and prints a table of every weight that it renames.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    model_class = CLIPModel if family == "clip" else SiglipModel
+    reporter: Any = logging
+    reporter.set_verbosity_error()
+    reporter.disable_progress_bar()
+    model_class: Any = CLIPModel if family == "clip" else SiglipModel
     try:
         # Eager attention: plain MatMul and Softmax, which onnxruntime's optimizer knows how to fuse.
         model, report = model_class.from_pretrained(
@@ -199,8 +200,8 @@ def _load_model(location: CheckpointFolder, family: Family) -> Any:
     wrong = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
     if wrong:
         raise ExportError(
-            f"the weights in {location.folder} do not match its config.json: {len(wrong)} are missing or of another shape, "
-            f"such as {wrong[0]}"
+            f"the weights in {location.folder} do not match its config.json: {len(wrong)} are missing or of another "
+            f"shape, such as {wrong[0]}"
         )
     if family == "siglip" and not getattr(model.vision_model, "use_head", True):
         raise ExportError(f"{location.folder}: the vision tower has no pooling head, so it gives no embedding")
@@ -210,13 +211,14 @@ def _load_model(location: CheckpointFolder, family: Family) -> Any:
 def _load_processor(location: CheckpointFolder) -> Any:
     from transformers import AutoImageProcessor
 
-    # The reference is the PIL processor, not the torchvision one that transformers 5 takes by default: these models were
-    # trained and published with it. Torchvision resizes uint8 tensors with another antialiasing and differs by up to some
-    # grey levels (measured in tests/parity).
+    # The reference is the PIL processor, not the torchvision one that transformers 5 takes by default: these models
+    # were trained and published with it. Torchvision resizes uint8 tensors with another antialiasing and differs by up
+    # to some grey levels (measured in tests/parity).
     if not location.has("preprocessor_config.json"):
         raise ExportError(f"{location.folder} has no preprocessor_config.json; copy it from the model's page")
     try:
-        return AutoImageProcessor.from_pretrained(location.folder, backend="pil")
+        loader: Any = AutoImageProcessor
+        return loader.from_pretrained(location.folder, backend="pil")
     except Exception as error:
         raise ExportError(f"{location.folder / 'preprocessor_config.json'} cannot be used: {error}") from error
 

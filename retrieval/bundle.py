@@ -40,10 +40,10 @@ Triple = tuple[float, float, float]
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an RGB image becomes `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
 
-    `stretch` squashes; `shortest_side_crop` scales the shorter side to `size` and crops the centre; `pad_square` pads to a
-    square with `pad_value` (0..255), the image centred, then scales; `longest_side_pad` scales the longer side to `size`, then
-    pads. `crop` says which of two rows a centre that lies between them takes: `floor` in transformers, `round` (to even) in
-    torchvision and so in open_clip.
+    `stretch` squashes; `shortest_side_crop` scales the shorter side to `size` and crops the centre; `pad_square` pads
+    to a square with `pad_value` (0..255), the image centred, then scales; `longest_side_pad` scales the longer side to
+    `size`, then pads. `crop` says which of two rows a centre that lies between them takes: `floor` in transformers,
+    `round` (to even) in torchvision and so in open_clip.
     """
 
     mode: Literal["stretch", "shortest_side_crop", "pad_square", "longest_side_pad"]
@@ -58,19 +58,19 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a string becomes token ids.
 
-    `fixed` pads every text to `context_length`; `longest` pads to the longest of the batch, for towers that are proven to
-    ignore padding. `normalization` is applied before the tokenizer: `siglip` lower-cases, strips ASCII punctuation and
-    collapses white space, as the reference tokenizer does; `open_clip` repairs the text with ftfy, resolves HTML entities and
-    collapses white space, as open_clip's tokenizers do, `open_clip_lower` and `open_clip_canonicalize` go on to lower-case
-    and to strip punctuation.
+    `fixed` pads every text to `context_length`; `longest` pads to the longest of the batch, for towers that are proven
+    to ignore padding. `normalization` is applied before the tokenizer: `siglip` lower-cases, strips ASCII punctuation
+    and collapses white space, as the reference tokenizer does; `open_clip` repairs the text with ftfy, resolves HTML
+    entities and collapses white space, as open_clip's tokenizers do, `open_clip_lower` and `open_clip_canonicalize` go
+    on to lower-case and to strip punctuation.
     """
 
     context_length: Positive
     padding: Literal["fixed", "longest"] = "fixed"
     pad_id: Annotated[int, msgspec.Meta(ge=0)] = 0
-    normalization: Literal[
-        "none", "lowercase", "siglip", "open_clip", "open_clip_lower", "open_clip_canonicalize"
-    ] = "none"
+    normalization: Literal["none", "lowercase", "siglip", "open_clip", "open_clip_lower", "open_clip_canonicalize"] = (
+        "none"
+    )
     attention_mask: bool = False
 
 
@@ -201,8 +201,8 @@ def sha256_of(path: Path) -> str:
 def writing_bundle(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its place when the block ends, and vanishes when it raises.
 
-    The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced whole;
-    at no moment is there a half-written one.
+    The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced
+    whole; at no moment is there a half-written one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from retrieval.errors import UnknownFinding
@@ -116,19 +116,23 @@ def clean_head(head: str) -> str:
     return " ".join(word if word in _SMALL_WORDS else word[:1].upper() + word[1:] for word in words)
 
 
-def resolve_finding(name: str, known: Iterable[str]) -> str:
-    """The spelling of finding `name` among CheXpert-14 and the names `known`, whatever case it is written in.
+def resolve_finding(name: str, known: Callable[[], Iterable[str]]) -> str:
+    """The spelling of finding `name`, whatever case it is written in, among both vocabularies and what `known` gives.
+
+    `known` is called only for a name that neither vocabulary has: it asks a collection, which costs a request.
 
     Raises:
         UnknownFinding: no such finding; the message suggests the nearest names.
     """
-    spellings = {finding.lower(): finding for finding in (*CHEXPERT_14, *known)}
     wanted = " ".join(name.split()).lower()
+    if wanted in _SPELLINGS:
+        return _SPELLINGS[wanted]
+    spellings = _SPELLINGS | {finding.lower(): finding for finding in known()}
     if wanted in spellings:
         return spellings[wanted]
     near = difflib.get_close_matches(wanted, spellings, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(repr(spellings[match]) for match in near)}?" if near else "see the facets"
-    raise UnknownFinding(f"no finding {name!r} in CheXpert-14 or in this collection; {hint}")
+    raise UnknownFinding(f"no finding {name!r} in either vocabulary or in this collection; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ _WORDS_OF_HEAD = {
     "Implanted Medical Device": r"pacemakers?|defibrillators?",
     "Tube, Inserted": r"(?:endotracheal|chest|feeding) tubes?",
 }
+_SPELLINGS = {name.lower(): name for name in (*CHEXPERT_14, *_CHEXPERT_OF_HEAD, *_WORDS_OF_HEAD, NORMAL)}
 _MENTION = re.compile(
     r"\b(?:" + "|".join(f"(?P<h{n}>{words})" for n, words in enumerate(_WORDS_OF_HEAD.values())) + r")\b"
 )

@@ -290,10 +290,9 @@ class Retriever:
 
     def _resolve(self, filters: Filters) -> Filters:
         """The filters with every finding in the collection's own spelling."""
-        named = (*filters.all, *filters.any, *filters.none)
-        if not named:
-            return filters
-        known = {*self.collection.facet("present"), *self.collection.facet("uncertain")}
+        def known() -> set[str]:
+            return {*self.collection.facet("present"), *self.collection.facet("uncertain")}
+
         spelled = {
             group: tuple(dict.fromkeys(resolve_finding(name, known) for name in getattr(filters, group)))
             for group in ("all", "any", "none")

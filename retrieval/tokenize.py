@@ -33,7 +33,7 @@ class TextTokenizer:
         self._tokenizer.enable_padding(pad_id=settings.pad_id, length=length)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Graph inputs for `texts`: `input_ids` int64 [B, L] and, if the tower takes one, `attention_mask` int64 [B, L].
+        """Graph inputs for `texts`: `input_ids` int64 [B, L] and, if the tower takes one, `attention_mask` of the same.
 
         L is the context length with fixed padding, else the length of the longest text, at most the context length.
         """
@@ -70,8 +70,8 @@ class TextTokenizer:
 
 
 def _clean(text: str) -> str:
-    # basic_clean and whitespace_clean in open_clip/tokenizer.py, the same library included: it turns curly quotes, ligatures
-    # and wrongly decoded text into what the tower was trained on.
+    # basic_clean and whitespace_clean in open_clip/tokenizer.py, the same library included: it turns curly quotes,
+    # ligatures and wrongly decoded text into what the tower was trained on.
     import ftfy
 
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from exporters.checkpoints import Checkpoint
 from retrieval.tokenize import TextTokenizer
 
-_TEMPERATURE_RATE = 5.0
+_TEMPERATURE_RATE = 1.0
 """The temperature and bias are single numbers that must travel far: they learn this many times faster."""
 _LARGEST_LOGIT_SCALE = math.log(100)
 """As in CLIP (Radford et al., 2021, section 2.5)."""

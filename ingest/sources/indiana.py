@@ -35,10 +35,10 @@ class _Row:
 class IndianaSource:
     """Reads the archive study by study, in the order of the projections table.
 
-    A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest of its
-    study stands; a study left without images does not come out. Images without a report make a study with an empty one;
-    reports without images are not studies that can be shown, and are left out. `XXXX` for removed words stays, as readers
-    of this collection know it.
+    A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
+    of its study stands; a study left without images does not come out. Images without a report make a study with an
+    empty one; reports without images are not studies that can be shown, and are left out. `XXXX` for removed words
+    stays, as readers of this collection know it.
     """
 
     def __init__(
@@ -122,16 +122,17 @@ class IndianaSource:
         if filename in self._plain_files:
             return self._images_dir / filename
         # Not a plain file directly in the folder: a link, a subfolder, a way out, or nothing. Resolve it with care.
+        inside = self._images_dir.resolve()
         try:
-            inside = self._images_dir.resolve()
             resolved = (inside / filename).resolve()
-        except (OSError, ValueError, RuntimeError):  # a NUL byte, a name too long, a circle of links
-            resolved = None
-        if resolved is not None and not resolved.is_relative_to(inside):
+            found = resolved.is_file()
+        except (OSError, ValueError, RuntimeError):  # a name too long, a NUL byte, a circle of links
+            raise MissingFile(f"no file can have the name {filename[:80]!r}") from None
+        if not resolved.is_relative_to(inside):
             raise PathOutside(
                 f"{filename!r} in {self._projections_csv} leads outside the images folder {self._images_dir}"
             )
-        if resolved is None or not resolved.is_file():
+        if not found:
             raise MissingFile(f"no file {filename!r} in {self._images_dir}")
         return resolved
 

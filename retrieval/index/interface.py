@@ -99,7 +99,7 @@ class Collection(Protocol):
     def search(self, request: SearchRequest) -> list[Scored]:
         """Answer `request` in one request to the engine; ties break on the id."""
 
-    def scroll(self, filters: Filters, *, limit: int, vectors: Sequence[str] = ()) -> Iterator[Stored]:
+    def scroll(self, filters: Filters = ..., *, limit: int, vectors: Sequence[str] = ()) -> Iterator[Stored]:
         """At most `limit` points, in the order of their ids."""
 
     def count(self, filters: Filters = ...) -> int:

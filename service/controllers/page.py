@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from litestar import Controller, Request, get, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
 from litestar.response import Template
 from PIL import Image
 
 from retrieval.catalog import Catalog
-from retrieval.errors import RetrievalError
+from retrieval.errors import InvalidRequest, RetrievalError
 from retrieval.imaging.decode import decode_image
 from service.permits import SearchPermits
 from service.problems import describe_error
@@ -53,7 +50,6 @@ class ImagePageController(Controller):
     async def search(
         self,
         request: Request[Any, Any, Any],
-        data: Annotated[dict[str, Any], Body(media_type=RequestEncodingType.MULTI_PART)],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
     ) -> Template:
@@ -82,6 +78,8 @@ def _look_up(form: PageForm, catalog: Catalog, image: bytes | None) -> PageView:
         form.require_valid()
         options: dict[str, Any] = {"filters": form.filters, "k": form.k, "rerank": form.rerank}
         if image is not None:
+            if not image:
+                raise InvalidRequest("choose an image first: a PNG, JPEG or WebP file")
             picture = decode_image(image, name="the uploaded file")
             view.preview = _preview(picture)
             view.results = render_results(retriever.search_image(picture, **options))
@@ -90,7 +88,7 @@ def _look_up(form: PageForm, catalog: Catalog, image: bytes | None) -> PageView:
         elif form.study:
             view.study = retriever.study(form.study)
             view.results = render_results(retriever.search_similar(form.study, **options))
-    except (RetrievalError, msgspec.ValidationError) as error:
+    except RetrievalError as error:
         view.problem = describe_error(error)
         view.status = view.problem.status
     return view

@@ -39,7 +39,10 @@ class TextSearchController(Controller):
         responses={
             **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
-                invalid_request_400="k: Expected `int` >= 1", unknown_finding_400="no finding 'Cardiomegali'", **_COMMON
+                invalid_request_400="k: Expected `int` >= 1",
+                unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+                request_too_large_413="Request Entity Too Large",
+                **_COMMON,
             ),
         },
     )

@@ -39,7 +39,7 @@ class StudiesController(Controller):
         summary="One study",
         responses={
             **answer_examples(StudyDocument, "The study.", STUDY_EXAMPLE),
-            **problem_responses(**_PROBLEMS),
+            **problem_responses(invalid_request_400="study_id: Expected `str` of length <= 200", **_PROBLEMS),
         },
     )
     async def get_study(

@@ -1,25 +1,173 @@
-def test_x(client, png):
-    r = client.post("/v1/search/text", json={"text": "heart enlarged", "k": 3, "filters": {"all": ["cardiomegaly"]}})
-    print(r.status_code, r.text[:3000])
-    r = client.post("/v1/search/image", files={"image": ("a.png", png)}, data={"k": 2, "filters": '{"view":"frontal"}'})
-    print(r.status_code, r.text[:300])
-    for u in (
-        "/v1/models",
-        "/v1/studies/3",
-        "/v1/studies/3/similar?with=Nodule&k=2",
-        "/health/ready",
-        "/health/live",
-        "/schema/openapi.json",
-        "/schema",
-        "/",
-        "/?text=heart&k=2",
-        "/?study=3",
-        "/static/page.css",
-        "/nope",
-        "/schema/nope",
-    ):
-        r = client.get(u)
-        print(u, r.status_code, r.headers["content-type"], r.text[:200])
-    r = client.post("/search/image", files={"image": ("a.png", png)}, data={"k": 2, "with": "Nodule"})
-    print(r.status_code, r.text[:100])
-    assert 0
+"""`/v1/search` and `/v1/studies`: what a client gets, and what it is told when it asks wrongly."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from retrieval.catalog import Catalog
+from retrieval.index.filters import Filters
+from tests.service.conftest import Client
+
+
+def assert_problem(answer: Any, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == code
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:cxr:problem:{code}"
+    assert problem["title"]
+    assert problem["detail"]
+    return problem
+
+
+def test_text_search_returns_hits_that_obey_the_filters(client: Client) -> None:
+    query = {"text": "heart enlarged", "k": 4, "filters": {"all": ["cardiomegaly"], "view": "frontal"}}
+    found = client.post("/v1/search/text", json=query).json()
+    assert found["model"] == "tiny-a"
+    assert found["interpreted"]["filters"] == {"all": ["Cardiomegaly"], "view": "frontal"}
+    assert 1 <= len(found["hits"]) <= 4
+    for hit in found["hits"]:
+        assert "Cardiomegaly" in hit["present"]
+        assert hit["view"] == "frontal"
+        assert sum(hit["parts"].values()) == pytest.approx(hit["score"], abs=1e-4)
+        assert set(hit["report"]) == {"findings", "impression", "indication", "comparison"}
+
+
+def test_http_gives_the_same_document_as_the_engine(client: Client, catalog: Catalog) -> None:
+    found = client.post("/v1/search/text", json={"text": "small effusion", "k": 5}).json()
+    result = catalog.retriever().search_text("small effusion", k=5).to_dict()
+    for document in (found, result):
+        document.pop("timings_ms")
+    assert found == json.loads(json.dumps(result))
+
+
+def test_denied_findings_become_a_filter_that_the_answer_shows(client: Client) -> None:
+    found = client.post("/v1/search/text", json={"text": "cardiomegaly, no pleural effusion", "k": 20}).json()
+    assert found["interpreted"]["denied"] == ["Pleural Effusion"]
+    assert found["hits"]
+    assert all("Pleural Effusion" not in hit["present"] for hit in found["hits"])
+
+
+def test_rerank_none_orders_by_image_alone(client: Client) -> None:
+    found = client.post("/v1/search/text", json={"text": "heart", "rerank": "none"}).json()
+    assert all(set(hit["parts"]) == {"image"} for hit in found["hits"])
+
+
+def test_image_search_takes_a_file_and_json_filters(client: Client, png: bytes) -> None:
+    form = {"k": "3", "filters": '{"view": "lateral"}', "model": "tiny-b"}
+    answer = client.post("/v1/search/image", files={"image": ("a.png", png, "image/png")}, data=form)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["model"] == "tiny-b"
+    assert len(found["hits"]) == 3
+    assert {hit["view"] for hit in found["hits"]} == {"lateral"}
+
+
+def test_similar_leaves_out_the_study_itself(client: Client, catalog: Catalog) -> None:
+    found = client.get("/v1/studies/2/similar?with=Pleural%20Effusion&without=Cardiomegaly&k=5").json()
+    expected = catalog.retriever().search_similar(
+        "2", filters=Filters(all=("Pleural Effusion",), none=("Cardiomegaly",)), k=5
+    )
+    assert [hit["image_id"] for hit in found["hits"]] == [hit.image_id for hit in expected.hits]
+    assert found["hits"]
+    assert all(hit["study_id"] != "2" for hit in found["hits"])
+
+
+def test_study_has_images_labels_and_report(client: Client) -> None:
+    study = client.get("/v1/studies/1").json()
+    assert [image["view"] for image in study["images"]] == ["frontal", "lateral"]
+    assert study["present"] == ["Cardiomegaly"]
+    assert study["report"]["impression"] == "Mild cardiomegaly."
+
+
+def test_thumbnail_is_webp_and_cached(client: Client) -> None:
+    sha256 = client.get("/v1/studies/1").json()["images"][0]["image_sha256"]
+    answer = client.get(f"/v1/images/{sha256}/thumbnail")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.content[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text": "heart", "k": 0}, "k"),
+        ({"text": "heart", "k": 101}, "k"),
+        ({"text": "heart", "k": "ten"}, "k"),
+        ({"text": ""}, "text"),
+        ({"text": "   "}, "text"),
+        ({"text": "x" * 2001}, "text"),
+        ({"text": 7}, "text"),
+        ({"k": 3}, "body"),
+        ([], "body"),
+        ({"text": "heart", "rerank": "fancy"}, "rerank"),
+        ({"text": "heart", "limit": 3}, "body"),
+        ({"text": "heart", "filters": {"some": []}}, "filters"),
+        ({"text": "heart", "filters": {"view": "oblique"}}, "filters.view"),
+    ],
+)
+def test_invalid_text_query_names_the_field(client: Client, body: Any, field: str) -> None:
+    problem = assert_problem(client.post("/v1/search/text", json=body), 400, "invalid_request")
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+def test_unknown_field_is_named(client: Client) -> None:
+    problem = assert_problem(client.post("/v1/search/text", json={"text": "heart", "limit": 3}), 400, "invalid_request")
+    assert "limit" in problem["detail"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"text=heart"])
+def test_malformed_json_is_a_problem(client: Client, content: bytes) -> None:
+    answer = client.post("/v1/search/text", content=content, headers={"content-type": "application/json"})
+    assert_problem(answer, 400, "invalid_request")
+
+
+def test_unknown_model_finding_and_study_are_told_apart(client: Client) -> None:
+    assert_problem(client.post("/v1/search/text", json={"text": "heart", "model": "no"}), 404, "unknown_model")
+    query = {"text": "heart", "filters": {"all": ["Cardiomegali"]}}
+    assert_problem(client.post("/v1/search/text", json=query), 400, "unknown_finding")
+    assert_problem(client.get("/v1/studies/nobody"), 404, "unknown_study")
+    assert_problem(client.get("/v1/studies/nobody/similar"), 404, "unknown_study")
+
+
+@pytest.mark.parametrize("query", ["k=0", "k=x", "view=oblique", "rerank=fancy"])
+def test_invalid_similar_query_names_the_field(client: Client, query: str) -> None:
+    problem = assert_problem(client.get(f"/v1/studies/1/similar?{query}"), 400, "invalid_request")
+    assert problem["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_upload_that_is_no_image_is_refused(client: Client, png: bytes) -> None:
+    for content in (b"plain text", b"", png[:40]):
+        answer = client.post("/v1/search/image", files={"image": ("a.png", content)})
+        assert_problem(answer, 422, "unreadable_image")
+
+
+@pytest.mark.parametrize(
+    "form", [{"k": "0"}, {"k": "many"}, {"filters": "{"}, {"filters": '{"some": 1}'}, {"rerank": "x"}, {"limit": "3"}]
+)
+def test_invalid_image_form_is_refused(client: Client, png: bytes, form: dict[str, str]) -> None:
+    answer = client.post("/v1/search/image", files={"image": ("a.png", png)}, data=form)
+    assert_problem(answer, 400, "invalid_request")
+
+
+def test_image_search_without_a_file_is_refused(client: Client) -> None:
+    answer = client.post("/v1/search/image", files={"other": ("a.png", b"x")})
+    assert_problem(answer, 400, "invalid_request")
+    answer = client.post("/v1/search/image", content=b"x", headers={"content-type": "multipart/form-data; boundary=b"})
+    assert_problem(answer, 400, "invalid_request")
+
+
+def test_thumbnail_address_must_be_a_hash_and_known(client: Client) -> None:
+    assert_problem(client.get(f"/v1/images/{'0' * 64}/thumbnail"), 404, "not_found")
+    for address in ("abc", "G" * 64, "..%2f" * 13):
+        assert client.get(f"/v1/images/{address}/thumbnail").status_code in (400, 404)
+
+
+def test_unknown_route_and_method_are_problems(client: Client) -> None:
+    assert_problem(client.get("/v1/nothing"), 404, "not_found")
+    assert_problem(client.delete("/v1/models"), 405, "method_not_allowed")

@@ -23,7 +23,8 @@ PROJECTION_COLUMNS = ("uid", "filename", "projection")
 MARKER = "phantoms.json"
 # Raised whenever the same seed would draw another picture or report, so that old folders are drawn anew.
 EDITION = 1
-_POOL_FROM = 64
+POOL_FROM = 64
+"""Studies from which on several processes draw."""
 _CHUNK = 16
 
 ReportRow = tuple[str, ...]
@@ -44,8 +45,8 @@ def write_phantoms(
 ) -> PhantomFiles:
     """Draw `studies` studies into `folder`: `reports.csv`, `projections.csv` and `images/*.png`.
 
-    The same arguments give the same bytes. A folder that already holds exactly this archive, complete, is left alone; of
-    another archive, tables and images are replaced. `progress` is told the number of studies done, as they get done.
+    The same arguments give the same bytes. A folder that already holds exactly this archive, complete, is left alone;
+    of another archive, tables and images are replaced. `progress` is told the number of studies done, as they get done.
 
     Raises:
         InvalidRequest: less than one study, or a negative seed.
@@ -78,7 +79,7 @@ def write_phantoms(
 def _drawn(images_dir: Path, studies: int, seed: int) -> Iterator[tuple[ReportRow, list[ProjectionRow]]]:
     draw = partial(_draw_to_disk, images_dir, seed)
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
-    if studies < _POOL_FROM or workers < 2:
+    if studies < POOL_FROM or workers < 2:
         yield from map(draw, range(studies))
         return
     # Not fork: the caller may have threads running (onnxruntime, a progress bar).

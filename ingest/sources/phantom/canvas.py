@@ -113,7 +113,7 @@ class Strokes:
         self._draw.polygon(self._canvas.to_layer(points), fill=round(255 * level))
 
     def band(self, centre: NDArray[np.float64], widths: NDArray[np.float64], *, fill: float, rim: float) -> None:
-        """A long bone: a band about the `centre` line [N, 2], `widths` [N] wide, its cortex brighter than its marrow."""
+        """A long bone about the `centre` line [N, 2], `widths` [N] wide, its cortex brighter than its marrow."""
         along = np.empty_like(centre)
         along[1:-1] = centre[2:] - centre[:-2]
         along[0], along[-1] = centre[1] - centre[0], centre[-1] - centre[-2]

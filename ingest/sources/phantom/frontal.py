@@ -72,8 +72,9 @@ class FrontalChest:
             medial = 3 if side == "right" else 8
             self.domes[side] = curve(
                 [
-                    (0, dome + medial + 3), (0.26 * half, dome + medial), (0.50 * half, dome), (0.68 * half, dome + 0.10 * depth),
-                    (0.84 * half, dome + 0.42 * depth), (0.94 * half, dome + 0.85 * depth), (half, dome + 1.25 * depth),
+                    (0, dome + medial + 3), (0.26 * half, dome + medial), (0.50 * half, dome),
+                    (0.68 * half, dome + 0.10 * depth), (0.84 * half, dome + 0.42 * depth),
+                    (0.94 * half, dome + 0.85 * depth), (half, dome + 1.25 * depth),
                 ],
                 smooth=3.5,
             )  # fmt: skip
@@ -85,8 +86,8 @@ class FrontalChest:
         trunk = curve(
             [
                 (-40, 27 + 5 * p.fat), (14, 25 + 6 * p.fat), (26, 34 + 10 * p.fat), (38, 78 + 8 * p.fat), (48, 112),
-                (62, 130 + 8 * p.fat), (84, 138 + 10 * p.fat), (112, 0.5 * (half + flesh) + 66), (135, half + flesh + 4),
-                (180, half + flesh), (300, half + flesh + 4 * p.fat),
+                (62, 130 + 8 * p.fat), (84, 138 + 10 * p.fat), (112, 0.5 * (half + flesh) + 66),
+                (135, half + flesh + 4), (180, half + flesh), (300, half + flesh + 4 * p.fat),
             ],
             smooth=6,
         )  # fmt: skip
@@ -131,15 +132,17 @@ class FrontalChest:
         self.left_border = curve(
             [
                 (20, 13), (p.apex_y + 16, 16), (p.apex_y + 30, 19 + 6 * p.knob), (p.apex_y + 40, 21 + 8 * p.knob),
-                (waist - 14, 20), (waist, 22 + 0.06 * left), (waist + 18, 0.30 * left + 20), (floor - 34, 0.84 * left + 3),
-                (floor - 15, 0.985 * left), (floor - 1, left), (floor + 14, 0.94 * left), (floor + 40, 0.7 * left),
+                (waist - 14, 20), (waist, 22 + 0.06 * left), (waist + 18, 0.30 * left + 20),
+                (floor - 34, 0.84 * left + 3), (floor - 15, 0.985 * left), (floor - 1, left),
+                (floor + 14, 0.94 * left), (floor + 40, 0.7 * left),
             ],
             smooth=5.5,
         )  # fmt: skip
         self.right_border = curve(
             [
-                (20, 13), (p.apex_y + 20, 17), (waist - 6, 19), (waist + 10, 0.40 * right + 12), (floor - 40, 0.90 * right + 2),
-                (floor - 22, right), (floor - 6, 0.98 * right), (floor + 12, 0.82 * right), (floor + 40, 0.6 * right),
+                (20, 13), (p.apex_y + 20, 17), (waist - 6, 19), (waist + 10, 0.40 * right + 12),
+                (floor - 40, 0.90 * right + 2), (floor - 22, right), (floor - 6, 0.98 * right),
+                (floor + 12, 0.82 * right), (floor + 40, 0.6 * right),
             ],
             smooth=4.5,
         )  # fmt: skip

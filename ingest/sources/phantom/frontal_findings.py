@@ -13,8 +13,8 @@ from ingest.sources.phantom.frontal import FrontalChest
 
 Side = Literal["left", "right"]
 
-# Centre and half axes of each lobe's middle: distance from the midline as a share of the chest's half width, height as a
-# share of the way from apex to dome.
+# Centre and half axes of each lobe: distance from the midline as a share of the chest's half width, height as a share
+# of the way from apex to dome.
 _LOBES = {
     "upper lobe": (0.52, 0.33, 0.27, 0.20),
     "middle lobe": (0.47, 0.80, 0.25, 0.14),

@@ -77,8 +77,9 @@ class LateralChest:
             self.domes.append(
                 curve(
                     [
-                        (40, dome + 20), (56, dome + 9), (78, dome + 1 + offset), (104, dome - 2 + offset), (132, dome + 4 + offset),
-                        (160, dome + 17 + offset), (182, dome + 32), (200, dome + 46 + 0.3 * p.angle_depth), (215, dome + 60),
+                        (40, dome + 20), (56, dome + 9), (78, dome + 1 + offset), (104, dome - 2 + offset),
+                        (132, dome + 4 + offset), (160, dome + 17 + offset), (182, dome + 32),
+                        (200, dome + 46 + 0.3 * p.angle_depth), (215, dome + 60),
                     ],
                     smooth=6,
                 )
@@ -134,8 +135,7 @@ class LateralChest:
             radius = c.ellipse(self.place(value(skin_front, y) + 8), y, 15 * size + 4, 24 * size, turn_deg=12)
             breast = np.sqrt(np.clip(1 - radius**2, 0, 1))
             body = np.maximum(body, 0.62 * breast) + 0.10 * breast * edge(inside, 6)
-        flesh_and_arms: Field = body
-        return flesh_and_arms
+        return np.asarray(body)
 
     def _heart(self) -> Field:
         p, c = self.patient, self.canvas
@@ -200,10 +200,9 @@ class LateralChest:
                     tip = (points[-2][0] + math.cos(fork) * 22, points[-2][1] + math.sin(fork) * 22)
                     layer.line([points[-2], tip], width * 0.6**part, 0.7 - 0.12 * part)
         hila = self.canvas.disc(self.place(x - 2), y + 2, 11, 16, soft=13, turn_deg=-12)
-        bone_layer: Field = (
-            0.11 * blur(layer.field(), 0.8) + 0.15 * hila + 0.010 * clouds(self.rng, 5) + 0.014 * clouds(self.rng, 14)
-        )
-        return bone_layer
+        grain = 0.010 * clouds(self.rng, 5) + 0.014 * clouds(self.rng, 14)
+        markings: Field = 0.11 * blur(layer.field(), 0.8) + 0.15 * hila + grain
+        return markings
 
     def _skeleton(self) -> Field:
         p = self.patient

@@ -1,0 +1,128 @@
+import json
+
+import pytest
+from PIL import Image
+
+from ingest.sources.indiana import IndianaSource
+from ingest.worker import Worker
+from retrieval.bundle import ModelBundle
+from retrieval.encoder import Encoder
+from retrieval.errors import BundleMismatch
+from retrieval.index.edge import EdgeIndex
+from retrieval.index.filters import Filters
+from tests.conftest import write_tiny_bundle
+
+NAME = "cxr_tiny"
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return Encoder(write_tiny_bundle(tmp_path / "models", "tiny", seed=0), device="cpu", threads=1)
+
+
+@pytest.fixture
+def index(tmp_path):
+    opened = EdgeIndex(tmp_path / "index")
+    yield opened
+    opened.close()
+
+
+def contents(index):
+    stored = index.open(NAME).scroll(limit=1000, vectors=("image", "findings", "impression"))
+    return {point.point_id: (json.dumps(point.payload), {k: v.tobytes() for k, v in point.vectors.items()}) for point in stored}
+
+
+def test_every_image_becomes_one_point_and_the_first_collection_is_active(encoder, index, archive, tmp_path):
+    summary = Worker(encoder, index, media_dir=tmp_path / "media").run(IndianaSource(**archive))
+    assert (summary.indexed, summary.unchanged, summary.quarantined) == (24, 0, [])
+    assert index.open(NAME).count() == 24
+    assert index.active() == NAME
+    assert summary.by_view == index.open(NAME).facet("view")
+    assert summary.by_finding == index.open(NAME).facet("present")
+    assert len(list((tmp_path / "media").rglob("*.webp"))) == 24
+
+
+def test_running_twice_changes_nothing(encoder, index, archive):
+    worker = Worker(encoder, index)
+    worker.run(IndianaSource(**archive))
+    before, calibration = contents(index), index.open(NAME).meta
+    summary = Worker(encoder, index).run(IndianaSource(**archive))
+    assert (summary.indexed, summary.unchanged) == (0, 24)
+    assert contents(index) == before
+    assert index.open(NAME).meta == calibration
+
+
+def test_only_what_changed_is_indexed_again(encoder, index, archive):
+    Worker(encoder, index).run(IndianaSource(**archive))
+    reports = archive["reports_csv"]
+    reports.write_text(reports.read_text().replace("Small left pleural effusion.", "Large left pleural effusion.", 1))
+    Image.new("L", (20, 20), 99).save(archive["images_dir"] / "7_Frontal.png")
+    summary = Worker(encoder, index).run(IndianaSource(**archive))
+    assert summary.indexed == 3
+    payloads = [point.payload for point in index.open(NAME).scroll(Filters(study_id="2"), limit=9)]
+    assert {payload["findings"] for payload in payloads} == {"Large left pleural effusion."}
+
+
+def test_bad_files_are_quarantined_with_a_reason_and_never_become_points(encoder, index, archive):
+    images = archive["images_dir"]
+    (images / "1_Frontal.png").write_bytes(b"not an image")
+    (images / "2_Frontal.png").unlink()
+    with archive["projections_csv"].open("a") as file:
+        file.write("3,../../etc/passwd,Frontal\n")
+    summary = Worker(encoder, index).run(IndianaSource(**archive))
+    found = {(item.file, item.code) for item in summary.quarantined}
+    assert found == {
+        ("1_Frontal.png", "unreadable_image"),
+        ("2_Frontal.png", "missing_file"),
+        ("../../etc/passwd", "path_outside"),
+    }
+    assert summary.indexed == index.open(NAME).count() == 22
+
+
+def test_an_interrupted_run_is_finished_by_the_same_command(encoder, index, archive, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(done, total):
+        if done >= 8:
+            raise Cut
+
+    with pytest.raises(Cut):
+        Worker(encoder, index, batch_size=4).run(IndianaSource(**archive), progress=cut)
+    summary = Worker(encoder, index, batch_size=4).run(IndianaSource(**archive))
+    assert summary.unchanged == 8
+    assert summary.indexed == 16
+    assert index.open(NAME).meta.calibration
+
+    undisturbed = EdgeIndex(tmp_path / "undisturbed")
+    Worker(encoder, undisturbed, batch_size=4).run(IndianaSource(**archive))
+    assert {key: value[1] for key, value in contents(undisturbed).items()} == {
+        key: value[1] for key, value in contents(index).items()
+    }
+    undisturbed.close()
+
+
+def test_studies_without_text_have_no_text_vectors(encoder, index, archive):
+    Worker(encoder, index).run(IndianaSource(**archive))
+    for point in index.open(NAME).scroll(Filters(has_report=False), limit=9, vectors=("image", "findings", "impression")):
+        assert point.vectors.keys() == {"image"}
+
+
+def test_another_bundle_is_refused_until_the_collection_is_recreated(encoder, index, archive, tmp_path):
+    Worker(encoder, index).run(IndianaSource(**archive))
+    other = Encoder(write_tiny_bundle(tmp_path / "other", "tiny", seed=1), device="cpu")
+    with pytest.raises(BundleMismatch, match="--recreate"):
+        Worker(other, index).run(IndianaSource(**archive))
+    assert Worker(other, index).run(IndianaSource(**archive), recreate=True).indexed == 24
+    assert index.open(NAME).meta.bundle_id == other.bundle.bundle_id
+    assert index.active() == NAME
+
+
+def test_an_image_only_bundle_is_indexed_without_text_vectors(encoder, index, archive):
+    manifest = encoder.bundle.path("manifest.json")
+    document = json.loads(manifest.read_text())
+    document["tokenization"] = None
+    manifest.write_text(json.dumps(document))
+    images_only = Encoder(ModelBundle.load(encoder.bundle.folder), device="cpu")
+    Worker(images_only, index).run(IndianaSource(**archive))
+    assert all(p.vectors.keys() == {"image"} for p in index.open(NAME).scroll(limit=99, vectors=("image", "findings")))

@@ -1,0 +1,147 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrieval import Filters, Retriever
+from retrieval.errors import (
+    BundleMismatch,
+    InvalidRequest,
+    NoCollection,
+    UnknownFinding,
+    UnknownModel,
+    UnknownStudy,
+    UnreadableImage,
+)
+from retrieval.rerank import WEIGHTS
+from tests.conftest import write_tiny_bundle
+
+
+@pytest.fixture
+def retriever(tiny_home):
+    with Retriever.open(device="cpu") as opened:
+        yield opened
+
+
+def search_each_way(retriever, home: Path, **options):
+    image = next((home / "archive" / "images").iterdir())
+    yield retriever.search_text("left pleural effusion", **options)
+    yield retriever.search_image(image, **options)
+    yield retriever.search_similar("1", **options)
+
+
+def test_parts_add_up_to_the_score_for_every_kind_of_query(retriever, tiny_home):
+    for result in search_each_way(retriever, tiny_home, k=20):
+        assert len(result.hits) == 20
+        for hit in result.hits:
+            assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=2e-3)
+        assert sum(result.interpreted["weights"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_stored_study_uses_all_five_signals_and_is_not_its_own_neighbour(retriever):
+    result = retriever.search_similar("1", k=30)
+    assert set(result.hits[0].parts) == set(WEIGHTS)
+    assert "1" not in {hit.study_id for hit in result.hits}
+
+
+def test_an_image_has_no_terms_so_its_weights_are_shared_among_the_vectors(retriever, tiny_home):
+    image = tiny_home / "archive" / "images" / "3_Frontal.png"
+    result = retriever.search_image(image, k=1)
+    assert result.interpreted["weights"] == {"image": 0.4, "findings": 0.3333, "impression": 0.2667}
+
+
+def test_the_stored_image_itself_is_the_nearest_one(retriever, tiny_home):
+    path = tiny_home / "archive" / "images" / "3_Frontal.png"
+    for image in (path, path.read_bytes(), Image.open(io.BytesIO(path.read_bytes()))):
+        hit = retriever.search_image(image, k=1, rerank="none").hits[0]
+        assert hit.image_id == "3_Frontal.png"
+        assert hit.score == pytest.approx(1, abs=2e-3)
+        assert hit.parts == {"image": hit.score}
+
+
+def test_rerank_none_is_plain_cosine_order(retriever):
+    vector = retriever.encoder.encode_texts(["small nodule"])[0]
+    hits = retriever.search_text("small nodule", k=24, rerank="none").hits
+    stored = {point.payload["image_id"]: point.vectors["image"] for point in retriever.collection.scroll(limit=99, vectors=["image"])}
+    expected = sorted((float(stored[name] @ vector) for name in stored), reverse=True)
+    np.testing.assert_allclose([hit.score for hit in hits], expected, atol=2e-3)
+
+
+def test_every_hit_obeys_the_filters(retriever, tiny_home):
+    filters = Filters(all=("pleural effusion",), none=("Nodule",), view="frontal")
+    for result in search_each_way(retriever, tiny_home, filters=filters):
+        assert result.hits
+        for hit in result.hits:
+            assert "Pleural Effusion" in hit.present
+            assert "Nodule" not in hit.present + hit.uncertain
+            assert hit.view == "frontal"
+
+
+def test_a_finding_that_the_text_denies_becomes_a_filter_and_is_said(retriever):
+    result = retriever.search_text("pleural effusion, no cardiomegaly", k=24)
+    assert result.interpreted["denied"] == ["Cardiomegaly"]
+    assert result.interpreted["asked"] == ["Pleural Effusion"]
+    assert result.interpreted["filters"] == {"none": ["Cardiomegaly"]}
+    assert result.hits
+    assert all("Cardiomegaly" not in hit.present + hit.uncertain for hit in result.hits)
+
+
+def test_a_denied_finding_that_the_collection_does_not_know_still_filters(retriever):
+    result = retriever.search_text("no pneumothorax, no hiatal hernia", k=3)
+    assert len(result.hits) == 3
+
+
+@pytest.mark.parametrize("k", [0, -1, 101])
+def test_k_out_of_range_is_refused(retriever, k):
+    with pytest.raises(InvalidRequest, match="k must be 1 to 100"):
+        retriever.search_text("effusion", k=k)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
+def test_text_out_of_range_is_refused(retriever, text):
+    with pytest.raises(InvalidRequest, match="1 to 2,000"):
+        retriever.search_text(text)
+
+
+def test_wrong_requests_are_refused_by_name(retriever):
+    with pytest.raises(UnknownFinding, match="Pleural Effusion"):
+        retriever.search_text("x", filters=Filters(all=("Plural Effusion",)))
+    with pytest.raises(UnknownStudy, match="nobody"):
+        retriever.search_similar("nobody")
+    with pytest.raises(UnknownStudy):
+        retriever.study("nobody")
+    with pytest.raises(UnreadableImage):
+        retriever.search_image(b"not an image")
+    with pytest.raises(InvalidRequest, match="rerank"):
+        retriever.search_text("x", rerank="best")
+
+
+def test_a_study_comes_with_its_images_labels_and_report(retriever):
+    study = retriever.study("3")
+    assert [image.view for image in study.images] == ["frontal", "lateral"]
+    assert study.uncertain == ["Cardiomegaly"]
+    assert study.present == ["Nodule", "Lung Lesion"]
+    assert study.report["findings"] == "Nodule right."
+
+
+def test_a_collection_of_another_bundle_is_refused(tiny_home):
+    write_tiny_bundle(tiny_home / "models", "tiny-a", seed=99)
+    with pytest.raises(BundleMismatch, match="--recreate"):
+        Retriever.open("tiny-a", device="cpu")
+
+
+def test_models_without_bundle_or_collection_are_refused(tiny_home):
+    with pytest.raises(UnknownModel, match="tiny-a"):
+        Retriever.open("huge")
+    write_tiny_bundle(tiny_home / "models", "tiny-c", seed=5)
+    with pytest.raises(NoCollection, match="cxr_tiny-c"):
+        Retriever.open("tiny-c")
+
+
+def test_a_failed_open_releases_the_index(tiny_home):
+    with pytest.raises(UnknownModel):
+        Retriever.open("huge")
+    with Retriever.open("tiny-b", device="cpu") as retriever:
+        assert retriever.model == "tiny-b"

@@ -1,0 +1,79 @@
+"""`cxr serve`: where it listens, what it refuses, and one real process answering over a socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import InvalidRequest
+from service.binding import AddressUnavailable, RemoteBindRefused, open_listener
+from service.cli import serve
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
+def test_addresses_beyond_loopback_are_refused_before_anything_is_loaded(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
+    with pytest.raises(RemoteBindRefused, match="--allow-remote"):
+        serve(host=host, port=0)
+    assert not (tmp_path / "home").exists()
+
+
+def test_remote_address_needs_the_explicit_word() -> None:
+    with open_listener("0.0.0.0", 0, allow_remote=True) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_loopback_addresses_are_accepted(host: str) -> None:
+    open_listener(host, 0, allow_remote=False).close()
+
+
+def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AddressUnavailable, match=str(port)):
+            serve(port=port)
+    assert not (tmp_path / "home").exists()
+
+
+def test_unknown_host_is_an_error() -> None:
+    with pytest.raises(AddressUnavailable):
+        open_listener("no.such.host.invalid", 0, allow_remote=True)
+
+
+def test_setting_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_SERVICE_CONCURRENT_SEARCHES", "0")
+    with pytest.raises(InvalidRequest, match="concurrent_searches"):
+        serve(port=0)
+
+
+def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:
+    environment = os.environ | {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0", "--model", "tiny-b"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line)))
+            with urllib.request.urlopen(f"{address}/health/ready", timeout=30) as answer:
+                assert json.load(answer)["model"] == "tiny-b"
+                assert "server" not in answer.headers
+            process.send_signal(signal.SIGTERM)
+            log = process.stderr.read()
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+    assert "Traceback" not in log

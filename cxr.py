@@ -66,7 +66,9 @@ def _fail(error: RetrievalError) -> None:
     raise SystemExit(1)
 
 
-def _read_studies(reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path | None, split: str) -> Sequence[Study]:
+def _read_studies(
+    reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path | None, split: str
+) -> Sequence[Study]:
     """The studies of an archive in the Indiana form, or of one split of it; exporters may not import ingest."""
     from ingest.sources.indiana import IndianaSource, read_split
     from retrieval.records import studies_of
@@ -99,15 +101,15 @@ def demo(
     from ingest.sources.indiana import IndianaSource
     from ingest.sources.phantom import write_phantoms
     from ingest.worker import Worker
+    from retrieval.bundle import find_bundle
     from retrieval.catalog import Catalog
     from retrieval.cli import print_hits
     from retrieval.encoder import Encoder
-    from retrieval.bundle import find_bundle
 
     settings = read_settings(index, device)
     folder = settings.home / "phantoms" / f"seed{_DEMO_SEED}-{studies}"
     with progress_bar("Drawing phantoms", "studies") as progress:
-        files = write_phantoms(folder, studies, _DEMO_SEED, progress=progress)
+        files = write_phantoms(folder, studies, _DEMO_SEED, progress=lambda done: progress(done, studies))
     source = IndianaSource(files.reports_csv, files.projections_csv, files.images_dir, dataset="phantom")
     ingested = []
     with Catalog(settings) as catalog:
@@ -123,13 +125,15 @@ def demo(
             say(f"\n{title}")
             print_hits(result)
     if as_json:
-        print_json({
-            "home": str(settings.home),
-            "studies": studies,
-            "active": active,
-            "ingested": ingested,
-            "searches": [{"query": title} | result.to_dict() for title, result in searches],
-        })
+        print_json(
+            {
+                "home": str(settings.home),
+                "studies": studies,
+                "active": active,
+                "ingested": ingested,
+                "searches": [{"query": title} | result.to_dict() for title, result in searches],
+            }
+        )
     if serve:
         from service.cli import serve as serve_http
 
@@ -144,7 +148,7 @@ def _demo_searches(catalog: Any) -> list[tuple[str, SearchResult]]:
     text = "cardiomegaly with pleural effusion"
     by_text = first.search_text(text, filters=Filters(none=("Pneumothorax",), view="frontal"), k=3)
     example = next(first.collection.scroll(Filters(all=("Pneumothorax",), view="frontal"), limit=1)).payload
-    thumbnail = (catalog.settings.media_dir / example["image_sha256"][:2] / f"{example['image_sha256']}.webp")
+    thumbnail = catalog.settings.media_dir / example["image_sha256"][:2] / f"{example['image_sha256']}.webp"
     by_image = second.search_image(thumbnail, filters=Filters(exclude_studies=(example["study_id"],)), k=3)
     by_study = first.search_similar(example["study_id"], k=3)
     return [

@@ -78,19 +78,18 @@ def mount(app: typer.Typer, *, read_studies: StudyReader) -> None:
             settings = load_settings(config, **given)
         else:
             settings = load_settings(config, checkpoint=checkpoint, **given)
-        splits = [
-            read_studies(reports_csv, projections_csv, images_dir, splits_csv, split)
-            for split in (train_split, val_split)
-        ]
+        archive = (reports_csv, projections_csv, images_dir, splits_csv)
+        training, validation = (read_studies(*archive, split) for split in (train_split, val_split))
         with ConsoleProgress() as progress:
-            summary = train(settings, *splits, out, progress=progress)
+            summary = train(settings, training, validation, out, progress=progress)
         if as_json:
             import msgspec
 
             print_json(msgspec.to_builtins(summary))
         else:
             say(
-                f"{summary.checkpoint}: best of {summary.epochs} epochs was {summary.best_epoch}; next: cxr export NAME --checkpoint {out}"
+                f"{summary.checkpoint}: epoch {summary.best_epoch} of {summary.epochs} was best; "
+                f"next: cxr export NAME --checkpoint {out}"
             )
 
 

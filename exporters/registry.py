@@ -76,7 +76,7 @@ _ENTRIES = (
         key="medsiglip",
         source="aysangh/medsiglip-448-vindr-bin",
         family="siglip",
-        licence="none stated; MedSigLIP, which it derives from, has Health AI Developer Foundations terms",
+        licence="none stated (derives from MedSigLIP: Health AI Developer Foundations terms)",
         dim=1152,
         image_size=448,
         context_length=64,
@@ -123,7 +123,7 @@ _ENTRIES = (
     ),
     ModelEntry(
         key="xraysiglip",
-        source="StanfordAIMI/XraySigLIP",
+        source="StanfordAIMI/XraySigLIP__vit-l-16-siglip-384__webli",
         family="siglip",
         licence="CC-BY-NC-4.0",
         dim=1024,

@@ -49,10 +49,10 @@ def _tokenizer_file(location: CheckpointFolder, reference: Any) -> str:
     published = location.folder / "tokenizer.json"
     if published.is_file():
         return published.read_text(encoding="utf-8")
-    return _convert(location.folder / "spiece.model", reference)
+    return tokenizer_json_of(location.folder / "spiece.model", reference)
 
 
-def _convert(model: Path, reference: Any) -> str:
+def tokenizer_json_of(model: Path, reference: Any) -> str:
     """A Unigram `tokenizer.json` of a SentencePiece model: its pieces, its character map, `</s>` at the end."""
     from tokenizers import (
         AddedToken,

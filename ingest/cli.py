@@ -58,9 +58,7 @@ def ingest(
     source = IndianaSource(reports_csv, projections_csv, images_dir, dataset=dataset)
     opened = open_index(settings)
     try:
-        worker = Worker(
-            encoder, opened, media_dir=settings.media_dir if thumbnails else None, batch_size=batch_size
-        )
+        worker = Worker(encoder, opened, media_dir=settings.media_dir if thumbnails else None, batch_size=batch_size)
         with progress_bar(f"Ingesting with {model}") as progress:
             summary = worker.run(source, recreate=recreate, progress=progress)
     finally:
@@ -87,15 +85,17 @@ def phantoms(
     from ingest.sources.phantom import write_phantoms
 
     with progress_bar("Drawing phantoms", "studies") as progress:
-        files = write_phantoms(folder, studies, seed, progress=progress)
+        files = write_phantoms(folder, studies, seed, progress=lambda done: progress(done, studies))
     if as_json:
-        print_json({
-            "studies": studies,
-            "seed": seed,
-            "reports_csv": str(files.reports_csv),
-            "projections_csv": str(files.projections_csv),
-            "images_dir": str(files.images_dir),
-        })
+        print_json(
+            {
+                "studies": studies,
+                "seed": seed,
+                "reports_csv": str(files.reports_csv),
+                "projections_csv": str(files.projections_csv),
+                "images_dir": str(files.images_dir),
+            }
+        )
     else:
         say(f"{studies} studies in {folder}")
 

@@ -129,7 +129,9 @@ class Worker:
             self.index.drop(name)
             exists = False
         if not exists:
-            meta = CollectionMeta(model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=_now())
+            meta = CollectionMeta(
+                model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=_now()
+            )
             collection = self.index.create(meta, name=name)
             if was_active:
                 self.index.activate(name)

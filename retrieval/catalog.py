@@ -96,7 +96,9 @@ class Catalog:
         name = collection_name(model)
         meta = self.index.collections().get(name)
         if meta is None:
-            raise NoCollection(f"the model {model} has no collection in {self.index.location}; run `cxr ingest` with it")
+            raise NoCollection(
+                f"the model {model} has no collection in {self.index.location}; run `cxr ingest` with it"
+            )
         require_same_bundle(bundle, meta, name)
         self.index.activate(name)
         return _status(model, bundle=bundle, meta=meta, active=True)

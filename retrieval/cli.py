@@ -10,6 +10,8 @@ import typer
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
 
 if TYPE_CHECKING:
+    from retrieval.records import View
+    from retrieval.rerank import Rerank
     from retrieval.search import SearchResult
 
 
@@ -30,7 +32,9 @@ def search(
     view: Annotated[str | None, typer.Option("--view", help="frontal, lateral or unknown.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Default: the active model.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits, 1 to 100.")] = 10,
-    rerank: Annotated[str, typer.Option("--rerank", help="signals (all five) or none (image similarity only).")] = "signals",
+    rerank: Annotated[
+        str, typer.Option("--rerank", help="signals (all five) or none (image similarity only).")
+    ] = "signals",
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -45,14 +49,13 @@ def search(
     from retrieval.catalog import Catalog
     from retrieval.errors import InvalidRequest
     from retrieval.index.filters import Filters
-    from retrieval.rerank import Rerank
 
     if sum(query is not None for query in (text, image, study)) != 1:
         raise InvalidRequest("give exactly one of --text, --image and --study")
     if view not in (None, "frontal", "lateral", "unknown"):
         raise InvalidRequest(f"--view must be frontal, lateral or unknown, found {view!r}")
     options: dict[str, Any] = {
-        "filters": Filters(all=tuple(with_ or ()), none=tuple(without or ()), view=view),
+        "filters": Filters(all=tuple(with_ or ()), none=tuple(without or ()), view=cast("View | None", view)),
         "k": k,
         "rerank": cast("Rerank", rerank),
     }

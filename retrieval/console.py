@@ -26,7 +26,8 @@ DeviceOption = Annotated[
 class Progress(Protocol):
     """Told how far a long piece of work is."""
 
-    def __call__(self, done: int, total: int) -> None: ...
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` are done."""
 
 
 def read_settings(index: str | None = None, device: str | None = None) -> RetrievalSettings:

@@ -98,9 +98,9 @@ def _scale_of(points: Sequence[Any], left: str, right: str) -> Scale | None:
     columns = [point for point in points if right in point.vectors]
     if len(rows) < 2 or len(columns) < 2:
         return None
-    cosines: NDArray[np.float32] = np.stack([point.vectors[left] for point in rows]) @ np.stack(
-        [point.vectors[right] for point in columns]
-    ).T
+    cosines: NDArray[np.float32] = (
+        np.stack([point.vectors[left] for point in rows]) @ np.stack([point.vectors[right] for point in columns]).T
+    )
     different = _differ(rows, columns, "study_id") & _differ(rows, columns, "report_group")
     unrelated = cosines[different]
     if unrelated.size == 0:

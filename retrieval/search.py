@@ -122,9 +122,7 @@ class Retriever:
         self._on_close: Callable[[], None] = lambda: None
 
     @classmethod
-    def open(
-        cls, model: str | None = None, index: str | Path | None = None, device: Device | None = None
-    ) -> Retriever:
+    def open(cls, model: str | None = None, index: str | Path | None = None, device: Device | None = None) -> Retriever:
         """Open a retriever on its own; None takes the active model, and `CXR_INDEX` and `CXR_DEVICE` or their defaults.
 
         Raises:
@@ -133,7 +131,7 @@ class Retriever:
         from retrieval.catalog import Catalog  # a catalog opens retrievers, so neither can import the other first
         from retrieval.settings import RetrievalSettings
 
-        given = {"index": str(index) if index else None, "device": device}
+        given: dict[str, Any] = {"index": str(index) if index else None, "device": device}
         catalog = Catalog(RetrievalSettings(**{name: value for name, value in given.items() if value}))
         try:
             retriever = catalog.retriever(model)
@@ -183,7 +181,7 @@ class Retriever:
         with watch.stage("encode"):
             vector = self.encoder.encode_texts([text])[0]
         sides = QuerySides(
-            vectors={name: ("text", vector) for name in DENSE_VECTORS},
+            vectors=dict.fromkeys(DENSE_VECTORS, ("text", vector)),
             terms={"mesh": mentions.asked, "problems": mentions.asked},
         )
         return self._search(sides, narrowed, k, rerank, watch, mentions)
@@ -211,7 +209,7 @@ class Retriever:
             vector = self.encoder.encode_images([image])[0]
         # A dual encoder compares an image with texts too; without a text tower there are no text vectors to compare.
         names = DENSE_VECTORS if self.bundle.has_text else ("image",)
-        sides = QuerySides(vectors={name: ("image", vector) for name in names}, terms={})
+        sides = QuerySides(vectors=dict.fromkeys(names, ("image", vector)), terms={})
         return self._search(sides, filters, k, rerank, watch)
 
     def search_similar(
@@ -273,7 +271,9 @@ class Retriever:
         if rerank not in ("signals", "none"):
             raise InvalidRequest(f"rerank must be 'signals' or 'none', found {rerank!r}")
         resolved = self._resolve(filters)
-        request = plan(sides, self.collection.meta.calibration, SearchRequest((), filters=resolved, limit=k), rerank=rerank)
+        request = plan(
+            sides, self.collection.meta.calibration, SearchRequest((), filters=resolved, limit=k), rerank=rerank
+        )
         with watch.stage("search"):
             found = self.collection.search(request)
         interpreted: dict[str, Any] = {"filters": resolved.to_dict(), "weights": _weights(request), "rerank": rerank}
@@ -290,6 +290,7 @@ class Retriever:
 
     def _resolve(self, filters: Filters) -> Filters:
         """The filters with every finding in the collection's own spelling."""
+
         def known() -> set[str]:
             return {*self.collection.facet("present"), *self.collection.facet("uncertain")}
 
@@ -311,7 +312,8 @@ def _representative(images: list[Stored]) -> Stored:
 
 
 def _weights(request: SearchRequest) -> dict[str, float]:
-    return {signal.name: round(signal.weight, 4) for signal in (*request.signals, *request.overlaps)}
+    vectors = {signal.name: round(signal.weight, 4) for signal in request.signals}
+    return vectors | {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
 
 
 def _report(payload: dict[str, Any]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +22,45 @@ from retrieval.encoder import Encoder
 from retrieval.index.edge import EdgeIndex
 
 SIZE, DIM, LENGTH = 32, 16, 12
-WORDS = (
-    "chest heart lungs clear normal enlarged effusion pleural left right small large no pneumothorax nodule "
-    "opacity cardiomegaly mild the is are a of and with"
-).split()
+WORDS = [
+    "chest",
+    "heart",
+    "lungs",
+    "clear",
+    "normal",
+    "enlarged",
+    "effusion",
+    "pleural",
+    "left",
+    "right",
+    "small",
+    "large",
+    "no",
+    "pneumothorax",
+    "nodule",
+    "opacity",
+    "cardiomegaly",
+    "mild",
+    "the",
+    "is",
+    "are",
+    "a",
+    "of",
+    "and",
+    "with",
+]
 
 # (MeSH, Problems, findings, impression) of the archive's studies, in turn.
 CASES = (
     ("normal", "normal", "The heart is normal. The lungs are clear.", "Normal chest."),
     ("Cardiomegaly/mild", "Cardiomegaly", "Heart mild enlarged.", "Mild cardiomegaly."),
     ("Pleural Effusion/left/small", "Pleural Effusion", "Small left pleural effusion.", "Effusion left."),
-    ("Cardiomegaly/borderline;Nodule/lung", "Cardiomegaly;Nodule", "Nodule right.", "Small nodule <script>alert(1)</script>"),
+    (
+        "Cardiomegaly/borderline;Nodule/lung",
+        "Cardiomegaly;Nodule",
+        "Nodule right.",
+        "Small nodule <script>alert(1)</script>",
+    ),
     ("No Indexing", "No Indexing", "", ""),
     ("Cardiomegaly;Pleural Effusion/right", "Cardiomegaly;Pleural Effusion", "Large effusion right.", ""),
     ("Opacity/lung/base/left", "Opacity", "Opacity left.", "Left opacity, no effusion."),
@@ -40,7 +70,9 @@ CASES = (
 def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:
     """A bundle of two linear towers: pixels pooled to 4 x 4 and words summed, both projected to `DIM` and normalised."""
     rng = np.random.default_rng(seed)
-    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, **{w: n + 2 for n, w in enumerate(WORDS)}}, "[UNK]"))
+    tokenizer = Tokenizer(
+        models.WordLevel({"[PAD]": 0, "[UNK]": 1, **{w: n + 2 for n, w in enumerate(WORDS)}}, "[UNK]")
+    )
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     target = models_dir / name
@@ -48,7 +80,9 @@ def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:
         pooled = helper.make_node("AveragePool", ["pixel_values"], ["p"], kernel_shape=[8, 8], strides=[8, 8])
         flat = helper.make_node("Flatten", ["p"], ["f"])
         weights = rng.standard_normal((48, DIM)).astype(np.float32)
-        _write_tower(folder / "image.onnx", [pooled, flat], "f", weights, "pixel_values", [3, SIZE, SIZE], "image_embeds")
+        _write_tower(
+            folder / "image.onnx", [pooled, flat], "f", weights, "pixel_values", [3, SIZE, SIZE], "image_embeds"
+        )
         table = np.vstack([np.zeros((1, DIM)), rng.standard_normal((len(WORDS) + 1, DIM))]).astype(np.float32)
         gather = helper.make_node("Gather", ["table", "input_ids"], ["g"])
         summed = helper.make_node("ReduceSum", ["g", "axis"], ["s"], keepdims=0)
@@ -144,14 +178,28 @@ def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture
-def tiny_home(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of `tiny_template` that the test may change, and that `CXR_HOME` names; `tiny-a` is active."""
-    import shutil
+def copy_home(source: Path, target: Path) -> Path:
+    """Copy a home, leaving holes where files hold zeros: Edge reserves 300 MB for a collection of a few points."""
 
-    home = tmp_path / "home"
-    shutil.copytree(tiny_template, home)
+    def copy(origin: str, copied: str) -> None:
+        with open(origin, "rb") as reader, open(copied, "wb") as writer:
+            while block := reader.read(1 << 20):
+                if block.strip(b"\0"):
+                    writer.write(block)
+                else:
+                    writer.seek(len(block), 1)
+            writer.truncate()
+
+    shutil.copytree(source, target, copy_function=copy)
+    return target
+
+
+@pytest.fixture
+def tiny_home(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of `tiny_template` that the test may change, and that `CXR_HOME` names; `tiny-a` is active."""
+    home = copy_home(tiny_template, tmp_path / "home")
     for name in ("CXR_INDEX", "CXR_DEVICE", "CXR_INDEX_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CXR_HOME", str(home))
-    return home
+    yield home
+    shutil.rmtree(home, ignore_errors=True)

@@ -17,15 +17,17 @@ def sigmoid_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> 
     Args:
         logits: float [B, B], scale * cosine + bias; row i is image i, column j is text j, and i = j is a pair.
         shared: bool [B, B], true where text j also holds for image i; the diagonal does not matter.
-        shared_text: `mask` drops those pairs from the sum, `positive` counts them as pairs.
+        shared_text: `mask` drops those pairs from the sum, `positive` takes the mean over all images a text is true of.
     """
     pairs = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     shared = shared & ~pairs
-    positive = pairs | shared if shared_text == "positive" else pairs
-    signs = positive.to(logits.dtype) * 2 - 1
-    losses = -F.logsigmoid(signs * logits)
+    losses = -F.logsigmoid(torch.where(pairs, logits, -logits))
     if shared_text == "mask":
-        losses = losses.masked_fill(shared, 0.0)
+        return losses.masked_fill(shared, 0.0).sum() / len(logits)
+    positive = pairs | shared
+    # Each text counts once, however many images it is true of: the many normals would outweigh everything else.
+    weights = positive.to(logits.dtype) / positive.sum(0, keepdim=True)
+    losses = torch.where(positive, weights * -F.logsigmoid(logits), losses)
     return losses.sum() / len(logits)
 
 

@@ -70,7 +70,8 @@ class TrainableModel:
 
         Matrices and kernels decay; gains, biases and positions do not; temperature and bias learn faster.
         """
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         temperature = [self.logit_scale, self.logit_bias]
         held = {id(parameter) for parameter in temperature}
         for name, parameter in self.model.named_parameters():

@@ -213,7 +213,8 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
         else:
             read = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.10 and later
-            precision = "bf16" if read().get("amx_bf16") else "fp32"
+            capabilities: dict[str, bool] = read()
+            precision = "bf16" if capabilities.get("amx_bf16") else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 

@@ -18,7 +18,8 @@ def same_label(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> NDAr
     codes = {label: code for code, label in enumerate(dict.fromkeys([*queries, *gallery]))}
     rows = np.array([codes[label] for label in queries], dtype=np.int64)
     columns = np.array([codes[label] for label in gallery], dtype=np.int64)
-    return rows[:, None] == columns[None, :]
+    same: NDArray[np.bool_] = rows[:, None] == columns[None, :]
+    return same
 
 
 def first_relevant_ranks(similarity: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -80,7 +81,7 @@ def chance_macro_precision(relevant: NDArray[np.bool_], findings: Sequence[Hasha
 
 def _macro_mean(values: NDArray[np.float64], relevant: NDArray[np.bool_], findings: Sequence[Hashable]) -> float:
     by_finding: dict[Hashable, list[float]] = {}
-    for finding, value, has_relevant in zip(findings, values, relevant.any(axis=1), strict=True):
+    for finding, value, has_relevant in zip(findings, values, relevant.max(axis=1, initial=False), strict=True):
         if has_relevant:
             by_finding.setdefault(finding, []).append(float(value))
     return float(np.mean([np.mean(each) for each in by_finding.values()])) if by_finding else float("nan")

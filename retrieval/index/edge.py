@@ -206,9 +206,7 @@ class EdgeCollection:
 
 
 def _config(dim: int) -> edge.EdgeConfig:
-    dense = edge.EdgeVectorParams(
-        size=dim, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16
-    )
+    dense = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16)
     return edge.EdgeConfig(
         vectors=dict.fromkeys(DENSE_VECTORS, dense),
         sparse_vectors={SPARSE_VECTOR: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},

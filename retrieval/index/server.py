@@ -41,7 +41,8 @@ class ServerIndex:
         except (ResponseHandlingException, UnexpectedResponse) as error:
             client.close()
             raise IndexUnreachable(
-                f"the Qdrant server at {url} does not answer as expected: {error}; is it running, and is CXR_INDEX_API_KEY right?"
+                f"the Qdrant server at {url} does not answer as expected: {error}; "
+                "is it running, and is CXR_INDEX_API_KEY right?"
             ) from error
         return cls(client, url)
 

@@ -29,7 +29,10 @@ def index(tmp_path):
 
 def contents(index):
     stored = index.open(NAME).scroll(limit=1000, vectors=("image", "findings", "impression"))
-    return {point.point_id: (json.dumps(point.payload), {k: v.tobytes() for k, v in point.vectors.items()}) for point in stored}
+    return {
+        point.point_id: (json.dumps(point.payload), {k: v.tobytes() for k, v in point.vectors.items()})
+        for point in stored
+    }
 
 
 def test_every_image_becomes_one_point_and_the_first_collection_is_active(encoder, index, archive, tmp_path):
@@ -104,7 +107,9 @@ def test_an_interrupted_run_is_finished_by_the_same_command(encoder, index, arch
 
 def test_studies_without_text_have_no_text_vectors(encoder, index, archive):
     Worker(encoder, index).run(IndianaSource(**archive))
-    for point in index.open(NAME).scroll(Filters(has_report=False), limit=9, vectors=("image", "findings", "impression")):
+    for point in index.open(NAME).scroll(
+        Filters(has_report=False), limit=9, vectors=("image", "findings", "impression")
+    ):
         assert point.vectors.keys() == {"image"}
 
 

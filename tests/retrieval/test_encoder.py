@@ -26,7 +26,9 @@ def test_embeddings_are_unit_vectors_and_do_not_depend_on_the_batch(encoder):
 
 def test_texts_are_encoded_in_order_across_batches(encoder):
     texts = [f"{'heart ' * (n % 4)}clear" for n in range(70)]
-    np.testing.assert_allclose(encoder.encode_texts(texts)[[3, 40, 69]], encoder.encode_texts([texts[3], texts[40], texts[69]]))
+    np.testing.assert_allclose(
+        encoder.encode_texts(texts)[[3, 40, 69]], encoder.encode_texts([texts[3], texts[40], texts[69]])
+    )
 
 
 def test_nothing_in_gives_nothing_out(encoder):
@@ -55,7 +57,9 @@ def test_a_cuda_provider_that_does_not_start_is_an_error_for_cuda_and_the_cpu_fo
     def start(path, sess_options, providers):
         return real(path, sess_options=sess_options, providers=[name for name in providers if isinstance(name, str)])
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
     monkeypatch.setattr(onnxruntime, "InferenceSession", start)
     path = encoder.bundle.path("image.onnx")
     with pytest.raises(DeviceUnavailable, match="driver"):

@@ -64,7 +64,10 @@ def test_the_stored_image_itself_is_the_nearest_one(retriever, tiny_home):
 def test_rerank_none_is_plain_cosine_order(retriever):
     vector = retriever.encoder.encode_texts(["small nodule"])[0]
     hits = retriever.search_text("small nodule", k=24, rerank="none").hits
-    stored = {point.payload["image_id"]: point.vectors["image"] for point in retriever.collection.scroll(limit=99, vectors=["image"])}
+    stored = {
+        point.payload["image_id"]: point.vectors["image"]
+        for point in retriever.collection.scroll(limit=99, vectors=["image"])
+    }
     expected = sorted((float(stored[name] @ vector) for name in stored), reverse=True)
     np.testing.assert_allclose([hit.score for hit in hits], expected, atol=2e-3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,24 +16,55 @@ from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
 from service.settings import ServiceSettings
+from tests.conftest import copy_home
 
 Client = TestClient[Litestar]
 
 
+def connect(catalog: Catalog, settings: ServiceSettings | None = None, *, host: str = "127.0.0.1:8000") -> Client:
+    """A client of the service on `catalog`, which names it `host`."""
+    return TestClient(create_app(settings or ServiceSettings(), catalog), base_url=f"http://{host}")
+
+
+@pytest.fixture(scope="session")
+def shared_home(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of `tiny_template` for all tests that only read it."""
+    home = copy_home(tiny_template, tmp_path_factory.mktemp("service") / "home")
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_catalog(shared_home: Path) -> Iterator[Catalog]:
+    """The catalog of `shared_home`; `tiny-a` is active and stays so."""
+    with Catalog(RetrievalSettings(home=shared_home, device="cpu")) as catalog:
+        yield catalog
+
+
+@pytest.fixture(scope="session")
+def client(shared_catalog: Catalog) -> Iterator[Client]:
+    """For tests that change nothing."""
+    with connect(shared_catalog) as client:
+        yield client
+
+
 @pytest.fixture
 def catalog(tiny_home: Path) -> Iterator[Catalog]:
+    """A catalog that the test may change."""
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu")) as catalog:
         yield catalog
 
 
 @pytest.fixture
-def client(catalog: Catalog) -> Iterator[Client]:
-    with TestClient(create_app(ServiceSettings(), catalog), base_url="http://127.0.0.1:8000") as client:
+def own_client(catalog: Catalog) -> Iterator[Client]:
+    """For tests that switch models."""
+    with connect(catalog) as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def png() -> bytes:
+    """An image file."""
     buffer = io.BytesIO()
     Image.radial_gradient("L").save(buffer, "PNG")
     return buffer.getvalue()

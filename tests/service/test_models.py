@@ -16,7 +16,7 @@ from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.service.conftest import Client
+from tests.service.conftest import Client, connect
 from tests.service.test_search import assert_problem
 
 
@@ -32,29 +32,27 @@ def test_models_says_which_is_active(client: Client) -> None:
     assert models["tiny-b"]["collection"] == "cxr_tiny-b"
 
 
-def test_activating_a_model_changes_what_a_request_without_model_sees(client: Client) -> None:
-    assert searched_with(client) == "tiny-a"
-    answer = client.put("/v1/models/active", json={"model": "tiny-b"})
+def test_activating_a_model_changes_what_a_request_without_model_sees(own_client: Client) -> None:
+    assert searched_with(own_client) == "tiny-a"
+    answer = own_client.put("/v1/models/active", json={"model": "tiny-b"})
     assert answer.status_code == 200
     assert answer.json()["active"]
-    assert searched_with(client) == "tiny-b"
-    assert client.get("/health/ready").json()["model"] == "tiny-b"
+    assert searched_with(own_client) == "tiny-b"
+    assert own_client.get("/health/ready").json()["model"] == "tiny-b"
 
 
-def test_alias_moved_by_somebody_else_is_seen_without_a_restart(
-    client: Client, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert searched_with(client) == "tiny-a"
+def test_alias_moved_by_somebody_else_is_seen_without_a_restart(own_client: Client, tiny_home: Path) -> None:
+    assert searched_with(own_client) == "tiny-a"
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu")) as other:
         other.activate("tiny-b")
-    assert searched_with(client) == "tiny-b"
+    assert searched_with(own_client) == "tiny-b"
 
 
-def test_activating_needs_a_known_model_with_a_collection(client: Client) -> None:
-    assert_problem(client.put("/v1/models/active", json={"model": "no"}), 404, "unknown_model")
-    assert_problem(client.put("/v1/models/active", json={"model": ""}), 400, "invalid_request")
-    assert_problem(client.put("/v1/models/active", json={}), 400, "invalid_request")
-    assert searched_with(client) == "tiny-a"
+def test_activating_needs_a_known_model_with_a_collection(own_client: Client) -> None:
+    assert_problem(own_client.put("/v1/models/active", json={"model": "no"}), 404, "unknown_model")
+    assert_problem(own_client.put("/v1/models/active", json={"model": ""}), 400, "invalid_request")
+    assert_problem(own_client.put("/v1/models/active", json={}), 400, "invalid_request")
+    assert searched_with(own_client) == "tiny-a"
 
 
 def test_ready_names_what_searches_use(client: Client) -> None:
@@ -65,7 +63,7 @@ def test_ready_names_what_searches_use(client: Client) -> None:
 
 def test_not_ready_without_an_active_model_but_alive(tmp_path: Path) -> None:
     catalog = Catalog(RetrievalSettings(home=tmp_path / "empty", device="cpu"))
-    with catalog, TestClient(create_app(ServiceSettings(), catalog), base_url="http://127.0.0.1") as client:
+    with catalog, connect(catalog) as client:
         problem = assert_problem(client.get("/health/ready"), 503, "not_ready")
         assert problem["reasons"][0].startswith("no_collection")
         assert client.get("/health/live").status_code == 200
@@ -82,16 +80,16 @@ def test_not_ready_when_the_bundle_is_not_the_one_the_collection_was_built_with(
     manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes())
     (bundle / MANIFEST).write_bytes(msgspec.json.encode(manifest | {"name": "tiny-a"}))
     catalog = Catalog(RetrievalSettings(home=tiny_home, device="cpu"))
-    with catalog, TestClient(create_app(ServiceSettings(), catalog), base_url="http://127.0.0.1") as client:
+    with catalog, connect(catalog) as client:
         problem = assert_problem(client.get("/health/ready"), 503, "not_ready")
         assert problem["reasons"][0].startswith("bundle_mismatch")
         assert_problem(client.post("/v1/search/text", json={"text": "heart"}), 409, "bundle_mismatch")
         assert client.post("/v1/search/text", json={"text": "heart", "model": "tiny-b"}).status_code == 200
 
 
-def test_bodies_over_the_limit_are_refused(catalog: Catalog, png: bytes) -> None:
+def test_bodies_over_the_limit_are_refused(shared_catalog: Catalog, png: bytes) -> None:
     settings = ServiceSettings(json_limit_bytes=200, upload_limit_bytes=1)
-    with TestClient(create_app(settings, catalog), base_url="http://127.0.0.1") as client:
+    with connect(shared_catalog, settings) as client:
         assert_problem(client.post("/v1/search/text", json={"text": "x" * 300}), 413, "request_too_large")
         oversized = {"image": ("a.png", b"\0" * 400_000)}
         assert_problem(client.post("/v1/search/image", files=oversized), 413, "request_too_large")
@@ -108,19 +106,19 @@ def test_loopback_names_are_known(client: Client, host: str) -> None:
     assert client.get("/health/live", headers={"host": host}).status_code == 200
 
 
-def test_further_hosts_are_known_when_allowed(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_hosts_are_known_when_allowed(shared_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_SERVICE_ALLOWED_HOSTS", "api, pacs.example")
-    with TestClient(create_app(ServiceSettings(), catalog), base_url="http://pacs.example") as client:
+    with connect(shared_catalog, host="pacs.example") as client:
         assert client.get("/health/live").status_code == 200
         assert client.get("/health/live", headers={"host": "localhost"}).status_code == 400
 
 
-def test_unforeseen_errors_tell_nothing(catalog: Catalog) -> None:
+def test_unforeseen_errors_tell_nothing(shared_catalog: Catalog) -> None:
     @get("/broken", sync_to_thread=False)
     def broken() -> None:
         raise RuntimeError("patient Jane Doe")
 
-    app = create_app(ServiceSettings(), catalog)
+    app = create_app(ServiceSettings(), shared_catalog)
     app.register(broken)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         problem = assert_problem(client.get("/broken"), 500, "internal_error")

@@ -69,14 +69,14 @@ def test_more_like_this_keeps_the_filters(client: Client) -> None:
     assert "without Cardiomegaly" not in followed
 
 
-def test_image_search_shows_the_query_image_and_keeps_nothing(client: Client, png: bytes, tiny_home: Path) -> None:
-    before = sorted(tiny_home.rglob("*.webp"))
+def test_image_search_shows_the_query_image_and_keeps_nothing(client: Client, png: bytes, shared_home: Path) -> None:
+    before = sorted(shared_home.rglob("*.webp"))
     answer = client.post("/search/image", files={"image": ("a.png", png)}, data={"with": "Nodule", "k": "2"})
     assert answer.status_code == 200
     assert cards_of(answer.text) == 2
     assert 'src="data:image/webp;base64,' in answer.text
     assert "with Nodule" in answer.text
-    assert sorted(tiny_home.rglob("*.webp")) == before
+    assert sorted(shared_home.rglob("*.webp")) == before
 
 
 def test_report_text_is_escaped(client: Client) -> None:

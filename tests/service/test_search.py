@@ -37,9 +37,9 @@ def test_text_search_returns_hits_that_obey_the_filters(client: Client) -> None:
         assert set(hit["report"]) == {"findings", "impression", "indication", "comparison"}
 
 
-def test_http_gives_the_same_document_as_the_engine(client: Client, catalog: Catalog) -> None:
+def test_http_gives_the_same_document_as_the_engine(client: Client, shared_catalog: Catalog) -> None:
     found = client.post("/v1/search/text", json={"text": "small effusion", "k": 5}).json()
-    result = catalog.retriever().search_text("small effusion", k=5).to_dict()
+    result = shared_catalog.retriever().search_text("small effusion", k=5).to_dict()
     for document in (found, result):
         document.pop("timings_ms")
     assert found == json.loads(json.dumps(result))
@@ -67,9 +67,9 @@ def test_image_search_takes_a_file_and_json_filters(client: Client, png: bytes) 
     assert {hit["view"] for hit in found["hits"]} == {"lateral"}
 
 
-def test_similar_leaves_out_the_study_itself(client: Client, catalog: Catalog) -> None:
+def test_similar_leaves_out_the_study_itself(client: Client, shared_catalog: Catalog) -> None:
     found = client.get("/v1/studies/2/similar?with=Pleural%20Effusion&without=Cardiomegaly&k=5").json()
-    expected = catalog.retriever().search_similar(
+    expected = shared_catalog.retriever().search_similar(
         "2", filters=Filters(all=("Pleural Effusion",), none=("Cardiomegaly",)), k=5
     )
     assert [hit["image_id"] for hit in found["hits"]] == [hit.image_id for hit in expected.hits]

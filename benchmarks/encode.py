@@ -1,0 +1,95 @@
+"""Embedding images per second, preprocessing included, over the bare ONNX session's on the same batch.
+
+    python -m benchmarks.encode --models phantom-siglip phantom-clip
+
+Without `--bare-sizes none`, a ViT-B/32 of random weights (CLIP's vision tower) is exported and measured beside them: the
+speed of a model does not depend on its weights. Both are timed in turn, so that a noisy machine hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.record import write_result
+from ingest.sources.phantom import write_phantoms
+from retrieval.bundle import ModelBundle, find_bundle
+from retrieval.encoder import Encoder
+from retrieval.imaging.decode import read_image
+from retrieval.settings import RetrievalSettings
+
+
+def main() -> None:
+    """Measure each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="*", default=["phantom-siglip", "phantom-clip"], help="installed bundles")
+    parser.add_argument("--bare-sizes", choices=["vit-b-32", "none"], default="vit-b-32")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = read_images(Path(folder), arguments.batch)
+        bundles = [find_bundle(name, RetrievalSettings().models_dir) for name in arguments.models]
+        if arguments.bare_sizes != "none":
+            bundles.append(export_vit_b_32(Path(folder)))
+        for bundle in bundles:
+            figures[bundle.name] = measure(Encoder(bundle, device=arguments.device), images, arguments.rounds)
+    write_result("encode", {"batch": arguments.batch, "device": arguments.device, "models": figures})
+
+
+def read_images(folder: Path, count: int) -> list[Image.Image]:
+    """Decoded images of the Indiana archive, or phantoms where it is absent."""
+    indiana = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")) / "images"
+    if not indiana.is_dir():
+        indiana = write_phantoms(folder / "phantoms", count, seed=3).images_dir
+    return [read_image(path)[0] for path in sorted(indiana.iterdir())[:count]]
+
+
+def measure(encoder: Encoder, images: list[Image.Image], rounds: int) -> dict[str, Any]:
+    """Images per second of both, and the median of their ratios."""
+    pixel_values = encoder.preprocess.batch(images)
+    encoder.encode_pixels(pixel_values)
+    rates: dict[str, list[float]] = {"with_preprocessing": [], "bare_session": []}
+    for _ in range(rounds):
+        for name in rates:
+            start = time.perf_counter()
+            if name == "bare_session":
+                encoder.encode_pixels(pixel_values)
+            else:
+                encoder.encode_images(images)
+            rates[name].append(len(images) / (time.perf_counter() - start))
+    ratios = np.array(rates["with_preprocessing"]) / np.array(rates["bare_session"])
+    medians = {f"{name}_images_per_s": round(float(np.median(values)), 1) for name, values in rates.items()}
+    return medians | {"ratio": round(float(np.median(ratios)), 3)}
+
+
+def export_vit_b_32(folder: Path) -> ModelBundle:
+    """A bundle of CLIP ViT-B/32's architecture with random weights; needs the extra `export`."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    from exporters.export import export_model
+    from exporters.finetune.tokenizer import train_tokenizer
+
+    checkpoint = folder / "vit-b-32"
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["heart lungs clear"] * 9, vocabulary_size=200, context_length=77)
+    text = {"vocab_size": len(tokenizer), "num_hidden_layers": 1, "eos_token_id": tokenizer.sep_token_id}
+    CLIPModel(CLIPConfig(text_config=text)).save_pretrained(checkpoint)  # the vision tower's defaults are ViT-B/32
+    CLIPImageProcessor().save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    export_model(name="vit-b-32", source=checkpoint, out_dir=folder / "models", licence="none")
+    return ModelBundle.load(folder / "models" / "vit-b-32")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""From a checkpoint to a bundle that the engine runs, or to no bundle at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import exporters.export
+from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.export import ExportSummary, export_model, write_graph
+from exporters.parity import COSINE_MIN, PIXELS_MAX_ABS, TEXTS, default_images, measure_parity, require_parity
+from retrieval.bundle import ModelBundle
+from retrieval.encoder import Encoder
+from retrieval.errors import ExportError, ParityError
+from retrieval.session import OrtSession
+
+KINDS = ("clip", "siglip-wordpiece", "siglip-unigram", "open-clip", "open-clip-bert")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, checkpoint_folder) -> Callable[[str], ExportSummary]:
+    models_dir = tmp_path_factory.mktemp("models")
+    made: dict[str, ExportSummary] = {}
+
+    def get(kind: str) -> ExportSummary:
+        if kind not in made:
+            made[kind] = export_model(name=kind, source=checkpoint_folder(kind), out_dir=models_dir)
+        return made[kind]
+
+    return get
+
+
+def an_encoder(summary: ExportSummary) -> Encoder:
+    return Encoder(ModelBundle.load(summary.folder), device="cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_reproduces_its_reference_and_records_it(kind, exported):
+    summary = exported(kind)
+    manifest = ModelBundle.load(summary.folder).manifest
+    parity = manifest.parity
+    assert parity == summary.parity
+    assert parity.image_cosine_min >= COSINE_MIN
+    assert parity.text_cosine_min >= COSINE_MIN
+    assert parity.pixels_max_abs <= PIXELS_MAX_ABS
+    assert parity.token_ids_equal is True
+    assert (parity.images, parity.texts) == (len(default_images()), len(TEXTS))
+    assert manifest.precision == "fp32"
+    assert manifest.exporter["opset"] == "18"
+    assert set(manifest.files) == {"image.onnx", "text.onnx", "tokenizer.json"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graphs_have_the_names_and_the_dynamic_batch_of_the_contract(kind, exported):
+    summary = exported(kind)
+    for name, source, target in (
+        ("image", "pixel_values", "image_embeds"),
+        ("text", "input_ids", "text_embeds"),
+    ):
+        graph = onnx.load(summary.folder / f"{name}.onnx").graph
+        assert [node.name for node in graph.input] == [source]
+        assert [node.name for node in graph.output] == [target]
+        for node in (*graph.input, *graph.output):
+            assert node.type.tensor_type.shape.dim[0].dim_param
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_encoder_gives_unit_vectors_that_do_not_depend_on_the_batch(kind, exported):
+    encoder = an_encoder(exported(kind))
+    images, texts = default_images()[:3], list(TEXTS[:5])
+    for encode, inputs in ((encoder.encode_images, images), (encoder.encode_texts, texts)):
+        together = encode(inputs)
+        alone = np.concatenate([encode([item]) for item in inputs])
+        assert together.shape == (len(inputs), encoder.dim)
+        assert together.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graphs_hold_no_paths_of_the_machine_that_made_them(kind, exported):
+    summary = exported(kind)
+    for name in ("image.onnx", "text.onnx"):
+        content = (summary.folder / name).read_bytes()
+        assert b"site-packages" not in content
+        assert str(Path.cwd()).encode() not in content
+
+
+def test_exporting_twice_gives_the_same_bundle_and_tells_each_stage(exported, checkpoint_folder, tmp_path):
+    told: list[str] = []
+    source = checkpoint_folder("open-clip-bert")
+    again = export_model(name="again", source=source, out_dir=tmp_path, progress=told.append)
+    assert again.bundle_id == exported("open-clip-bert").bundle_id
+    assert [stage.split()[0] for stage in told] == ["loading", "exporting", "exporting", "proving"]
+
+
+def test_the_summary_is_json(exported):
+    summary = json.loads(json.dumps(exported("clip").to_dict()))
+    assert summary["parity"]["token_ids_equal"] is True
+    assert summary["bundle_id"] == exported("clip").bundle_id
+
+
+def test_failing_parity_leaves_no_bundle(checkpoint_folder, tmp_path, monkeypatch):
+    def load_other_pixels(*args: object, **kwargs: object) -> Checkpoint:
+        checkpoint = load_checkpoint(checkpoint_folder("clip"))
+        wrong = msgspec.structs.replace(checkpoint.preprocessing, mode="stretch")
+        return dataclasses.replace(checkpoint, preprocessing=wrong)
+
+    monkeypatch.setattr(exporters.export, "load_checkpoint", load_other_pixels)
+    with pytest.raises(ParityError, match="pixels differ"):
+        export_model(name="wrong", source="anything", out_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_an_export_that_is_cut_off_leaves_the_old_bundle_as_it_was(error, exported, checkpoint_folder, tmp_path):
+    shutil.copytree(exported("clip").folder, tmp_path / "clip")
+
+    def break_off(stage: str) -> None:
+        if "text tower" in stage:  # by now the image tower is written
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, ExportError)) as raised:
+        export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path, progress=break_off)
+    if isinstance(error, OSError):
+        assert "No space left" in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
+    assert ModelBundle.load(tmp_path / "clip").bundle_id == exported("clip").bundle_id
+
+
+@pytest.mark.parametrize("name", ["", "../outside", "Upper", ".hidden", "a b"])
+def test_a_name_that_cannot_be_a_folder_is_refused(name, tmp_path):
+    with pytest.raises(ExportError, match="cannot name a model"):
+        export_model(name=name, source=tmp_path, out_dir=tmp_path / "models")
+
+
+def test_parity_is_measured_on_the_images_and_texts_that_are_given(checkpoint_folder, exported):
+    checkpoint = load_checkpoint(checkpoint_folder("clip"))
+    parity = measure_parity(exported("clip").folder, checkpoint, default_images(seed=7)[:2], ["one", "two", "three"])
+    assert (parity.images, parity.texts) == (2, 3)
+    require_parity(parity)
+
+
+def test_other_weights_fail_parity(checkpoint_folder, exported):
+    checkpoint = load_checkpoint(checkpoint_folder("clip"))
+    generator = np.random.default_rng(0)
+    other = dataclasses.replace(
+        checkpoint, reference_text_embeds=lambda tokens: generator.standard_normal((len(tokens["input_ids"]), 24))
+    )
+    parity = measure_parity(exported("clip").folder, other, default_images()[:1], TEXTS)
+    with pytest.raises(ParityError, match="text embeddings agree to cosine"):
+        require_parity(parity)
+
+
+def test_other_token_ids_fail_parity(checkpoint_folder, exported):
+    checkpoint = load_checkpoint(checkpoint_folder("siglip-unigram"))
+    reference = checkpoint.reference_tokens
+    other = dataclasses.replace(checkpoint, reference_tokens=lambda texts: reference([text + " x" for text in texts]))
+    parity = measure_parity(exported("siglip-unigram").folder, other, default_images()[:1], TEXTS)
+    assert parity.token_ids_equal is False
+    with pytest.raises(ParityError, match="token ids differ"):
+        require_parity(parity)
+
+
+def test_a_tower_that_cannot_be_exported_is_an_export_error(tmp_path):
+    class Branching(nn.Module):
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            return pixel_values if pixel_values.sum() > 0 else -pixel_values
+
+    with pytest.raises(ExportError, match="cannot export this tower"):
+        write_graph(Branching(), torch.zeros(2, 3, 4, 4), "pixel_values", "image_embeds", tmp_path / "image.onnx")
+
+
+def test_weights_beyond_the_limit_of_a_protobuf_lie_beside_the_graph(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters.export, "EXTERNAL_DATA_BYTES", 100)
+    path = tmp_path / "image.onnx"
+    write_graph(nn.Linear(64, 64).eval(), torch.zeros(2, 64), "pixel_values", "image_embeds", path)
+    assert len(list(tmp_path.iterdir())) == 2
+    pixels = np.ones((3, 64), dtype=np.float32)
+    assert OrtSession(path, device="cpu").run("image_embeds", {"pixel_values": pixels}).shape == (3, 64)

@@ -74,6 +74,31 @@ def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: str | Non
     return scores
 
 
+def measure_groups(encoder: Encoder, studies: Sequence[Study], *, view: str | None) -> dict[str, Any]:
+    """Image -> report recall where reports that say the same stand in the gallery once, as one report.
+
+    Without it, one report that a third of all studies share would fill the first ten places with itself.
+    """
+    pairs = [(study, image) for study, image in images_of(studies, view=view) if study.report.group]
+    reports = list({study.report.group: study for study, _ in pairs}.values())
+    similarity = (
+        embed_files(encoder, [image for _, image in pairs])
+        @ encoder.encode_texts([report_query(study.report) for study in reports]).T
+    )
+    relevant = same_label([study.report.group for study, _ in pairs], [study.report.group for study in reports])
+    found, chance = recall_at(similarity, relevant, 10), chance_recall_at(relevant, 10)
+    return {
+        "view": view or "all",
+        "text": "findings + impression",
+        "gallery": "one report per group of identical reports",
+        "images": len(pairs),
+        "report_groups": len(reports),
+        **{f"R@{k}": round(recall_at(similarity, relevant, k), 4) for k in KS},
+        "chance_R@10": round(chance, 4),
+        "lift_R@10": round(found / chance, 2),
+    }
+
+
 def measure_findings(
     encoder: Encoder,
     studies: Sequence[Study],

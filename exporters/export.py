@@ -166,7 +166,8 @@ def _manifest_fields(name: str, licence: str, checkpoint: Checkpoint, parity: Pa
     return {
         "name": name,
         "family": checkpoint.family,
-        "source": checkpoint.source,
+        # A folder's place on this machine says nothing elsewhere.
+        "source": Path(checkpoint.source).name if Path(checkpoint.source).is_dir() else checkpoint.source,
         "revision": checkpoint.revision,
         "licence": licence,
         "dim": checkpoint.dim,

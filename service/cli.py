@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -78,6 +79,8 @@ def serve(
                 lifespan="on",
                 timeout_graceful_shutdown=10,
             )
+            # uvicorn stops gracefully and then raises the signal once more; by default that would skip closing the index.
+            signal.signal(signal.SIGTERM, _exit_quietly)
             uvicorn.Server(config).run(sockets=[listener])
     finally:
         listener.close()
@@ -97,6 +100,10 @@ def warm_up(catalog: Catalog) -> None:
         return
     retriever.warm_up()
     say(f"active model {retriever.model}, collection {retriever.collection.name}")
+
+
+def _exit_quietly(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _read_service_settings(**options: Any) -> ServiceSettings:

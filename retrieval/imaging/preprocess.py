@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.bundle import Preprocessing
-from retrieval.errors import BundleError
+from retrieval.errors import BundleError, ImageTooLarge
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -17,6 +17,9 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+# A strip of 1 x 100,000 pixels grows to gigabytes on its way to a square; a radiograph of 64 megapixels does not.
+_LIMIT_PIXELS = 128_000_000
 
 
 class ImagePreprocessor:
@@ -49,6 +52,7 @@ class ImagePreprocessor:
         """The image at `size` x `size`, still 8 bit.
 
         Raises:
+            ImageTooLarge: the image is so elongated that a step between would not fit into memory.
             BundleError: the manifest names a mode this version does not know.
         """
         size = self.size
@@ -67,6 +71,7 @@ class ImagePreprocessor:
                 return scaled.crop((left, top, left + size, top + size))
             case "pad_square":
                 side = max(image.size)
+                _require_room(image, side, side)
                 canvas = Image.new("RGB", (side, side), (self.settings.pad_value,) * 3)
                 canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
                 return self._scaled(canvas, size, size)
@@ -81,8 +86,16 @@ class ImagePreprocessor:
                 raise BundleError(f"unknown resize mode {unknown!r}")
 
     def _scaled(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        _require_room(image, width, height)
         return image if image.size == (width, height) else image.resize((width, height), self._resampling)
 
     def _centre(self, length: int) -> int:
         spare = length - self.size
         return spare // 2 if self.settings.crop == "floor" else round(spare / 2)
+
+
+def _require_room(image: Image.Image, width: int, height: int) -> None:
+    if width * height > _LIMIT_PIXELS:
+        raise ImageTooLarge(
+            f"the image is {image.width} x {image.height}; it is too elongated to be prepared for this model"
+        )

@@ -42,7 +42,8 @@ def test_sigmoid_loss_is_the_one_of_siglip() -> None:
 
 def test_sigmoid_loss_drops_or_counts_shared_texts() -> None:
     masked = (softplus(-2.0) + softplus(-3.0)) / 2
-    positive = (softplus(-2.0) + softplus(1.0) + softplus(-0.5) + softplus(-3.0)) / 2
+    # Each text is true of both images: the mean over the two.
+    positive = (softplus(-2.0) + softplus(1.0) + softplus(-0.5) + softplus(-3.0)) / 2 / 2
     assert float(sigmoid_loss(LOGITS, ALL_SHARED, shared_text="mask")) == pytest.approx(masked, rel=1e-6)
     assert float(sigmoid_loss(LOGITS, ALL_SHARED, shared_text="positive")) == pytest.approx(positive, rel=1e-6)
 

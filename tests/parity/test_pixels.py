@@ -15,6 +15,7 @@ from PIL import Image
 from exporters.parity import PIXELS_MAX_ABS, default_images
 from exporters.transformers_checkpoint import preprocessing_of
 from retrieval.bundle import Preprocessing
+from retrieval.errors import ImageTooLarge
 from retrieval.imaging.preprocess import ImagePreprocessor
 
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
@@ -163,3 +164,10 @@ def test_padding_to_a_square_centres_the_image_on_the_pad_value():
     np.testing.assert_allclose(pixels[:, :16], 0.2, atol=1e-6)
     np.testing.assert_allclose(pixels[:, 16:48], 1.0, atol=1e-6)
     np.testing.assert_allclose(pixels[:, 48:], 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["shortest_side_crop", "pad_square"])
+def test_a_strip_that_would_fill_the_memory_is_refused(mode):
+    settings = Preprocessing(mode=mode, size=224, interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
+    with pytest.raises(ImageTooLarge, match="too elongated"):
+        ImagePreprocessor(settings)(Image.new("L", (1, 100_000)))

@@ -116,9 +116,22 @@ def test_ids_of_published_tokenizers_equal_transformers(name, length, pad_id, tm
 def random_texts(count: int) -> list[str]:
     """Seeded strings of report words, punctuation and single characters from all over Unicode."""
     source = random.Random(5)
-    words = "Heart size normal. No pleural effusion, pneumothorax; XXXX (left) right-sided 5mm T2/T3 _x_ don't".split(
-        " "
-    )
+    words = [
+        "Heart",
+        "size",
+        "normal.",
+        "No",
+        "pleural",
+        "effusion,",
+        "pneumothorax;",
+        "XXXX",
+        "(left)",
+        "right-sided",
+        "5mm",
+        "T2/T3",
+        "_x_",
+        "don't",
+    ]
     pieces = [
         *words,
         *(chr(source.choice((source.randrange(32, 0x2FF), source.randrange(0x300, 0xD7FF)))) for _ in range(400)),

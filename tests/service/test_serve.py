@@ -77,3 +77,4 @@ def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:
         finally:
             process.kill()
     assert "Traceback" not in log
+    assert process.returncode == 0

@@ -1,0 +1,51 @@
+# Images of the service and the ingest job, without torch.
+#   docker build --target cpu --tag cxr-retrieval:cpu .
+#   docker build --target gpu --tag cxr-retrieval:gpu .
+ARG PYTHON_TAG=3.11-slim-trixie
+
+FROM python:${PYTHON_TAG} AS builder
+RUN pip install --no-cache-dir uv==0.13.9
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 VIRTUAL_ENV=/opt/cxr
+RUN uv venv /opt/cxr
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+
+# Dependencies first: they change less often than the code, and their layer is kept.
+FROM builder AS builder-cpu
+RUN uv pip install --requirements pyproject.toml --extra cpu --constraint constraints.txt
+COPY cxr.py ./
+COPY retrieval retrieval
+COPY ingest ingest
+COPY exporters exporters
+COPY service service
+RUN uv pip install --no-deps .
+
+FROM builder AS builder-gpu
+# Released apart from the CPU build, so it has a version of its own. Its extras bring CUDA and cuDNN: the host needs only
+# the driver and NVIDIA's container toolkit.
+ARG ONNXRUNTIME_GPU=1.31.1
+RUN uv pip install --requirements pyproject.toml --extra gpu "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" \
+    --constraint constraints.txt
+COPY cxr.py ./
+COPY retrieval retrieval
+COPY ingest ingest
+COPY exporters exporters
+COPY service service
+RUN uv pip install --no-deps .
+
+FROM python:${PYTHON_TAG} AS runtime
+RUN useradd --system --uid 10001 --user-group --no-create-home cxr && install --directory --owner cxr --group cxr /var/lib/cxr
+ENV PATH=/opt/cxr/bin:$PATH CXR_HOME=/var/lib/cxr PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /var/lib/cxr
+USER cxr
+EXPOSE 8000
+ENTRYPOINT ["cxr"]
+# Listening beyond loopback is said explicitly, in docker-compose.yml, never by default.
+CMD ["--help"]
+
+FROM runtime AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=builder-gpu /opt/cxr /opt/cxr
+
+FROM runtime AS cpu
+COPY --from=builder-cpu /opt/cxr /opt/cxr

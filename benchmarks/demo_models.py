@@ -56,7 +56,9 @@ PROMPTS = {
 def main() -> None:
     """Make both models and measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, help="folder that keeps phantoms and checkpoints (default: a temporary one)")
+    parser.add_argument(
+        "--work", type=Path, help="folder that keeps phantoms and checkpoints (default: a temporary one)"
+    )
     parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--measure-only", action="store_true", help="measure the bundles that are there")
     arguments = parser.parse_args()
@@ -87,7 +89,9 @@ def main() -> None:
 def draw(folder: Path, studies: int, seed: int) -> list[Study]:
     """The studies of a set of phantoms, drawn where they are not there yet."""
     files = write_phantoms(folder, studies, seed)
-    return list(studies_of(IndianaSource(files.reports_csv, files.projections_csv, files.images_dir, dataset="phantom")))
+    return list(
+        studies_of(IndianaSource(files.reports_csv, files.projections_csv, files.images_dir, dataset="phantom"))
+    )
 
 
 def make(name: str, train: list[Study], val: list[Study], checkpoint: Path) -> dict[str, Any]:

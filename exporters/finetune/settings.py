@@ -107,7 +107,8 @@ class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 def load_settings(config: str | Path, **overrides: Any) -> FinetuneSettings:
     """Settings from a JSON file or from one of the configurations that ship (`shipped_configs`).
 
-    `overrides` replace top-level fields; those that are None are left as the file has them.
+    `overrides` replace top-level fields; those that are None are left as the file has them. A `checkpoint` takes the place
+    of the file's architecture.
 
     Raises:
         TrainingError: no such configuration, or a field or value that is unknown.
@@ -128,6 +129,8 @@ def load_settings(config: str | Path, **overrides: Any) -> FinetuneSettings:
         fields = msgspec.json.decode(raw, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise TrainingError(f"{config} is not a JSON object: {error}") from error
+    if overrides.get("checkpoint") is not None:
+        fields.pop("architecture", None)  # the checkpoint brings its own
     return make_settings(fields, where=str(config), **overrides)
 
 

@@ -25,7 +25,7 @@ from retrieval.encoder import Encoder
 from retrieval.errors import ExportError, ParityError
 from retrieval.session import OrtSession
 
-KINDS = ("clip", "siglip-wordpiece", "siglip-unigram", "open-clip", "open-clip-bert")
+KINDS = ("clip", "siglip-unigram", "open-clip", "open-clip-bert")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -60,6 +61,7 @@ PUBLISHED = (
 )
 
 
+@functools.cache
 def pictures() -> list[Image.Image]:
     # Sizes one off the target and of odd remainder are where two ways of centring or rounding part.
     sizes = ((224, 224), (225, 224), (224, 227), (226, 225), (229, 300), (448, 447), (1, 1), (3, 500), (1025, 513))
@@ -120,7 +122,7 @@ def test_the_torchvision_processor_differs_from_the_reference_by_at_most_two_gre
     reference, other = load_processor(tmp_path), load_processor(tmp_path, "torchvision")
     grey_level = 1 / 255 / max(SETTINGS[name]["image_std"])
     largest = 0.0
-    for image in default_images():
+    for image in pictures():
         converted = image.convert("RGB")
         theirs = np.asarray(other(images=[converted], return_tensors="pt")["pixel_values"])[0]
         largest = max(largest, float(np.abs(theirs - reference_pixels(reference, image)).max()) / grey_level)
@@ -128,7 +130,7 @@ def test_the_torchvision_processor_differs_from_the_reference_by_at_most_two_gre
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("size", [64, 65, 224])
+@pytest.mark.parametrize("size", [64, 225])
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("shortest", "shortest_side_crop"), ("squash", "stretch"), ("longest", "longest_side_pad")]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from retrieval.catalog import Catalog
     from retrieval.records import Study
     from retrieval.search import SearchResult
 
@@ -118,7 +119,7 @@ def demo(
             with progress_bar(f"Ingesting with {name}") as progress:
                 worker = Worker(encoder, catalog.index, media_dir=settings.media_dir)
                 ingested.append(worker.run(source, progress=progress).to_dict())
-        searches = _demo_searches(catalog)
+        searches = _demo_searches(catalog, files.images_dir)
         active = catalog.active_model()
     if not as_json:
         for title, result in searches:
@@ -140,21 +141,22 @@ def demo(
         serve_http(port=port, index=index, device=device)
 
 
-def _demo_searches(catalog: Any) -> list[tuple[str, SearchResult]]:
-    """A text with filters, an image, and a stored study: one search of each kind, with both models."""
+def _demo_searches(catalog: Catalog, images_dir: Path) -> list[tuple[str, SearchResult]]:
+    """One search of each kind: a text with filters, an image, and a stored study."""
     from retrieval.index.filters import Filters
 
     first, second = (catalog.retriever(name) for name in DEMO_MODELS)
     text = "cardiomegaly with pleural effusion"
     by_text = first.search_text(text, filters=Filters(none=("Pneumothorax",), view="frontal"), k=3)
     example = next(first.collection.scroll(Filters(all=("Pneumothorax",), view="frontal"), limit=1)).payload
-    thumbnail = catalog.settings.media_dir / example["image_sha256"][:2] / f"{example['image_sha256']}.webp"
-    by_image = second.search_image(thumbnail, filters=Filters(exclude_studies=(example["study_id"],)), k=3)
+    others = Filters(exclude_studies=(example["study_id"],))
+    by_image = second.search_image(images_dir / example["image_id"], filters=others, k=3)
     by_study = first.search_similar(example["study_id"], k=3)
+    shown = ", ".join(example["present"])
     return [
         (f"text: {text} (frontal, without Pneumothorax)", by_text),
-        (f"image: {example['image_id']} ({', '.join(example['present'])})", by_image),
-        (f"similar to study {example['study_id']} ({', '.join(example['present'])})", by_study),
+        (f"image: {example['image_id']} ({shown})", by_image),
+        (f"similar to study {example['study_id']} ({shown})", by_study),
     ]
 
 

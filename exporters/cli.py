@@ -176,7 +176,7 @@ def export(
         source=checkpoint or (entry.source if entry else key),
         out_dir=read_settings().models_dir,
         family=entry.family if entry else None,
-        revision=revision,
+        revision=revision or (entry.revision if entry else None),
         licence=licence or (entry.licence if entry else "unknown"),
         progress=say,
     )

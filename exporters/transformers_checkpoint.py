@@ -212,8 +212,8 @@ def _load_processor(location: CheckpointFolder) -> Any:
     from transformers import AutoImageProcessor
 
     # The reference is the PIL processor, not the torchvision one that transformers 5 takes by default: these models
-    # were trained and published with it. Torchvision rounds otherwise and differs by up to two grey levels, in few
-    # pixels (measured in tests/parity).
+    # were trained and published with it. Torchvision rounds otherwise: by up to two grey levels on smooth pictures, some
+    # twenty on white noise (measured in tests/parity).
     if not location.has("preprocessor_config.json"):
         raise ExportError(f"{location.folder} has no preprocessor_config.json; copy it from the model's page")
     try:

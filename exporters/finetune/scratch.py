@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def _write_siglip(architecture: Architecture, texts: Iterable[str], folder: Path
         "bos_token_id": START_ID,
         "eos_token_id": END_ID,
     }
-    SiglipModel(SiglipConfig(**fields)).save_pretrained(folder)
+    with _quiet("transformers"):  # it compares the default configuration's ids with its own vocabulary
+        SiglipModel(SiglipConfig(**fields)).save_pretrained(folder)
     size = vision["image_size"]
     defaults = {"size": {"height": size, "width": size}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     SiglipImageProcessor(**(defaults | architecture.preprocessing)).save_pretrained(folder)
@@ -80,11 +82,17 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
     model_cfg["custom_text"] = True
     config = {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # open_clip warns that the model has no weights yet
-    try:
+    with _quiet(None):  # open_clip warns that the model has no weights yet
         model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+
+
+@contextmanager
+def _quiet(logger_name: str | None) -> Iterator[None]:
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         logger.setLevel(level)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")

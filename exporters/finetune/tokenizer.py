@@ -18,15 +18,21 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int, context_lengt
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size, special_tokens=[PAD, UNKNOWN, START, END], show_progress=False
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    lines = [normalizer.normalize_str(text) for text in sorted(texts)]
+    letters = sorted({letter for line in lines for letter in line if not letter.isspace()})
+    # The trainer numbers letters in the order of a randomly seeded hash and breaks ties by number. Named as special tokens,
+    # they are numbered in our order; the tokenizer proper is made afterwards, without that disguise.
+    fixed = [PAD, UNKNOWN, START, END, *letters, *(f"##{letter}" for letter in letters)]
+    learner = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    learner.pre_tokenizer = pre_tokenizer
+    learner.train_from_iterator(
+        lines, trainers.WordPieceTrainer(vocab_size=vocabulary_size, special_tokens=fixed, show_progress=False)
     )
-    # The trainer counts in parallel and breaks ties by order of arrival: one sorted list keeps it reproducible.
-    tokenizer.train_from_iterator(sorted(texts), trainer)
+    tokenizer = Tokenizer(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
     )

@@ -86,5 +86,6 @@ def tiny_settings(family: str = "open_clip", **changes: object) -> FinetuneSetti
         "device": "cpu",
         "patience": 50,
         "seed": 3,
+        "threads": 1,
     }
     return make_settings({name: value for name, value in {**fields, **changes}.items() if value is not None})

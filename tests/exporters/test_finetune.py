@@ -55,7 +55,7 @@ def test_training_from_scratch_learns_and_leaves_a_checkpoint_that_loads(tmp_pat
     watched = Losses()
     summary = run(tmp_path, "model", tiny_settings(family, epochs=12), watched)
 
-    assert np.mean(watched.losses[-6:]) < 0.8 * np.mean(watched.losses[:3])
+    assert np.mean(watched.losses[-6:]) < 0.9 * np.mean(watched.losses[:3])
     assert summary.best_epoch >= 1 and summary.train_images == 60 and not summary.skipped
     assert load_checkpoint(tmp_path / "model").family == family
     history = json.loads((tmp_path / "model" / "history.json").read_text())["epochs"]

@@ -143,3 +143,12 @@ def test_a_trained_tokenizer_frames_pads_and_cuts() -> None:
     ids = tokenizer(["No Effusion", "no pleural effusion " * 9], padding="max_length", truncation=True).input_ids
     assert ids[0][0] == START_ID and END_ID in ids[0] and ids[0][-1] == PAD_ID and len(ids[0]) == 8
     assert ids[1][0] == START_ID and ids[1][-1] == END_ID and len(ids[1]) == 8
+
+
+def test_the_same_texts_give_the_same_tokenizer() -> None:
+    texts = ["No pleural effusion, 10 mm nodule.", "Heart size normal; lungs clear.", "Upper lobe atelectasis."] * 2
+    one, two = (
+        train_tokenizer(order, vocabulary_size=90, context_length=8).backend_tokenizer.to_str()
+        for order in (texts, texts[::-1])
+    )
+    assert one == two

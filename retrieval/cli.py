@@ -102,7 +102,7 @@ def print_hits(result: SearchResult) -> None:
     for heading in ("#", "score", "parts", "study", "view", "findings", "report"):
         table.add_column(heading, justify="right" if heading in ("#", "score") else "left", overflow="fold")
     for rank, hit in enumerate(result.hits, start=1):
-        given = " ".join(f"{name} {part:+.2f}" for name, part in hit.parts.items())
+        given = "\n".join(f"{part:+.2f} {name}" for name, part in hit.parts.items())
         findings = ", ".join([*hit.present, *(f"{name}?" for name in hit.uncertain)])
         text = hit.report["impression"] or hit.report["findings"]
         table.add_row(str(rank), f"{hit.score:.3f}", given, hit.study_id, hit.view, findings, text[:160])

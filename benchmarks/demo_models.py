@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from benchmarks.pair_retrieval import measure_findings, measure_groups, measure_pairs
+from benchmarks.record import FOLDER, write_result
 from exporters.demo_models import NAMES, config_path
 from exporters.export import export_model
-from exporters.finetune.progress import ConsoleProgress
+from exporters.finetune.progress import Silence
 from exporters.finetune.run import finetune
 from exporters.finetune.settings import load_settings
+from exporters.finetune.store import EpochRecord
 from ingest.sources.indiana import IndianaSource
 from ingest.sources.phantom import write_phantoms
 from retrieval.bundle import PACKAGED_DIR, ModelBundle
@@ -32,7 +34,7 @@ from retrieval.encoder import Encoder
 from retrieval.labels import read_labels
 from retrieval.records import Study, studies_of
 
-RESULTS = Path(__file__).parent / "results" / "demo_models.json"
+RESULTS = FOLDER / "demo_models.json"
 LIMIT_BYTES = 6_000_000
 
 # Studies and seed of each set. `cxr demo` draws seed 0, which no model here has seen either.
@@ -53,6 +55,19 @@ PROMPTS = {
 }
 
 
+class Lines(Silence):
+    """A line an epoch; bars of two processes would overwrite each other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def epoch(self, record: EpochRecord) -> None:
+        say(
+            f"{self._name} epoch {record.epoch}: loss {record.loss:.3f}  {record.images_per_second:.0f} images/s  "
+            f"{record.seconds:.0f} s  R@10 image->report {record.validation.image_to_report_r10:.3f}"
+        )
+
+
 def main() -> None:
     """Make both models and measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,22 +83,15 @@ def main() -> None:
         say("drawing phantoms")
         sets = {name: draw(work / "phantoms" / name, *what) for name, what in _sets(arguments.measure_only).items()}
         drawn = time.monotonic() - began
-        results: dict[str, Any] = {}
-        for name in arguments.models:
-            training = {} if arguments.measure_only else make(name, sets["train"], sets["val"], work / name)
-            results[name] = training | measure(name, sets["held-out"])
-    document = {
-        "command": "python -m benchmarks.demo_models",
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpus": os.cpu_count(),
+        made = {} if arguments.measure_only else make_all(arguments.models, sets["train"], sets["val"], work)
+        results = {name: made.get(name, {}) | measure(name, sets["held-out"]) for name in arguments.models}
+    figures = {
         "phantoms": {"train": TRAIN, "validation": VALIDATION, "held_out": HELD_OUT, "values": "studies, seed"},
         "drawing_seconds": round(drawn, 1),
         "total_seconds": round(time.monotonic() - began, 1),
         "models": _kept(arguments.models) | results,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(document, indent=2))
+    write_result(RESULTS.stem, figures)
 
 
 def draw(folder: Path, studies: int, seed: int) -> list[Study]:
@@ -94,11 +102,17 @@ def draw(folder: Path, studies: int, seed: int) -> list[Study]:
     )
 
 
+def make_all(names: list[str], train: list[Study], val: list[Study], work: Path) -> dict[str, dict[str, Any]]:
+    """Make the models side by side: with towers this small, two processes of one thread outrun one of two threads."""
+    with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+        jobs = {name: pool.submit(make, name, train, val, work / name) for name in names}
+        return {name: job.result() for name, job in jobs.items()}
+
+
 def make(name: str, train: list[Study], val: list[Study], checkpoint: Path) -> dict[str, Any]:
     """Train one model and export it into the package."""
     say(f"training {name}")
-    with ConsoleProgress() as progress:
-        trained = finetune(load_settings(config_path(name)), train, val, checkpoint, progress=progress)
+    trained = finetune(load_settings(config_path(name)), train, val, checkpoint, progress=Lines(name))
     say(f"exporting {name}")
     exported = export_model(name=name, source=checkpoint, out_dir=PACKAGED_DIR, licence="Apache-2.0", progress=say)
     if exported.size_bytes > LIMIT_BYTES:

@@ -1,26 +1,24 @@
-"""Exact-pair retrieval of a bundle on the Indiana collection's validation split.
+"""Exact-pair retrieval of a bundle on a split of the Indiana collection.
 
     python -m benchmarks.evaluate_indiana indiana-clip --data ../shared/indiana
 
-Prints one JSON document and writes it to `benchmarks/results/indiana_<bundle>.json`.
+Prints one JSON document and writes it to `benchmarks/results/indiana_<bundle>_<split>.json`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.pair_retrieval import measure_pairs
+from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource, read_split
 from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.encoder import Encoder
 from retrieval.records import studies_of
 from retrieval.settings import RetrievalSettings
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -33,13 +31,10 @@ def main() -> None:
     parser.add_argument("--view", choices=("frontal", "lateral", "all"), default="frontal")
     arguments = parser.parse_args()
     scores = evaluate(arguments.bundle, arguments.data, arguments.split, arguments.view)
-    document = json.dumps(scores, indent=2)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"indiana_{scores['bundle']}.json").write_text(document + "\n")
-    print(document)
+    write_result(f"indiana_{scores['bundle']}_{arguments.split}", scores)
 
 
-def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, object]:
+def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, Any]:
     """The scores of bundle `name` on one split of the collection in `data`."""
     folder = Path(name)
     if (folder / "manifest.json").is_file():
@@ -59,7 +54,6 @@ def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, object]:
         "bundle_id": bundle.bundle_id,
         "precision": bundle.manifest.precision,
         "split": split,
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **pairs,
     }
 

@@ -104,11 +104,10 @@ def models(index: IndexOption = None, as_json: JsonOption = False) -> None:
     from retrieval.catalog import Catalog
 
     with Catalog(read_settings(index)) as catalog:
-        known = {status.name: status.to_dict() for status in catalog.models()}
+        known = {status.key: status.to_dict() for status in catalog.models()}
     rows = []
     for key in [*known, *(key for key in REGISTRY if key not in known)]:
         row: dict[str, Any] = {"key": key, "installed": False, "active": False, "collection": None} | known.get(key, {})
-        row.pop("name", None)
         entry = REGISTRY.get(key)
         if entry is not None:
             row |= {"source": entry.source, "notes": entry.notes}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import re
 import time
 import warnings
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
+from exporters.quiet import only_errors
 from exporters.sources import Family
 from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity, write_manifest, writing_bundle
 from retrieval.errors import ExportError
@@ -185,14 +185,10 @@ def _manifest_fields(name: str, licence: str, checkpoint: Checkpoint, parity: Pa
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints its stages, logs every decomposition and warns about its own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with (
+        only_errors("torch.onnx", "torch.export", "onnxscript", "onnx_ir"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield

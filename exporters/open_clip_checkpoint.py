@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exporters.checkpoints import Checkpoint
+from exporters.quiet import only_errors
 from exporters.simple_tokenizer import tokenizer_json_of
 from exporters.sources import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
 from exporters.towers import OpenClipImageTower, OpenClipTextTower, scalar
@@ -57,7 +57,7 @@ def load_open_clip(location: CheckpointFolder) -> Checkpoint:
         raise ExportError(f"{location.folder / OPEN_CLIP_CONFIG} has no model_cfg")
     location.require_weights()
     preprocessing_mode(config)
-    with _staged(location, config) as staged, _quiet():
+    with _staged(location, config) as staged, only_errors():
         try:
             model = open_clip.create_model(f"local-dir:{staged}", precision="fp32", device="cpu")
         except Exception as error:  # timm, transformers and torch all have a word in it
@@ -202,15 +202,3 @@ def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: st
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
     return red, green, blue
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip narrates through the root logger, warnings included."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

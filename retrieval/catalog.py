@@ -20,7 +20,7 @@ from retrieval.settings import RetrievalSettings
 class ModelStatus:
     """A model that is installed, or has a collection, or both. Fields that a missing bundle would tell are None."""
 
-    name: str
+    key: str
     installed: bool
     active: bool
     collection: str | None
@@ -33,7 +33,7 @@ class ModelStatus:
     size_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that the HTTP API gives."""
+        """The document that `cxr models --json` and the HTTP API give."""
         return asdict(self)
 
 
@@ -119,10 +119,10 @@ def _status(name: str, *, bundle: ModelBundle | None, meta: CollectionMeta | Non
     collection = collection_name(name) if meta else None
     if bundle is None:
         bundle_id = meta.bundle_id if meta else None
-        return ModelStatus(name=name, installed=False, active=active, collection=collection, bundle_id=bundle_id)
+        return ModelStatus(key=name, installed=False, active=active, collection=collection, bundle_id=bundle_id)
     manifest = bundle.manifest
     return ModelStatus(
-        name=name,
+        key=name,
         installed=True,
         active=active,
         collection=collection,

@@ -88,9 +88,9 @@ def use(
     with Catalog(read_settings(index)) as catalog:
         status = catalog.activate(model)
     if as_json:
-        print_json({"active": status.name, "collection": status.collection, "bundle_id": status.bundle_id})
+        print_json({"active": status.key, "collection": status.collection, "bundle_id": status.bundle_id})
     else:
-        say(f"{status.name} is active ({status.collection}, bundle {status.bundle_id})")
+        say(f"{status.key} is active ({status.collection}, bundle {status.bundle_id})")
 
 
 def print_hits(result: SearchResult) -> None:

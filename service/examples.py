@@ -68,7 +68,7 @@ STUDY_EXAMPLE: dict[str, Any] = {
 }
 
 MODEL_EXAMPLE: dict[str, Any] = {
-    "name": "phantom-siglip",
+    "key": "phantom-siglip",
     "installed": True,
     "active": True,
     "collection": "cxr_phantom-siglip",

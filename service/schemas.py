@@ -128,7 +128,7 @@ class StudyDocument(_Document, frozen=True, kw_only=True):
 class ModelDocument(_Document, frozen=True, kw_only=True):
     """A model that is installed, or has a collection, or both; what a missing bundle would tell is null."""
 
-    name: str
+    key: str
     installed: bool
     active: bool
     collection: str | None

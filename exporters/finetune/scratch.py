@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import msgspec
 
 from exporters.finetune.settings import Architecture
 from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
+from exporters.quiet import only_errors
 from retrieval.errors import TrainingError
 
 
@@ -52,7 +51,7 @@ def _write_siglip(architecture: Architecture, texts: Iterable[str], folder: Path
         "bos_token_id": START_ID,
         "eos_token_id": END_ID,
     }
-    with _quiet("transformers"):  # it compares the default configuration's ids with its own vocabulary
+    with only_errors("transformers"):  # it compares the default configuration's ids with its own vocabulary
         SiglipModel(SiglipConfig(**fields)).save_pretrained(folder)
     size = vision["image_size"]
     defaults = {"size": {"height": size, "width": size}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -82,17 +81,6 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
     model_cfg["custom_text"] = True
     config = {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    with _quiet(None):  # open_clip warns that the model has no weights yet
+    with only_errors():  # open_clip warns that the model has no weights yet
         model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-
-
-@contextmanager
-def _quiet(logger_name: str | None) -> Iterator[None]:
-    logger = logging.getLogger(logger_name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

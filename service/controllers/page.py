@@ -70,7 +70,7 @@ def _look_up(form: PageForm, catalog: Catalog, image: bytes | None) -> PageView:
     """Everything the page shows. A request that cannot be answered still shows the form, and says why."""
     view = PageView()
     try:
-        view.models = [status.name for status in catalog.models() if status.collection and status.installed]
+        view.models = [status.key for status in catalog.models() if status.collection and status.installed]
         retriever = catalog.retriever(form.model)
         view.model = retriever.model
         view.findings = retriever.facet("present")

@@ -44,7 +44,9 @@ def test_no_file_names_a_package_registry():
 
 def test_no_image_of_the_indiana_collection_is_in_the_repository():
     root = Path(cxr.__file__).parent
-    assert not [p for package in ("retrieval", "ingest", "tests", "benchmarks") for p in (root / package).rglob("*_IM-*")]
+    assert not [
+        p for package in ("retrieval", "ingest", "tests", "benchmarks") for p in (root / package).rglob("*_IM-*")
+    ]
 
 
 def test_packaged_manifests_name_no_path_of_the_machine_that_made_them():

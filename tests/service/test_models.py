@@ -26,7 +26,7 @@ def searched_with(client: Client) -> str:
 
 
 def test_models_says_which_is_active(client: Client) -> None:
-    models = {model["name"]: model for model in client.get("/v1/models").json()["models"]}
+    models = {model["key"]: model for model in client.get("/v1/models").json()["models"]}
     assert models["tiny-a"]["active"]
     assert not models["tiny-b"]["active"]
     assert models["tiny-b"]["collection"] == "cxr_tiny-b"

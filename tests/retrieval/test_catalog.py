@@ -15,7 +15,7 @@ def catalog(tiny_home):
 
 
 def names(catalog, attribute):
-    return {status.name for status in catalog.models() if getattr(status, attribute)}
+    return {status.key for status in catalog.models() if getattr(status, attribute)}
 
 
 def test_models_are_installed_collected_and_active(catalog, tiny_home):

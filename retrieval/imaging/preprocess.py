@@ -40,16 +40,18 @@ class ImagePreprocessor:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """`pixel_values` of one image: float32 [3, size, size]."""
-        square = self.resize(image.convert("RGB") if image.mode != "RGB" else image)
-        pixels = np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
-        return pixels.astype(np.float32) * self._scale + self._shift
+        # Resizing treats channels alike, so a grey image is resized once and not three times over.
+        square = self.resize(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        pixels = np.asarray(square, dtype=np.float32)
+        channels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return channels * self._scale + self._shift
 
     def batch(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """`pixel_values` of several images: float32 [B, 3, size, size]."""
         return np.stack([self(image) for image in images])
 
     def resize(self, image: Image.Image) -> Image.Image:
-        """The image at `size` x `size`, still 8 bit.
+        """The image, of mode L or RGB, at `size` x `size`, still 8 bit and of the same mode.
 
         Raises:
             ImageTooLarge: the image is so elongated that a step between would not fit into memory.
@@ -72,18 +74,21 @@ class ImagePreprocessor:
             case "pad_square":
                 side = max(image.size)
                 _require_room(image, side, side)
-                canvas = Image.new("RGB", (side, side), (self.settings.pad_value,) * 3)
+                canvas = self._canvas(image, side)
                 canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
                 return self._scaled(canvas, size, size)
             case "longest_side_pad":
                 # open_clip's ResizeKeepRatio rounds, and CenterCropOrPad puts the odd row after the image.
                 ratio = max(image.size) / size
                 width, height = (max(1, round(length / ratio)) for length in image.size)
-                canvas = Image.new("RGB", (size, size), (self.settings.pad_value,) * 3)
+                canvas = self._canvas(image, size)
                 canvas.paste(self._scaled(image, width, height), ((size - width) // 2, (size - height) // 2))
                 return canvas
             case unknown:
                 raise BundleError(f"unknown resize mode {unknown!r}")
+
+    def _canvas(self, image: Image.Image, side: int) -> Image.Image:
+        return Image.new(image.mode, (side, side), (self.settings.pad_value,) * len(image.getbands()))
 
     def _scaled(self, image: Image.Image, width: int, height: int) -> Image.Image:
         _require_room(image, width, height)

@@ -175,3 +175,14 @@ def test_a_strip_that_would_fill_the_memory_is_refused(mode):
     settings = Preprocessing(mode=mode, size=224, interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
     with pytest.raises(ImageTooLarge, match="too elongated"):
         ImagePreprocessor(settings)(Image.new("L", (1, 100_000)))
+
+
+@pytest.mark.parametrize("mode", ["stretch", "shortest_side_crop", "pad_square", "longest_side_pad"])
+def test_a_grey_image_gives_the_pixels_of_its_three_equal_channels(mode):
+    settings = Preprocessing(
+        mode=mode, size=96, interpolation="bicubic", mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), pad_value=17
+    )
+    preprocess = ImagePreprocessor(settings)
+    grey = Image.fromarray(np.random.default_rng(3).integers(0, 256, (211, 150), dtype=np.uint8))
+    assert grey.mode == "L"
+    np.testing.assert_array_equal(preprocess(grey), preprocess(grey.convert("RGB")))

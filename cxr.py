@@ -123,8 +123,7 @@ def demo(
         active = catalog.active_model()
     if not as_json:
         for title, result in searches:
-            say(f"\n{title}")
-            print_hits(result)
+            print_hits(result, title)
     if as_json:
         print_json(
             {
@@ -152,7 +151,7 @@ def _demo_searches(catalog: Catalog, images_dir: Path) -> list[tuple[str, Search
     others = Filters(exclude_studies=(example["study_id"],))
     by_image = second.search_image(images_dir / example["image_id"], filters=others, k=3)
     by_study = first.search_similar(example["study_id"], k=3)
-    shown = ", ".join(example["present"])
+    shown = "; ".join(example["present"])
     return [
         (f"text: {text} (frontal, without Pneumothorax)", by_text),
         (f"image: {example['image_id']} ({shown})", by_image),

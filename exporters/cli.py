@@ -124,17 +124,18 @@ def models(index: IndexOption = None, as_json: JsonOption = False) -> None:
 
 
 def _print_models(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
     table = Table(caption="● active   ○ has a collection", caption_justify="left")
-    for heading in ("", "key", "installed", "precision", "dim", "pixels", "MB", "licence"):
-        table.add_column(heading, justify="right" if heading in ("dim", "pixels", "MB") else "left")
+    for heading in ("", "key", "installed", "dim", "pixels", "MB", "licence"):
+        justify: JustifyMethod = "right" if heading in ("dim", "pixels", "MB") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading == "key")
     for row in rows:
         mark = "●" if row["active"] else "○" if row["collection"] else ""
         size = f"{row['size_bytes'] / 1e6:.1f}" if row.get("size_bytes") else ""
-        installed = "yes" if row["installed"] else "no"
-        cells = (row.get("precision") or "", str(row.get("dim") or ""), str(row.get("image_size") or ""), size)
+        installed = row["precision"] if row["installed"] else "no"
+        cells = (str(row.get("dim") or ""), str(row.get("image_size") or ""), size)
         table.add_row(mark, row["key"], installed, *cells, row.get("licence") or "")
     Console().print(table)
 

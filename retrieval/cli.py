@@ -93,19 +93,26 @@ def use(
         say(f"{status.key} is active ({status.collection}, bundle {status.bundle_id})")
 
 
-def print_hits(result: SearchResult) -> None:
-    """Show hits as a table on stdout: rank, score, parts, case, findings, impression."""
+def print_hits(result: SearchResult, title: str | None = None) -> None:
+    """Show hits as a table on stdout: rank, score, parts, case, findings, impression; it fits 80 columns."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{result.model} · {result.collection}", caption=_describe(result), caption_justify="left")
-    for heading in ("#", "score", "parts", "study", "view", "findings", "report"):
+    shown = f"{result.model} · {result.collection}"
+    table = Table(
+        title=f"{title}\n{shown}" if title else shown,
+        title_justify="left",
+        caption=_describe(result),
+        caption_justify="left",
+    )
+    for heading in ("#", "score", "parts", "case", "findings", "report"):
         table.add_column(heading, justify="right" if heading in ("#", "score") else "left", overflow="fold")
+    table.columns[2].no_wrap = True
     for rank, hit in enumerate(result.hits, start=1):
         given = "\n".join(f"{part:+.2f} {name}" for name, part in hit.parts.items())
-        findings = ", ".join([*hit.present, *(f"{name}?" for name in hit.uncertain)])
+        findings = "\n".join([*hit.present, *(f"{name}?" for name in hit.uncertain)])
         text = hit.report["impression"] or hit.report["findings"]
-        table.add_row(str(rank), f"{hit.score:.3f}", given, hit.study_id, hit.view, findings, text[:160])
+        table.add_row(str(rank), f"{hit.score:.3f}", given, f"{hit.study_id}\n{hit.view}", findings, text[:160])
     Console().print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 import time
@@ -23,8 +24,10 @@ from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
 from exporters.quiet import only_errors
 from exporters.sources import Family
+from exporters.towers import ignores_padding
 from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity, write_manifest, writing_bundle
 from retrieval.errors import ExportError
+from retrieval.tokenize import TextTokenizer
 
 OPSET = 18
 EXTERNAL_DATA_BYTES = 1_900_000_000
@@ -87,6 +90,8 @@ def export_model(
     checkpoint = load_checkpoint(source, family=family, revision=revision)
     try:
         with writing_bundle(out_dir / name) as draft:
+            (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
+            checkpoint = with_text_length(checkpoint, draft / TOKENIZER)
             write_graphs(checkpoint, draft, tell)
             tell("proving parity with the reference")
             parity = measure_parity(draft, checkpoint, images or default_images(), texts or TEXTS)
@@ -114,8 +119,21 @@ def export_model(
     )
 
 
+def with_text_length(checkpoint: Checkpoint, tokenizer_file: Path) -> Checkpoint:
+    """`checkpoint`, with its texts padded to the longest of a batch if its text tower proves to ignore padding: a short
+    query then does not pay for the whole context."""
+    fixed = checkpoint.tokenization
+    longest = msgspec.structs.replace(fixed, padding="longest")
+    texts = sorted(TEXTS, key=len)[:3]  # the others may fill a short context
+    padded, cut = (
+        torch.from_numpy(TextTokenizer(tokenizer_file, settings)(texts)["input_ids"]) for settings in (fixed, longest)
+    )
+    proven = ignores_padding(checkpoint.text_tower, padded, cut)
+    return dataclasses.replace(checkpoint, tokenization=longest) if proven else checkpoint
+
+
 def write_graphs(checkpoint: Checkpoint, folder: Path, progress: Progress) -> None:
-    """Write the two towers as ONNX, batch axis dynamic, and the tokenizer.
+    """Write the two towers as ONNX, their batch axis dynamic, and the text's length, too, where padding is `longest`.
 
     Raises:
         ExportError: the exporter cannot translate a tower.
@@ -123,17 +141,32 @@ def write_graphs(checkpoint: Checkpoint, folder: Path, progress: Progress) -> No
     size = checkpoint.preprocessing.size
     # A batch of 2: torch.export would take an axis of 1 for a constant.
     pixel_values = torch.zeros(2, 3, size, size)
-    input_ids = torch.full((2, checkpoint.tokenization.context_length), checkpoint.tokenization.pad_id)
+    settings = checkpoint.tokenization
+    any_length = settings.padding == "longest"
+    # Shorter than the context, lest torch.export takes the context for the only length there is.
+    length = settings.context_length // 2 if any_length else settings.context_length
+    input_ids = torch.full((2, length), settings.pad_id)
     input_ids[:, :2] = torch.from_numpy(checkpoint.reference_tokens(["chest", "heart"])["input_ids"][:, :2])
+    axes = {0: torch.export.Dim("batch")}
     progress("exporting the image tower")
-    write_graph(checkpoint.image_tower, pixel_values, "pixel_values", "image_embeds", folder / IMAGE_GRAPH)
+    write_graph(checkpoint.image_tower, pixel_values, "pixel_values", "image_embeds", folder / IMAGE_GRAPH, axes)
     progress("exporting the text tower")
-    write_graph(checkpoint.text_tower, input_ids, "input_ids", "text_embeds", folder / TEXT_GRAPH)
-    (folder / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
+    if any_length:
+        axes[1] = torch.export.Dim("length", max=settings.context_length)
+    write_graph(checkpoint.text_tower, input_ids, "input_ids", "text_embeds", folder / TEXT_GRAPH, axes)
 
 
-def write_graph(tower: nn.Module, example: Tensor, input_name: str, output_name: str, path: Path) -> None:
-    """Write `tower` as ONNX: one input, one output, its first axis dynamic, weights inside unless they pass 2 GB.
+def write_graph(
+    tower: nn.Module,
+    example: Tensor,
+    input_name: str,
+    output_name: str,
+    path: Path,
+    axes: dict[int, Any] | None = None,
+) -> None:
+    """Write `tower` as ONNX: one input, whose `axes` (by default the first) are dynamic, one output.
+
+    Weights are inside the file unless they pass 2 GB.
 
     Raises:
         ExportError: the exporter cannot translate it.
@@ -148,7 +181,7 @@ def write_graph(tower: nn.Module, example: Tensor, input_name: str, output_name:
                 opset_version=OPSET,
                 input_names=[input_name],
                 output_names=[output_name],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(axes or {0: torch.export.Dim("batch")},),
                 verbose=False,
             )
             assert program is not None

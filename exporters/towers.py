@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -64,8 +66,37 @@ class OpenClipTextTower(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """`input_ids` int64 [B, L] -> unit vectors [B, D]. A Hugging Face tower masks the padding by its id itself."""
-        features = self.text(input_ids) if self.custom else self.text.encode_text(input_ids)
+        with _causal_mask_cut(self.text, input_ids.shape[1]):
+            features = self.text(input_ids) if self.custom else self.text.encode_text(input_ids)
         return functional.normalize(features, dim=-1)
+
+
+@contextmanager
+def _causal_mask_cut(text: Any, length: int) -> Iterator[None]:
+    """open_clip's `TextTransformer` adds its whole causal mask to scores of any length; this gives it the corner that
+    fits."""
+    mask = getattr(text, "attn_mask", None)
+    if mask is None:
+        yield
+        return
+    text.attn_mask = mask[:length, :length]
+    try:
+        yield
+    finally:
+        text.attn_mask = mask
+
+
+def ignores_padding(tower: nn.Module, padded: Tensor, cut: Tensor) -> bool:
+    """Whether a text tower gives the same embeddings for the same texts padded to the context length and only to the longest
+    of them (int64 [B, L]). SigLIP's does not: it reads the last position, padding or not."""
+    if cut.shape[1] >= padded.shape[1]:
+        return False  # nothing was cut, so nothing is shown
+    with torch.inference_mode():
+        try:
+            same = torch.allclose(tower(cut), tower(padded), atol=1e-5)
+        except (RuntimeError, ValueError):  # a tower that takes one length only
+            return False
+    return bool(same)
 
 
 def scalar(model: nn.Module, name: str) -> float | None:

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint
+from exporters.towers import ignores_padding
 from retrieval.tokenize import TextTokenizer
 
 _TEMPERATURE_RATE = 1.0
@@ -34,7 +36,6 @@ class TrainableModel:
         self.image_tower: nn.Module = checkpoint.image_tower.to(device)
         self.text_tower: nn.Module = checkpoint.text_tower.to(device)
         self.tokenization = checkpoint.tokenization
-        self.tokenize = TextTokenizer(tokenizer_file, checkpoint.tokenization)
         self.logit_scale = _parameter(self.model, "logit_scale", math.log(10), device)
         self.logit_bias = _parameter(self.model, "logit_bias", 0.0, device)
         mean, std = checkpoint.preprocessing.mean, checkpoint.preprocessing.std
@@ -47,8 +48,8 @@ class TrainableModel:
             set_attention = getattr(self.model, "set_attn_implementation", None)  # transformers has it, open_clip not
             if set_attention is not None:
                 set_attention("eager")
-        self._mask_name = self._causal_mask_name()
-        self._trims = self._ignores_padding()
+        self.train(False)
+        self.tokenize = self._tokenizer(tokenizer_file)
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout and batch statistics on or off."""
@@ -95,46 +96,23 @@ class TrainableModel:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [B, D] of texts, computed at the length of the longest where padding is proven not to matter."""
-        inputs = self._inputs(texts)
-        return self._run_text(self._cut(inputs) if self._trims else inputs)
+        embeds: Tensor = self.text_tower(self._token_ids(self.tokenize, texts))
+        return embeds
 
     def logits(self, images: Tensor, texts: Tensor) -> Tensor:
         """scale * cosine + bias, float32 [B, B]."""
         return self.logit_scale.exp() * (images.float() @ texts.float().T) + self.logit_bias
 
-    def _inputs(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(ids).to(self.device) for name, ids in self.tokenize(list(texts)).items()}
+    def _tokenizer(self, file: Path) -> TextTokenizer:
+        fixed, longest = (
+            TextTokenizer(file, msgspec.structs.replace(self.tokenization, padding=padding))
+            for padding in ("fixed", "longest")
+        )
+        padded, cut = (self._token_ids(tokenizer, _SAMPLE) for tokenizer in (fixed, longest))
+        return longest if ignores_padding(self.text_tower, padded, cut) else fixed
 
-    def _cut(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        length = int((inputs["input_ids"] != self.tokenization.pad_id).sum(1).max())
-        return {name: ids[:, : max(length, 1)] for name, ids in inputs.items()}
-
-    def _run_text(self, inputs: dict[str, Tensor]) -> Tensor:
-        length = inputs["input_ids"].shape[1]
-        embeds: Tensor
-        if self._mask_name is not None and length < self.tokenization.context_length:
-            # open_clip adds its whole causal mask to scores of any length, so it gets the corner that fits.
-            mask = dict(self.text_tower.named_buffers())[self._mask_name]
-            corner = {self._mask_name: mask[:length, :length]}
-            embeds = torch.func.functional_call(self.text_tower, corner, tuple(inputs.values()))
-        else:
-            embeds = self.text_tower(*inputs.values())
-        return embeds
-
-    def _causal_mask_name(self) -> str | None:
-        square = (self.tokenization.context_length,) * 2
-        names = [name for name, buffer in self.text_tower.named_buffers() if tuple(buffer.shape) == square]
-        return names[0] if len(names) == 1 and names[0].endswith("attn_mask") else None
-
-    def _ignores_padding(self) -> bool:
-        self.train(False)
-        with torch.inference_mode():
-            inputs = self._inputs(_SAMPLE)
-            try:
-                cut, padded = self._run_text(self._cut(inputs)), self._run_text(inputs)
-            except (RuntimeError, ValueError):  # a tower that takes one length only
-                return False
-        return bool(torch.allclose(cut, padded, atol=1e-5))
+    def _token_ids(self, tokenizer: TextTokenizer, texts: Sequence[str]) -> Tensor:
+        return torch.from_numpy(tokenizer(list(texts))["input_ids"]).to(self.device)
 
 
 def embed_pairs(

@@ -24,6 +24,7 @@ from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from retrieval.errors import ExportError, ParityError
 from retrieval.session import OrtSession
+from retrieval.tokenize import TextTokenizer
 
 KINDS = ("clip", "siglip-unigram", "open-clip", "open-clip-bert")
 
@@ -86,6 +87,22 @@ def test_the_encoder_gives_unit_vectors_that_do_not_depend_on_the_batch(kind, ex
         assert together.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
         np.testing.assert_allclose(together, alone, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_short_query_runs_at_its_own_length_where_the_tower_ignores_padding(kind, exported):
+    bundle = ModelBundle.load(exported(kind).folder)
+    longest = bundle.manifest.tokenization
+    # SigLIP reads the last position of a fixed length; open_clip's plain `CLIP` adds all its positions whatever the length.
+    assert longest.padding == ("fixed" if kind in ("siglip-unigram", "open-clip") else "longest")
+    fixed = msgspec.structs.replace(longest, padding="fixed")
+    encoder = Encoder(bundle, device="cpu")
+    short = encoder.tokenizer(["heart"])["input_ids"]
+    padded = TextTokenizer(bundle.path("tokenizer.json"), fixed)(["heart"])
+    assert padded["input_ids"].shape[1] == longest.context_length
+    assert (short.shape[1] < longest.context_length) == (longest.padding == "longest")
+    expected = encoder.text_session.run("text_embeds", padded)
+    np.testing.assert_allclose(encoder.encode_texts(["heart"]), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

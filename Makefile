@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
-INDIANA ?= ../shared/indiana
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench demo-models constraints clean

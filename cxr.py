@@ -12,7 +12,7 @@ import ingest.cli
 import retrieval.cli
 import service.cli
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
-from retrieval.errors import MissingExtra, RetrievalError
+from retrieval.errors import MissingExtra, RetrievalError, SystemFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,9 @@ def main() -> None:
         app()
     except RetrievalError as error:
         _fail(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(SystemFailure(f"{where}{error.strerror or error}"))
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in _EXTRA_OF:
@@ -81,7 +84,7 @@ def _read_studies(
 retrieval.cli.mount(app)
 exporters.cli.mount(app, read_studies=_read_studies)
 ingest.cli.mount(app)
-app.command()(service.cli.serve)
+service.cli.mount(app)
 
 
 @app.command()
@@ -147,7 +150,10 @@ def _demo_searches(catalog: Catalog, images_dir: Path) -> list[tuple[str, Search
     first, second = (catalog.retriever(name) for name in DEMO_MODELS)
     text = "cardiomegaly with pleural effusion"
     by_text = first.search_text(text, filters=Filters(none=("Pneumothorax",), view="frontal"), k=3)
-    example = next(first.collection.scroll(Filters(all=("Pneumothorax",), view="frontal"), limit=1)).payload
+    # Of this run's own files: the collection may hold other phantoms, and other data.
+    drawn = first.collection.scroll(Filters(dataset="phantom", view="frontal"), limit=5000)
+    here = [stored.payload for stored in drawn if (images_dir / stored.payload["image_id"]).is_file()]
+    example = next((payload for payload in here if "Pneumothorax" in payload["present"]), here[0])
     others = Filters(exclude_studies=(example["study_id"],))
     by_image = second.search_image(images_dir / example["image_id"], filters=others, k=3)
     by_study = first.search_similar(example["study_id"], k=3)

@@ -63,6 +63,7 @@ def mount(app: typer.Typer, *, read_studies: StudyReader) -> None:
         from exporters.finetune.run import finetune as train
         from exporters.finetune.settings import load_settings, make_settings
 
+        surroundings = read_settings(device=device)
         given: dict[str, Any] = {
             "loss": loss,
             "epochs": epochs,
@@ -70,7 +71,8 @@ def mount(app: typer.Typer, *, read_studies: StudyReader) -> None:
             "learning_rate": learning_rate,
             "time_limit_min": time_limit_min,
             "seed": seed,
-            "device": device,
+            # Only where it was said: the configuration's own stands otherwise.
+            "device": surroundings.device if "device" in surroundings.model_fields_set else None,
         }
         if config is None:
             settings = make_settings({"checkpoint": checkpoint}, **given)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError, SourceError
 from retrieval.imaging.decode import read_image
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionMeta, Payload, collection_name, require_same_bundle
@@ -93,9 +93,11 @@ class Worker:
 
         Raises:
             BundleMismatch: the collection was built by another bundle and `recreate` is not set.
+            SourceError: not one image could be indexed; no collection is left behind.
             RetrievalError: the source or the index cannot be used at all. Single bad files are quarantined instead.
         """
         started = time.perf_counter()
+        self.encoder.warm_up()  # a model that cannot run must not cost a collection
         collection = self._collection(recreate)
         bundle = self.encoder.bundle
         summary = IngestSummary(model=bundle.name, collection=collection.name, bundle_id=bundle.bundle_id)
@@ -113,6 +115,10 @@ class Worker:
                     summary.by_finding.update(item.payload.present)
                 if progress:
                     progress(summary.indexed + summary.unchanged + len(summary.quarantined), total)
+        if collection.count() == 0:
+            self.index.drop(collection.name)
+            first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
+            raise SourceError(f"not one of {total} images could be indexed{first}")
         if summary.indexed or not collection.meta.calibration:
             self._finish(collection)
         if self.index.active() is None:
@@ -157,6 +163,7 @@ class Worker:
         study, labels, record = job
         try:
             image, data = read_image(record.path)
+            pixel_values = self.encoder.preprocess(image)
         except RetrievalError as error:
             return Quarantined.because(record.image_id, error)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -167,7 +174,7 @@ class Worker:
             labels=labels,
             point_id=point_id(study.dataset, record.image_id),
             payload=self._payload(study, labels, record, sha256),
-            pixel_values=self.encoder.preprocess(image),
+            pixel_values=pixel_values,
         )
 
     def _payload(self, study: Study, labels: Labels, record: ImageRecord, sha256: str) -> Payload:

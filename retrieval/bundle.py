@@ -244,10 +244,13 @@ def find_bundle(name: str, models_dir: Path, *, verify: bool = True) -> ModelBun
     """Load the installed bundle `name`.
 
     Raises:
-        UnknownModel: there is none; the message lists those there are.
+        UnknownModel: there is none; the message lists those there are. BundleError: it cannot be read or was renamed.
     """
     bundles = installed_bundles(models_dir)
     if name not in bundles:
         listing = ", ".join(sorted(bundles)) or "none"
         raise UnknownModel(f"no model {name!r} is installed in {models_dir} (installed: {listing}); see `cxr models`")
-    return ModelBundle.load(bundles[name], verify=verify)
+    bundle = ModelBundle.load(bundles[name], verify=verify)
+    if bundle.name != name:
+        raise BundleError(f"{bundle.folder} holds the model {bundle.name}; a bundle's folder has the name of its model")
+    return bundle

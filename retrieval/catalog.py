@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from retrieval.bundle import ModelBundle, find_bundle, installed_bundles
 from retrieval.encoder import Encoder
-from retrieval.errors import NoCollection
+from retrieval.errors import BundleError, NoCollection
 from retrieval.index import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta, collection_name, model_of, require_same_bundle
 from retrieval.search import Retriever
 from retrieval.settings import RetrievalSettings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,19 @@ class Catalog:
         return [
             _status(
                 name,
-                bundle=ModelBundle.load(bundles[name], verify=False) if name in bundles else None,
+                bundle=self._bundle(name) if name in bundles else None,
                 meta=collections.get(name),
                 active=name == active,
             )
             for name in sorted({*bundles, *collections})
         ]
+
+    def _bundle(self, name: str) -> ModelBundle | None:
+        try:
+            return find_bundle(name, self.settings.models_dir, verify=False)
+        except BundleError as error:  # one that cannot be used must not hide the others
+            _log.warning("%s", error)
+            return None
 
     def retriever(self, model: str | None = None) -> Retriever:
         """The retriever of `model`, or of the active model, which is looked up anew at each call.
@@ -74,10 +84,18 @@ class Catalog:
                 f"no model is active in {self.index.location}; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`"
             )
         with self._lock:
-            if name not in self._retrievers:
-                bundle = find_bundle(name, self.settings.models_dir)
-                encoder = Encoder(bundle, device=self.settings.device, threads=self.settings.threads)
-                self._retrievers[name] = Retriever(encoder, self.index.open(collection_name(name)))
+            known = self._retrievers.get(name)
+            if known is not None:
+                # Another process may have rebuilt or grown the collection of a server meanwhile.
+                collection = self.index.open(collection_name(name))
+                if collection.meta == known.collection.meta:
+                    return known
+                if collection.meta.bundle_id == known.bundle.bundle_id:
+                    self._retrievers[name] = Retriever(known.encoder, collection)
+                    return self._retrievers[name]
+            bundle = find_bundle(name, self.settings.models_dir)
+            encoder = Encoder(bundle, device=self.settings.device, threads=self.settings.threads)
+            self._retrievers[name] = Retriever(encoder, self.index.open(collection_name(name)))
             return self._retrievers[name]
 
     def active_model(self) -> str | None:

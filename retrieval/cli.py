@@ -30,6 +30,7 @@ def search(
         list[str] | None, typer.Option("--without", help="Finding that must not be present or uncertain; repeatable.")
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="frontal, lateral or unknown.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Dataset of every hit, and of the study.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Default: the active model.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits, 1 to 100.")] = 10,
     rerank: Annotated[
@@ -55,7 +56,9 @@ def search(
     if view not in (None, "frontal", "lateral", "unknown"):
         raise InvalidRequest(f"--view must be frontal, lateral or unknown, found {view!r}")
     options: dict[str, Any] = {
-        "filters": Filters(all=tuple(with_ or ()), none=tuple(without or ()), view=cast("View | None", view)),
+        "filters": Filters(
+            all=tuple(with_ or ()), none=tuple(without or ()), view=cast("View | None", view), dataset=dataset
+        ),
         "k": k,
         "rerank": cast("Rerank", rerank),
     }

@@ -111,6 +111,12 @@ class DeviceUnavailable(RetrievalError):
     code = "device_unavailable"
 
 
+class SystemFailure(RetrievalError):
+    """The operating system refuses a file, a folder or an address."""
+
+    code = "system_error"
+
+
 class MissingExtra(RetrievalError):
     """A command needs an optional dependency that is not installed."""
 

@@ -220,11 +220,12 @@ class Retriever:
         A study with several images is represented by its first frontal one, or its first.
 
         Raises:
-            UnknownStudy: the collection holds no such study. InvalidRequest, UnknownFinding: as `search_text`.
+            UnknownStudy: the collection holds no such study. InvalidRequest: as `search_text`, or several datasets hold
+                such a study and the filters name none. UnknownFinding: as `search_text`.
         """
         watch = _Stopwatch()
         with watch.stage("fetch"):
-            image = _representative(self._images_of(study_id, vectors=DENSE_VECTORS))
+            image = _representative(self._images_of(study_id, filters.dataset, vectors=DENSE_VECTORS))
         payload = image.payload
         sides = QuerySides(
             vectors={
@@ -237,13 +238,13 @@ class Retriever:
         others = msgspec.structs.replace(filters, exclude_studies=(*filters.exclude_studies, study_id))
         return self._search(sides, others, k, rerank, watch)
 
-    def study(self, study_id: str) -> StudyRecord:
+    def study(self, study_id: str, *, dataset: str | None = None) -> StudyRecord:
         """A stored study.
 
         Raises:
-            UnknownStudy: the collection holds no such study.
+            UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
         """
-        images = self._images_of(study_id)
+        images = self._images_of(study_id, dataset)
         payload = images[0].payload
         return StudyRecord(
             study_id=study_id,
@@ -300,10 +301,14 @@ class Retriever:
         }
         return msgspec.structs.replace(filters, **spelled)
 
-    def _images_of(self, study_id: str, vectors: tuple[str, ...] = ()) -> list[Stored]:
-        images = list(self.collection.scroll(Filters(study_id=study_id), limit=LIMIT_K, vectors=vectors))
+    def _images_of(self, study_id: str, dataset: str | None, vectors: tuple[str, ...] = ()) -> list[Stored]:
+        wanted = Filters(study_id=study_id, dataset=dataset)
+        images = list(self.collection.scroll(wanted, limit=LIMIT_K, vectors=vectors))
         if not images:
             raise UnknownStudy(f"no study {study_id!r} in the collection {self.collection.name}")
+        datasets = sorted({image.payload["dataset"] for image in images})
+        if len(datasets) > 1:
+            raise InvalidRequest(f"several datasets hold a study {study_id!r}: {', '.join(datasets)}; name one of them")
         return sorted(images, key=lambda image: str(image.payload["image_id"]))
 
 

@@ -178,9 +178,9 @@ def _terms(problems: str) -> tuple[str, ...]:
 def _pixels(image: ImageRecord, preprocess: ImagePreprocessor) -> NDArray[np.uint8] | RetrievalError:
     try:
         decoded, _ = read_image(image.path)
+        square = np.asarray(preprocess.resize(decoded.convert("RGB")), dtype=np.uint8)
     except RetrievalError as error:
         return error
-    square = np.asarray(preprocess.resize(decoded.convert("RGB")), dtype=np.uint8)
     grey = bool((square[..., 0] == square[..., 1]).all() and (square[..., 0] == square[..., 2]).all())
     return np.ascontiguousarray((square[..., :1] if grey else square).transpose(2, 0, 1))
 

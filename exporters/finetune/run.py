@@ -17,7 +17,7 @@ from exporters.finetune.data import load_pairs, report_text
 from exporters.finetune.progress import Silence, TrainingProgress
 from exporters.finetune.scratch import write_scratch_checkpoint
 from exporters.finetune.settings import FinetuneSettings
-from exporters.finetune.store import RunStore, fingerprint_of
+from exporters.finetune.store import HISTORY, RunStore, fingerprint_of
 from exporters.finetune.towers import TrainableModel
 from exporters.finetune.trainer import Trainer, resolve_device
 from exporters.finetune.validation import Validation
@@ -164,3 +164,9 @@ def _require_other_folder(settings: FinetuneSettings, out: Path) -> None:
         raise TrainingError(f"{out} is the checkpoint that training starts from; name another folder for the result")
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; training writes a folder")
+    # The result takes the folder's place: whatever else is in it would be gone.
+    kept = [Path.cwd(), *([Path(settings.checkpoint)] if settings.checkpoint is not None else [])]
+    if any(path.resolve().is_relative_to(out.resolve()) for path in kept):
+        raise TrainingError(f"{out} holds this folder or the checkpoint; name another folder for the result")
+    if out.is_dir() and any(out.iterdir()) and not (out / HISTORY).is_file():
+        raise TrainingError(f"{out} holds files that no training wrote; name a new or empty folder for the result")

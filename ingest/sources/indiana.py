@@ -194,7 +194,14 @@ def read_table(path: Path, columns: tuple[str, ...]) -> DataFrame:
     import pandas as pd  # takes half a second to import, which `cxr --help` should not
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            # index_col: a delimiter at the end of every row would make the first column an index.
+            path,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+        )
     except FileNotFoundError:
         raise SourceError(f"the table {path} does not exist") from None
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -19,6 +20,20 @@ LIMIT_PIXELS = 64_000_000
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
+# Pillow's decoders raise these for damaged input, depending on format and where the damage lies.
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+)
+
+
 def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
     """Decode PNG, JPEG or WebP bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
 
@@ -33,6 +48,7 @@ def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
         raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
             # Pillow only warns between one and two times its own limit; ours below is the one that counts.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -41,17 +57,23 @@ def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
                 f"{name} is {image.width} x {image.height}; at most {LIMIT_PIXELS:,} pixels are accepted"
             )
         image.load()
-        return _to_eight_bit(ImageOps.exif_transpose(image))
+        return _to_eight_bit(_upright(image))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"{name}: {error}") from error
-    # Pillow's decoders raise these for damaged input, depending on format and where the damage lies.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+    except _DECODER_ERRORS as error:
         found = "no bytes" if not data else f"{len(data):,} bytes"
         raise UnreadableImage(
             f"{name} is not a readable {', '.join(FORMATS)} image ({found}): {type(error).__name__}"
         ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:  # damaged EXIF names no orientation, and says nothing against the pixels
+        return image
 
 
 def read_image(path: Path) -> tuple[Image.Image, bytes]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index
 from retrieval.settings import RetrievalSettings
+
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?")
 
 
 def open_index(settings: RetrievalSettings) -> Index:
     """The index that the settings name: a server for an `http://` or `https://` address, else the embedded one.
 
     Raises:
-        IndexUnreachable: the server does not answer.
+        InvalidRequest: an address without http:// or https://. IndexUnreachable: the server does not answer.
     """
     location = settings.index_location
     if location.startswith(("http://", "https://")):
@@ -21,6 +25,8 @@ def open_index(settings: RetrievalSettings) -> Index:
 
         key = settings.index_api_key.get_secret_value() if settings.index_api_key else None
         return ServerIndex.connect(location, api_key=key, timeout_s=settings.index_timeout_s)
+    if "://" in location or _HOST_AND_PORT.fullmatch(location):
+        raise InvalidRequest(f"the index {location!r} looks like a server's address; write http://… or https://…")
     from retrieval.index.edge import EdgeIndex
 
     return EdgeIndex(Path(location))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -25,8 +26,7 @@ class ServerIndex:
 
     def __init__(self, client: QdrantClient, location: str) -> None:
         self.location = location
-        self._client = client
-        self._open: dict[str, ServerCollection] = {}
+        self._client = cast(QdrantClient, _Translated(client, location))
 
     @classmethod
     def connect(cls, url: str, *, api_key: str | None, timeout_s: int) -> ServerIndex:
@@ -79,18 +79,16 @@ class ServerIndex:
         Raises:
             NoCollection: there is none of this name, or it is not one of this project's.
         """
-        if name not in self._open:
-            meta = self._meta_of(name) if self._client.collection_exists(name) else None
-            if meta is None:
-                raise NoCollection(f"no collection {name} at {self.location}; `cxr ingest` makes one")
-            self._open[name] = ServerCollection(name, self._client, meta)
-        return self._open[name]
+        # Read anew each time: others may rebuild the collection.
+        meta = self._meta_of(name) if self._client.collection_exists(name) else None
+        if meta is None:
+            raise NoCollection(f"no collection {name} at {self.location}; `cxr ingest` makes one")
+        return ServerCollection(name, self._client, meta)
 
     def drop(self, name: str) -> None:
         """See `Index.drop`."""
         self.open(name)
         self._client.delete_collection(name)
-        del self._open[name]
 
     def active(self) -> str | None:
         """See `Index.active`."""
@@ -113,7 +111,6 @@ class ServerIndex:
 
     def close(self) -> None:
         """See `Index.close`."""
-        self._open.clear()
         self._client.close()
 
     def _meta_of(self, name: str) -> CollectionMeta | None:
@@ -122,6 +119,28 @@ class ServerIndex:
             return msgspec.convert(recorded, CollectionMeta)
         except msgspec.ValidationError:
             return None
+
+
+class _Translated:
+    """A client whose failures are errors of the project."""
+
+    def __init__(self, client: QdrantClient, location: str) -> None:
+        self._client = client
+        self._location = location
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        @functools.wraps(call)
+        def translated(*values: Any, **named: Any) -> Any:
+            try:
+                return call(*values, **named)
+            except ResponseHandlingException as error:
+                raise IndexUnreachable(f"the Qdrant server at {self._location} does not answer: {error}") from error
+            except UnexpectedResponse as error:
+                raise IndexFailure(f"the Qdrant server at {self._location} refuses {name}: {error}") from error
+
+        return translated
 
 
 class ServerCollection:

@@ -25,6 +25,9 @@ _PROBLEMS = {
     "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
 }
 StudyId = Annotated[str, PathParameter(description="`study_id` of a hit.", max_length=200)]
+Dataset = Annotated[
+    str | None, QueryParameter(description="The dataset of the study, and of every hit.", max_length=200)
+]
 Model = Annotated[str | None, QueryParameter(description="A model with a collection; the active one if absent.")]
 
 
@@ -47,10 +50,11 @@ class StudiesController(Controller):
         study_id: StudyId,
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        dataset: Dataset = None,
         model: Model = None,
     ) -> StudyDocument:
         """A study's images, findings and report, as the collection holds them."""
-        record = await permits.run(lambda: catalog.retriever(model).study(study_id))
+        record = await permits.run(lambda: catalog.retriever(model).study(study_id, dataset=dataset))
         return msgspec.convert(record.to_dict(), StudyDocument)
 
     @get(
@@ -73,13 +77,14 @@ class StudiesController(Controller):
         refused: Annotated[
             tuple[str, ...], QueryParameter(name="without", description="Findings that no hit has; may be repeated.")
         ] = (),
+        dataset: Dataset = None,
         view: Annotated[View | None, QueryParameter(description="View of every hit.")] = None,
         k: Annotated[int, QueryParameter(ge=1, le=K_LIMIT, description="Number of hits.")] = 10,
         rerank: Annotated[Rerank, QueryParameter(description="By the five signals, or by image alone.")] = "signals",
         model: Model = None,
     ) -> SearchDocument:
         """Cases that look and read like the study; its own images are left out."""
-        filters = Filters(all=present, none=refused, view=view)
+        filters = Filters(all=present, none=refused, view=view, dataset=dataset)
 
         def search() -> SearchResult:
             return catalog.retriever(model).search_similar(study_id, filters=filters, k=k, rerank=rerank)

@@ -86,7 +86,7 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
 
     k = K_DEFAULT
     if last("k"):
-        if last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")[:4]) <= K_LIMIT:
+        if len(last("k")) <= 3 and last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")) <= K_LIMIT:
             k = int(last("k"))
         else:
             refused.append(f"k must be a whole number from 1 to {K_LIMIT}")

@@ -5,11 +5,14 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from httpx import Headers
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from retrieval.errors import IndexFailure, NoCollection
+from retrieval.errors import IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.filters import Filters
 from retrieval.index.interface import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.schema import Scale
+from retrieval.index.server import ServerIndex
 from tests.congruence.conftest import META, NAME, unit_vectors
 
 QUERY = unit_vectors(1, seed=77)[0]
@@ -132,3 +135,24 @@ def test_five_signals_are_summed_as_a_python_reference_sums_them(collection, poi
     tenth = sorted(expected.values(), reverse=True)[9]
     assert all(expected[hit.point_id] > tenth - 2e-2 for hit in hits)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_client_that_fails_gives_errors_of_the_project():
+    class Gone:
+        def get_collections(self):
+            raise ResponseHandlingException(ConnectionError("refused"))
+
+        def get_aliases(self):
+            raise UnexpectedResponse(403, "Forbidden", b"", Headers())
+
+    index = ServerIndex(Gone(), "http://nowhere")
+    with pytest.raises(IndexUnreachable, match="nowhere"):
+        index.collections()
+    with pytest.raises(IndexFailure, match="403"):
+        index.active()
+
+
+def test_a_collection_opened_again_tells_what_others_recorded_meanwhile(index, collection):
+    calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
+    collection.record(calibrated)
+    assert index.open(NAME).meta == calibrated

@@ -172,6 +172,14 @@ def test_the_starting_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
         run(tmp_path, "model", tiny_settings(architecture=None, checkpoint=str(tmp_path / "model")))
 
 
+def test_a_folder_with_files_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="no training wrote"):
+        run(tmp_path, "model", tiny_settings(epochs=1))
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_without_cuda_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable):

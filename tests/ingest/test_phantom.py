@@ -292,3 +292,19 @@ def views_of(study: PhantomStudy) -> list[str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tables_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text("mine")
+    with pytest.raises(InvalidRequest, match="no phantoms"):
+        write_phantoms(tmp_path, 2, 0)
+    assert (tmp_path / "reports.csv").read_text() == "mine"
+
+
+def test_images_of_somebody_else_stay_when_an_archive_is_replaced(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, 3, 0)
+    mine = tmp_path / "images" / "Patient1-PA.png"
+    mine.write_bytes(b"mine")
+    write_phantoms(tmp_path, 2, 0)
+    assert mine.read_bytes() == b"mine"
+    assert not list((tmp_path / "images").glob("P0-0002-*"))

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -7,7 +8,8 @@ from ingest.sources.indiana import IndianaSource
 from ingest.worker import Worker
 from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
-from retrieval.errors import BundleMismatch
+from retrieval.errors import BundleMismatch, DeviceUnavailable, SourceError
+from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
 from tests.conftest import write_tiny_bundle
@@ -131,3 +133,36 @@ def test_an_image_only_bundle_is_indexed_without_text_vectors(encoder, index, ar
     images_only = Encoder(ModelBundle.load(encoder.bundle.folder), device="cpu")
     Worker(images_only, index).run(IndianaSource(**archive))
     assert all(p.vectors.keys() == {"image"} for p in index.open(NAME).scroll(limit=99, vectors=("image", "findings")))
+
+
+def test_a_model_that_cannot_run_costs_no_collection(encoder, index, archive, monkeypatch):
+    Worker(encoder, index).run(IndianaSource(**archive))
+
+    def refuse(*_):
+        raise DeviceUnavailable("no such device")
+
+    monkeypatch.setattr(Encoder, "warm_up", refuse)
+    with pytest.raises(DeviceUnavailable):
+        Worker(encoder, index).run(IndianaSource(**archive), recreate=True)
+    assert index.open(NAME).count() == 24
+
+
+def test_an_archive_without_one_usable_image_leaves_no_collection(encoder, index, archive, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    source = IndianaSource(**archive | {"images_dir": tmp_path / "elsewhere"})
+    with pytest.raises(SourceError, match="not one of 24 images"):
+        Worker(encoder, index).run(source)
+    assert index.collections() == {}
+    assert index.active() is None
+
+
+def test_an_image_too_elongated_for_the_model_is_quarantined(tmp_path, index, archive):
+    bundle = write_tiny_bundle(tmp_path / "models", "tiny", seed=0)
+    encoder = Encoder(bundle, device="cpu", threads=1)
+    encoder.preprocess = ImagePreprocessor(
+        msgspec.structs.replace(bundle.manifest.preprocessing, mode="shortest_side_crop")
+    )
+    Image.new("L", (1, 9_000_000), 9).save(archive["images_dir"] / "1_Frontal.png")
+    summary = Worker(encoder, index).run(IndianaSource(**archive))
+    assert [(item.file, item.code) for item in summary.quarantined] == [("1_Frontal.png", "image_too_large")]
+    assert summary.indexed == 23

@@ -3,7 +3,8 @@ import shutil
 import pytest
 
 from retrieval.catalog import Catalog
-from retrieval.errors import NoCollection, UnknownModel
+from retrieval.errors import BundleError, InvalidRequest, NoCollection, UnknownModel
+from retrieval.index import open_index
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 
@@ -50,3 +51,22 @@ def test_only_a_model_with_a_collection_can_be_activated(catalog, tiny_home):
 def test_without_an_active_model_a_search_says_what_to_do(tmp_path):
     with Catalog(RetrievalSettings(home=tmp_path)) as catalog, pytest.raises(NoCollection, match="cxr demo"):
         catalog.retriever()
+
+
+def test_a_bundle_that_cannot_be_read_does_not_hide_the_others(catalog, tiny_home):
+    (tiny_home / "models" / "future").mkdir()
+    (tiny_home / "models" / "future" / "manifest.json").write_text('{"format": 99}')
+    assert names(catalog, "installed") >= {"tiny-a", "tiny-b"}
+    assert "future" not in names(catalog, "installed")
+
+
+def test_a_renamed_bundle_is_refused(catalog, tiny_home):
+    (tiny_home / "models" / "tiny-b").rename(tiny_home / "models" / "other")
+    with pytest.raises(BundleError, match="holds the model tiny-b"):
+        catalog.retriever("other")
+
+
+@pytest.mark.parametrize("location", ["localhost:6333", "10.0.0.7:6333/x", "grpc://localhost:6334"])
+def test_an_address_without_its_scheme_is_no_folder(location):
+    with pytest.raises(InvalidRequest, match="http://"):
+        open_index(RetrievalSettings(index=location))

@@ -71,3 +71,10 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         read_image(tmp_path / "gone.png")
     with pytest.raises(UnreadableImage):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_damaged_exif_says_nothing_against_the_image(kind):
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, format=kind, exif=b"Exif\0\0II*\0")
+    assert decode_image(buffer.getvalue()).size == (8, 8)

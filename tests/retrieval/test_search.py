@@ -1,11 +1,15 @@
 import io
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from ingest.sources.indiana import IndianaSource
+from ingest.worker import Worker
 from retrieval import Filters, Retriever
+from retrieval.catalog import Catalog
 from retrieval.errors import (
     BundleMismatch,
     InvalidRequest,
@@ -15,7 +19,9 @@ from retrieval.errors import (
     UnknownStudy,
     UnreadableImage,
 )
+from retrieval.index.schema import Scale
 from retrieval.rerank import WEIGHTS
+from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 
 
@@ -148,3 +154,36 @@ def test_a_failed_open_releases_the_index(tiny_home):
         Retriever.open("huge")
     with Retriever.open("tiny-b", device="cpu") as retriever:
         assert retriever.model == "tiny-b"
+
+
+def test_a_study_id_of_two_datasets_must_be_told_apart(tiny_home):
+    with Catalog(RetrievalSettings(device="cpu")) as catalog:
+        retriever = catalog.retriever()
+        paths = {name: tiny_home / "archive" / f"{name}.csv" for name in ("reports", "projections")}
+        other = IndianaSource(paths["reports"], paths["projections"], tiny_home / "archive" / "images", dataset="other")
+        Worker(retriever.encoder, catalog.index).run(other)
+        for ask in (retriever.study, retriever.search_similar):
+            with pytest.raises(InvalidRequest, match="several datasets"):
+                ask("1")
+        assert retriever.study("1", dataset="other").dataset == "other"
+        assert {hit.dataset for hit in retriever.search_similar("1", filters=Filters(dataset="other")).hits} == {
+            "other"
+        }
+
+
+def test_a_retriever_takes_over_what_a_later_ingest_calibrated(tiny_home):
+    with Catalog(RetrievalSettings(device="cpu")) as catalog:
+        known = catalog.retriever()
+        meta = msgspec.structs.replace(known.collection.meta, calibration={"image/image": Scale(0.25, 0.75)})
+        # As on a server, where each opening reads the record anew.
+        stale = Retriever(known.encoder, Snapshot(known.collection))
+        catalog._retrievers["tiny-a"] = stale
+        known.collection.record(meta)
+        assert catalog.retriever().collection.meta == meta
+
+
+class Snapshot:
+    """A collection as it was when it was opened."""
+
+    def __init__(self, collection):
+        self.name, self.meta = collection.name, collection.meta

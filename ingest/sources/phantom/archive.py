@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from retrieval.errors import InvalidRequest
 REPORT_COLUMNS = ("uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression")
 PROJECTION_COLUMNS = ("uid", "filename", "projection")
 MARKER = "phantoms.json"
+_FILENAME = re.compile(r"P\d+-\d+-(frontal|lateral)\.png")
 # Raised whenever the same seed would draw another picture or report, so that old folders are drawn anew.
 EDITION = 1
 POOL_FROM = 64
@@ -49,7 +51,7 @@ def write_phantoms(
     of another archive, tables and images are replaced. `progress` is told the number of studies done, as they get done.
 
     Raises:
-        InvalidRequest: less than one study, or a negative seed.
+        InvalidRequest: less than one study, a negative seed, or a folder with tables of somebody else's.
     """
     if studies < 1 or seed < 0:
         raise InvalidRequest(f"phantoms need at least 1 study and a seed of at least 0, not {studies} and {seed}")
@@ -59,8 +61,11 @@ def write_phantoms(
         if progress:
             progress(studies)
         return files
+    if not (folder / MARKER).is_file() and any(path.exists() for path in (files.reports_csv, files.projections_csv)):
+        raise InvalidRequest(f"{folder} holds tables that are no phantoms; name another folder")
     files.images_dir.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).unlink(missing_ok=True)
+    # Until the drawing is complete; an interrupted run is told from somebody's own files by it.
+    (folder / MARKER).write_text(json.dumps({"state": "drawing"}) + "\n")
     reports: list[ReportRow] = []
     projections: list[ProjectionRow] = []
     for report, views in _drawn(files.images_dir, studies, seed):
@@ -117,7 +122,7 @@ def _stands(folder: Path, files: PhantomFiles, wanted: dict[str, int]) -> bool:
 def _sweep(images_dir: Path, keep: set[str]) -> None:
     """Remove what an earlier archive of phantoms left, and nothing else."""
     for path in images_dir.glob("P*-*.png"):
-        if path.name not in keep:
+        if _FILENAME.fullmatch(path.name) and path.name not in keep:
             path.unlink()
 
 

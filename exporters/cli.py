@@ -161,14 +161,9 @@ def export(
     cxr export medsiglip-448 --accept-license
     cxr export my-model --checkpoint ./my-checkpoint
     """
-    from exporters.registry import REGISTRY, require_licence
-    from retrieval.errors import UnknownModel
+    from exporters.registry import REGISTRY, find_entry, require_licence
 
-    entry = REGISTRY.get(key)
-    if entry is None and checkpoint is None:
-        raise UnknownModel(
-            f"no model {key!r} in the registry ({', '.join(REGISTRY)}); name its files with --checkpoint"
-        )
+    entry = find_entry(key) if checkpoint is None else REGISTRY.get(key)
     if entry is not None:
         require_licence(entry, accept_license)
     from exporters.export import export_model

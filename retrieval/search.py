@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -292,11 +293,12 @@ class Retriever:
     def _resolve(self, filters: Filters) -> Filters:
         """The filters with every finding in the collection's own spelling."""
 
+        @functools.cache
         def known() -> set[str]:
             return {*self.collection.facet("present"), *self.collection.facet("uncertain")}
 
         spelled = {
-            group: tuple(dict.fromkeys(resolve_finding(name, known) for name in getattr(filters, group)))
+            group: tuple(dict.fromkeys(resolve_finding(name, known) for name in dict.fromkeys(getattr(filters, group))))
             for group in ("all", "any", "none")
         }
         return msgspec.structs.replace(filters, **spelled)

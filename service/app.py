@@ -17,7 +17,6 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
-from retrieval.settings import RetrievalSettings
 from service.controllers.health import HealthController
 from service.controllers.images import ImagesController
 from service.controllers.models import ModelsController
@@ -49,13 +48,10 @@ _SECURITY_HEADERS = {
 }
 
 
-def create_app(settings: ServiceSettings, catalog: Catalog | None = None) -> Litestar:
-    """The service on `catalog`; without one, on a catalog of its own that it closes when it stops."""
-    own = Catalog(RetrievalSettings()) if catalog is None else None
-    engine = own or catalog
-    assert engine is not None
+def create_app(settings: ServiceSettings, catalog: Catalog) -> Litestar:
+    """The service on `catalog`, which stays its owner's to close."""
     permits = SearchPermits(settings.concurrent_searches)
-    media_dir = engine.settings.media_dir
+    media_dir = catalog.settings.media_dir
     uploads = Router(
         "/",
         route_handlers=[ImageSearchController, ImagePageController],
@@ -73,7 +69,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog | None = None) -> Lit
             create_static_files_router("/static", [WEB_DIR / "static"], include_in_schema=False),
         ],
         dependencies={
-            "catalog": Provide(lambda: engine, sync_to_thread=False),
+            "catalog": Provide(lambda: catalog, sync_to_thread=False),
             "permits": Provide(lambda: permits, sync_to_thread=False),
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
         },
@@ -83,7 +79,6 @@ def create_app(settings: ServiceSettings, catalog: Catalog | None = None) -> Lit
         response_headers=[ResponseHeader(name=name, value=value) for name, value in _SECURITY_HEADERS.items()],
         openapi_config=_openapi(),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
-        on_shutdown=[own.close] if own else [],
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
     )

@@ -25,7 +25,12 @@ class ServiceSettings(BaseSettings):
         ("127.0.0.1", "localhost", "::1"),
         description="Names, comma-separated, that a request's Host header may carry; `*` for any.",
     )
-    upload_limit_bytes: int = Field(LIMIT_BYTES, ge=1, description="Largest image file accepted.")
+    upload_limit_bytes: int = Field(
+        LIMIT_BYTES,
+        ge=1,
+        le=LIMIT_BYTES,
+        description="Largest upload accepted, at most 64 MiB; the form around the image may add 256 KiB.",
+    )
     json_limit_bytes: int = Field(256 * 1024, ge=1, description="Largest request body other than an upload.")
     concurrent_searches: int = Field(4, ge=1, description="Searches that run at once; further ones wait their turn.")
 

@@ -16,8 +16,6 @@ from exporters.checkpoints import Checkpoint
 from exporters.towers import ignores_padding
 from retrieval.tokenize import TextTokenizer
 
-_TEMPERATURE_RATE = 1.0
-"""The temperature and bias are single numbers that must travel far: they learn this many times faster."""
 _LARGEST_LOGIT_SCALE = math.log(100)
 """As in CLIP (Radford et al., 2021, section 2.5)."""
 _SAMPLE = ("Heart size is normal.", "No pneumothorax or pleural effusion. The lungs are clear and well expanded.")
@@ -71,10 +69,7 @@ class TrainableModel:
             self.logit_scale.clamp_(max=_LARGEST_LOGIT_SCALE)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
-        """Groups for AdamW, each with its `rate`, a factor on the learning rate.
-
-        Matrices and kernels decay; gains, biases and positions do not; temperature and bias learn faster.
-        """
+        """Groups for AdamW: matrices and kernels decay; gains, biases, positions and the temperature do not."""
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
         temperature = [self.logit_scale, self.logit_bias]
@@ -83,9 +78,8 @@ class TrainableModel:
             if id(parameter) not in held:
                 (free if parameter.ndim < 2 or "position" in name else decayed).append(parameter)
         return [
-            {"params": decayed, "weight_decay": weight_decay, "rate": 1.0},
-            {"params": free, "weight_decay": 0.0, "rate": 1.0},
-            {"params": temperature, "weight_decay": 0.0, "rate": _TEMPERATURE_RATE},
+            {"params": decayed, "weight_decay": weight_decay},
+            {"params": [*free, *temperature], "weight_decay": 0.0},
         ]
 
     def embed_images(self, images: Tensor) -> Tensor:

@@ -157,7 +157,7 @@ class Trainer:
             done = max(done, (time.monotonic() - self._started) / (60 * self.settings.time_limit_min))
         rate = self.settings.learning_rate * learning_rate_factor(min(done, 1.0), step, self.settings.warmup, total)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
+            group["lr"] = rate
         return rate
 
     def _autocast(self) -> Any:

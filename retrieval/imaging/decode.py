@@ -48,7 +48,6 @@ def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
         raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
             # Pillow only warns between one and two times its own limit; ours below is the one that counts.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -71,7 +70,9 @@ def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
+            return ImageOps.exif_transpose(image)
     except _DECODER_ERRORS:  # damaged EXIF names no orientation, and says nothing against the pixels
         return image
 

@@ -45,8 +45,6 @@ class Results:
     """A search result, arranged."""
 
     model: str
-    collection: str
-    bundle_id: str
     cards: list[Card]
     applied: list[str]
     denied: list[str]
@@ -75,8 +73,6 @@ def render_results(result: SearchResult) -> Results:
     used = {part.name for card in cards for part in card.parts}
     return Results(
         model=result.model,
-        collection=result.collection,
-        bundle_id=result.bundle_id,
         cards=cards,
         applied=_describe_filters(result.interpreted["filters"]),
         denied=result.interpreted.get("denied", []),

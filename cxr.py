@@ -75,10 +75,14 @@ def _read_studies(
 ) -> Sequence[Study]:
     """The studies of an archive in the Indiana form, or of one split of it; exporters may not import ingest."""
     from ingest.sources.indiana import IndianaSource, read_split
-    from retrieval.records import studies_of
+    from retrieval.records import Quarantined, studies_of
 
     uids = read_split(splits_csv, split) if splits_csv else None
-    return list(studies_of(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids)))
+    records = list(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids))
+    set_aside = [record for record in records if isinstance(record, Quarantined)]
+    if set_aside:
+        say(f"{len(set_aside)} rows of the split {split} are left out; the first: {set_aside[0].detail}")
+    return list(studies_of(records))
 
 
 retrieval.cli.mount(app)

@@ -113,6 +113,7 @@ def demo(
     from retrieval.catalog import Catalog
     from retrieval.cli import print_hits
     from retrieval.encoder import Encoder
+    from retrieval.records import studies_of
 
     settings = read_settings(index, device)
     folder = settings.home / "phantoms" / f"seed{_DEMO_SEED}-{studies}"
@@ -126,7 +127,7 @@ def demo(
             with progress_bar(f"Ingesting with {name}") as progress:
                 worker = Worker(encoder, catalog.index, media_dir=settings.media_dir)
                 ingested.append(worker.run(source, progress=progress).to_dict())
-        searches = _demo_searches(catalog, files.images_dir)
+        searches = _demo_searches(catalog, list(studies_of(source)))
         active = catalog.active_model()
     if not as_json:
         for title, result in searches:
@@ -147,25 +148,22 @@ def demo(
         serve_http(port=port, index=index, device=device)
 
 
-def _demo_searches(catalog: Catalog, images_dir: Path) -> list[tuple[str, SearchResult]]:
+def _demo_searches(catalog: Catalog, studies: Sequence[Study]) -> list[tuple[str, SearchResult]]:
     """One search of each kind: a text with filters, an image, and a stored study."""
     from retrieval.index.filters import Filters
 
     first, second = (catalog.retriever(name) for name in DEMO_MODELS)
     text = "cardiomegaly with pleural effusion"
     by_text = first.search_text(text, filters=Filters(none=("Pneumothorax",), view="frontal"), k=3)
-    # Of this run's own files: the collection may hold other phantoms, and other data.
-    drawn = first.collection.scroll(Filters(dataset="phantom", view="frontal"), limit=5000)
-    here = [stored.payload for stored in drawn if (images_dir / stored.payload["image_id"]).is_file()]
-    example = next((payload for payload in here if "Pneumothorax" in payload["present"]), here[0])
-    others = Filters(exclude_studies=(example["study_id"],))
-    by_image = second.search_image(images_dir / example["image_id"], filters=others, k=3)
-    by_study = first.search_similar(example["study_id"], k=3)
-    shown = "; ".join(example["present"])
+    example = next((study for study in studies if "Pneumothorax" in study.problems), studies[0])
+    image = next(image for image in example.images if image.view == "frontal")
+    others = Filters(exclude_studies=(example.study_id,))
+    by_image = second.search_image(image.path, filters=others, k=3)
+    by_study = first.search_similar(example.study_id, filters=Filters(dataset=example.dataset), k=3)
     return [
         (f"text: {text} (frontal, without Pneumothorax)", by_text),
-        (f"image: {example['image_id']} ({shown})", by_image),
-        (f"similar to study {example['study_id']} ({shown})", by_study),
+        (f"image: {image.image_id} ({example.problems})", by_image),
+        (f"similar to study {example.study_id} ({example.problems})", by_study),
     ]
 
 

@@ -21,13 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.padding import proven_tokenization
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
 from exporters.quiet import only_errors
 from exporters.sources import Family
-from exporters.towers import ignores_padding
 from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity, write_manifest, writing_bundle
 from retrieval.errors import ExportError
-from retrieval.tokenize import TextTokenizer
 
 OPSET = 18
 EXTERNAL_DATA_BYTES = 1_900_000_000
@@ -91,7 +90,8 @@ def export_model(
     try:
         with writing_bundle(out_dir / name) as draft:
             (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
-            checkpoint = with_text_length(checkpoint, draft / TOKENIZER)
+            tokenization = proven_tokenization(checkpoint, draft / TOKENIZER)
+            checkpoint = dataclasses.replace(checkpoint, tokenization=tokenization)
             write_graphs(checkpoint, draft, tell)
             tell("proving parity with the reference")
             parity = measure_parity(draft, checkpoint, images or default_images(), texts or TEXTS)
@@ -117,19 +117,6 @@ def export_model(
         parity=parity,
         seconds=time.monotonic() - started,
     )
-
-
-def with_text_length(checkpoint: Checkpoint, tokenizer_file: Path) -> Checkpoint:
-    """`checkpoint`, with its texts padded to the longest of a batch if its text tower proves to ignore padding: a short
-    query then does not pay for the whole context."""
-    fixed = checkpoint.tokenization
-    longest = msgspec.structs.replace(fixed, padding="longest")
-    texts = sorted(TEXTS, key=len)[:3]  # the others may fill a short context
-    padded, cut = (
-        torch.from_numpy(TextTokenizer(tokenizer_file, settings)(texts)["input_ids"]) for settings in (fixed, longest)
-    )
-    proven = ignores_padding(checkpoint.text_tower, padded, cut)
-    return dataclasses.replace(checkpoint, tokenization=longest) if proven else checkpoint
 
 
 def write_graphs(checkpoint: Checkpoint, folder: Path, progress: Progress) -> None:

@@ -86,19 +86,6 @@ def _causal_mask_cut(text: Any, length: int) -> Iterator[None]:
         text.attn_mask = mask
 
 
-def ignores_padding(tower: nn.Module, padded: Tensor, cut: Tensor) -> bool:
-    """Whether a text tower gives the same embeddings for the same texts padded to the context length and only to the longest
-    of them (int64 [B, L]). SigLIP's does not: it reads the last position, padding or not."""
-    if cut.shape[1] >= padded.shape[1]:
-        return False  # nothing was cut, so nothing is shown
-    with torch.inference_mode():
-        try:
-            same = torch.allclose(tower(cut), tower(padded), atol=1e-5)
-        except (RuntimeError, ValueError):  # a tower that takes one length only
-            return False
-    return bool(same)
-
-
 def scalar(model: nn.Module, name: str) -> float | None:
     """A parameter or buffer of one number, such as `logit_scale`; None if the model has none."""
     value = getattr(model, name, None)

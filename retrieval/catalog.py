@@ -83,19 +83,17 @@ class Catalog:
             raise NoCollection(
                 f"no model is active in {self.index.location}; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`"
             )
+        # Another process may have rebuilt or grown the collection of a server meanwhile. Asked outside the lock, since a
+        # server takes its time.
+        collection = self.index.open(collection_name(name)) if name in self._retrievers else None
         with self._lock:
             known = self._retrievers.get(name)
-            if known is not None:
-                # Another process may have rebuilt or grown the collection of a server meanwhile.
-                collection = self.index.open(collection_name(name))
-                if collection.meta == known.collection.meta:
-                    return known
-                if collection.meta.bundle_id == known.bundle.bundle_id:
-                    self._retrievers[name] = Retriever(known.encoder, collection)
-                    return self._retrievers[name]
-            bundle = find_bundle(name, self.settings.models_dir)
-            encoder = Encoder(bundle, device=self.settings.device, threads=self.settings.threads)
-            self._retrievers[name] = Retriever(encoder, self.index.open(collection_name(name)))
+            if known is None or (collection and collection.meta.bundle_id != known.bundle.bundle_id):
+                bundle = find_bundle(name, self.settings.models_dir)
+                encoder = Encoder(bundle, device=self.settings.device, threads=self.settings.threads)
+                self._retrievers[name] = Retriever(encoder, collection or self.index.open(collection_name(name)))
+            elif collection and collection.meta != known.collection.meta:
+                self._retrievers[name] = Retriever(known.encoder, collection)
             return self._retrievers[name]
 
     def active_model(self) -> str | None:

@@ -6,19 +6,17 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint
-from exporters.towers import ignores_padding
+from exporters.padding import proven_tokenization
 from retrieval.tokenize import TextTokenizer
 
 _LARGEST_LOGIT_SCALE = math.log(100)
 """As in CLIP (Radford et al., 2021, section 2.5)."""
-_SAMPLE = ("Heart size is normal.", "No pneumothorax or pleural effusion. The lungs are clear and well expanded.")
 
 
 class TrainableModel:
@@ -33,7 +31,6 @@ class TrainableModel:
         self.model: nn.Module = checkpoint.model.to(device).requires_grad_(True)
         self.image_tower: nn.Module = checkpoint.image_tower.to(device)
         self.text_tower: nn.Module = checkpoint.text_tower.to(device)
-        self.tokenization = checkpoint.tokenization
         self.logit_scale = _parameter(self.model, "logit_scale", math.log(10), device)
         self.logit_bias = _parameter(self.model, "logit_bias", 0.0, device)
         mean, std = checkpoint.preprocessing.mean, checkpoint.preprocessing.std
@@ -47,7 +44,7 @@ class TrainableModel:
             if set_attention is not None:
                 set_attention("eager")
         self.train(False)
-        self.tokenize = self._tokenizer(tokenizer_file)
+        self.tokenize = TextTokenizer(tokenizer_file, proven_tokenization(checkpoint, tokenizer_file, device=device))
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout and batch statistics on or off."""
@@ -90,23 +87,13 @@ class TrainableModel:
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [B, D] of texts, computed at the length of the longest where padding is proven not to matter."""
-        embeds: Tensor = self.text_tower(self._token_ids(self.tokenize, texts))
+        input_ids = torch.from_numpy(self.tokenize(list(texts))["input_ids"]).to(self.device)
+        embeds: Tensor = self.text_tower(input_ids)
         return embeds
 
     def logits(self, images: Tensor, texts: Tensor) -> Tensor:
         """scale * cosine + bias, float32 [B, B]."""
         return self.logit_scale.exp() * (images.float() @ texts.float().T) + self.logit_bias
-
-    def _tokenizer(self, file: Path) -> TextTokenizer:
-        fixed, longest = (
-            TextTokenizer(file, msgspec.structs.replace(self.tokenization, padding=padding))
-            for padding in ("fixed", "longest")
-        )
-        padded, cut = (self._token_ids(tokenizer, _SAMPLE) for tokenizer in (fixed, longest))
-        return longest if ignores_padding(self.text_tower, padded, cut) else fixed
-
-    def _token_ids(self, tokenizer: TextTokenizer, texts: Sequence[str]) -> Tensor:
-        return torch.from_numpy(tokenizer(list(texts))["input_ids"]).to(self.device)
 
 
 def embed_pairs(

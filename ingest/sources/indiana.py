@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -194,14 +195,15 @@ def read_table(path: Path, columns: tuple[str, ...]) -> DataFrame:
     import pandas as pd  # takes half a second to import, which `cxr --help` should not
 
     try:
-        table = pd.read_csv(
-            # index_col: a delimiter at the end of every row would make the first column an index.
-            path,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            index_col=False,
-        )
+        with warnings.catch_warnings():
+            # Of rows longer than the header pandas would make the first cell an index, or drop the last: both shift or
+            # lose data.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except pd.errors.ParserWarning:
+        raise SourceError(
+            f"the rows of {path} have more cells than its header; is a delimiter at their ends?"
+        ) from None
     except FileNotFoundError:
         raise SourceError(f"the table {path} does not exist") from None
     except OSError as error:

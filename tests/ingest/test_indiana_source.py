@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.indiana import IndianaSource, read_split
+from ingest.sources.indiana import IndianaSource, read_split, read_table
 from retrieval.errors import MissingColumn, SourceError
 from retrieval.records import Quarantined, Report, Study
 
@@ -107,6 +107,13 @@ def test_a_folder_by_the_name_of_an_image_is_a_missing_file(archive: Archive) ->
     (archive.images / "c.png").mkdir()
     archive.tables(ONE_REPORT, "1,c.png,Frontal\n")
     assert archive.read()[1] == [("c.png", "missing_file")]
+
+
+def test_rows_longer_than_the_header_shift_no_column(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("uid,split\n1,train,\n2,val,\n")
+    with pytest.raises(SourceError, match="more cells than its header"):
+        read_table(table, ("uid", "split"))
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png", "{absolute}"])

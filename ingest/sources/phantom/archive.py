@@ -51,7 +51,7 @@ def write_phantoms(
     of another archive, tables and images are replaced. `progress` is told the number of studies done, as they get done.
 
     Raises:
-        InvalidRequest: less than one study, a negative seed, or a folder with tables of somebody else's.
+        InvalidRequest: less than one study, a negative seed, or a folder with tables that are no phantoms.
     """
     if studies < 1 or seed < 0:
         raise InvalidRequest(f"phantoms need at least 1 study and a seed of at least 0, not {studies} and {seed}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from exporters.export import Sample
     from retrieval.catalog import Catalog
     from retrieval.records import Study
     from retrieval.search import SearchResult
@@ -85,8 +86,39 @@ def _read_studies(
     return list(studies_of(records))
 
 
+def _read_sample(folder: Path | None, count: int) -> Sample:
+    """`count` frontal images with their reports: of the Indiana archive in `folder`, or phantoms drawn for it."""
+    import tempfile
+    from pathlib import Path
+
+    from exporters.export import Sample
+    from ingest.sources.phantom import write_phantoms
+    from retrieval.imaging.decode import read_image
+
+    with tempfile.TemporaryDirectory() as drawn:
+        if folder is None:
+            files = write_phantoms(Path(drawn), count, seed=3)
+            archive = (files.reports_csv, files.projections_csv, files.images_dir)
+        else:
+            archive = (folder / "indiana_reports.csv", folder / "indiana_projections.csv", folder / "images")
+        studies = _read_studies(*archive, None, "")
+        pairs = [
+            (image, f"{study.report.findings} {study.report.impression}".strip())
+            for study in studies
+            for image in study.images
+            if image.view == "frontal" and study.report.group
+        ]
+        # Spread over the archive: neighbours in a table are often of one hospital.
+        chosen = pairs[:: max(1, len(pairs) // count)][:count]
+        return Sample(
+            name=f"{len(chosen)} frontal images of {'drawn phantoms' if folder is None else 'the Indiana archive'}",
+            images=[read_image(image.path)[0] for image, _ in chosen],
+            texts=[text for _, text in chosen],
+        )
+
+
 retrieval.cli.mount(app)
-exporters.cli.mount(app, read_studies=_read_studies)
+exporters.cli.mount(app, read_studies=_read_studies, read_sample=_read_sample)
 ingest.cli.mount(app)
 service.cli.mount(app)
 

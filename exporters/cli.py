@@ -1,4 +1,4 @@
-"""The commands `cxr models`, `cxr export` and `cxr finetune`."""
+"""The commands `cxr export` and `cxr finetune`; `cxr models` stands beside it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
+from exporters.models_cli import models_app
+from retrieval.console import DeviceOption, JsonOption, print_json, read_settings, say
 
 if TYPE_CHECKING:
+    from exporters.export import Sample
     from retrieval.records import Study
 
 StudyReader = Callable[[Path, Path, Path, Path | None, str], "Sequence[Study]"]
 """Reads reports, projections, images and, if splits are given, one split of them."""
 
+SampleReader = Callable[[Path | None, int], "Sample"]
+"""Reads so many images with their reports from an archive's folder, or draws them where there is none."""
 
-def mount(app: typer.Typer, *, read_studies: StudyReader) -> None:
-    """Add the commands to `app`. Training reads archives through `read_studies`, which belongs to another package."""
-    app.command()(models)
-    app.command()(export)
+
+def mount(app: typer.Typer, *, read_studies: StudyReader, read_sample: SampleReader) -> None:
+    """Add the commands to `app`. Archives are read through `read_studies` and `read_sample`, which belong elsewhere."""
+    app.add_typer(models_app, name="models")
+    _add_export(app, read_sample)
 
     @app.command()
     def finetune(
@@ -95,89 +100,89 @@ def mount(app: typer.Typer, *, read_studies: StudyReader) -> None:
             )
 
 
-def models(index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """List the models: those of the registry and those installed, which is active, and what each takes on disk.
+def _add_export(app: typer.Typer, read_sample: SampleReader) -> None:
+    @app.command()
+    def export(
+        key: Annotated[str, typer.Argument(help="A key of `cxr models`, or a new name together with --checkpoint.")],
+        checkpoint: Annotated[
+            str | None, typer.Option("--checkpoint", help="Folder or hub id to read instead of the registry's source.")
+        ] = None,
+        revision: Annotated[str | None, typer.Option("--revision", help="Revision on the hub.")] = None,
+        name: Annotated[
+            str | None,
+            typer.Option("--name", help="Name of the bundle; KEY, or KEY-fp16 and KEY-int8 for those precisions."),
+        ] = None,
+        precision: Annotated[
+            str, typer.Option("--precision", help="fp32, fp16 (for GPUs) or int8 (for CPUs).")
+        ] = "fp32",
+        allow_lossy: Annotated[
+            bool, typer.Option("--allow-lossy", help="Keep a precision that fails its gate; the manifest says so.")
+        ] = False,
+        sample: Annotated[
+            Path | None,
+            typer.Option(
+                "--sample",
+                envvar="CXR_INDIANA_DIR",
+                help="Folder of the Indiana archive on which a precision is compared; drawn phantoms without it.",
+            ),
+        ] = None,
+        sample_images: Annotated[int, typer.Option("--sample-images", min=12, help="Images and reports of it.")] = 64,
+        pad_square: Annotated[
+            bool,
+            typer.Option(
+                "--pad-square", help="Pad to a square first, as MedSigLIP was trained; see `cxr models show`."
+            ),
+        ] = False,
+        licence: Annotated[
+            str | None, typer.Option("--licence", help="Licence to record for a model of your own.")
+        ] = None,
+        accept_license: Annotated[
+            bool, typer.Option("--accept-license", help="You have read and accept a restricted model's terms.")
+        ] = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Turn a checkpoint into a model bundle: ONNX towers, proven equal to the reference model before it is installed.
 
-    \b
-    cxr models
-    cxr models --json
-    """
-    from exporters.registry import REGISTRY
-    from retrieval.catalog import Catalog
+        \b
+        cxr export biomedclip
+        cxr export biomedclip --precision int8
+        cxr export medsiglip-448 --accept-license --pad-square
+        cxr export my-model --checkpoint ./my-checkpoint
+        """
+        from exporters.registry import REGISTRY, find_entry, require_licence
+        from retrieval.errors import InvalidRequest
 
-    with Catalog(read_settings(index)) as catalog:
-        known = {status.key: status.to_dict() for status in catalog.models()}
-    rows = []
-    for key in [*known, *(key for key in REGISTRY if key not in known)]:
-        row: dict[str, Any] = {"key": key, "installed": False, "active": False, "collection": None} | known.get(key, {})
-        entry = REGISTRY.get(key)
+        if precision not in ("fp32", "fp16", "int8"):
+            raise InvalidRequest(f"--precision must be fp32, fp16 or int8, not {precision!r}")
+        entry = find_entry(key) if checkpoint is None else REGISTRY.get(key)
         if entry is not None:
-            row |= {"source": entry.source, "notes": entry.notes}
-            row |= {
-                name: getattr(entry, name)
-                for name in ("family", "licence", "dim", "image_size")
-                if row.get(name) is None
-            }
-        rows.append(row)
-    if as_json:
-        print_json({"models": rows})
-    else:
-        _print_models(rows)
+            require_licence(entry, accept_license)
+        from exporters.export import export_model
 
-
-def _print_models(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console, JustifyMethod
-    from rich.table import Table
-
-    table = Table(caption="● active   ○ has a collection", caption_justify="left")
-    for heading in ("", "key", "installed", "dim", "pixels", "MB", "licence"):
-        justify: JustifyMethod = "right" if heading in ("dim", "pixels", "MB") else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading == "key")
-    for row in rows:
-        mark = "●" if row["active"] else "○" if row["collection"] else ""
-        size = f"{row['size_bytes'] / 1e6:.1f}" if row.get("size_bytes") else ""
-        installed = row["precision"] if row["installed"] else "no"
-        cells = (str(row.get("dim") or ""), str(row.get("image_size") or ""), size)
-        table.add_row(mark, row["key"], installed, *cells, row.get("licence") or "")
-    Console().print(table)
-
-
-def export(
-    key: Annotated[str, typer.Argument(help="A key of `cxr models`, or a new name together with --checkpoint.")],
-    checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", help="Folder or hub id to read instead of the registry's source.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Revision on the hub.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", help="Licence to record for a model of your own.")] = None,
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="You have read and accept a restricted model's terms.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Turn a checkpoint into a model bundle: ONNX towers, proven equal to the reference model before it is installed.
-
-    \b
-    cxr export biomedclip
-    cxr export medsiglip-448 --accept-license
-    cxr export my-model --checkpoint ./my-checkpoint
-    """
-    from exporters.registry import REGISTRY, find_entry, require_licence
-
-    entry = find_entry(key) if checkpoint is None else REGISTRY.get(key)
-    if entry is not None:
-        require_licence(entry, accept_license)
-    from exporters.export import export_model
-
-    summary = export_model(
-        name=key,
-        source=checkpoint or (entry.source if entry else key),
-        out_dir=read_settings().models_dir,
-        family=entry.family if entry else None,
-        revision=revision or (entry.revision if entry else None),
-        licence=licence or (entry.licence if entry else "unknown"),
-        progress=say,
-    )
-    if as_json:
-        print_json(summary.to_dict())
-    else:
-        say(f"{key} is installed in {summary.folder} (bundle {summary.bundle_id}); next: cxr ingest --model {key} …")
+        bundle = name or (key if precision == "fp32" else f"{key}-{precision}")
+        summary = export_model(
+            name=bundle,
+            source=checkpoint or (entry.source if entry else key),
+            out_dir=read_settings().models_dir,
+            family=entry.family if entry else None,
+            revision=revision or (entry.revision if entry else None),
+            licence=licence or (entry.licence if entry else "unknown"),
+            precision=precision,  # type: ignore[arg-type]  # checked above
+            sample=lambda: read_sample(sample, sample_images),
+            allow_lossy=allow_lossy,
+            pad_square=pad_square,
+            progress=say,
+        )
+        if as_json:
+            print_json(summary.to_dict())
+            return
+        check = summary.precision_check
+        if check is not None:
+            say(
+                f"{precision} against fp32 on {check.images} images ({check.sample}): cosine {check.image_cosine_mean:.5f} "
+                f"(worst {check.image_cosine_min:.5f}), top-10 agreement {check.image_top10_agreement:.2f}"
+                + ("" if check.passed else "; it FAILED its gate and is kept because of --allow-lossy")
+            )
+        say(
+            f"{bundle} is installed in {summary.folder} (bundle {summary.bundle_id}); next: cxr ingest --model {bundle} …"
+        )

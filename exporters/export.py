@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,19 @@ from torch import Tensor, nn
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.padding import proven_tokenization
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
+from exporters.precision import Precision, compare, convert_graphs, require_precision, run_set
 from exporters.quiet import only_errors
 from exporters.sources import Family
-from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity, write_manifest, writing_bundle
+from exporters.square import padded_square
+from retrieval.bundle import (
+    IMAGE_GRAPH,
+    TEXT_GRAPH,
+    TOKENIZER,
+    Parity,
+    PrecisionCheck,
+    write_manifest,
+    writing_bundle,
+)
 from retrieval.errors import ExportError
 
 OPSET = 18
@@ -35,6 +46,15 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _RECORDED = ("torch", "transformers", "open_clip_torch", "timm", "onnx", "onnxscript", "onnxruntime")
 
 Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Images and texts like those the model will meet, on which a lower precision is compared with float32."""
+
+    name: str
+    images: Sequence[Image.Image]
+    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +73,19 @@ class ExportSummary:
     precision: str
     size_bytes: int
     parity: Parity
+    precision_check: PrecisionCheck | None
     seconds: float
+    peak_memory_bytes: int | None
+    """Largest resident size of this process so far; None where the system does not tell."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         fields = asdict(self)
-        return fields | {"folder": str(self.folder), "parity": msgspec.to_builtins(self.parity)}
+        return fields | {
+            "folder": str(self.folder),
+            "parity": msgspec.to_builtins(self.parity),
+            "precision_check": msgspec.to_builtins(self.precision_check),
+        }
 
 
 def export_model(
@@ -69,17 +96,23 @@ def export_model(
     family: Family | None = None,
     revision: str | None = None,
     licence: str = "unknown",
+    precision: Precision = "fp32",
+    sample: Callable[[], Sample] | None = None,
+    allow_lossy: bool = False,
+    pad_square: bool = False,
     images: Sequence[Image.Image] | None = None,
     texts: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ExportSummary:
     """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`.
 
-    Parity is measured on `images` and `texts`, else on a built-in set. `progress` is told each stage as it begins.
+    Parity is measured on `images` and `texts`, else on a built-in set. A `precision` below fp32 is made from graphs that
+    passed, and compared with them on `sample`; what fails its gate is only kept with `allow_lossy`. `pad_square` makes
+    every image a square with black margins before the processor's own resize. `progress` is told each stage as it begins.
 
     Raises:
         ExportError: the checkpoint cannot be loaded or exported, or the folder not be written.
-        ParityError: the graphs do not reproduce the reference.
+        ParityError: the graphs do not reproduce the reference, or the lower precision changes too much.
     """
     if not _NAME.fullmatch(name):
         raise ExportError(f"{name!r} cannot name a model: use lower-case letters, digits, dot, dash and underscore")
@@ -87,6 +120,9 @@ def export_model(
     tell = progress or (lambda stage: None)
     tell("loading the checkpoint")
     checkpoint = load_checkpoint(source, family=family, revision=revision)
+    if pad_square:
+        checkpoint = padded_square(checkpoint)
+    check: PrecisionCheck | None = None
     try:
         with writing_bundle(out_dir / name) as draft:
             (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
@@ -96,7 +132,11 @@ def export_model(
             tell("proving parity with the reference")
             parity = measure_parity(draft, checkpoint, images or default_images(), texts or TEXTS)
             require_parity(parity)
-            manifest = write_manifest(draft, _manifest_fields(name, licence, checkpoint, parity))
+            if precision != "fp32":
+                check = _lower(draft, checkpoint, precision, (sample or _default_sample)(), tell)
+                if not allow_lossy:
+                    require_precision(check, precision)
+            manifest = write_manifest(draft, _manifest_fields(name, licence, checkpoint, parity, precision, check))
     except OSError as error:
         raise ExportError(
             f"the bundle cannot be written to {out_dir}: {error.strerror or error}; nothing was left behind"
@@ -115,7 +155,9 @@ def export_model(
         precision=manifest.precision,
         size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
         parity=parity,
+        precision_check=check,
         seconds=time.monotonic() - started,
+        peak_memory_bytes=_peak_memory_bytes(),
     )
 
 
@@ -182,7 +224,40 @@ def write_graph(
         raise ExportError(f"{path.name}: torch cannot export this tower to ONNX: {error}") from error
 
 
-def _manifest_fields(name: str, licence: str, checkpoint: Checkpoint, parity: Parity) -> dict[str, object]:
+def _lower(
+    folder: Path, checkpoint: Checkpoint, precision: Precision, sample: Sample, tell: Progress
+) -> PrecisionCheck:
+    """Convert the graphs in `folder` and measure what that changes."""
+    inputs = (checkpoint.preprocessing, checkpoint.tokenization, sample.images, sample.texts)
+    tell(f"embedding {len(sample.images)} images and {len(sample.texts)} texts in fp32")
+    exact = run_set(folder, *inputs)
+    tell(f"converting to {precision}")
+    convert_graphs(folder, precision)
+    tell(f"comparing {precision} with fp32")
+    return compare(exact, run_set(folder, *inputs), precision, sample.name)
+
+
+def _default_sample() -> Sample:
+    return Sample("built-in patterns", [image for seed in range(3) for image in default_images(seed)], TEXTS)
+
+
+def _peak_memory_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _manifest_fields(
+    name: str,
+    licence: str,
+    checkpoint: Checkpoint,
+    parity: Parity,
+    precision: Precision,
+    check: PrecisionCheck | None,
+) -> dict[str, object]:
     return {
         "name": name,
         "family": checkpoint.family,
@@ -191,12 +266,13 @@ def _manifest_fields(name: str, licence: str, checkpoint: Checkpoint, parity: Pa
         "revision": checkpoint.revision,
         "licence": licence,
         "dim": checkpoint.dim,
-        "precision": "fp32",
+        "precision": precision,
         "preprocessing": checkpoint.preprocessing,
         "tokenization": checkpoint.tokenization,
         "logit_scale": checkpoint.logit_scale,
         "logit_bias": checkpoint.logit_bias,
         "parity": parity,
+        "precision_check": check,
         "exporter": {package: version(package) for package in _RECORDED} | {"opset": str(OPSET)},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

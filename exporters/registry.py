@@ -23,12 +23,40 @@ class ModelEntry:
     dim: int
     image_size: int
     context_length: int
-    notes: str
+    training: str
+    """What it is and what it learnt from."""
+    quality: str
+    """What is published about it, and what to mind."""
+    preprocessing: str
+    """How an export prepares images by default, and why."""
     revision: str | None = None
-    """Commit of the hub repository; None takes its newest."""
+    """Commit of the hub repository; None takes its newest. An export records the commit it used."""
     gated: bool = False
     non_commercial: bool = False
 
+    @property
+    def loader(self) -> str:
+        """The class that reads the checkpoint."""
+        return {
+            "clip": "transformers.CLIPModel",
+            "siglip": "transformers.SiglipModel",
+            "open_clip": "open_clip.create_model",
+        }[self.family]
+
+    @property
+    def notes(self) -> str:
+        """Training and quality in one paragraph."""
+        return f"{self.training} {self.quality}"
+
+
+_CLIP_PIXELS = (
+    "Shortest side to 224 pixels, bicubic, then the centre square, as in training; a radiograph loses its margins."
+)
+_SIGLIP_PIXELS = "Stretched to a square, bicubic, nothing cropped: the hub's processor, as in training."
+_MEDSIGLIP_PIXELS = (
+    "Stretched to 448 x 448: the hub's processor, which whoever fine-tunes with transformers uses. Google's server pads to "
+    "a square first, as in pre-training: --pad-square. On images far from square the two differ; measure both."
+)
 
 _ENTRIES = (
     ModelEntry(
@@ -39,11 +67,12 @@ _ENTRIES = (
         dim=512,
         image_size=224,
         context_length=256,
-        notes=(
-            "ViT-B/16 and BiomedBERT, trained on 15 million figure-caption pairs of PubMed Central; texts up to 256 "
-            "tokens. Figures in papers, not reports: as published, weak on common findings (top-1 label recall on 980 "
-            "chest X-rays: effusion 25 %, cardiomegaly 7 %)."
+        training="ViT-B/16 and BiomedBERT, trained on 15 million figure-caption pairs of PubMed Central.",
+        quality=(
+            "Texts up to 256 tokens. Figures in papers, not reports: as published, weak on common findings (top-1 label "
+            "recall on 980 chest X-rays: effusion 25 %, cardiomegaly 7 %)."
         ),
+        preprocessing=_CLIP_PIXELS,
     ),
     ModelEntry(
         key="pubmed_clip",
@@ -53,10 +82,9 @@ _ENTRIES = (
         dim=512,
         image_size=224,
         context_length=77,
-        notes=(
-            "CLIP ViT-B/32 fine-tuned on the image-caption pairs of ROCO, not on PubMed abstracts as is often said. "
-            "The fastest of the four. Texts end at 77 tokens, less than many reports."
-        ),
+        training="CLIP ViT-B/32 fine-tuned on the image-caption pairs of ROCO, not on PubMed abstracts as is often said.",
+        quality="The fastest of the four. Texts end at 77 tokens, less than many reports.",
+        preprocessing=_CLIP_PIXELS,
     ),
     ModelEntry(
         key="siglip",
@@ -66,11 +94,12 @@ _ENTRIES = (
         dim=768,
         image_size=224,
         context_length=64,
-        notes=(
-            "General web images, no medical training: a baseline, and a start for fine-tuning. Images are stretched, "
-            "not cropped; texts are lower-cased, lose their punctuation and are padded to 64 tokens, which the tower "
-            "relies on."
+        training="SigLIP ViT-B/16 on general web images, no medical training.",
+        quality=(
+            "A baseline, and a start for fine-tuning. Texts are lower-cased, lose their punctuation and are padded to 64 "
+            "tokens, which the tower relies on."
         ),
+        preprocessing=_SIGLIP_PIXELS,
     ),
     ModelEntry(
         key="medsiglip",
@@ -80,11 +109,15 @@ _ENTRIES = (
         dim=1152,
         image_size=448,
         context_length=64,
-        notes=(
-            "A fine-tune of MedSigLIP (SigLIP so400m/14 at 448 pixels, not siglip-large) on VinDr-CXR with two classes. "
-            "It has no model card, and its sibling's validation loss rises, a sign of overfitting: measure it against "
-            "medsiglip-448 before relying on it. Default preprocessing: the hub processor's stretch."
+        training=(
+            "A fine-tune of MedSigLIP (SigLIP so400m/14 at 448 pixels, not siglip-large, which has 1,024 dimensions) on "
+            "VinDr-CXR with two classes."
         ),
+        quality=(
+            "It has no model card, and its sibling's validation loss rises, a sign of overfitting: measure it against "
+            "medsiglip-448 before relying on it."
+        ),
+        preprocessing=_MEDSIGLIP_PIXELS,
     ),
     ModelEntry(
         key="medsiglip-448",
@@ -95,11 +128,9 @@ _ENTRIES = (
         image_size=448,
         context_length=64,
         gated=True,
-        notes=(
-            "Google's medical SigLIP so400m/14 at 448 pixels, chest X-rays included; published zero-shot AUC .844 over "
-            "13 findings. Default preprocessing: the hub processor's stretch. Google's own server pads to a square "
-            "first, as in training; on images that are far from square the two differ."
-        ),
+        training="Google's medical SigLIP so400m/14 at 448 pixels, chest X-rays included.",
+        quality="Published zero-shot AUC .844 over 13 findings.",
+        preprocessing=_MEDSIGLIP_PIXELS,
     ),
     ModelEntry(
         key="clip",
@@ -109,7 +140,9 @@ _ENTRIES = (
         dim=512,
         image_size=224,
         context_length=77,
-        notes="General web images, no medical training: the baseline that PubMedCLIP started from.",
+        training="CLIP ViT-B/32 on general web images, no medical training.",
+        quality="The baseline that PubMedCLIP started from.",
+        preprocessing=_CLIP_PIXELS,
     ),
     ModelEntry(
         key="siglip2",
@@ -119,7 +152,9 @@ _ENTRIES = (
         dim=768,
         image_size=224,
         context_length=64,
-        notes="General web images, no medical training. Another tokenizer (256,000 pieces) than siglip.",
+        training="SigLIP 2 ViT-B/16 on general web images, no medical training.",
+        quality="Another tokenizer (256,000 pieces) than siglip.",
+        preprocessing=_SIGLIP_PIXELS,
     ),
     ModelEntry(
         key="xraysiglip",
@@ -130,7 +165,9 @@ _ENTRIES = (
         image_size=384,
         context_length=64,
         non_commercial=True,
-        notes="SigLIP trained further on chest X-rays and their reports; not for commercial use.",
+        training="SigLIP ViT-L/16 at 384 pixels, trained further on chest X-rays and their reports.",
+        quality="Not for commercial use.",
+        preprocessing=_SIGLIP_PIXELS,
     ),
 )
 

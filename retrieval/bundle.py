@@ -91,6 +91,25 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     token_ids_equal: bool | None
 
 
+class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a precision below float32 changes, measured on `sample` between the float32 graphs and the bundle's own.
+
+    Cosines lie in -1..1, agreements in 0..1: the share of each query's ten nearest images that float32 finds, too.
+    `passed` is false where the bundle was kept all the same, on request.
+    """
+
+    sample: str
+    images: int
+    texts: int
+    image_cosine_mean: float
+    image_cosine_min: float
+    text_cosine_mean: float
+    text_cosine_min: float
+    image_top10_agreement: float
+    text_top10_agreement: float
+    passed: bool
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a bundle is, where it came from and how it is fed. Unknown fields and values raise on reading."""
 
@@ -107,6 +126,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     logit_scale: float
     logit_bias: float | None
     parity: Parity
+    """Of the float32 graphs, which a bundle of another precision was made from."""
+    precision_check: PrecisionCheck | None = None
+    """None for float32."""
     exporter: dict[str, str]
     created_at: str
     files: dict[str, str]

@@ -13,11 +13,12 @@ import msgspec
 import torch
 
 from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.finetune.curve import draw_curve
 from exporters.finetune.data import load_pairs, report_text
 from exporters.finetune.progress import Silence, TrainingProgress
 from exporters.finetune.scratch import write_scratch_checkpoint
 from exporters.finetune.settings import FinetuneSettings
-from exporters.finetune.store import HISTORY, RunStore, fingerprint_of
+from exporters.finetune.store import CURVE, HISTORY, RunStore, fingerprint_of
 from exporters.finetune.towers import TrainableModel
 from exporters.finetune.trainer import Trainer, resolve_device
 from exporters.finetune.validation import Validation
@@ -53,8 +54,8 @@ def finetune(
 ) -> FinetuneSummary:
     """Train on `train`, keep the epoch that is best on `val`, write it into the folder `out` as a checkpoint.
 
-    `out` gets a whole checkpoint or nothing, and `history.json` beside the weights. A run that was killed resumes at its
-    last whole epoch when called again with the same settings, data and `out`.
+    `out` gets a whole checkpoint or nothing, with `history.json` and `curve.png` beside the weights. A run that was killed
+    resumes at its last whole epoch when called again with the same settings, data and `out`.
 
     Raises:
         TrainingError: nothing to train on, a loss that is no number, or settings that do not fit together.
@@ -76,6 +77,7 @@ def finetune(
         if not store.resumable:  # nothing was trained yet, so nothing is worth keeping
             store.finish()
     store.finish()
+    draw_curve(run.history, out / CURVE)
     best = next(record for record in run.history if record.epoch == run.best_epoch)
     return FinetuneSummary(
         checkpoint=str(out),
@@ -112,6 +114,7 @@ def _prepare(
     )
     store.fingerprint = fingerprint_of(settings, train_pairs.image_groups)
     model = _trainable(checkpoint, device)
+    model.lock(image_unlocked=settings.image_unlocked, text_unlocked=settings.text_unlocked)
     if settings.architecture is not None:
         model.start_temperature(settings.loss, min(settings.batch_size, len(train_pairs)))
     return Trainer(settings, model, source, train_pairs, val_pairs, store, progress)

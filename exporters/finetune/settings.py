@@ -84,8 +84,17 @@ class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 128
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3
     weight_decay: NonNegative = 0.05
+    accumulate: Positive = 1
+    """Parts that a batch is computed in, to fit memory; every image still meets every text of the whole batch."""
+    image_unlocked: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """How many of the image tower's last blocks learn, its projection always does; None: everything learns, 0: as in
+    locked-image tuning (LiT, Zhai et al., 2022)."""
+    text_unlocked: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """The same of the text tower."""
     warmup: Fraction = 0.05
     """Share of the steps in which the learning rate rises."""
+    average: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Decay of the running average of the weights that is validated and kept; 0 keeps the weights of the last step."""
     clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     patience: Positive = 10
     """Epochs without a better validation after which training stops."""

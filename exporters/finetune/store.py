@@ -19,6 +19,7 @@ from exporters.finetune.validation import Validation
 from retrieval.errors import TrainingError
 
 HISTORY = "history.json"
+CURVE = "curve.png"
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.ckpt", "*.onnx", "*.index.json")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint
+from exporters.finetune.locking import lock_towers, rest_locked
 from exporters.padding import proven_tokenization
 from retrieval.tokenize import TextTokenizer
 
@@ -50,6 +51,12 @@ class TrainableModel:
         """Switch dropout and batch statistics on or off."""
         for module in (self.model, self.image_tower, self.text_tower):
             module.train(mode)
+        if mode:
+            rest_locked(self.model)
+
+    def lock(self, *, image_unlocked: int | None, text_unlocked: int | None) -> None:
+        """Let only part of the towers learn; see `lock_towers`."""
+        lock_towers(self.model, image_unlocked=image_unlocked, text_unlocked=text_unlocked)
 
     def start_temperature(self, loss: str, batch_size: int) -> None:
         """Set temperature and bias of a model that has not learnt any.
@@ -72,7 +79,7 @@ class TrainableModel:
         temperature = [self.logit_scale, self.logit_bias]
         held = {id(parameter) for parameter in temperature}
         for name, parameter in self.model.named_parameters():
-            if id(parameter) not in held:
+            if id(parameter) not in held and parameter.requires_grad:
                 (free if parameter.ndim < 2 or "position" in name else decayed).append(parameter)
         return [
             {"params": decayed, "weight_decay": weight_decay},

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from exporters.finetune.accumulation import accumulate_step
 from exporters.finetune.augmentation import augment_images, draw_text
+from exporters.finetune.average import WeightAverage
 from exporters.finetune.data import PairSet, shared_texts
 from exporters.finetune.losses import LOSSES
 from exporters.finetune.progress import StepReport, TrainingProgress
@@ -51,6 +53,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
         self._precision = resolve_precision(settings.precision, model.device)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=self._precision is torch.float16)
+        self._average = WeightAverage(model.model, settings.average)
         self._started = time.monotonic()
 
     def resume(self) -> None:
@@ -62,6 +65,7 @@ class Trainer:
             self.model.logit_bias.copy_(tensors["logit_bias"])
         self._optimizer.load_state_dict(tensors["optimizer"])
         self._scaler.load_state_dict(tensors["scaler"])
+        self._average.load_state_dict(tensors["average"])
 
     def fit(self) -> RunState:
         """Train to the end: all epochs, the time limit or no more gain in validation, whichever comes first.
@@ -73,7 +77,8 @@ class Trainer:
         while self.run.epoch < self.settings.epochs and not self._out_of_time() and not self._out_of_patience():
             epoch = self.run.epoch + 1
             loss, rate, speed = self._train_epoch(epoch)
-            found = validate(self.model, self.val_pairs)
+            with self._average.in_place():
+                found = validate(self.model, self.val_pairs)
             best = found.score > self.run.best_score
             seconds = time.monotonic() - self._started
             record = EpochRecord(
@@ -90,7 +95,8 @@ class Trainer:
             self.run = msgspec.structs.replace(self.run, epoch=epoch, seconds=seconds, history=history)
             if best:
                 self.run = msgspec.structs.replace(self.run, best_score=found.score, best_epoch=epoch)
-                self.store.save_checkpoint(self.model.model, self.source, self.run)
+                with self._average.in_place():
+                    self.store.save_checkpoint(self.model.model, self.source, self.run)
             self.store.save_state(self.run, self._tensors())
             self.progress.epoch(record)
         if not self.run.history:
@@ -126,19 +132,31 @@ class Trainer:
         shared = torch.from_numpy(shared_texts(studies, drawn)).to(self.model.device)
         images = as_unit_range(self.train_pairs.images[indices], self.model.device)
         images = augment_images(images, self.settings.images, generator)
-        with self._autocast():
-            image_embeds = self.model.embed_images(images)
-            text_embeds = self.model.embed_texts([text.text for text in drawn])
-        logits = self.model.logits(image_embeds, text_embeds)
-        loss = self._loss(logits, shared, shared_text=self.settings.shared_text)
+        texts = [text.text for text in drawn]
+        parts = np.array_split(np.arange(len(texts)), self.settings.accumulate)
+
+        def embed(part: int) -> tuple[torch.Tensor, torch.Tensor]:
+            with self._autocast():
+                mine = parts[part]
+                return self.model.embed_images(images[mine]), self.model.embed_texts([texts[index] for index in mine])
+
+        def loss_of(image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+            logits = self.model.logits(image_embeds, text_embeds)
+            return self._loss(logits, shared, shared_text=self.settings.shared_text)
+
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if len(parts) == 1:
+            loss = loss_of(*embed(0))
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        else:
+            loss = accumulate_step(embed, len(parts), loss_of, self._scaler.scale)
         self._scaler.unscale_(self._optimizer)
         parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self.model.hold_temperature()
+        self._average.update()
         return float(loss.detach())
 
     def _batches(self, epoch: int) -> Iterator[tuple[NDArray[np.int64], torch.Generator, random.Random]]:
@@ -179,6 +197,7 @@ class Trainer:
             "logit_bias": self.model.logit_bias.detach(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict(),
         }
 
 

@@ -1,0 +1,45 @@
+"""The padded variant of a checkpoint's preprocessing: a square with black margins first, then the processor's resize."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from exporters.checkpoints import Checkpoint
+from retrieval.errors import ExportError
+
+
+def padded_square(checkpoint: Checkpoint) -> Checkpoint:
+    """`checkpoint` with images zero-padded to a square before they are scaled, reference included.
+
+    Google's server feeds MedSigLIP this way, as in its training; the hub's processor stretches instead. Google then scales
+    with TensorFlow's bilinear filter without antialiasing; here the processor's own filter does it.
+
+    Raises:
+        ExportError: the checkpoint's own processor does not stretch, so that there is nothing to mend.
+    """
+    if checkpoint.preprocessing.mode != "stretch":
+        raise ExportError(
+            f"--pad-square is for models whose processor stretches; this one uses {checkpoint.preprocessing.mode}"
+        )
+    stretched = checkpoint.reference_pixels
+
+    def reference_pixels(images: Sequence[Image.Image]) -> NDArray[np.float32]:
+        return stretched([_square(image) for image in images])
+
+    preprocessing = msgspec.structs.replace(checkpoint.preprocessing, mode="pad_square", pad_value=0)
+    return dataclasses.replace(checkpoint, preprocessing=preprocessing, reference_pixels=reference_pixels)
+
+
+def _square(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image.convert("RGB"))
+    height, width = pixels.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
+    return Image.fromarray(np.pad(pixels, margins))

@@ -44,6 +44,9 @@ bench: $(DEVELOP)  ## measure encoding and search, into benchmarks/results/
 	$(BIN)/python -m benchmarks.encode
 	$(BIN)/python -m benchmarks.search
 
+bench-export: $(DEVELOP)  ## torch against every precision at full size, into benchmarks/results/
+	$(BIN)/python -m benchmarks.export
+
 demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scratch (under 20 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.demo_models
 

@@ -1,4 +1,4 @@
-"""Exact-pair retrieval of a bundle on a split of the Indiana collection.
+"""Exact pairs, and likeness of images by finding: what a bundle retrieves on a split of the Indiana collection.
 
     python -m benchmarks.evaluate_indiana indiana-clip --data ../shared/indiana
 
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pair_retrieval import measure_pairs
+from benchmarks.pair_retrieval import measure_likeness, measure_pairs
 from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource, read_split
 from retrieval.bundle import ModelBundle, find_bundle
@@ -47,14 +47,16 @@ def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, Any]:
         data / "images",
         uids=read_split(data / "splits.csv", split),
     )
-    pairs = measure_pairs(Encoder(bundle), list(studies_of(source)), view=None if view == "all" else view)
+    encoder, studies = Encoder(bundle), list(studies_of(source))
+    wanted = None if view == "all" else view
     return {
         "protocol": "exact pair; R@K over queries with a relevant item; ties broken on the gallery's order",
         "bundle": bundle.name,
         "bundle_id": bundle.bundle_id,
         "precision": bundle.manifest.precision,
         "split": split,
-        **pairs,
+        **measure_pairs(encoder, studies, view=wanted),
+        "image_to_image": measure_likeness(encoder, studies, view=wanted),
     }
 
 

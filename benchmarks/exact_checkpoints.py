@@ -1,4 +1,4 @@
-"""Checkpoints of the published architectures at full size, with random weights: what an export costs does not depend on them.
+"""Checkpoints of the published architectures at full size, with random weights: an export costs the same with any.
 
     python -m benchmarks.exact_checkpoints siglip --small-files ../shared/hf --out /tmp/siglip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,10 +19,12 @@ from retrieval.evaluation.measures import (
     same_label,
 )
 from retrieval.imaging.decode import read_image
+from retrieval.labels import CHEXPERT_14, NORMAL, read_labels
 from retrieval.records import ImageRecord, Report, Study
 
 KS = (1, 5, 10)
 _BATCH = 32
+_NOT_FINDINGS = {NORMAL, "No Indexing", "Technical Quality of Image Unsatisfactory"}
 
 
 def images_of(studies: Sequence[Study], *, view: str | None) -> list[tuple[Study, ImageRecord]]:
@@ -71,6 +74,43 @@ def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: str | Non
                 **{f"R@{k}": round(recall_at(matrix, mine, k), 4) for k in KS},
                 **{f"chance_R@{k}": round(chance_recall_at(mine, k), 4) for k in KS},
             }
+    return scores
+
+
+def measure_likeness(
+    encoder: Encoder, studies: Sequence[Study], *, view: str | None, k: int = 10, smallest: int = 5
+) -> dict[str, Any]:
+    """P@k of images for an image: how many of its neighbours share a finding with it, macro-averaged over findings.
+
+    The query's own study is left out of the gallery. Once over the heads of the indexing with at least `smallest` images,
+    `normal` left out, and once over CheXpert's findings without `No Finding`.
+    """
+    pairs = images_of(studies, view=view)
+    images = embed_files(encoder, [image for _, image in pairs])
+    owners = [study.study_id for study, _ in pairs]
+    similarity = np.where(same_label(owners, owners), -np.inf, images @ images.T)
+    labels = [read_labels(study.mesh, study.problems) for study, _ in pairs]
+    heads = [frozenset(label.problems) - _NOT_FINDINGS for label in labels]
+    chexpert = [frozenset(label.present) & (frozenset(CHEXPERT_14) - {"No Finding"}) for label in labels]
+    scores: dict[str, Any] = {"view": view or "all", "images": len(pairs)}
+    for vocabulary, found in (("heads", heads), ("chexpert", chexpert)):
+        counts = Counter(finding for each in found for finding in each)
+        findings = sorted(finding for finding, count in counts.items() if count >= smallest)
+        asked, rows, relevant = [], [], []
+        for finding in findings:
+            holds = np.array([finding in each for each in found])
+            for query in np.flatnonzero(holds):
+                asked.append(finding)
+                rows.append(query)
+                relevant.append(holds & (np.array(owners) != owners[query]))
+        precision = macro_precision_at(similarity[rows], np.array(relevant), k, asked)
+        chance = chance_macro_precision(np.array(relevant), asked)
+        scores[vocabulary] = {
+            "findings": {finding: counts[finding] for finding in findings},
+            f"macro_P@{k}": round(precision, 4),
+            f"chance_macro_P@{k}": round(chance, 4),
+            "lift": round(precision / chance, 2),
+        }
     return scores
 
 

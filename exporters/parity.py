@@ -57,8 +57,8 @@ def measure_parity(folder: Path, checkpoint: Checkpoint, images: Sequence[Image.
     """Compare the graphs in `folder` with the torch model, each fed by its own processor and tokenizer.
 
     Pixels are compared on all images; a tower of more than `HEAVY_PARAMETERS`, which takes seconds an image, embeds the
-    first `HEAVY_IMAGES` of them, and `Parity.images` says how many were embedded. Every graph runs the whole batch and the first input alone, so an axis that is not dynamic or a tower that looks at
-    its neighbours shows.
+    first `HEAVY_IMAGES` of them, and `Parity.images` says how many were embedded. Every graph runs the whole batch and the
+    first input alone, so an axis that is not dynamic or a tower that looks at its neighbours shows.
 
     Raises:
         ParityError: a graph cannot run, or gives embeddings that are not of unit norm.

@@ -83,6 +83,8 @@ class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Training ends by then, its learning rate annealed; a run cut by time depends on the machine's speed."""
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 128
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3
+    text_rate: Fraction = 1.0
+    """Share of the learning rate that the text tower gets: a pretrained one forgets less at a low rate."""
     weight_decay: NonNegative = 0.05
     accumulate: Positive = 1
     """Parts that a batch is computed in, to fit memory; every image still meets every text of the whole batch."""

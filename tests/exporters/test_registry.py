@@ -41,6 +41,20 @@ def test_an_unknown_key_lists_the_known_ones():
         find_entry("biomedclip2")
 
 
+@pytest.mark.parametrize("key", REGISTRY)
+def test_every_entry_says_what_is_known(key):
+    entry = REGISTRY[key]
+    for text in (entry.training, entry.quality, entry.preprocessing):
+        assert len(text) > 20 and text.endswith(".")
+    assert entry.licence and entry.loader and "/" in entry.source
+    assert entry.dim >= 512 and entry.image_size >= 224 and entry.context_length in (64, 77, 256)
+
+
+def test_claims_of_the_old_comparison_are_corrected():
+    assert "not siglip-large" in REGISTRY["medsiglip"].training
+    assert "ROCO, not on PubMed abstracts" in REGISTRY["pubmed_clip"].training
+
+
 def test_the_registry_loads_without_torch():
     code = "import sys, exporters.registry; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

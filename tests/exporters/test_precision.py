@@ -1,0 +1,158 @@
+"""Precisions below fp32: what they change is measured, and too much of it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from exporters.export import Sample, export_model
+from exporters.parity import TEXTS, default_images
+from exporters.precision import GATES, compare, faults, require_precision, top_agreement
+from retrieval.bundle import ModelBundle
+from retrieval.encoder import Encoder
+from retrieval.errors import ExportError, ParityError
+from retrieval.session import OrtSession
+
+
+def unit(rows: int, columns: int = 16, *, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((rows, columns)).astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def a_sample() -> Sample:
+    return Sample("patterns", [image for seed in range(3) for image in default_images(seed)], TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip-unigram", "open-clip-bert"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_lower_precision_is_smaller_and_carries_its_measurement(kind, precision, checkpoint_folder, tmp_path):
+    exact = export_model(name="exact", source=checkpoint_folder(kind), out_dir=tmp_path)
+    lower = export_model(
+        name="lower",
+        source=checkpoint_folder(kind),
+        out_dir=tmp_path,
+        precision=precision,
+        sample=a_sample,
+        allow_lossy=True,
+    )
+    manifest = ModelBundle.load(lower.folder).manifest
+    check = manifest.precision_check
+    assert manifest.precision == precision
+    assert check is not None and check == lower.precision_check
+    assert (check.images, check.texts, check.sample) == (3 * len(default_images()), len(TEXTS), "patterns")
+    assert check.passed == (not faults(check, precision))
+    assert lower.bundle_id != exact.bundle_id
+    # int8 leaves convolutions and embeddings alone, which is much of a tiny model.
+    assert lower.size_bytes < (0.75 if precision == "fp16" else 1.0) * exact.size_bytes
+    # The figures are of the graphs that were written.
+    images = default_images()[:4]
+    one, other = (Encoder(ModelBundle.load(each.folder), device="cpu").encode_images(images) for each in (exact, lower))
+    cosines = (one * other).sum(axis=1)
+    assert cosines.min() >= check.image_cosine_min - 1e-4
+    assert cosines.min() < 1 - 1e-9 or precision == "fp16"
+    np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, atol=1e-3)
+
+
+def test_fp16_passes_its_gate_on_a_well_behaved_model(checkpoint_folder, tmp_path):
+    summary = export_model(
+        name="half", source=checkpoint_folder("clip"), out_dir=tmp_path, precision="fp16", sample=a_sample
+    )
+    assert summary.precision_check is not None
+    assert summary.precision_check.passed
+    graph = onnx.load(summary.folder / "image.onnx").graph
+    kinds = {weight.data_type for weight in graph.initializer if len(weight.dims) >= 2}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert {node.type.tensor_type.elem_type for node in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
+
+
+def test_a_precision_that_fails_its_gate_is_not_written_unless_allowed(checkpoint_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(GATES, "int8", (1.1, 1.1, 1.1))
+    arguments = {"source": checkpoint_folder("clip"), "out_dir": tmp_path, "precision": "int8", "sample": a_sample}
+    with pytest.raises(ParityError, match=r"image_cosine_mean .* \(at least 1.1\).*--allow-lossy"):
+        export_model(name="lossy", **arguments)
+    assert list(tmp_path.iterdir()) == []
+    kept = export_model(name="lossy", allow_lossy=True, **arguments)
+    check = ModelBundle.load(kept.folder).manifest.precision_check
+    assert check is not None and not check.passed
+
+
+def test_int8_refuses_a_tower_without_matrix_products(checkpoint_folder, tmp_path):
+    with pytest.raises(ExportError, match="image.onnx has no matrix product.*export fp32 or fp16"):
+        export_model(
+            name="conv", source=_convolutional(checkpoint_folder, tmp_path), out_dir=tmp_path / "models",
+            precision="int8", sample=a_sample,
+        )  # fmt: skip
+    assert not list((tmp_path / "models").iterdir())
+
+
+def _convolutional(checkpoint_folder, tmp_path: Path) -> Path:
+    from exporters.finetune.scratch import write_scratch_checkpoint
+    from exporters.finetune.settings import Architecture
+
+    architecture = Architecture(
+        family="open_clip",
+        vocabulary_size=120,
+        model={
+            "embed_dim": 16,
+            "vision_cfg": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "", "image_size": 32},
+            "text_cfg": {"context_length": 24, "width": 32, "heads": 2, "layers": 1},
+        },
+        preprocessing={"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
+    )
+    # Without a projection the embedding is as wide as the network's last layer.
+    import timm
+
+    architecture.model["embed_dim"] = timm.create_model("test_resnet", num_classes=0).num_features
+    write_scratch_checkpoint(architecture, TEXTS, tmp_path / "conv", seed=0)
+    return tmp_path / "conv"
+
+
+def test_top_agreement_by_hand():
+    exact = np.array([[5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5]], dtype=np.float32)
+    found = np.array([[5, 4, 0, 3, 2, 1], [0, 1, 2, 5, 4, 3]], dtype=np.float32)
+    # Of six columns the best three count: the first row keeps two of them, the second all three in another order.
+    assert top_agreement(exact, found) == pytest.approx((2 / 3 + 3 / 3) / 2)
+
+
+def test_top_agreement_leaves_a_query_out_of_its_own_neighbours():
+    same = np.array([[9, 1, 2, 3], [1, 9, 3, 2], [2, 3, 9, 1], [3, 2, 1, 9]], dtype=np.float32)
+    other = same.copy()
+    np.fill_diagonal(other, -9)
+    assert top_agreement(same, other, leave_self_out=True) == 1
+    assert top_agreement(same, other) < 1
+
+
+def test_a_comparison_states_every_figure_by_hand():
+    images, texts = unit(30), unit(12, seed=1)
+    equal = compare((images, texts), (images, texts), "fp16", "a set")
+    assert equal.passed and equal.image_top10_agreement == equal.text_top10_agreement == 1
+    turned = images.copy()
+    turned[0] = -turned[0]
+    worse = compare((images, texts), (turned, texts), "fp16", "a set")
+    assert worse.image_cosine_min == pytest.approx(-1)
+    assert worse.image_cosine_mean == pytest.approx(28 / 30)
+    assert worse.text_cosine_min == pytest.approx(1)
+    assert not worse.passed
+    with pytest.raises(ParityError, match="fp16 changes this model too much: image_cosine_mean"):
+        require_precision(worse, "fp16")
+
+
+def test_a_measurement_that_is_no_number_fails():
+    images, texts = unit(30), unit(12, seed=1)
+    check = compare((images, texts), (images, texts), "int8", "a set")
+    broken = msgspec.structs.replace(check, text_cosine_min=float("nan"))
+    assert faults(broken, "int8") == ["text_cosine_min nan (at least 0.98)"]
+
+
+def test_bound_inputs_give_what_plain_ones_do(checkpoint_folder, tmp_path):
+    summary = export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path)
+    session = OrtSession(summary.folder / "image.onnx", device="cpu")
+    size = summary.image_size
+    pixels = np.random.default_rng(0).standard_normal((3, 3, size, size)).astype(np.float32)
+    for values in (pixels, pixels[::2], np.asfortranarray(pixels)):
+        plain, bound = (run("image_embeds", {"pixel_values": values}) for run in (session.run, session.run_bound))
+        np.testing.assert_array_equal(plain, bound)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -26,10 +26,10 @@ GATES: dict[str, tuple[float, float, float]] = {"fp16": (0.9999, 0.999, 0.97), "
 """Least mean cosine, worst cosine and top-10 agreement with float32. fp16 keeps 11 bits and should be all but equal; int8
 is let through where at most one hit in ten changes."""
 
+Message = TypeVar("Message", onnx.NodeProto, onnx.TensorProto, onnx.ValueInfoProto)
+
 NEIGHBOURS = 10
 _BATCH = 8
-# Unit length is what the index relies on; the sum of squares of a wide vector would lose it in half precision.
-_KEEP_FP32 = ("ReduceL2", "ReduceSum", "ReduceSumSquare", "Sqrt", "Reciprocal")
 
 
 def convert_graphs(folder: Path, precision: Precision) -> None:
@@ -155,18 +155,54 @@ def top_agreement(exact: NDArray[np.float32], found: NDArray[np.float32], *, lea
 
 
 def _to_fp16(path: Path, target: Path) -> None:
-    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(path)
     # Its shape inference passes the model through one protobuf, which ends at 2 GB.
     large = any(path.parent.glob(f"{path.name}.data"))
-    converted = convert_float_to_float16(
-        model,
-        keep_io_types=True,
-        disable_shape_infer=large,
-        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KEEP_FP32],
-    )
-    onnx.save(converted, target)
+    restore = _detach_normalization(model)
+    model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=large)
+    restore(model)
+    onnx.save(model, target)
+
+
+def _detach_normalization(model: onnx.ModelProto) -> Callable[[onnx.ModelProto], None]:
+    """Cut off what follows the last norm; the function that is returned puts it back, in float32.
+
+    The index relies on unit length, which 11 bits miss, and the converter rounds after every node that it is told to leave.
+    """
+    graph = model.graph
+    place = max((index for index, node in enumerate(graph.node) if node.op_type == "ReduceL2"), default=None)
+    if place is None:
+        return lambda converted: None
+    tail = [_copy(node) for node in graph.node[place:]]
+    del graph.node[place:]
+    made = {name for node in tail for name in node.output}
+    for value in [each for each in graph.value_info if each.name in made]:
+        graph.value_info.remove(value)  # its type would be turned to float16
+    output = _copy(graph.output[0])
+    graph.output[0].name = tail[0].input[0]
+    # Constants of the tail, under names that the converter has not seen.
+    asked = {name for node in tail for name in node.input}
+    constants = [_copy(each) for each in graph.initializer if each.name in asked]
+    renamed = {each.name: f"normalization.{each.name}" for each in constants}
+    for each in constants:
+        each.name = renamed[each.name]
+    for node in tail:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+
+    def restore(converted: onnx.ModelProto) -> None:
+        converted.graph.node.extend(tail)
+        converted.graph.initializer.extend(constants)
+        converted.graph.output[0].CopyFrom(output)
+
+    return restore
+
+
+def _copy(message: Message) -> Message:
+    copied = type(message)()
+    copied.CopyFrom(message)
+    return copied
 
 
 def _to_int8(path: Path, target: Path) -> None:

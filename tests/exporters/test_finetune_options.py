@@ -165,7 +165,7 @@ def test_a_text_rate_of_nothing_leaves_the_text_tower_alone(tmp_path: Path) -> N
 def test_texts_in_runs_of_like_length_come_back_in_order(tmp_path: Path, checkpoint_folder) -> None:
     model = _trainable(load_checkpoint(checkpoint_folder("open-clip-bert")), torch.device("cpu"))
     assert model.tokenize.settings.padding == "longest"
-    words = "heart size is normal and the lungs are clear".split()
+    words = ["heart", "size", "is", "normal", "and", "the", "lungs", "are", "clear"]
     texts = [" ".join(words[: 1 + number * 7 % len(words)]) for number in range(70)]
     with torch.inference_mode():
         together = model.embed_texts(texts)
@@ -218,9 +218,9 @@ def test_a_model_of_both_wheels_trains_exports_and_still_knows_english(tmp_path:
                 "timm_model_name": "efficientnet_lite0",
                 "timm_pool": "avg",
                 "timm_proj": "linear",
-                "image_size": 32,
+                "image_size": 96,
             },
-            "text_cfg": {"hf_proj_type": "", "hf_pooler_type": "mean_pooler", "context_length": 64},
+            "text_cfg": {"hf_proj_type": None, "hf_pooler_type": "mean_pooler", "context_length": 64},
         },
         "preprocessing": {"interpolation": "bicubic", "resize_mode": "squash"},
     }

@@ -2,8 +2,8 @@
 
     python -m benchmarks.export --small-files ../shared/hf
 
-Each key is built at its published size with random weights (`benchmarks.exact_checkpoints`), exported, converted, and
-timed in turn with the torch model: same batch, same threads, same process. The floor is what the tower's multiplications
+Each key is built at its published size with random weights (`benchmarks.exact_checkpoints`), exported by `cxr export` (its
+seconds and peak memory are recorded), converted, and timed in turn with the torch model: same batch, same threads, same process. The floor is what the tower's multiplications
 would take at the rate of this machine's largest float32 matrix product in torch.
 
 fp16 is for GPUs: a CPU has no half-precision kernels for most operators and converts back and forth, so it is left out
@@ -13,7 +13,11 @@ unless `--device cuda` or `--precisions` asks for it.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +33,6 @@ from benchmarks.encode import read_images
 from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
 from benchmarks.record import write_result
 from exporters.checkpoints import Checkpoint, load_checkpoint
-from exporters.export import export_model
 from exporters.precision import convert_graphs
 from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, ModelBundle
 from retrieval.imaging.preprocess import ImagePreprocessor
@@ -81,15 +84,15 @@ def measure(
 ) -> dict[str, Any]:
     """Rates of one key, and its export's own figures."""
     source = write_exact_checkpoint(key, arguments.small_files, folder / "checkpoint")
-    summary = export_model(name=key, source=source, out_dir=folder / "models", licence="none")
+    summary = export_apart(key, source, folder / "home")
     checkpoint = load_checkpoint(source)
     if checkpoint.family != "open_clip":
         checkpoint.model.set_attn_implementation("sdpa")  # type: ignore[operator]  # what its library runs by default
     for tower in (checkpoint.image_tower, checkpoint.text_tower):
         tower.to(arguments.device)
-    bundles = {"fp32": summary.folder}
+    bundles = {"fp32": Path(summary["folder"])}
     for precision in [each for each in precisions if each != "fp32"]:
-        bundles[precision] = shutil.copytree(summary.folder, folder / precision)
+        bundles[precision] = shutil.copytree(bundles["fp32"], folder / precision)
         convert_graphs(bundles[precision], precision)  # type: ignore[arg-type]  # one of the choices
 
     images = read_images(folder, arguments.batch)
@@ -97,7 +100,9 @@ def measure(
     reports = [REPORT.format(number, number) for number in range(arguments.batch)]
     image_flops = count_flops(checkpoint.image_tower, torch.zeros(1, *pixels.shape[1:], device=arguments.device))
     found: dict[str, Any] = {
-        "export_seconds": round(summary.seconds, 1),
+        "export_seconds": round(summary["seconds"], 1),
+        "export_peak_gb": round(summary["peak_memory_bytes"] / 1e9, 1),
+        "parity": summary["parity"],
         "gflop_per_image": round(image_flops / 1e9, 1),
         "floor_images_per_s": round(rate / image_flops, 1),
         "megabytes": {
@@ -112,6 +117,15 @@ def measure(
             name: round(value / found[what]["torch"], 2) for name, value in found[what].items() if name != "torch"
         }
     return found
+
+
+def export_apart(key: str, source: Path, home: Path) -> dict[str, Any]:
+    """What `cxr export` prints of an export in a process of its own, so that time and memory are all its own."""
+    command = [sys.executable, "-c", "import cxr; cxr.main()", "export", key, "--checkpoint", str(source), "--json"]
+    environment = os.environ | {"CXR_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
 
 
 Runs = dict[str, Callable[[], object]]

@@ -4,7 +4,8 @@
 
 Each key is built at its published size with random weights (`benchmarks.exact_checkpoints`), exported by `cxr export`, whose
 seconds and peak memory are recorded, converted, and timed in turn with the torch model: same batch, same threads, same
-process. The floor is what the tower's multiplications would take at the rate of this machine's best float32 product in torch.
+process. The floor is what the tower's multiplications would take at the rate of this machine's best float32 product in
+torch.
 
 fp16 is for GPUs: a CPU has no half-precision kernels for most operators and converts back and forth, so it is left out
 unless `--device cuda` or `--precisions` asks for it.

@@ -39,7 +39,8 @@ from retrieval.bundle import (
 )
 from retrieval.errors import ExportError
 
-OPSET = 18
+OPSET = 20
+"""The first with `Gelu` as one operator; before it, the tanh form that SigLIP uses is eight, none of them fused."""
 EXTERNAL_DATA_BYTES = 1_900_000_000
 """A protobuf holds less than 2 GiB; larger weights go to a file beside the graph."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")

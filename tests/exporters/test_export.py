@@ -58,7 +58,7 @@ def test_a_bundle_reproduces_its_reference_and_records_it(kind, exported):
     assert parity.token_ids_equal is True
     assert (parity.images, parity.texts) == (len(default_images()), len(TEXTS))
     assert manifest.precision == "fp32"
-    assert manifest.exporter["opset"] == "18"
+    assert manifest.exporter["opset"] == "20"
     assert set(manifest.files) == {"image.onnx", "text.onnx", "tokenizer.json"}
 
 

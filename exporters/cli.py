@@ -164,7 +164,7 @@ def _add_export(app: typer.Typer, read_sample: SampleReader) -> None:
             name=bundle,
             source=checkpoint or (entry.source if entry else key),
             out_dir=read_settings().models_dir,
-            family=entry.family if entry else None,
+            entry=entry,
             revision=revision or (entry.revision if entry else None),
             licence=licence or (entry.licence if entry else "unknown"),
             precision=precision,  # type: ignore[arg-type]  # checked above

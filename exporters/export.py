@@ -26,6 +26,7 @@ from exporters.padding import proven_tokenization
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
 from exporters.precision import Precision, compare, convert_graphs, require_precision, run_set
 from exporters.quiet import only_errors
+from exporters.registry import ModelEntry
 from exporters.sources import Family
 from exporters.square import padded_square
 from retrieval.bundle import (
@@ -94,7 +95,7 @@ def export_model(
     name: str,
     source: str | Path,
     out_dir: Path,
-    family: Family | None = None,
+    entry: ModelEntry | None = None,
     revision: str | None = None,
     licence: str = "unknown",
     precision: Precision = "fp32",
@@ -105,14 +106,15 @@ def export_model(
     texts: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`.
+    """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`; with `entry` it must be that model.
 
     Parity is measured on `images` and `texts`, else on a built-in set. A `precision` below fp32 is made from graphs that
     passed, and compared with them on `sample`; what fails its gate is only kept with `allow_lossy`. `pad_square` makes
     every image a square with black margins before the processor's own resize. `progress` is told each stage as it begins.
 
     Raises:
-        ExportError: the checkpoint cannot be loaded or exported, or the folder not be written.
+        ExportError: the checkpoint cannot be loaded or exported, is another model than `entry`, or the folder cannot be
+            written.
         ParityError: the graphs do not reproduce the reference, or the lower precision changes too much.
     """
     if not _NAME.fullmatch(name):
@@ -120,7 +122,9 @@ def export_model(
     started = time.monotonic()
     tell = progress or (lambda stage: None)
     tell("loading the checkpoint")
-    checkpoint = load_checkpoint(source, family=family, revision=revision)
+    checkpoint = load_checkpoint(source, family=entry.family if entry else None, revision=revision)
+    if entry:
+        _require_model(checkpoint, entry)
     if pad_square:
         checkpoint = padded_square(checkpoint)
     check: PrecisionCheck | None = None
@@ -236,6 +240,17 @@ def _lower(
     convert_graphs(folder, precision)
     tell(f"comparing {precision} with fp32")
     return compare(exact, run_set(folder, *inputs), precision, sample.name)
+
+
+def _require_model(checkpoint: Checkpoint, entry: ModelEntry) -> None:
+    found = (checkpoint.dim, checkpoint.preprocessing.size, checkpoint.tokenization.context_length)
+    expected = (entry.dim, entry.image_size, entry.context_length)
+    if found != expected:
+        form = "{} dimensions, {} px images and {} tokens".format
+        raise ExportError(
+            f"{checkpoint.source} is not {entry.key}: it has {form(*found)}, expected {form(*expected)}; give the folder of "
+            f"{entry.source}, or export a model of your own under a name of its own (cxr export NAME --checkpoint …)"
+        )
 
 
 def _default_sample() -> Sample:

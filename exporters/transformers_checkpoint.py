@@ -146,7 +146,11 @@ def preprocessing_of(processor: Any) -> Preprocessing:
         raise ExportError(f"the image processor rescales by {config['rescale_factor']}; only 1/255 is known")
     interpolation: Any = _INTERPOLATIONS.get(int(config["resample"]))
     if interpolation is None:
-        raise ExportError(f"unknown resampling filter {config['resample']} in the image processor")
+        known = ", ".join(f"{number} ({name})" for number, name in _INTERPOLATIONS.items())
+        raise ExportError(
+            f"the image processor asks for the unknown resampling filter {config['resample']}; known are {known}: "
+            "mend `resample` in preprocessor_config.json"
+        )
     mode, size = _resize_of(config)
     return Preprocessing(
         mode=mode,

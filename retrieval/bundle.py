@@ -224,12 +224,17 @@ def writing_bundle(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its place when the block ends, and vanishes when it raises.
 
     The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced
-    whole; at no moment is there a half-written one.
+    whole; at no moment is there a half-written one. What a killed process left of the same bundle is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}-????????"):
+        with _locked(left) as abandoned:
+            if abandoned:
+                shutil.rmtree(left, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        yield draft
+        with _locked(draft):
+            yield draft
         if not (draft / MANIFEST).is_file():
             raise BundleError(f"no {MANIFEST} was written for {target}")
         draft.chmod(0o755)
@@ -242,6 +247,27 @@ def writing_bundle(target: Path) -> Iterator[Path]:
             os.replace(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock on `folder`, which ends with the process; whether it was free. Never on Windows, which has none."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        yield free
+    finally:
+        os.close(handle)
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:

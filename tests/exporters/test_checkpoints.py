@@ -171,6 +171,13 @@ def test_an_unknown_resize_mode_of_transformers_is_refused(change, checkpoint_fo
         load_checkpoint(folder)
 
 
+def test_an_unknown_resampling_filter_is_refused_with_those_known(checkpoint_folder, tmp_path):
+    folder = a_copy(checkpoint_folder("clip"), tmp_path)
+    _edit(folder / "preprocessor_config.json", resample=99)
+    with pytest.raises(ExportError, match=r"filter 99; known are .*3 \(bicubic\): mend `resample`"):
+        load_checkpoint(folder)
+
+
 def test_an_unknown_resize_mode_of_open_clip_is_refused(checkpoint_folder, tmp_path):
     folder = a_copy(checkpoint_folder("open-clip"), tmp_path)
     _edit(folder / "open_clip_config.json", preprocess_cfg={"resize_mode": "seamcarving"})

@@ -20,6 +20,7 @@ import exporters.export
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.export import ExportSummary, export_model, write_graph
 from exporters.parity import COSINE_MIN, PIXELS_MAX_ABS, TEXTS, default_images, measure_parity, require_parity
+from exporters.registry import find_entry
 from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from retrieval.errors import ExportError, ParityError
@@ -154,6 +155,14 @@ def test_an_export_that_is_cut_off_leaves_the_old_bundle_as_it_was(error, export
         assert "No space left" in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["clip"]
     assert ModelBundle.load(tmp_path / "clip").bundle_id == exported("clip").bundle_id
+
+
+def test_a_checkpoint_of_another_model_of_the_family_is_refused(checkpoint_folder, tmp_path):
+    with pytest.raises(ExportError, match=r"is not siglip: it has .* 48 px .*, expected 768 dimensions, 224 px images"):
+        export_model(
+            name="siglip", source=checkpoint_folder("siglip-unigram"), out_dir=tmp_path, entry=find_entry("siglip")
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", "../outside", "Upper", ".hidden", "a b"])

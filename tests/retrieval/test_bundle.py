@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,26 @@ def test_a_failed_write_leaves_the_old_bundle_and_no_draft(bundle):
 def test_a_write_without_a_manifest_leaves_nothing(tmp_path):
     with pytest.raises(BundleError, match=r"manifest\.json"), writing_bundle(tmp_path / "new") as draft:
         (draft / "image.onnx").write_bytes(b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one_and_a_running_one_is_not_disturbed(tmp_path):
+    dead = """
+import os, signal, sys
+from pathlib import Path
+from retrieval.bundle import writing_bundle
+with writing_bundle(Path(sys.argv[1])) as draft:
+    (draft / "image.onnx").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", dead, str(tmp_path / "tiny")], check=False)
+    (left,) = tmp_path.iterdir()
+    with pytest.raises(RuntimeError), writing_bundle(tmp_path / "tiny") as running:
+        assert not left.exists()
+        with pytest.raises(RuntimeError), writing_bundle(tmp_path / "tiny"):
+            assert running.exists()
+            raise RuntimeError
+        raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ def test_a_published_architecture_exports_as_the_registry_describes_it(key, tmp_
     # medsiglip takes minutes and 8 GB: `make bench-export` has it.
     source = write_exact_checkpoint(key, HF_DIR, tmp_path / "checkpoint")
     entry = REGISTRY[key]
-    summary = export_model(name=key, source=source, out_dir=tmp_path / "models", family=entry.family)
+    summary = export_model(name=key, source=source, out_dir=tmp_path / "models", entry=entry)
     assert (summary.dim, summary.image_size, summary.context_length) == (
         entry.dim,
         entry.image_size,

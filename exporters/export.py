@@ -106,11 +106,12 @@ def export_model(
     texts: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ExportSummary:
-    """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`; with `entry` it must be that model.
+    """Export the checkpoint `source` (folder or hub id) as the bundle `out_dir/name`.
 
-    Parity is measured on `images` and `texts`, else on a built-in set. A `precision` below fp32 is made from graphs that
-    passed, and compared with them on `sample`; what fails its gate is only kept with `allow_lossy`. `pad_square` makes
-    every image a square with black margins before the processor's own resize. `progress` is told each stage as it begins.
+    With `entry`, a `source` other than the entry's own must have its dimensions, image size and context length. Parity is
+    measured on `images` and `texts`, else on a built-in set. A `precision` below fp32 is made from graphs that passed,
+    and compared with them on `sample`; what fails its gate is only kept with `allow_lossy`. `pad_square` makes every
+    image a square with black margins before the processor's own resize. `progress` is told each stage as it begins.
 
     Raises:
         ExportError: the checkpoint cannot be loaded or exported, is another model than `entry`, or the folder cannot be
@@ -123,7 +124,7 @@ def export_model(
     tell = progress or (lambda stage: None)
     tell("loading the checkpoint")
     checkpoint = load_checkpoint(source, family=entry.family if entry else None, revision=revision)
-    if entry:
+    if entry and source != entry.source:  # the entry's own source is that model, whatever it is found to be
         _require_model(checkpoint, entry)
     if pad_square:
         checkpoint = padded_square(checkpoint)

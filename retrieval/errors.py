@@ -52,14 +52,74 @@ class ImageError(RetrievalError):
 
 
 class UnreadableImage(ImageError):
-    """Not an image, truncated, or of a format that is not accepted."""
+    """Damaged, or not an image at all. Subclasses say which, where that can be told."""
+
+
+class EmptyFile(UnreadableImage):
+    """A file of zero bytes."""
+
+    code = "empty_file"
+
+
+class WrongType(UnreadableImage):
+    """Of a format that is not accepted: text, PDF, GIF, an archive."""
+
+    code = "wrong_type"
+
+
+class TruncatedImage(UnreadableImage):
+    """The file ends before its image does."""
+
+    code = "truncated_image"
+
+
+class BadPixelDescription(UnreadableImage):
+    """What the header says of the pixels is missing, impossible, or not what the file holds."""
+
+    code = "bad_pixel_description"
+
+
+class UnsupportedTransferSyntax(UnreadableImage):
+    """DICOM, compressed in a way that cannot be decoded here."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class NoPixels(ImageError):
+    """A DICOM object without pixel data."""
+
+    code = "no_pixels"
+
+
+class MultiFrame(ImageError):
+    """More than one frame: a film loop, a volume, an animation; a radiograph has one."""
+
+    code = "multi_frame"
+
+
+class BurnedIn(ImageError):
+    """A DICOM file says that its pixels hold annotations, which can name the patient."""
+
+    code = "burned_in"
 
 
 class ImageTooLarge(ImageError):
-    """More bytes or pixels than the limits allow."""
+    """More bytes than the limits allow, or a shape that cannot be prepared within them."""
 
     code = "image_too_large"
     http_status = 413
+
+
+class ImageBomb(ImageTooLarge):
+    """The header announces more pixels, or the compression more bytes, than the limits allow; nothing was decoded."""
+
+    code = "image_bomb"
+
+
+class WrongModality(RetrievalError):
+    """A DICOM image that is no radiograph."""
+
+    code = "wrong_modality"
 
 
 class MissingFile(RetrievalError):
@@ -72,6 +132,12 @@ class PathOutside(RetrievalError):
     """A row names a file outside the folder it belongs to."""
 
     code = "path_outside"
+
+
+class SaltDamaged(RetrievalError):
+    """The secret with which UIDs are hashed is not what was once written."""
+
+    code = "salt_damaged"
 
 
 class SourceError(RetrievalError):
@@ -148,6 +214,39 @@ class NoCollection(IndexFailure):
 
     code = "no_collection"
     http_status = 409
+
+
+class CountsDiffer(IndexFailure):
+    """The collection to be made active is not complete, or lacks images that the active one holds."""
+
+    code = "counts_differ"
+    http_status = 409
+
+
+class ModelActive(IndexFailure):
+    """The collection to be dropped is the one that searches use."""
+
+    code = "model_active"
+    http_status = 409
+
+
+class CollectionExists(IndexFailure):
+    """There is a collection of this name already, and it was not asked to be replaced."""
+
+    code = "collection_exists"
+    http_status = 409
+
+
+class TransferFailed(IndexFailure):
+    """A copy of a collection is not what the original is."""
+
+    code = "transfer_failed"
+
+
+class SnapshotDamaged(RetrievalError):
+    """A snapshot file is not whole, or of a form this version does not know."""
+
+    code = "snapshot_damaged"
 
 
 class ExportError(RetrievalError):

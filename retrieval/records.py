@@ -39,11 +39,20 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a study: its id within the dataset, the file it lies in, its view."""
+    """One image of a study: its id within the dataset, the file it lies in, its view.
+
+    `file` is what the source calls the file; the empty string where that is the image id.
+    """
 
     image_id: str
     path: Path
     view: View = "unknown"
+    file: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people are told, and the ledger remembers, of the file."""
+        return self.file or self.image_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,10 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row or file that was set aside, with the code and the words that say why."""
+    """A row or file that was set aside, with the code and the words that say why.
+
+    `file` is the `ImageRecord.name` it has, or would have had.
+    """
 
     file: str
     code: str

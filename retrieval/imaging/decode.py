@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+import stat
 import struct
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from retrieval.errors import ImageError, ImageTooLarge, MissingFile, UnreadableImage
+from retrieval.errors import (
+    EmptyFile,
+    ImageBomb,
+    ImageError,
+    ImageTooLarge,
+    MissingFile,
+    MultiFrame,
+    TruncatedImage,
+    UnreadableImage,
+    WrongType,
+)
+from retrieval.imaging.quiet import silence
+from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 LIMIT_BYTES = 64 * 1024 * 1024
@@ -34,47 +46,37 @@ _DECODER_ERRORS = (
 )
 
 
-def decode_image(data: bytes, *, name: str = "the image") -> Image.Image:
-    """Decode PNG, JPEG or WebP bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
+def decode_image(data: bytes, *, name: str = "the image", allow_burned_in: bool = False) -> Image.Image:
+    """Decode PNG, JPEG, WebP or DICOM bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
 
     16-bit grey is scaled linearly (65535 becomes 255), transparency is laid on black, as a viewer with a black background
-    shows it. `name` is what error messages call the image.
+    shows it. DICOM is shown as its own tags ask (`retrieval.imaging.dicom`). `name` is what error messages call the
+    image. Nothing of the file's metadata stays with the image: `info` is empty, or holds `notes`, a tuple of short
+    strings that say how the pixels were made where that was a decision.
 
     Raises:
-        ImageTooLarge: more than `LIMIT_BYTES` bytes or `LIMIT_PIXELS` pixels; checked before any pixel is decoded.
-        UnreadableImage: not an image, of another format, or truncated.
+        ImageTooLarge: more than `LIMIT_BYTES` bytes.
+        ImageBomb: more than `LIMIT_PIXELS` pixels; checked before any pixel is decoded.
+        EmptyFile, WrongType, TruncatedImage, UnreadableImage: no bytes, another format, cut short, damaged.
+        MultiFrame: an animation, or a DICOM object of several frames.
+        BurnedIn: a DICOM file says that it holds annotations, and `allow_burned_in` is not set.
+        ImageError: as `retrieval.imaging.dicom.decode_dicom`.
+        MissingExtra: the image is DICOM and pydicom is not installed.
     """
+    if not data:
+        raise EmptyFile(f"{name} is empty (0 bytes)")
     if len(data) > LIMIT_BYTES:
         raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns between one and two times its own limit; ours below is the one that counts.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > LIMIT_PIXELS:
-            raise ImageTooLarge(
-                f"{name} is {image.width} x {image.height}; at most {LIMIT_PIXELS:,} pixels are accepted"
-            )
-        image.load()
-        return _to_eight_bit(_upright(image))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageTooLarge(f"{name}: {error}") from error
-    except _DECODER_ERRORS as error:
-        found = "no bytes" if not data else f"{len(data):,} bytes"
-        raise UnreadableImage(
-            f"{name} is not a readable {', '.join(FORMATS)} image ({found}): {type(error).__name__}"
-        ) from error
+    notes: tuple[str, ...] = ()
+    if is_dicom(data[:HEAD_BYTES]):
+        from retrieval.imaging.dicom import decode_dicom  # pydicom is an extra
 
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Corrupt EXIF data")
-            return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:  # damaged EXIF names no orientation, and says nothing against the pixels
-        return image
+        image, notes = decode_dicom(data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in)
+    else:
+        image = _decode_raster(data, name)
+    # EXIF, XMP and colour profiles can name people and places, and Pillow would write them into whatever is saved.
+    image.info = {"notes": notes} if notes else {}
+    return image
 
 
 def read_image(path: Path) -> tuple[Image.Image, bytes]:
@@ -84,15 +86,77 @@ def read_image(path: Path) -> tuple[Image.Image, bytes]:
         MissingFile: there is no such file.
         ImageError: as `decode_image`.
     """
+    data = read_file(path)
+    return decode_image(data, name=path.name), data
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of the file at `path`, at least one and at most `LIMIT_BYTES`.
+
+    Raises:
+        MissingFile: there is no such file.
+        EmptyFile, ImageTooLarge: no bytes, or too many; counted before they are read.
+        UnreadableImage: the system does not give them, or it is no regular file.
+    """
     try:
-        if path.stat().st_size > LIMIT_BYTES:
-            raise ImageTooLarge(f"{path.name} has {path.stat().st_size:,} bytes; at most {LIMIT_BYTES:,} are accepted")
-        data = path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # A pipe would be waited on for ever.
+            raise UnreadableImage(f"{path.name} cannot be read: it is not a regular file")
+        _require_size(path.name, found.st_size)
+        with path.open("rb") as file:
+            data = file.read(LIMIT_BYTES + 1)  # it may have grown meanwhile
     except FileNotFoundError:
         raise MissingFile(f"no file {path.name} in {path.parent}") from None
     except OSError as error:
         raise UnreadableImage(f"{path.name} cannot be read: {error.strerror}") from error
-    return decode_image(data, name=path.name), data
+    _require_size(path.name, len(data))
+    return data
+
+
+def _require_size(name: str, size: int) -> None:
+    if size == 0:
+        raise EmptyFile(f"{name} is empty (0 bytes)")
+    if size > LIMIT_BYTES:
+        raise ImageTooLarge(f"{name} has {size:,} bytes; at most {LIMIT_BYTES:,} are accepted")
+
+
+def _decode_raster(data: bytes, name: str) -> Image.Image:
+    kind = raster_format(data[:HEAD_BYTES])
+    if kind is None:
+        raise WrongType(
+            f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM"
+        )
+    try:
+        # Pillow only warns between one and two times its own limit; ours below is the one that counts.
+        with silence:
+            image = Image.open(io.BytesIO(data), formats=(kind,))
+            if image.width * image.height > LIMIT_PIXELS:
+                raise ImageBomb(
+                    f"{name} is {image.width} x {image.height}; at most {LIMIT_PIXELS:,} pixels are accepted"
+                )
+            # Not for JPEG: a phone's photograph carries a second image for bright screens, and that is no animation.
+            if kind != "JPEG" and getattr(image, "is_animated", False):
+                raise MultiFrame(f"{name} is an animation; a radiograph has one frame")
+            image.load()
+            return _to_eight_bit(_upright(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageBomb(f"{name} has more than the {LIMIT_PIXELS:,} pixels that are accepted") from None
+    except _DECODER_ERRORS as error:
+        if is_cut_short(data, kind):
+            raise TruncatedImage(f"{name} ends after {len(data):,} bytes, before its image does") from error
+        raise UnreadableImage(
+            f"{name} is not a readable {kind} image ({len(data):,} bytes): {type(error).__name__}"
+        ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:  # damaged EXIF names no orientation, and says nothing against the pixels
+        return image
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:

@@ -1,12 +1,27 @@
 import io
+import os
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.errors import ImageTooLarge, MissingFile, UnreadableImage
+from retrieval.errors import (
+    EmptyFile,
+    ImageBomb,
+    ImageTooLarge,
+    MissingFile,
+    MultiFrame,
+    TruncatedImage,
+    UnreadableImage,
+    WrongType,
+)
 from retrieval.imaging import decode
-from retrieval.imaging.decode import decode_image, read_image
+from retrieval.imaging.decode import decode_image, read_file, read_image
+from retrieval.media import write_thumbnail
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -35,14 +50,63 @@ def test_every_mode_becomes_grey_or_rgb(mode):
 def test_a_truncated_file_is_an_error_and_no_grey_image(kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
     data = encode(noise, kind)
-    with pytest.raises(UnreadableImage):
-        decode_image(data[: len(data) // 2], name="half.img")
+    for part in (0.1, 0.5, 0.95):
+        with pytest.raises(TruncatedImage, match=r"half\.img ends after"):
+            decode_image(data[: int(len(data) * part)], name="half.img")
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(20)])
-def test_what_is_no_accepted_image_is_named(data):
-    with pytest.raises(UnreadableImage, match=r"case\.png is not a readable"):
+@pytest.mark.parametrize("data", [b"hello", b"GIF89a" + bytes(20), b"%PDF-1.7\n", b"PK\3\4" + bytes(30), bytes(200)])
+def test_what_is_no_accepted_format_is_named(data):
+    with pytest.raises(WrongType, match=r"case\.png is not a readable image") as caught:
         decode_image(data, name="case.png")
+    assert isinstance(caught.value, UnreadableImage)
+
+
+def test_no_bytes_are_an_empty_file(tmp_path):
+    with pytest.raises(EmptyFile, match=r"case\.png is empty"):
+        decode_image(b"", name="case.png")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(EmptyFile, match=r"empty\.png is empty"):
+        read_file(tmp_path / "empty.png")
+
+
+@pytest.mark.parametrize(("kind", "before"), [("PNG", b"IDAT"), ("JPEG", b"\xff\xc4"), ("WEBP", b"VP8 ")])
+def test_a_file_damaged_within_is_not_called_truncated(kind, before):
+    data = bytearray(encode(Image.new("L", (64, 64), 90), kind))
+    start = data.index(before) + 5
+    data[start : start + 12] = bytes([0xF7]) * 12
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(bytes(data))
+    assert caught.value.code == "unreadable_image"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_no_radiograph(kind):
+    frames = [Image.new("L", (8, 8), shade) for shade in (10, 200)]
+    with pytest.raises(MultiFrame, match="animation"):
+        decode_image(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_nothing_that_a_file_says_beside_its_pixels_reaches_a_thumbnail(kind, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "Jane Roe"
+    options = {"exif": exif, "icc_profile": b"profile of Jane Roe", "xmp": b"<x>Jane Roe</x>"}
+    data = encode(Image.new("RGB", (32, 32), (9, 9, 9)), kind, **options)
+    assert b"Jane Roe" in data
+    image = decode_image(data)
+    assert image.info == {}
+    assert b"Jane Roe" not in write_thumbnail(image, "0" * 64, tmp_path).read_bytes()
+
+
+def test_warnings_of_decoders_stay_silent_in_all_threads():
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, format="PNG", exif=b"Exif\0\0II*\0")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        sizes = set(pool.map(lambda _: decode_image(buffer.getvalue()).size, range(200)))
+    assert sizes == {(8, 8)}
+    assert warnings.filters == before
 
 
 def test_an_orientation_tag_is_applied():
@@ -54,8 +118,18 @@ def test_an_orientation_tag_is_applied():
 
 def test_pixels_are_counted_before_they_are_decoded(monkeypatch):
     monkeypatch.setattr(decode, "LIMIT_PIXELS", 100)
-    with pytest.raises(ImageTooLarge, match="20 x 20"):
+    with pytest.raises(ImageBomb, match="20 x 20") as caught:
         decode_image(encode(Image.new("L", (20, 20))))
+    assert isinstance(caught.value, ImageTooLarge)
+
+
+def test_more_pixels_than_pillow_takes_are_a_bomb():
+    chunk = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    data = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + chunk + struct.pack(">I", zlib.crc32(b"IHDR" + chunk))
+    )
+    with pytest.raises(ImageBomb):
+        decode_image(data + struct.pack(">I", 100) + b"IDAT" + bytes(104))
 
 
 def test_bytes_are_counted_before_a_file_is_read(tmp_path, monkeypatch):
@@ -71,6 +145,12 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         read_image(tmp_path / "gone.png")
     with pytest.raises(UnreadableImage):
         read_image(tmp_path)
+
+
+def test_a_pipe_is_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadableImage, match="not a regular file"):
+        read_file(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

@@ -1,0 +1,60 @@
+"""DICOM UIDs -> ids that say nothing of the patient, the same in every run of one installation."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from retrieval.errors import SaltDamaged, SystemFailure
+
+SALT_BYTES = 32
+
+
+def load_salt(home: Path) -> bytes:
+    """The secret of `home`, 32 random bytes in the file `salt`, made when it is not there; processes at once get the same.
+
+    Whoever has it can tell which UID an id stands for: the file is readable by its owner only. Without it, the same
+    files get other ids.
+
+    Raises:
+        SaltDamaged: the file does not hold 32 bytes.
+        SystemFailure: it cannot be read or written.
+    """
+    path = home / "salt"
+    try:
+        if not path.exists():
+            _write_once(path, secrets.token_bytes(SALT_BYTES))
+        salt = path.read_bytes()
+    except OSError as error:
+        raise SystemFailure(f"{path} cannot be read or written: {error.strerror}") from error
+    if len(salt) != SALT_BYTES:
+        raise SaltDamaged(
+            f"{path} holds {len(salt)} bytes instead of {SALT_BYTES}; restore it, or remove it and ingest DICOM anew "
+            "with --recreate"
+        )
+    return salt
+
+
+def hash_uid(salt: bytes, uid: str) -> str:
+    """HMAC-SHA256 (RFC 2104) of a UID, 32 hexadecimal digits."""
+    return hmac.new(salt, uid.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".salt.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike a rename, a link never takes the place of what another process was quicker to write.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retrieval.errors import MissingColumn, MissingFile, PathOutside, RetrievalError, SourceError
+from ingest.sources.cells import read_table
+from ingest.sources.files import ImagesFolder
+from retrieval.errors import RetrievalError, SourceError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 REPORT_COLUMNS = ("uid", "MeSH", "Problems", "indication", "comparison", "findings", "impression")
 PROJECTION_COLUMNS = ("uid", "filename", "projection")
@@ -38,8 +34,9 @@ class IndianaSource:
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands; a study left without images does not come out. Images without a report make a study with an
-    empty one; reports without images are not studies that can be shown, and are left out. `XXXX` for removed words
-    stays, as readers of this collection know it.
+    empty one; reports without images are not studies that can be shown, and are left out. Files in the images folder
+    that no row names come last, as `unlisted_file`, unless the source is restricted to some uids. `XXXX` for removed
+    words stays, as readers of this collection know it.
     """
 
     def __init__(
@@ -60,19 +57,15 @@ class IndianaSource:
         self.dataset = dataset
         self._reports_csv = reports_csv
         self._projections_csv = projections_csv
-        self._images_dir = images_dir
         self._uids = None if uids is None else frozenset(uids)
         # Everything that makes the whole archive unusable shows here, before any work has begun.
         self._rows = self._read_rows()
         self._studies, self._duplicate_reports = self._read_reports()
-        if not images_dir.is_dir():
-            raise SourceError(
-                f"the images folder {images_dir} does not exist; give the folder that holds the image files"
-            )
+        self._folder = ImagesFolder(images_dir)
 
     def image_count(self) -> int:
-        """Rows of the projections table, those that will be quarantined included."""
-        return len(self._rows)
+        """Rows of the projections table, second reports of a uid, and files that no row names."""
+        return len(self._rows) + len(self._duplicate_reports) + len(self._unlisted)
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._duplicate_reports
@@ -89,11 +82,12 @@ class IndianaSource:
                     continue
                 claimed.add(row.filename)
                 try:
-                    images.append(ImageRecord(row.filename, self._locate(row.filename), row.view))
+                    images.append(ImageRecord(row.filename, self._folder.locate(row.filename), row.view))
                 except RetrievalError as error:
                     yield Quarantined.because(row.filename, error)
             if images:
                 yield self._study(uid, tuple(images))
+        yield from self._unlisted
 
     def _study(self, uid: str, images: tuple[ImageRecord, ...]) -> Study:
         cells = self._studies.get(uid)
@@ -113,35 +107,14 @@ class IndianaSource:
             studies.setdefault(row.uid, []).append(row)
         return studies
 
-    def _locate(self, filename: str) -> Path:
-        """The path of an image inside the images folder.
-
-        Raises:
-            PathOutside: the name leads out of the folder, by `..`, as an absolute path or through a link.
-            MissingFile: there is no such file.
-        """
-        if filename in self._plain_files:
-            return self._images_dir / filename
-        # Not a plain file directly in the folder: a link, a subfolder, a way out, or nothing. Resolve it with care.
-        inside = self._images_dir.resolve()
-        try:
-            resolved = (inside / filename).resolve()
-            found = resolved.is_file()
-        except (OSError, ValueError, RuntimeError):  # a name too long, a NUL byte, a circle of links
-            raise MissingFile(f"no file can have the name {filename[:80]!r}") from None
-        if not resolved.is_relative_to(inside):
-            raise PathOutside(
-                f"{filename!r} in {self._projections_csv} leads outside the images folder {self._images_dir}"
-            )
-        if not found:
-            raise MissingFile(f"no file {filename!r} in {self._images_dir}")
-        return resolved
-
     @cached_property
-    def _plain_files(self) -> frozenset[str]:
-        """Names of the regular files directly in the images folder: one listing instead of a stat per row."""
-        with os.scandir(self._images_dir) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+    def _unlisted(self) -> list[Quarantined]:
+        if self._uids is not None:
+            return []
+        tables = (self._reports_csv, self._projections_csv)
+        return self._folder.unlisted(
+            [*(row.filename for row in self._rows), *(str(each.absolute()) for each in tables)]
+        )
 
     def _read_rows(self) -> list[_Row]:
         table = read_table(self._projections_csv, PROJECTION_COLUMNS)
@@ -183,39 +156,3 @@ def read_split(path: Path, split: str) -> set[str]:
         listing = ", ".join(sorted(set(names))) or "none"
         raise SourceError(f"{path} has no split {split!r}; it has: {listing}")
     return uids
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> DataFrame:
-    """A CSV file in UTF-8, every cell a string, empty cells empty.
-
-    Raises:
-        SourceError: the file is missing, not UTF-8 or not a table.
-        MissingColumn: one of `columns` is not among its columns.
-    """
-    import pandas as pd  # takes half a second to import, which `cxr --help` should not
-
-    try:
-        with warnings.catch_warnings():
-            # Of rows longer than the header pandas would make the first cell an index, or drop the last: both shift or
-            # lose data.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except pd.errors.ParserWarning:
-        raise SourceError(
-            f"the rows of {path} have more cells than its header; is a delimiter at their ends?"
-        ) from None
-    except FileNotFoundError:
-        raise SourceError(f"the table {path} does not exist") from None
-    except OSError as error:
-        raise SourceError(f"the table {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"the table {path} is not UTF-8 at byte {error.start}; save it as UTF-8 CSV") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise SourceError(f"the table {path} is not a CSV table with a header row: {error}") from error
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise MissingColumn(
-            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"expected {', '.join(columns)}; found {', '.join(map(str, table.columns))}"
-        )
-    return table.fillna("")

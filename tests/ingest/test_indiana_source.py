@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.indiana import IndianaSource, read_split, read_table
+from ingest.sources.indiana import IndianaSource, read_split
 from retrieval.errors import MissingColumn, SourceError
 from retrieval.records import Quarantined, Report, Study
 
@@ -40,9 +40,19 @@ class Archive:
         return IndianaSource(self.folder / "reports.csv", self.folder / "projections.csv", self.images, uids=uids)
 
     def read(self) -> tuple[list[Study], list[tuple[str, str]]]:
+        """Studies, and file and code of the rows that were set aside."""
         records = list(self.source())
         set_aside = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
-        return [record for record in records if isinstance(record, Study)], set_aside
+        return [record for record in records if isinstance(record, Study)], [
+            (file, code) for file, code in set_aside if code != "unlisted_file"
+        ]
+
+    def unlisted(self, *, uids: set[str] | None = None) -> list[str]:
+        """Files that no row names, which come after everything else."""
+        records = list(self.source(uids=uids))
+        found = [r.file for r in records if isinstance(r, Quarantined) and r.code == "unlisted_file"]
+        assert [r.file for r in records[len(records) - len(found) :] if isinstance(r, Quarantined)] == found
+        return found
 
 
 @pytest.fixture
@@ -107,13 +117,6 @@ def test_a_folder_by_the_name_of_an_image_is_a_missing_file(archive: Archive) ->
     (archive.images / "c.png").mkdir()
     archive.tables(ONE_REPORT, "1,c.png,Frontal\n")
     assert archive.read()[1] == [("c.png", "missing_file")]
-
-
-def test_rows_longer_than_the_header_shift_no_column(tmp_path: Path) -> None:
-    table = tmp_path / "table.csv"
-    table.write_text("uid,split\n1,train,\n2,val,\n")
-    with pytest.raises(SourceError, match="more cells than its header"):
-        read_table(table, ("uid", "split"))
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png", "{absolute}"])
@@ -196,9 +199,31 @@ def test_a_source_can_be_read_twice(archive: Archive) -> None:
     assert list(source) == list(source)
 
 
-def test_the_count_includes_images_that_will_be_set_aside(archive: Archive) -> None:
-    archive.tables(ONE_REPORT, "1,a.png,Frontal\n1,gone.png,Lateral\n")
-    assert archive.source().image_count() == 2
+def test_the_count_is_of_all_that_comes_out(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + "1,,,,,,Again.,\n", "1,a.png,Frontal\n1,b.png,Lateral\n1,gone.png,Lateral\n")
+    archive.files("unlisted.png")
+    records = list(archive.source())
+    images = sum(len(record.images) for record in records if isinstance(record, Study))
+    assert archive.source().image_count() == 5
+    assert images + sum(isinstance(record, Quarantined) for record in records) == 5
+
+
+def test_files_that_no_row_names_come_last_sorted_and_hidden_ones_not_at_all(archive: Archive) -> None:
+    (archive.images / "p10" / ".cache").mkdir(parents=True)
+    archive.files("p10/c.png", "notes.txt", ".DS_Store", "p10/.cache/d.png")
+    assert archive.unlisted() == ["notes.txt", "p10/c.png"]
+
+
+def test_tables_in_the_images_folder_are_no_files_without_a_row(archive: Archive) -> None:
+    archive.images = archive.folder
+    archive.tables(ONE_REPORT, "1,images/a.png,Frontal\n1,images/b.png,Lateral\n")
+    assert archive.unlisted() == []
+
+
+def test_restricted_to_some_uids_a_source_says_nothing_of_files_without_a_row(archive: Archive) -> None:
+    archive.files("c.png")
+    assert archive.unlisted() == ["c.png"]
+    assert archive.unlisted(uids={"1"}) == []
 
 
 def test_a_missing_column_is_named_with_file_and_what_was_found(archive: Archive) -> None:

@@ -1,0 +1,133 @@
+"""What a source needs of one DICOM file, from a few tags of its header and with every UID hashed."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.sources.dicom_views import view_of_header
+from ingest.sources.structured_report import read_structured_report
+from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType
+from retrieval.imaging.decode import LIMIT_BYTES
+from retrieval.imaging.dicom_header import Header, items_of, read_header, text_of
+from retrieval.imaging.pseudonyms import hash_uid
+from retrieval.imaging.signatures import HEAD_BYTES, is_dicom
+from retrieval.records import Report, View
+
+HEADER_TAGS = (
+    0x00080005,  # SpecificCharacterSet
+    0x00080016,  # SOPClassUID
+    0x00080018,  # SOPInstanceUID, hashed
+    0x00080050,  # AccessionNumber, to find the report by, then forgotten
+    0x00080060,  # Modality
+    0x0008103E,  # SeriesDescription, for words of the view
+    0x00181030,  # ProtocolName, likewise
+    0x00185101,  # ViewPosition
+    0x0020000D,  # StudyInstanceUID, hashed
+    0x0020000E,  # SeriesInstanceUID, hashed
+    0x0040A493,  # VerificationFlag
+    0x0040A730,  # ContentSequence
+    0x00540220,  # ViewCodeSequence
+)
+"""The only elements that are looked at. None of them names the patient, or a date."""
+
+MODALITIES = ("CR", "DX", "RG")
+"""Computed, digital and film radiography. Secondary captures (OT, SC) are not taken: they are as often screenshots, paper
+and dose sheets, with names in their pixels, as they are radiographs."""
+
+# Where the modality was stripped, as in some public collections, the storage class must not speak against a radiograph.
+_RADIOGRAPH_CLASSES = frozenset(
+    {
+        "",
+        "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
+        "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
+        "1.2.840.10008.5.1.4.1.1.1.1.1",  # and for processing
+        "1.2.840.10008.5.1.4.1.1.7",  # secondary capture, which collections made from pictures have
+    }
+)
+# Directory; presentation states; structured reports and key objects; encapsulated documents: none is an image, and all
+# belong beside images.
+_COMPANION_CLASSES = re.compile(r"1\.2\.840\.10008\.(1\.3\.10$|5\.1\.4\.1\.1\.(11|88|104)\.)")
+_COMPANION_MODALITIES = frozenset({"PR", "KO", "SR", "DOC"})
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedImage:
+    """A radiograph."""
+
+    study_id: str
+    image_id: str
+    accession: str
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedReport:
+    """A structured report with text."""
+
+    study_id: str
+    accession: str
+    is_verified: bool
+    report: Report
+
+
+def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedReport | None:
+    """Read the header of the file `path`, `name` to people; None for what belongs beside images and has no text.
+
+    Ids are HMACs of the UIDs with `salt`. Where a file lacks them, its series, and at last its `name`, stand in.
+
+    Raises:
+        EmptyFile, WrongType, ImageTooLarge, UnreadableImage, TruncatedImage: not a file that can be read, or not DICOM.
+        WrongModality: an image, but no radiograph.
+    """
+    try:
+        size = os.stat(path).st_size
+        if size == 0:
+            raise EmptyFile(f"{name} is empty (0 bytes)")
+        with path.open("rb") as file:
+            if not is_dicom(file.read(HEAD_BYTES)):
+                raise WrongType(f"{name} is not DICOM")
+            if size > LIMIT_BYTES:
+                raise ImageTooLarge(f"{name} has {size:,} bytes; at most {LIMIT_BYTES:,} are accepted")
+            file.seek(0)
+            header = read_header(file, size, HEADER_TAGS, name=name)
+    except OSError as error:
+        raise UnreadableImage(f"{name} cannot be read: {error.strerror}") from error
+    return _scan(header, name, salt)
+
+
+def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedReport | None:
+    modality = header.text("Modality").upper()
+    study = header.text("StudyInstanceUID") or header.text("SeriesInstanceUID")
+    study_id = hash_uid(salt, study or f"file {name}")
+    accession = header.text("AccessionNumber")
+    if _COMPANION_CLASSES.match(header.storage_class) or modality in _COMPANION_MODALITIES:
+        report = read_structured_report(items_of(header.dataset, "ContentSequence"))
+        if report == Report():
+            return None
+        is_verified = header.text("VerificationFlag").upper() == "VERIFIED"
+        return ScannedReport(study_id, accession, is_verified, report)
+    _require_radiograph(modality, header.storage_class, name)
+    image = header.text("SOPInstanceUID")
+    return ScannedImage(study_id, hash_uid(salt, image or f"file {name}"), accession, _view(header))
+
+
+def _require_radiograph(modality: str, storage_class: str, name: str) -> None:
+    if modality in MODALITIES or (not modality and storage_class in _RADIOGRAPH_CLASSES):
+        return
+    # Shown only where it looks like one: in a damaged file anything can stand here.
+    found = modality if re.fullmatch(r"[A-Z]{2,8}", modality) else "another modality"
+    raise WrongModality(
+        f"{name} is {found if modality else 'of another storage class'}; taken are {', '.join(MODALITIES)}"
+    )
+
+
+def _view(header: Header) -> View:
+    codes = [
+        (text_of(code, "CodeValue"), text_of(code, "CodeMeaning"))
+        for code in items_of(header.dataset, "ViewCodeSequence")
+    ]
+    descriptions = (header.text("SeriesDescription"), header.text("ProtocolName"))
+    return view_of_header(header.text("ViewPosition"), codes, descriptions)

@@ -1,0 +1,147 @@
+"""The image files of an archive: found by name inside the folder they belong to, never outside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+
+from retrieval.errors import MissingFile, PathOutside, SourceError, SystemFailure
+from retrieval.records import Quarantined
+
+
+class ImagesFolder:
+    """The files in a folder and below it, as they were when they were first asked for.
+
+    Each subfolder is listed once instead of asking the system for every file. Links are followed where they lead to a
+    file inside; a link to a folder is not entered where all files are named, so a circle of links is no trap. Hidden
+    files are found by name, and left out where all files are named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the folder.
+
+        Raises:
+            SourceError: there is no such folder, or it cannot be read.
+        """
+        if not path.is_dir():
+            raise SourceError(f"the images folder {path} does not exist; give the folder that holds the image files")
+        self.path = path
+        self.unreadable: dict[str, SystemFailure] = {}
+        """Subfolders that were needed and could not be listed."""
+        self._above = f"{path.absolute()}/"
+        self._inside = path.resolve()
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+        self._others: set[str] = set()  # links, and what is neither file nor folder
+        self._listed: set[str] = set()
+        self._resolved: dict[str, Path] = {}
+        self._list("")
+        if "" in self.unreadable:
+            raise SourceError(str(self.unreadable[""]))
+
+    def locate(self, name: str) -> Path:
+        """The path of the file that a row calls `name`: relative to the folder, or absolute and inside it.
+
+        Raises:
+            PathOutside: the name leads out of the folder, by `..`, as an absolute path or through a link.
+            MissingFile: there is no such file.
+            SystemFailure: the system refuses to look.
+        """
+        inner = self._inner(name)
+        return self.path / inner if self._is_plain(inner) else self._resolve(inner)
+
+    def names(self) -> list[str]:
+        """Relative paths, with `/`, of everything that is neither hidden nor a folder (links are named), sorted."""
+        while waiting := [name for name in self._folders - self._listed if not _is_hidden(name)]:
+            for folder in waiting:
+                self._list(folder)
+        return sorted(name for name in self._files | self._others if not _is_hidden(name))
+
+    def unlisted(self, named: Iterable[str]) -> list[Quarantined]:
+        """The files that are there though no row calls one by a name in `named`, each as `unlisted_file`."""
+        listed = {self._file_of(self._inner(name)) for name in named}
+        return [
+            Quarantined(printable(name), "unlisted_file", f"no row names this file, which lies in {self.path}")
+            for name in self.names()
+            if self._file_of(name) not in listed and not self.links_to_folder(name)
+        ]
+
+    def links_to_folder(self, name: str) -> bool:
+        """Whether `name`, one of `names`, is a link to a folder inside this one."""
+        if name in self._files:
+            return False
+        target = self.path / name
+        try:
+            return target.is_dir() and target.resolve().is_relative_to(self._inside)
+        except (OSError, RuntimeError):  # a circle of links
+            return False
+
+    def _inner(self, name: str) -> str:
+        """`name` as a relative path, if it is the absolute path of something inside; a way out stays as it is."""
+        inner = name.removeprefix(self._above)
+        return name if inner.startswith("/") else inner
+
+    def _file_of(self, name: str) -> str:
+        """The relative path of the file that `name` comes down to; `name` itself where there is none."""
+        if self._is_plain(name):
+            return name
+        try:
+            return self._resolve(name).relative_to(self._inside).as_posix()
+        except (MissingFile, PathOutside, SystemFailure):
+            return name
+
+    def _is_plain(self, name: str) -> bool:
+        """Whether `name` is a regular file without a link on the way to it, which needs no more care."""
+        folder = name.rpartition("/")[0]
+        if folder not in self._listed:
+            for parent in accumulate(folder.split("/"), "{}/{}".format):
+                if parent not in self._folders:  # a link, `..`, or nothing
+                    return False
+                self._list(parent)
+        return name in self._files
+
+    def _resolve(self, name: str) -> Path:
+        if name in self._resolved:
+            return self._resolved[name]
+        try:
+            resolved = (self._inside / name).resolve()
+            found = resolved.is_file()
+        except PermissionError as error:
+            raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError, RuntimeError):  # a name too long, a NUL byte, a circle of links
+            raise MissingFile(f"no file can have the name {name[:80]!r}") from None
+        if not resolved.is_relative_to(self._inside):
+            raise PathOutside(f"{name!r} leads outside {self.path}; give an --images-dir that contains every image")
+        if not found:
+            raise MissingFile(f"no file {name!r} in {self.path}")
+        self._resolved[name] = resolved
+        return resolved
+
+    def _list(self, folder: str) -> None:
+        if folder in self._listed:
+            return
+        self._listed.add(folder)
+        prefix = f"{folder}/" if folder else ""
+        try:
+            with os.scandir(self.path / folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        self._folders.add(prefix + entry.name)
+                    elif entry.is_file(follow_symlinks=False):
+                        self._files.add(prefix + entry.name)
+                    else:
+                        self._others.add(prefix + entry.name)
+        except OSError as error:
+            detail = f"the folder {self.path / folder} cannot be read: {error.strerror or error}"
+            self.unreadable[printable(folder)] = SystemFailure(detail)
+
+
+def printable(name: str) -> str:
+    """`name` with those bytes escaped that are not UTF-8, which an index, a ledger and a terminal would refuse."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name

@@ -118,14 +118,19 @@ def _print_models(rows: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
-    table = Table(caption="● active   ○ has a collection", caption_justify="left")
-    for heading in ("", "key", "installed", "dim", "pixels", "MB", "licence"):
-        justify: JustifyMethod = "right" if heading in ("dim", "pixels", "MB") else "left"
+    table = Table(
+        caption="● active   ○ has a collection   … its last ingest did not come to its end", caption_justify="left"
+    )
+    for heading in ("", "key", "installed", "dim", "pixels", "MB", "images", "licence"):
+        justify: JustifyMethod = "right" if heading in ("dim", "pixels", "MB", "images") else "left"
         table.add_column(heading, justify=justify, no_wrap=heading == "key")
     for row in rows:
         mark = "●" if row["active"] else "○" if row["collection"] else ""
         size = f"{row['size_bytes'] / 1e6:.1f}" if row.get("size_bytes") else ""
         installed = row["precision"] if row["installed"] else "no"
-        cells = (str(row.get("dim") or ""), str(row.get("image_size") or ""), size)
+        images = f"{row['images']:,}" if row.get("images") else ""
+        if row["collection"] and not row["complete"]:
+            images = f"{images} …".strip()
+        cells = (str(row.get("dim") or ""), str(row.get("image_size") or ""), size, images)
         table.add_row(mark, row["key"], installed, *cells, row.get("licence") or "")
     Console().print(table)

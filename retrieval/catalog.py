@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from retrieval.bundle import ModelBundle, find_bundle, installed_bundles
 from retrieval.encoder import Encoder
-from retrieval.errors import BundleError, NoCollection
+from retrieval.errors import (
+    BundleError,
+    CountsDiffer,
+    IndexFailure,
+    IndexLocked,
+    IndexUnreachable,
+    ModelActive,
+    NoCollection,
+)
 from retrieval.index import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta, collection_name, model_of, require_same_bundle
 from retrieval.search import Retriever
 from retrieval.settings import RetrievalSettings
 
+_ALL_THE_SAME = 'use --force (over HTTP "force": true) to switch all the same'
 _log = logging.getLogger(__name__)
 
 
@@ -34,6 +44,10 @@ class ModelStatus:
     precision: str | None = None
     licence: str | None = None
     size_bytes: int | None = None
+    images: int | None = None
+    """In the collection, as the last complete ingest counted them."""
+    complete: bool | None = None
+    """Whether the last ingest into the collection came to its end."""
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `cxr models --json` and the HTTP API give."""
@@ -101,23 +115,78 @@ class Catalog:
         collection = self.index.active()
         return model_of(collection) if collection else None
 
-    def activate(self, model: str) -> ModelStatus:
+    def activate(self, model: str, *, force: bool = False) -> ModelStatus:
         """Make `model` the active one, in one step; requests that name no model see it from then on.
+
+        So that no case is lost by switching, its collection must be complete and hold at least as many images of each
+        dataset as the one that is active now; more, or further datasets, are fine. `force` switches all the same. Needs
+        no lock: both collections say what the last complete ingest counted.
 
         Raises:
             UnknownModel: no such bundle. NoCollection: nothing was ingested with it.
             BundleMismatch: its collection was built by another bundle.
+            CountsDiffer: the collection is not complete, or lacks images, and `force` is not set.
         """
         bundle = find_bundle(model, self.settings.models_dir)
         name = collection_name(model)
-        meta = self.index.collections().get(name)
-        if meta is None:
-            raise NoCollection(
-                f"the model {model} has no collection in {self.index.location}; run `cxr ingest` with it"
-            )
+        collections = self.index.collections()
+        meta = _require(collections, name, self.index)
         require_same_bundle(bundle, meta, name)
+        active = self.index.active()
+        if not force and active != name:
+            _require_no_loss(meta, collections.get(active) if active else None)
         self.index.activate(name)
         return _status(model, bundle=bundle, meta=meta, active=True)
+
+    def activate_previous(self) -> ModelStatus:
+        """Make the model active that was so before the present one. Whoever goes back is not asked for counts.
+
+        Raises:
+            NoCollection: none was active before, or its collection is gone.
+            UnknownModel: its bundle is gone. BundleMismatch: its collection was built by another bundle.
+        """
+        name = self.index.previous()
+        if name is None:
+            raise NoCollection(f"no other model was active before in {self.index.location}, or its collection is gone")
+        return self.activate(model_of(name), force=True)
+
+    def drop(
+        self, model: str, *, force: bool = False, confirm: Callable[[dict[str, int]], bool] | None = None
+    ) -> dict[str, int] | None:
+        """Remove the collection of `model`, and give the images by dataset that it held. Bundle and thumbnails stay.
+
+        Args:
+            model: The model; its bundle need not be installed.
+            force: Remove it also if it is the active one; then none is active.
+            confirm: Asked with the images by dataset; nothing is removed, and None given, unless it says yes.
+
+        Raises:
+            NoCollection: the model has none. ModelActive: it is the active one and `force` is not set.
+            IndexLocked: another process has the collection open.
+        """
+        name = collection_name(model)
+        meta = _require(self.index.collections(), name, self.index)
+        if self.index.active() == name and not force:
+            raise ModelActive(
+                f"the model {model} is the active one; `cxr use` another first, or drop it with --force, "
+                "after which no search without a model is answered"
+            )
+        counts = self._count(name, meta)
+        if confirm and not confirm(counts):
+            return None
+        with self._lock:
+            self._retrievers.pop(model, None)
+        self.index.drop(name)
+        return counts
+
+    def _count(self, name: str, meta: CollectionMeta) -> dict[str, int]:
+        try:
+            return self.index.open(name).facet("dataset")
+        except (IndexLocked, IndexUnreachable):
+            raise
+        except IndexFailure as error:  # a damaged collection, which is a reason to drop it
+            _log.warning("%s", error)
+            return meta.counts
 
     def close(self) -> None:
         """Release the index."""
@@ -131,17 +200,60 @@ class Catalog:
         self.close()
 
 
+def _require(collections: dict[str, CollectionMeta], name: str, index: Index) -> CollectionMeta:
+    if name not in collections:
+        raise NoCollection(
+            f"the model {model_of(name)} has no collection in {index.location}; run `cxr ingest` with it"
+        )
+    return collections[name]
+
+
+def _require_no_loss(meta: CollectionMeta, active: CollectionMeta | None) -> None:
+    """Refuse a collection that would answer for fewer cases than the active one does.
+
+    Raises:
+        CountsDiffer: saying what is missing, and what to do.
+    """
+    if not meta.complete:
+        raise CountsDiffer(
+            f"the collection of {meta.model} is not complete: its last ingest did not come to its end, or an earlier "
+            f"version made it and did not count; `cxr ingest` with {meta.model} again, which skips what is done, or "
+            + _ALL_THE_SAME
+        )
+    if active is None:
+        return
+    if not active.counts:
+        raise CountsDiffer(
+            f"how many images the active collection, of {active.model}, holds is not recorded; `cxr ingest` with "
+            f"{active.model} again, which skips what is done and counts, or {_ALL_THE_SAME}"
+        )
+    missing = [
+        f"{meta.counts.get(dataset, 0):,} of {count:,} images of {dataset}"
+        for dataset, count in active.counts.items()
+        if meta.counts.get(dataset, 0) < count
+    ]
+    if missing:
+        raise CountsDiffer(
+            f"the collection of {meta.model} holds {', '.join(missing)} that the active one, of {active.model}, holds; "
+            f"`cxr ingest` the rest with {meta.model}, or {_ALL_THE_SAME}"
+        )
+
+
 def _status(name: str, *, bundle: ModelBundle | None, meta: CollectionMeta | None, active: bool) -> ModelStatus:
-    collection = collection_name(name) if meta else None
-    if bundle is None:
-        bundle_id = meta.bundle_id if meta else None
-        return ModelStatus(key=name, installed=False, active=active, collection=collection, bundle_id=bundle_id)
-    manifest = bundle.manifest
-    return ModelStatus(
+    held = ModelStatus(
         key=name,
-        installed=True,
+        installed=bundle is not None,
         active=active,
-        collection=collection,
+        collection=collection_name(name) if meta else None,
+        bundle_id=meta.bundle_id if meta else None,
+        images=sum(meta.counts.values()) if meta and meta.counts else None,
+        complete=meta.complete if meta else None,
+    )
+    if bundle is None:
+        return held
+    manifest = bundle.manifest
+    return replace(
+        held,
         bundle_id=bundle.bundle_id,
         family=manifest.family,
         dim=manifest.dim,

@@ -1,4 +1,4 @@
-"""The engine's commands: `cxr search` and `cxr use`."""
+"""The command `cxr search`, and the mounting of all of the engine's commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
+import retrieval.lifecycle_cli
+from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings
 
 if TYPE_CHECKING:
     from retrieval.records import View
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def mount(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(search)
-    app.command()(use)
+    retrieval.lifecycle_cli.mount(app)
 
 
 def search(
@@ -74,26 +75,6 @@ def search(
         print_json(result.to_dict())
     else:
         print_hits(result)
-
-
-def use(
-    model: Annotated[str, typer.Argument(help="A model that has a collection; see `cxr models`.")],
-    index: IndexOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make MODEL the one that searches use when they name none; a running service sees it at once.
-
-    \b
-    cxr use biomedclip
-    """
-    from retrieval.catalog import Catalog
-
-    with Catalog(read_settings(index)) as catalog:
-        status = catalog.activate(model)
-    if as_json:
-        print_json({"active": status.key, "collection": status.collection, "bundle_id": status.bundle_id})
-    else:
-        say(f"{status.key} is active ({status.collection}, bundle {status.bundle_id})")
 
 
 def print_hits(result: SearchResult, title: str | None = None) -> None:

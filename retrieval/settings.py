@@ -16,12 +16,19 @@ class RetrievalSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CXR_", extra="ignore")
 
-    home: Path = Field(Path.home() / ".cxr", description="Folder that holds `models/`, `index/` and `media/`.")
+    home: Path = Field(Path.home() / ".cxr", description="Folder that holds `models/`, `index/`, `media/`, `ledger/` and `salt`.")
     index: str | None = Field(
         None, description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset."
     )
     index_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     index_timeout_s: int = Field(30, ge=1, description="Seconds to wait for one answer of the Qdrant server.")
+    index_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authority that signed the Qdrant server's certificate; the system's if unset.",
+    )
+    index_patience_s: int = Field(
+        300, ge=0, description="Seconds for which a write is tried again while the server is busy or away."
+    )
     device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; a device asked for and absent is an error.")
     threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 lets onnxruntime take one per core.")
 

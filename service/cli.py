@@ -26,7 +26,8 @@ def serve(
         int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one. [default: 8000]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Make this model the active one first, as `cxr use` does.")
+        str | None,
+        typer.Option("--model", help="Make this model the active one first, under the same conditions as `cxr use`."),
     ] = None,
     allow_remote: Annotated[
         bool | None,

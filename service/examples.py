@@ -79,6 +79,8 @@ MODEL_EXAMPLE: dict[str, Any] = {
     "precision": "fp32",
     "licence": "Apache-2.0",
     "size_bytes": 5_600_000,
+    "images": 1_200,
+    "complete": True,
 }
 
 

@@ -56,9 +56,10 @@ class ImageQuery(_Request, frozen=True, kw_only=True):
 
 
 class ModelChoice(_Request, frozen=True, kw_only=True):
-    """The model that requests without `model` shall use."""
+    """The model that requests without `model` shall use; `force` also if its collection holds fewer cases than now."""
 
     model: ModelName
+    force: bool = False
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,7 +127,11 @@ class StudyDocument(_Document, frozen=True, kw_only=True):
 
 
 class ModelDocument(_Document, frozen=True, kw_only=True):
-    """A model that is installed, or has a collection, or both; what a missing bundle would tell is null."""
+    """A model that is installed, or has a collection, or both; what a missing bundle or collection would tell is null.
+
+    `images` are those in the collection, as the last ingest that came to its end counted them; `complete` is whether the
+    last one did.
+    """
 
     key: str
     installed: bool
@@ -139,6 +144,8 @@ class ModelDocument(_Document, frozen=True, kw_only=True):
     precision: str | None
     licence: str | None
     size_bytes: int | None
+    images: int | None
+    complete: bool | None
 
 
 class ModelsDocument(_Document, frozen=True, kw_only=True):

@@ -12,8 +12,10 @@ from retrieval.settings import RetrievalSettings
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?")
 
 
-def open_index(settings: RetrievalSettings) -> Index:
+def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
     """The index that the settings name: a server for an `http://` or `https://` address, else the embedded one.
+
+    Long work is `patient` with a server that is busy or away, for `index_patience_s`; a search tries just once more.
 
     Raises:
         InvalidRequest: an address without http:// or https://. IndexUnreachable: the server does not answer.
@@ -24,7 +26,13 @@ def open_index(settings: RetrievalSettings) -> Index:
         from retrieval.index.server import ServerIndex
 
         key = settings.index_api_key.get_secret_value() if settings.index_api_key else None
-        return ServerIndex.connect(location, api_key=key, timeout_s=settings.index_timeout_s)
+        return ServerIndex.connect(
+            location,
+            api_key=key,
+            timeout_s=settings.index_timeout_s,
+            ca_file=settings.index_ca_file,
+            patience_s=settings.index_patience_s if patient else 0,
+        )
     if "://" in location or _HOST_AND_PORT.fullmatch(location):
         raise InvalidRequest(f"the index {location!r} looks like a server's address; write http://… or https://…")
     from retrieval.index.edge import EdgeIndex

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.filters import Filters
-from retrieval.index.schema import CollectionMeta, Payload
+from retrieval.index.schema import CollectionLayout, CollectionMeta, Payload
 
 FloatArray = NDArray[np.float32]
 
@@ -93,14 +93,26 @@ class Collection(Protocol):
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """Store points, replacing those of the same id."""
 
+    def replace_reports(self, points: Sequence[IndexPoint]) -> None:
+        """Replace payload, text vectors and BM25 terms of stored points, and leave their image vectors as they are.
+
+        Whatever moment it is cut off at, a point whose payload is the new one is new as a whole.
+        """
+
+    def delete(self, point_ids: Sequence[str]) -> None:
+        """Remove points; ids that are not there do not matter."""
+
     def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Payloads of the points that exist, by id."""
+
+    def retrieve(self, point_ids: Sequence[str], *, vectors: Sequence[str] = ()) -> dict[str, Stored]:
+        """The points that exist among `point_ids`, by id, with those of `vectors` that they have."""
 
     def search(self, request: SearchRequest) -> list[Scored]:
         """Answer `request` in one request to the engine; ties break on the id."""
 
-    def scroll(self, filters: Filters = ..., *, limit: int, vectors: Sequence[str] = ()) -> Iterator[Stored]:
-        """At most `limit` points, in the order of their ids."""
+    def scroll(self, filters: Filters = ..., *, limit: int | None, vectors: Sequence[str] = ()) -> Iterator[Stored]:
+        """At most `limit` points, or all for None, in the order of their ids."""
 
     def count(self, filters: Filters = ...) -> int:
         """Exact number of points that obey `filters`."""
@@ -111,8 +123,11 @@ class Collection(Protocol):
     def record(self, meta: CollectionMeta) -> None:
         """Replace what the collection records of itself."""
 
+    def pause_optimizer(self) -> None:
+        """Let a server build no search graph until `optimize`; the embedded engine never builds one by itself."""
+
     def optimize(self) -> None:
-        """Bring the index into the form that searches fastest, and all writes to disk."""
+        """Bring the index into the form that searches fastest, and all writes to disk; returns when that is done."""
 
 
 class Index(Protocol):
@@ -123,8 +138,11 @@ class Index(Protocol):
     def collections(self) -> dict[str, CollectionMeta]:
         """All collections of this project, with what they record, by name. Opens none of them."""
 
-    def create(self, meta: CollectionMeta, *, name: str) -> Collection:
-        """Make the empty collection of `meta.model`, with its payload indexes."""
+    def require_layout(self, layout: CollectionLayout) -> None:
+        """Refuse a layout that this engine has not; for asking before anything is dropped."""
+
+    def create(self, meta: CollectionMeta, *, name: str, layout: CollectionLayout = ...) -> Collection:
+        """Make the empty collection of `meta.model`, with its payload indexes; it records its layout."""
 
     def open(self, name: str) -> Collection:
         """Open a collection; the same object for the same name while it is open."""
@@ -136,7 +154,10 @@ class Index(Protocol):
         """The collection that the alias names, read anew at each call."""
 
     def activate(self, name: str) -> None:
-        """Point the alias at a collection, in one step."""
+        """Point the alias at a collection, in one step, and remember the one it named before."""
+
+    def previous(self) -> str | None:
+        """The collection that the alias named before the present one, if that still exists."""
 
     def close(self) -> None:
         """Release files, locks and connections."""
@@ -156,3 +177,10 @@ def ranked(found: Sequence[Any], cosines: Sequence[dict[str, float]], names: Seq
         for point in found
     ]
     return sorted(scored, key=lambda hit: (-hit.score, hit.point_id))
+
+
+def to_stored(record: Any, vectors: Sequence[str]) -> Stored:
+    """A record of either engine, with those of `vectors` that it has."""
+    dense = record.vector if isinstance(record.vector, dict) else {}
+    arrays = {name: np.asarray(dense[name], dtype=np.float32) for name in vectors if name in dense}
+    return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=arrays)

@@ -41,14 +41,19 @@ class ModelsController(Controller):
                 invalid_request_400="model: a name is required",
                 unknown_model_404="no model 'x' is installed",
                 no_collection_409="the model 'x' has no collection yet; run `cxr ingest`",
+                counts_differ_409="the collection of phantom-clip holds 900 of 1,200 images of phantom",
             ),
         },
     )
     async def activate_model(
         self, data: JSONBody[ModelChoice], catalog: NamedDependency[Catalog], permits: NamedDependency[SearchPermits]
     ) -> ModelDocument:
-        """Make a model the one that requests without `model` use, here and on the command line, from now on."""
-        return _document(await permits.run(catalog.activate, data.model))
+        """Make a model the one that requests without `model` use, here and on the command line, from now on.
+
+        Refused with `counts_differ` while its collection is not complete, or holds fewer images of some dataset than the
+        one that is active now, unless `force` is true.
+        """
+        return _document(await permits.run(catalog.activate, data.model, force=data.force))
 
 
 def _document(status: ModelStatus) -> ModelDocument:

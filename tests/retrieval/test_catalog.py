@@ -1,9 +1,19 @@
 import shutil
 
+import msgspec
 import pytest
 
 from retrieval.catalog import Catalog
-from retrieval.errors import BundleError, InvalidRequest, NoCollection, UnknownModel
+from retrieval.errors import (
+    BundleError,
+    BundleMismatch,
+    CountsDiffer,
+    IndexLocked,
+    InvalidRequest,
+    ModelActive,
+    NoCollection,
+    UnknownModel,
+)
 from retrieval.index import open_index
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
@@ -70,3 +80,145 @@ def test_a_renamed_bundle_is_refused(catalog, tiny_home):
 def test_an_address_without_its_scheme_is_no_folder(location):
     with pytest.raises(InvalidRequest, match="http://"):
         open_index(RetrievalSettings(index=location))
+
+
+def record(catalog, model, **values):
+    collection = catalog.index.open(f"cxr_{model}")
+    collection.record(msgspec.structs.replace(collection.meta, **values))
+
+
+def test_models_say_how_many_images_they_have_and_whether_that_is_all(catalog, tiny_home):
+    write_tiny_bundle(tiny_home / "models", "tiny-c", seed=7)
+    record(catalog, "tiny-b", complete=False, counts={"indiana": 20, "other": 3})
+    shown = {status.key: (status.images, status.complete) for status in catalog.models()}
+    assert shown["tiny-a"] == (24, True)
+    assert shown["tiny-b"] == (23, False)
+    assert shown["tiny-c"] == (None, None)
+    record(catalog, "tiny-b", complete=False, counts={})
+    assert {s.key: s.images for s in catalog.models()}["tiny-b"] is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "complete", "message"),
+    [
+        ({"indiana": 24}, False, "not complete"),
+        ({}, False, "earlier version"),
+        ({"indiana": 23}, True, "23 of 24 images of indiana"),
+        ({"indiana": 1200}, False, "not complete"),
+        ({"other": 24}, True, "0 of 24 images of indiana"),
+        ({}, True, "0 of 24 images of indiana"),
+    ],
+)
+def test_no_case_is_lost_by_switching_unless_forced(catalog, counts, complete, message):
+    record(catalog, "tiny-b", counts=counts, complete=complete)
+    with pytest.raises(CountsDiffer, match=message) as refused:
+        catalog.activate("tiny-b")
+    assert "--force" in str(refused.value) and "cxr ingest" in str(refused.value)
+    assert (refused.value.code, refused.value.http_status) == ("counts_differ", 409)
+    assert catalog.active_model() == "tiny-a"
+    assert catalog.activate("tiny-b", force=True).active
+    assert catalog.active_model() == "tiny-b"
+
+
+@pytest.mark.parametrize("counts", [{"indiana": 24}, {"indiana": 25}, {"indiana": 24, "other": 1}])
+def test_more_images_and_further_datasets_are_no_loss(catalog, counts):
+    record(catalog, "tiny-b", counts=counts)
+    assert catalog.activate("tiny-b").images == sum(counts.values())
+
+
+def test_every_dataset_counts_for_itself(catalog):
+    record(catalog, "tiny-a", counts={"indiana": 1_200, "other": 5})
+    record(catalog, "tiny-b", counts={"indiana": 1_100, "third": 5_000})
+    with pytest.raises(CountsDiffer, match=r"1,100 of 1,200 images of indiana, 0 of 5 images of other"):
+        catalog.activate("tiny-b")
+
+
+def test_an_active_collection_that_was_never_counted_can_be_counted_or_overruled(catalog):
+    record(catalog, "tiny-a", counts={}, complete=False)
+    with pytest.raises(CountsDiffer, match=r"tiny-a, holds is not recorded.*cxr ingest"):
+        catalog.activate("tiny-b")
+    catalog.activate("tiny-a")  # it is active already
+    catalog.activate("tiny-b", force=True)
+    assert catalog.active_model() == "tiny-b"
+
+
+def test_without_an_active_model_only_a_complete_collection_is_taken(catalog):
+    catalog.drop("tiny-a", force=True)
+    record(catalog, "tiny-b", complete=False)
+    with pytest.raises(CountsDiffer, match="not complete"):
+        catalog.activate("tiny-b")
+    record(catalog, "tiny-b", complete=True)
+    assert catalog.activate("tiny-b").active
+
+
+def test_switching_needs_no_lock(catalog, tiny_home):
+    assert catalog.retriever("tiny-b").model == "tiny-b"
+    with Catalog(RetrievalSettings(device="cpu")) as elsewhere:
+        with pytest.raises(IndexLocked):
+            elsewhere.retriever("tiny-b")
+        elsewhere.activate("tiny-b")
+        elsewhere.activate_previous()
+        elsewhere.activate_previous()
+    assert catalog.active_model() == "tiny-b"
+
+
+def test_the_way_back_is_open_whatever_the_counts(catalog):
+    with pytest.raises(NoCollection, match="no other model was active before"):
+        catalog.activate_previous()
+    catalog.activate("tiny-b")
+    record(catalog, "tiny-a", counts={"indiana": 1}, complete=False)
+    assert catalog.activate_previous().key == "tiny-a"
+    assert catalog.activate_previous().key == "tiny-b"
+    catalog.drop("tiny-a")
+    with pytest.raises(NoCollection, match="gone"):
+        catalog.activate_previous()
+
+
+def test_the_way_back_does_not_lead_to_another_bundle(catalog, tiny_home):
+    catalog.activate("tiny-b")
+    shutil.rmtree(tiny_home / "models" / "tiny-a")
+    write_tiny_bundle(tiny_home / "models", "tiny-a", seed=9)
+    with pytest.raises(BundleMismatch):
+        catalog.activate_previous()
+    assert catalog.active_model() == "tiny-b"
+
+
+def test_a_dropped_collection_is_gone_and_its_bundle_and_thumbnails_stay(catalog, tiny_home):
+    asked = []
+    catalog.retriever("tiny-b")
+    media = sorted((tiny_home / "media").rglob("*.webp"))
+    assert catalog.drop("tiny-b", confirm=lambda counts: asked.append(counts)) is None
+    assert asked == [{"indiana": 24}]
+    assert catalog.retriever("tiny-b").collection.count() == 24
+    assert catalog.drop("tiny-b", confirm=lambda counts: True) == {"indiana": 24}
+    with pytest.raises(NoCollection):
+        catalog.retriever("tiny-b")
+    with pytest.raises(NoCollection):
+        catalog.drop("tiny-b")
+    assert "tiny-b" in names(catalog, "installed")
+    assert sorted((tiny_home / "media").rglob("*.webp")) == media
+    assert not (tiny_home / "index" / "cxr_tiny-b").exists()
+
+
+def test_the_active_model_is_dropped_only_by_force(catalog):
+    with pytest.raises(ModelActive, match="--force") as refused:
+        catalog.drop("tiny-a")
+    assert refused.value.http_status == 409
+    assert catalog.retriever().collection.count() == 24
+    catalog.drop("tiny-a", force=True)
+    assert catalog.active_model() is None
+
+
+def test_a_collection_whose_bundle_is_gone_or_whose_shard_is_damaged_can_be_dropped(catalog, tiny_home):
+    shutil.rmtree(tiny_home / "models" / "tiny-b")
+    (tiny_home / "index" / "cxr_tiny-b" / "shard" / "edge_config.json").write_text("{")
+    assert catalog.drop("tiny-b") == {"indiana": 24}
+    assert names(catalog, "collection") == {"tiny-a"}
+
+
+def test_a_collection_in_use_elsewhere_is_not_dropped(catalog):
+    with Catalog(RetrievalSettings(device="cpu")) as elsewhere:
+        elsewhere.retriever("tiny-b")
+        with pytest.raises(IndexLocked):
+            catalog.drop("tiny-b")
+    assert catalog.drop("tiny-b") == {"indiana": 24}

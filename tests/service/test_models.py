@@ -30,6 +30,7 @@ def test_models_says_which_is_active(client: Client) -> None:
     assert models["tiny-a"]["active"]
     assert not models["tiny-b"]["active"]
     assert models["tiny-b"]["collection"] == "cxr_tiny-b"
+    assert (models["tiny-b"]["images"], models["tiny-b"]["complete"]) == (24, True)
 
 
 def test_activating_a_model_changes_what_a_request_without_model_sees(own_client: Client) -> None:
@@ -39,6 +40,23 @@ def test_activating_a_model_changes_what_a_request_without_model_sees(own_client
     assert answer.json()["active"]
     assert searched_with(own_client) == "tiny-b"
     assert own_client.get("/health/ready").json()["model"] == "tiny-b"
+
+
+def test_a_model_with_fewer_cases_is_activated_only_by_force(catalog: Catalog, own_client: Client) -> None:
+    collection = catalog.index.open("cxr_tiny-b")
+    collection.record(msgspec.structs.replace(collection.meta, counts={"indiana": 7}))
+    refused = assert_problem(own_client.put("/v1/models/active", json={"model": "tiny-b"}), 409, "counts_differ")
+    assert "7 of 24 images of indiana" in refused["detail"]
+    assert '"force": true' in refused["detail"]
+    assert_problem(
+        own_client.put("/v1/models/active", json={"model": "tiny-b", "force": "perhaps"}), 400, "invalid_request"
+    )
+    assert_problem(own_client.put("/v1/models/active", json={"model": "tiny-b", "force": False}), 409, "counts_differ")
+    assert searched_with(own_client) == "tiny-a"
+    forced = own_client.put("/v1/models/active", json={"model": "tiny-b", "force": True})
+    assert forced.status_code == 200
+    assert (forced.json()["images"], forced.json()["complete"]) == (7, True)
+    assert searched_with(own_client) == "tiny-b"
 
 
 def test_alias_moved_by_somebody_else_is_seen_without_a_restart(own_client: Client, tiny_home: Path) -> None:

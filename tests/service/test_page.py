@@ -126,7 +126,7 @@ def test_errors_are_shown_with_the_form(client: Client, address: str, status: in
 def test_upload_errors_are_shown_with_the_form(client: Client) -> None:
     answer = client.post("/search/image", files={"image": ("a.png", b"no image")})
     assert answer.status_code == 422
-    assert "<h2>Unreadable image</h2>" in answer.text
+    assert "<h2>Wrong type</h2>" in answer.text
     answer = client.post("/search/image", files={"image": ("", b"")}, data={"k": "5"})
     assert answer.status_code == 400
     assert "choose an image first" in answer.text

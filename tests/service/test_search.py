@@ -142,9 +142,9 @@ def test_invalid_similar_query_names_the_field(client: Client, query: str) -> No
 
 
 def test_upload_that_is_no_image_is_refused(client: Client, png: bytes) -> None:
-    for content in (b"plain text", b"", png[:40]):
+    for content, code in ((b"plain text", "wrong_type"), (b"", "empty_file"), (png[:40], "truncated_image")):
         answer = client.post("/v1/search/image", files={"image": ("a.png", content)})
-        assert_problem(answer, 422, "unreadable_image")
+        assert_problem(answer, 422, code)
 
 
 @pytest.mark.parametrize(

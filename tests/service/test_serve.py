@@ -12,9 +12,12 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from retrieval.errors import InvalidRequest
+from retrieval.catalog import Catalog
+from retrieval.errors import CountsDiffer, InvalidRequest
+from retrieval.settings import RetrievalSettings
 from service.binding import AddressUnavailable, RemoteBindRefused, open_listener
 from service.cli import serve
 
@@ -59,6 +62,14 @@ def test_setting_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_SERVICE_CONCURRENT_SEARCHES", "0")
     with pytest.raises(InvalidRequest, match="concurrent_searches"):
         serve(port=0)
+
+
+def test_serving_a_model_with_fewer_cases_is_refused(tiny_home: Path) -> None:
+    with Catalog(RetrievalSettings(device="cpu")) as catalog:
+        collection = catalog.index.open("cxr_tiny-b")
+        collection.record(msgspec.structs.replace(collection.meta, complete=False))
+    with pytest.raises(CountsDiffer, match="not complete"):
+        serve(port=0, model="tiny-b")
 
 
 def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:

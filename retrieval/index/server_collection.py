@@ -1,0 +1,194 @@
+"""One collection of a Qdrant server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import qdrant_edge as edge
+from qdrant_client import QdrantClient, models
+
+from retrieval.errors import IndexFailure
+from retrieval.index.filters import Filters, render_filter
+from retrieval.index.interface import IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
+from retrieval.index.schema import EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+
+# Points a scroll asks for at once; with vectors they are some hundred times as large.
+_PAGE = 1000
+_PAGE_WITH_VECTORS = 200
+# Tokens come from Edge's BM25 on both engines, so that both index the same terms.
+_BM25 = edge.Bm25()
+_POLL_S = 0.5
+
+
+class ServerCollection:
+    """One collection of a server."""
+
+    def __init__(self, name: str, client: QdrantClient, meta: CollectionMeta) -> None:
+        self.name = name
+        self.meta = meta
+        self._client = client
+
+    def upsert(self, points: Sequence[IndexPoint]) -> None:
+        """See `Collection.upsert`."""
+        if points:
+            self._client.upsert(self.name, [_to_server(point) for point in points], wait=True)
+
+    def replace_reports(self, points: Sequence[IndexPoint]) -> None:
+        """See `Collection.replace_reports`."""
+        if not points:
+            return
+        given = {point.point_id: _vectors_of(point) for point in points}
+        operations: list[Any] = [
+            models.DeleteVectorsOperation(
+                delete_vectors=models.DeleteVectors(
+                    points=[point_id for point_id, vectors in given.items() if name not in vectors], vector=[name]
+                )
+            )
+            for name in (*TEXT_VECTORS, SPARSE_VECTOR)
+            if any(name not in vectors for vectors in given.values())
+        ]
+        new = [models.PointVectors(id=point_id, vector=vectors) for point_id, vectors in given.items() if vectors]
+        if new:
+            operations.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=new)))
+        # The payload last: by it a run that resumes tells what is done.
+        operations += [
+            models.OverwritePayloadOperation(
+                overwrite_payload=models.SetPayload(payload=msgspec.to_builtins(point.payload), points=[point.point_id])
+            )
+            for point in points
+        ]
+        self._client.batch_update_points(self.name, operations, wait=True)
+
+    def delete(self, point_ids: Sequence[str]) -> None:
+        """See `Collection.delete`."""
+        if point_ids:
+            self._client.delete(self.name, list(point_ids), wait=True)
+
+    def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See `Collection.fetch`."""
+        found = self._client.retrieve(self.name, list(point_ids), with_payload=True)
+        return {str(record.id): record.payload or {} for record in found}
+
+    def retrieve(self, point_ids: Sequence[str], *, vectors: Sequence[str] = ()) -> dict[str, Stored]:
+        """See `Collection.retrieve`."""
+        found = self._client.retrieve(self.name, list(point_ids), with_payload=True, with_vectors=list(vectors))
+        return {str(record.id): to_stored(record, vectors) for record in found}
+
+    def search(self, request: SearchRequest) -> list[Scored]:
+        """See `Collection.search`."""
+        narrow = render_filter(request.filters, models)
+        names = [signal.name for signal in request.signals]
+        nearest = [models.NearestQuery(nearest=signal.query.tolist()) for signal in request.signals]
+        if request.is_plain:
+            found = self._client.query_points(
+                self.name, query=nearest[0], using=names[0], query_filter=narrow, limit=request.limit
+            ).points
+            return ranked(found, [{str(point.id): point.score for point in found}], names)
+        depth = max(request.candidates, request.limit)
+        pool = models.Prefetch(query=nearest[0], using=names[0], filter=narrow, limit=depth)
+        rescored = [
+            models.Prefetch(prefetch=[pool], query=query, using=name, limit=depth)
+            for query, name in zip(nearest[1:], names[1:], strict=True)
+        ]
+        summed = models.QueryRequest(
+            prefetch=[pool, *rescored], query=_formula(request), limit=request.limit, with_payload=True
+        )
+        # The same prefetches again, as queries: their scores are the raw values behind each hit's parts.
+        raw = [models.QueryRequest(query=nearest[0], using=names[0], filter=narrow, limit=depth)]
+        raw += [
+            models.QueryRequest(prefetch=[pool], query=query, using=name, limit=depth)
+            for query, name in zip(nearest[1:], names[1:], strict=True)
+        ]
+        answers = self._client.query_batch_points(self.name, [summed, *raw])
+        found, *cosines = [answer.points for answer in answers]
+        by_id = [{str(point.id): point.score for point in points} for points in cosines]
+        return ranked(found, by_id, names)
+
+    def scroll(
+        self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
+    ) -> Iterator[Stored]:
+        """See `Collection.scroll`."""
+        narrow, offset, left = render_filter(filters, models), None, limit
+        page = _PAGE_WITH_VECTORS if vectors else _PAGE
+        while left is None or left > 0:
+            records, offset = self._client.scroll(
+                self.name,
+                scroll_filter=narrow,
+                offset=offset,
+                limit=page if left is None else min(page, left),
+                with_payload=True,
+                with_vectors=list(vectors),
+            )
+            yield from (to_stored(record, vectors) for record in records)
+            left = None if left is None else left - len(records)
+            if offset is None:
+                return
+
+    def count(self, filters: Filters = Filters()) -> int:
+        """See `Collection.count`."""
+        return self._client.count(self.name, count_filter=render_filter(filters, models), exact=True).count
+
+    def facet(self, field: str, filters: Filters = Filters(), *, limit: int = 500) -> dict[str, int]:
+        """See `Collection.facet`."""
+        answer = self._client.facet(
+            self.name, key=field, facet_filter=render_filter(filters, models), limit=limit, exact=True
+        )
+        hits = [(str(hit.value), hit.count) for hit in answer.hits]
+        return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
+
+    def record(self, meta: CollectionMeta) -> None:
+        """See `Collection.record`."""
+        self._client.update_collection(self.name, metadata=msgspec.to_builtins(meta))
+        self.meta = meta
+
+    def pause_optimizer(self) -> None:
+        """See `Collection.pause_optimizer`."""
+        self._set_indexing_threshold(0)
+
+    def optimize(self) -> None:
+        """See `Collection.optimize`. A server optimises by itself; this lets it, if it was paused, and waits for it.
+
+        Raises:
+            IndexFailure: the server's optimiser has failed.
+        """
+        if self._client.get_collection(self.name).config.optimizer_config.indexing_threshold == 0:
+            self._set_indexing_threshold(EXACT_UP_TO_KB)
+            time.sleep(_POLL_S)  # the status turns yellow when the optimiser wakes up, not before
+        while (status := self._client.get_collection(self.name).status) == models.CollectionStatus.YELLOW:
+            time.sleep(_POLL_S)
+        if status == models.CollectionStatus.RED:
+            raise IndexFailure(f"the server cannot optimise the collection {self.name}; its log says why")
+
+    def _set_indexing_threshold(self, kilobytes: int) -> None:
+        self._client.update_collection(
+            self.name, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        )
+
+
+def _to_server(point: IndexPoint) -> models.PointStruct:
+    return models.PointStruct(id=point.point_id, vector=_vectors_of(point), payload=msgspec.to_builtins(point.payload))
+
+
+def _vectors_of(point: IndexPoint) -> dict[str, Any]:
+    vectors: dict[str, Any] = {name: vector.tolist() for name, vector in point.vectors.items()}
+    if point.text:
+        sparse = _BM25.embed_document(point.text)
+        vectors[SPARSE_VECTOR] = models.SparseVector(indices=sparse.indices, values=sparse.values)
+    return vectors
+
+
+def _formula(request: SearchRequest) -> models.FormulaQuery:
+    """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
+    terms: list[Any] = []
+    for number, signal in enumerate(request.signals):
+        slope = signal.weight / (signal.one - signal.zero)
+        terms.append(models.MultExpression(mult=[slope, models.SumExpression(sum=[f"$score[{number}]", -signal.zero])]))
+    for overlap in request.overlaps:
+        for value in overlap.values:
+            has = models.FieldCondition(key=overlap.name, match=models.MatchValue(value=value))
+            terms.append(models.MultExpression(mult=[overlap.weight / len(overlap.values), has]))
+    unrelated = {f"$score[{number}]": signal.zero for number, signal in enumerate(request.signals)}
+    return models.FormulaQuery(formula=models.SumExpression(sum=terms), defaults=unrelated)

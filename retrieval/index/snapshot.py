@@ -1,0 +1,298 @@
+"""A collection as one file that either engine can restore.
+
+A zip of `head.json` and `points/000000.msgpack` and so on: pages of points in the order of their ids, each with its
+payload and its vectors as little-endian float16. BM25 terms are made anew from the payload. Nothing is ever extracted
+to disk, and no name in the archive is used as a path.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import time
+import uuid
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import msgspec
+import numpy as np
+
+from retrieval.console import Progress
+from retrieval.errors import CollectionExists, IndexFailure, MissingFile, RetrievalError, SnapshotDamaged
+from retrieval.index.interface import Collection, Index, IndexPoint
+from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
+from retrieval.index.transfer import Content, LoadOptions, Transfer, fill, open_target, pages, to_point
+
+_HEAD = "head.json"
+_HEAD_LIMIT_BYTES = 1 << 20
+# A page of 200 points takes 2 MB at three vectors of 1152 dimensions and reports of 3 kB.
+_PAGE_LIMIT_BYTES = 64 << 20
+_DTYPE = np.dtype("<f2")
+# Vectors hardly shrink, payloads do at any level.
+_LEVEL = 1
+# What a file that is no zip, is cut off, or has a changed byte makes zipfile and msgspec raise.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    OSError,
+    msgspec.MsgspecError,
+)
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a snapshot says of itself: the collection's record, and how many points and pages of them there are.
+
+    `counts` are the images by dataset in this file.
+    """
+
+    format: Literal[1] = 1
+    meta: CollectionMeta
+    points: int
+    pages: int
+    counts: dict[str, int]
+    created_at: str
+    versions: dict[str, str] = {}
+
+
+class _Packed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    payload: Payload
+    vectors: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSummary:
+    """What was written to `file`."""
+
+    file: str
+    collection: str
+    points: int
+    counts: dict[str, int]
+    complete: bool
+    size_bytes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `cxr snapshot create --json` prints."""
+        return asdict(self)
+
+
+def create_snapshot(collection: Collection, path: Path, *, progress: Progress | None = None) -> SnapshotSummary:
+    """Write `collection` to the file `path`, which is there, or replaced, only when the new one is whole and was read back.
+
+    The file holds report texts; only its owner can read it.
+
+    Raises:
+        IndexFailure: the collection is empty, or the index fails. SystemFailure or OSError: the file cannot be written.
+    """
+    started = time.perf_counter()
+    with _replacing(path) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+            _write(archive, collection, progress)
+        with Snapshot(file, path) as written:
+            written.check()
+            head = written.head
+    return SnapshotSummary(
+        file=str(path),
+        collection=collection.name,
+        points=head.points,
+        counts=head.counts,
+        complete=head.meta.complete,
+        size_bytes=path.stat().st_size,
+        seconds=round(time.perf_counter() - started, 2),
+    )
+
+
+def restore_snapshot(
+    path: Path, index: Index, options: LoadOptions = LoadOptions(), *, progress: Progress | None = None
+) -> Transfer:
+    """Make the collection that the file `path` holds. The whole file is checked before anything is changed.
+
+    A restore that fails leaves no collection behind; one that was killed leaves one that is not complete.
+
+    Raises:
+        MissingFile: there is no such file. SnapshotDamaged: it is not whole.
+        CollectionExists: there is a collection of this name, and it is not to be recreated.
+        InvalidRequest: the engine has no such layout. IndexFailure: the index fails.
+        TransferFailed: what was restored is not what the file holds.
+    """
+    with open_snapshot(path) as snapshot:
+        snapshot.check()
+        name = collection_name(snapshot.head.meta.model)
+        if name in index.collections() and not options.recreate:
+            raise CollectionExists(f"the collection {name} exists already in {index.location}; --recreate replaces it")
+        content = Content(snapshot.head.meta, snapshot.head.points, snapshot.points())
+        target = open_target(content, index, name, options)
+        try:
+            return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
+        except BaseException:
+            with suppress(RetrievalError):  # the first error is the one to be told
+                index.drop(name)
+            raise
+
+
+class Snapshot:
+    """An open snapshot file. Pages are read one at a time."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        """Read the head of `file`, which stays its owner's to close; `path` is what messages call it.
+
+        Raises:
+            SnapshotDamaged: it is no snapshot, or of another format.
+        """
+        self._path = path
+        with self._naming_damage():
+            self._archive = zipfile.ZipFile(file)
+            data = self._read(_HEAD, _HEAD_LIMIT_BYTES)
+            found = msgspec.json.decode(data, type=dict[str, Any]).get("format")
+            if found != 1:
+                raise SnapshotDamaged(f"{path} is a snapshot of format {found}, this version knows format 1")
+            self.head = msgspec.json.decode(data, type=Head)
+
+    def check(self) -> None:
+        """Read everything once: checksums, types, sizes, order and numbers.
+
+        Raises:
+            SnapshotDamaged: naming what is wrong.
+        """
+        counts: Counter[str] = Counter()
+        last = ""
+        for point in self.points():
+            if point.point_id <= last:
+                raise SnapshotDamaged(f"{self._path} is damaged: point {point.point_id} is not in its place")
+            last = point.point_id
+            counts[point.payload.dataset] += 1
+        if (counts.total(), dict(counts)) != (self.head.points, self.head.counts):
+            raise SnapshotDamaged(
+                f"{self._path} is damaged: it holds {counts.total():,} points, its head says {self.head.points:,}"
+            )
+
+    def points(self) -> Iterator[IndexPoint]:
+        """All points, in the order of their ids.
+
+        Raises:
+            SnapshotDamaged: naming what is wrong.
+        """
+        for number in range(self.head.pages):
+            with self._naming_damage():
+                data = self._read(_page_name(number), _PAGE_LIMIT_BYTES)
+                page = [self._unpack(packed) for packed in msgspec.msgpack.decode(data, type=list[_Packed])]
+            yield from page
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def _read(self, name: str, limit_bytes: int) -> bytes:
+        entry = self._archive.getinfo(name)
+        if entry.file_size > limit_bytes:
+            raise SnapshotDamaged(
+                f"{self._path} is damaged: {name} announces {entry.file_size:,} bytes, the limit is {limit_bytes:,}"
+            )
+        return self._archive.read(entry)  # no more than announced; verifies the checksum
+
+    def _unpack(self, packed: _Packed) -> IndexPoint:
+        if str(uuid.UUID(packed.id)) != packed.id:
+            raise SnapshotDamaged(f"{self._path} is damaged: {packed.id!r} is no id of a point")
+        dim = self.head.meta.dim
+        vectors = {}
+        for name, data in packed.vectors.items():
+            vector = np.frombuffer(data, dtype=_DTYPE).astype(np.float32)
+            if name not in DENSE_VECTORS or vector.size != dim or not np.isfinite(vector).all():
+                raise SnapshotDamaged(f"{self._path} is damaged: point {packed.id} has no good vector {name!r}")
+            vectors[name] = vector
+        return IndexPoint(packed.id, vectors, packed.payload.report_text, packed.payload)
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            raise SnapshotDamaged(f"{self._path} is damaged, or no snapshot: {error}") from error
+
+
+@contextmanager
+def open_snapshot(path: Path) -> Iterator[Snapshot]:
+    """The snapshot in the file `path`.
+
+    Raises:
+        MissingFile: there is no such file. SnapshotDamaged: it is no snapshot, or of another format.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise MissingFile(f"there is no file {path}") from error
+    with file, Snapshot(file, path) as snapshot:
+        yield snapshot
+
+
+def _write(archive: zipfile.ZipFile, collection: Collection, progress: Progress | None) -> None:
+    total = collection.count()
+    counts: Counter[str] = Counter()
+    number = 0
+    for number, page in enumerate(pages(map(to_point, collection.scroll(limit=None, vectors=DENSE_VECTORS))), 1):
+        archive.writestr(_page_name(number - 1), msgspec.msgpack.encode([_pack(point) for point in page]))
+        counts.update(point.payload.dataset for point in page)
+        if progress:
+            progress(counts.total(), total)
+    if not counts:
+        raise IndexFailure(f"the collection {collection.name} is empty; there is nothing to keep")
+    head = Head(
+        meta=collection.meta,
+        points=counts.total(),
+        pages=number,
+        counts=dict(sorted(counts.items())),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+    )
+    archive.writestr(_HEAD, msgspec.json.format(msgspec.json.encode(head)))
+
+
+def _pack(point: IndexPoint) -> _Packed:
+    vectors = {name: vector.astype(_DTYPE).tobytes() for name, vector in point.vectors.items()}
+    return _Packed(point.point_id, point.payload, vectors)
+
+
+def _page_name(number: int) -> str:
+    return f"points/{number:06}.msgpack"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("cxr-retrieval", "qdrant-edge-py"):
+        with suppress(PackageNotFoundError):  # run from a checkout that was not installed
+            found[name] = version(name)
+    return found
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write and read back; it becomes `path` in one step at the end, and leaves nothing after an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise

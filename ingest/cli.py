@@ -1,68 +1,262 @@
-"""The commands `cxr ingest` and `cxr phantoms`."""
+"""The command `cxr ingest`, with `status`, `retry` and `finish`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ingest.phantom_cli import phantoms
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
 
 if TYPE_CHECKING:
-    from ingest.worker import IngestSummary
+    from ingest.sources.spec import SourceSpec
+    from ingest.summary import IngestSummary
+    from ingest.worker import Worker
+    from retrieval.index.schema import Quantization
+    from retrieval.settings import RetrievalSettings
 
 EXIT_WITH_QUARANTINE = 3
+_SHOWN = 20
 
-ReportsOption = Annotated[Path, typer.Option("--reports-csv", help="uid, MeSH, Problems, findings, impression, …")]
-ProjectionsOption = Annotated[Path, typer.Option("--projections-csv", help="uid, filename, projection.")]
-ImagesOption = Annotated[Path, typer.Option("--images-dir", help="Folder that holds the files named there.")]
+ModelOption = Annotated[str, typer.Option("--model", help="An installed model; see `cxr models`.")]
+BatchOption = Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Images encoded at once.")]
+ThumbnailsOption = Annotated[bool, typer.Option(help="Write thumbnails for the web page.")]
+BurnedInOption = Annotated[
+    bool, typer.Option("--allow-burned-in", help="Take DICOM files that say they have annotations in their pixels.")
+]
+
+commands = typer.Typer(rich_markup_mode=None)
 
 
 def mount(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.command()(ingest)
+    app.add_typer(commands, name="ingest")
     app.command()(phantoms)
 
 
+@commands.callback(invoke_without_command=True)
 def ingest(
-    reports_csv: ReportsOption,
-    projections_csv: ProjectionsOption,
-    images_dir: ImagesOption,
-    model: Annotated[str, typer.Option("--model", help="An installed model; see `cxr models`.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="Name under which the studies are stored.")] = "indiana",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Images encoded at once.")] = 32,
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", help="An installed model; see `cxr models`.")] = None,
+    reports_csv: Annotated[
+        Path | None, typer.Option("--reports-csv", help="uid, MeSH, Problems, findings, impression, …")
+    ] = None,
+    projections_csv: Annotated[
+        Path | None, typer.Option("--projections-csv", help="uid, filename, projection.")
+    ] = None,
+    images_dir: Annotated[Path | None, typer.Option("--images-dir", help="Folder that holds the files.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A CSV or Parquet table with one row for each image.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="What a column of the table is, as image=path; repeatable.")
+    ] = None,
+    dicom_dir: Annotated[Path | None, typer.Option("--dicom-dir", help="A tree of DICOM files.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name under which the studies are stored; default: the source's.")
+    ] = None,
+    batch_size: BatchOption = 32,
     recreate: Annotated[bool, typer.Option("--recreate", help="Drop the model's collection first.")] = False,
-    thumbnails: Annotated[bool, typer.Option(help="Write thumbnails for the web page.")] = True,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what the source no longer has; asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Prune without asking.")] = False,
+    worker: Annotated[
+        str | None, typer.Option("--worker", help="Take part i of n, as 2/8; `cxr ingest finish` after the last.")
+    ] = None,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read files even if size and time of change are as they were.")
+    ] = False,
+    thumbnails: ThumbnailsOption = True,
+    allow_burned_in: BurnedInOption = False,
+    read_threads: Annotated[
+        int, typer.Option("--read-threads", min=0, max=64, help="Threads that read and decode; 0: one per core.")
+    ] = 0,
+    shards: Annotated[int, typer.Option("--shards", min=1, help="Shards of a new collection; server only.")] = 1,
+    replicas: Annotated[int, typer.Option("--replicas", min=1, help="Copies of each shard; server only.")] = 1,
+    quantization: Annotated[
+        str, typer.Option("--quantization", help="none, or int8: faster on large collections, larger on disk.")
+    ] = "none",
+    pause_optimizer: Annotated[
+        bool, typer.Option("--pause-optimizer", help="Let the server build its graph after the load, not during it.")
+    ] = False,
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index the images and reports of an archive in the Indiana (Open-i) form with one model.
+    """Index the images and reports of an archive with one model.
 
-    Running it again changes nothing; a run that was cut off is finished by the same command. Exit code 0: complete,
-    3: complete but for quarantined files, which are listed; anything else: failed.
+    Running it again changes nothing that has not changed; a run that was cut off is finished by the same command. Exit
+    code 0: complete, 3: complete but for quarantined files, which are listed; anything else: failed. The collection of
+    a model is built beside those of others; `cxr use MODEL` switches to it.
 
     \b
-    cxr ingest --reports-csv indiana_reports.csv --projections-csv indiana_projections.csv \\
-        --images-dir images --model biomedclip
+    cxr ingest --model biomedclip --reports-csv indiana_reports.csv \\
+        --projections-csv indiana_projections.csv --images-dir images
+    cxr ingest --model biomedclip --table cases.csv --column image=path --column study_id=case
+    cxr ingest --model biomedclip --dicom-dir /archive --reports-csv reports_by_accession.csv
+    cxr ingest --model biomedclip --images-dir images
+    cxr ingest --model biomedclip --dicom-dir /archive --index http://qdrant:6333 --worker 2/8
     """
-    from ingest.sources.indiana import IndianaSource
+    if context.invoked_subcommand is not None:
+        return
+    from ingest.sources.part import Part, parse_part
+    from ingest.sources.spec import SourceSpec
+    from retrieval.errors import InvalidRequest
+    from retrieval.index.schema import CollectionLayout
+
+    if model is None:
+        raise InvalidRequest("name a model: --model NAME; `cxr models` lists those that are installed")
+    if prune and not yes and as_json:
+        raise InvalidRequest("--prune asks on the terminal; with --json give --yes, too")
+    if prune and worker:
+        raise InvalidRequest("--prune needs the whole source; run it without --worker, after all parts")
+    if quantization not in ("none", "int8"):
+        raise InvalidRequest(f"--quantization must be none or int8, found {quantization!r}")
+    part = parse_part(worker) if worker else None
+    spec = SourceSpec.from_options(
+        reports_csv=reports_csv,
+        projections_csv=projections_csv,
+        images_dir=images_dir,
+        table=table,
+        columns=column,
+        dicom_dir=dicom_dir,
+        dataset=dataset,
+    )
+    settings = read_settings(index, device)
+    with progress_bar("Scanning", "files") if spec.kind == "dicom" else nullcontext() as scanned:
+        source = spec.open(settings.home, scanned)
+    options: dict[str, Any] = {
+        "media_dir": settings.media_dir if thumbnails else None,
+        "batch_size": batch_size,
+        "read_threads": read_threads,
+        "layout": CollectionLayout(shards=shards, replicas=replicas, quantization=cast("Quantization", quantization)),
+        "pause_optimizer": pause_optimizer,
+        "rehash": rehash,
+        "allow_burned_in": allow_burned_in,
+    }
+
+    def confirm(gone: int, total: int) -> bool:
+        say(f"{gone:,} of {total:,} images of {source.dataset} are no longer in the source")
+        return yes or typer.confirm("Remove them from the index?", err=True)
+
+    with _worker(settings, model, **options) as started, progress_bar(f"Ingesting with {model}") as progress:
+        summary = started.run(
+            Part(source, *part) if part else source,
+            spec=spec,
+            recreate=recreate,
+            prune=confirm if prune else None,
+            progress=progress,
+        )
+    _report(summary, settings, as_json)
+
+
+@commands.command()
+def status(
+    model: Annotated[str | None, typer.Option("--model", help="Default: all models with a ledger.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every quarantined file.")] = False,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what was ingested into an index, and which files were set aside and why. Needs no lock on the index.
+
+    \b
+    cxr ingest status
+    cxr ingest status --model biomedclip --all
+    """
+    from ingest.status import describe_ledgers, print_status
+
+    settings = read_settings(index)
+    found = describe_ledgers(settings.home, settings.index_location, model)
+    if as_json:
+        print_json({"index": settings.index_location, "collections": found})
+    else:
+        print_status(found, limit=None if everything else _SHOWN)
+
+
+@commands.command()
+def retry(
+    model: ModelOption,
+    batch_size: BatchOption = 32,
+    thumbnails: ThumbnailsOption = True,
+    allow_burned_in: BurnedInOption = False,
+    index: IndexOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the quarantined files again, and only those, from the sources that the ledger remembers.
+
+    \b
+    cxr ingest retry --model biomedclip
+    """
+    from ingest.status import quarantined_sources
+
+    settings = read_settings(index, device)
+    options: dict[str, Any] = {"allow_burned_in": allow_burned_in, "batch_size": batch_size}
+    todo = quarantined_sources(settings.home, settings.index_location, model)
+    if not todo:
+        say(f"nothing of {model} is in quarantine")
+        if as_json:
+            print_json({"retried": []})
+        return
+    media_dir = settings.media_dir if thumbnails else None
+    with _worker(settings, model, media_dir=media_dir, **options) as started:
+        summaries = [_retry(started, spec, names, settings) for spec, names in todo]
+    if as_json:
+        print_json({"retried": [summary.to_dict() for summary in summaries]})
+    else:
+        for summary in summaries:
+            print_summary(summary)
+    if any(summary.quarantined for summary in summaries):
+        raise typer.Exit(EXIT_WITH_QUARANTINE)
+
+
+@commands.command()
+def finish(
+    model: ModelOption,
+    index: IndexOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Optimise and calibrate a collection after the last `--worker i/n` of a shared job, and mark it as complete.
+
+    \b
+    cxr ingest finish --model biomedclip --index http://qdrant:6333
+    """
+    settings = read_settings(index, device)
+    with _worker(settings, model, media_dir=None) as started:
+        meta = started.finish()
+    if as_json:
+        print_json({"model": meta.model, "bundle_id": meta.bundle_id, "counts": meta.counts, "complete": meta.complete})
+    else:
+        say(
+            f"{meta.model} is complete: " + ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
+        )
+
+
+def _retry(worker: Worker, spec: SourceSpec, names: frozenset[str], settings: RetrievalSettings) -> IngestSummary:
+    with progress_bar(f"Reading {spec.dataset} again") as progress:
+        return worker.run(spec.open(settings.home), spec=spec, only=names, progress=progress)
+
+
+@contextmanager
+def _worker(settings: RetrievalSettings, model: str, **options: Any) -> Iterator[Worker]:
     from ingest.worker import Worker
     from retrieval.bundle import find_bundle
     from retrieval.encoder import Encoder
     from retrieval.index import open_index
 
-    settings = read_settings(index, device)
     encoder = Encoder(find_bundle(model, settings.models_dir), device=settings.device, threads=settings.threads)
-    source = IndianaSource(reports_csv, projections_csv, images_dir, dataset=dataset)
-    opened = open_index(settings)
+    opened = open_index(settings, patient=True)
     try:
-        worker = Worker(encoder, opened, media_dir=settings.media_dir if thumbnails else None, batch_size=batch_size)
-        with progress_bar(f"Ingesting with {model}") as progress:
-            summary = worker.run(source, recreate=recreate, progress=progress)
+        yield Worker(encoder, opened, home=settings.home, **options)
     finally:
         opened.close()
+
+
+def _report(summary: IngestSummary, settings: RetrievalSettings, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_dict())
     else:
@@ -71,42 +265,19 @@ def ingest(
         raise typer.Exit(EXIT_WITH_QUARANTINE)
 
 
-def phantoms(
-    folder: Annotated[Path, typer.Argument(help="Folder to write reports.csv, projections.csv and images/ into.")],
-    studies: Annotated[int, typer.Option("--studies", min=1, max=100_000, help="How many studies to draw.")] = 600,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same studies.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Draw synthetic chest X-rays with known findings and matching reports, in the form that `cxr ingest` reads.
-
-    \b
-    cxr phantoms phantoms --studies 600
-    """
-    from ingest.sources.phantom import write_phantoms
-
-    with progress_bar("Drawing phantoms", "studies") as progress:
-        files = write_phantoms(folder, studies, seed, progress=lambda done: progress(done, studies))
-    if as_json:
-        print_json(
-            {
-                "studies": studies,
-                "seed": seed,
-                "reports_csv": str(files.reports_csv),
-                "projections_csv": str(files.projections_csv),
-                "images_dir": str(files.images_dir),
-            }
-        )
-    else:
-        say(f"{studies} studies in {folder}")
-
-
 def print_summary(summary: IngestSummary) -> None:
     """Say what an ingest did, and why each file that was set aside was."""
+    changes = f"{summary.indexed} indexed, {summary.updated} updated, {summary.unchanged} unchanged"
+    pruned = f", {summary.pruned} removed" if summary.pruned else ""
     say(
-        f"{summary.collection}: {summary.indexed} indexed, {summary.unchanged} unchanged, "
-        f"{len(summary.quarantined)} quarantined in {summary.seconds:.1f} s ({summary.images_per_second:.0f} images/s)"
+        f"{summary.collection}: {changes}{pruned}, {len(summary.quarantined)} quarantined "
+        f"in {summary.seconds:.1f} s ({summary.images_per_second:.0f} images/s)"
     )
     say("views: " + ", ".join(f"{view} {count}" for view, count in summary.by_view.most_common()))
     say("most frequent findings: " + ", ".join(f"{name} {count}" for name, count in summary.by_finding.most_common(8)))
-    for item in summary.quarantined:
+    for note, count in summary.notes.most_common():
+        say(f"  {count} images: {note}")
+    for item in summary.quarantined[:_SHOWN]:
         say(f"  quarantined [{item.code}] {item.file}: {item.detail}")
+    if len(summary.quarantined) > _SHOWN:
+        say(f"  … and {len(summary.quarantined) - _SHOWN} more; `cxr ingest status --all` lists them")

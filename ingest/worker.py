@@ -1,257 +1,300 @@
-"""The worker: source -> decode and preprocess in threads -> encode in batches -> upsert."""
+"""The worker: source -> read, decode and preprocess in threads -> encode in batches -> write behind."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.jobs import Job, Seen, read_jobs
+from ingest.ledger import FileRow, Ledger, ledger_path
+from ingest.pipeline import StageClock, WriteBehind, count_readers, read_ahead
+from ingest.reader import Item, Reader, now
+from ingest.sources.part import Part
+from ingest.sources.spec import SourceSpec
+from ingest.summary import IngestSummary
+from ingest.target import complete, mark_incomplete, open_target
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError, SourceError
-from retrieval.imaging.decode import read_image
+from retrieval.errors import InvalidRequest, SourceError
+from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint
-from retrieval.index.schema import CollectionMeta, Payload, collection_name, require_same_bundle
-from retrieval.labels import Labels, read_labels
-from retrieval.media import write_thumbnail
-from retrieval.records import ImageRecord, Quarantined, Source, Study, point_id
-from retrieval.rerank import calibrate
+from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
+from retrieval.records import Quarantined, Source, point_id
 
 BATCH_SIZE = 32
-# One batch is encoded while the next two are read: enough to hide the disk, and memory stays flat.
+# One batch is encoded while the next two are read and the last two are written: enough to hide disk and network, and
+# memory stays flat.
 _BATCHES_AHEAD = 2
-# Distinct report sections whose vectors are kept; normal reports repeat word for word.
-_TEXT_CACHE = 20_000
+_BATCHES_BEHIND = 2
 
-
-@dataclass(slots=True)
-class IngestSummary:
-    """What an ingest did. `by_view` and `by_finding` count the images of the source that are in the index afterwards."""
-
-    model: str
-    collection: str
-    bundle_id: str
-    indexed: int = 0
-    unchanged: int = 0
-    quarantined: list[Quarantined] = field(default_factory=list)
-    by_view: Counter[str] = field(default_factory=Counter)
-    by_finding: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @property
-    def images_per_second(self) -> float:
-        """Images handled, unchanged ones included, over wall time."""
-        return (self.indexed + self.unchanged) / self.seconds if self.seconds else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that `cxr ingest --json` prints."""
-        return asdict(self) | {
-            "by_view": dict(self.by_view.most_common()),
-            "by_finding": dict(self.by_finding.most_common()),
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.images_per_second, 2),
-        }
+Batch = list[Item | Quarantined]
+Futures = list[Future[Item | Quarantined]]
+Confirm = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
-    """An image read from disk, ready for the encoder, with the point it will become."""
+class _Encoded:
+    """A batch ready to be written, without its pixels: new embeddings, new reports of old embeddings, ledger lines."""
 
-    study: Study
-    labels: Labels
-    point_id: str
-    payload: Payload
-    pixel_values: NDArray[np.float32]
+    points: list[IndexPoint]
+    reports: list[IndexPoint]
+    rows: list[FileRow]
+    quarantined: list[Quarantined]
 
 
 class Worker:
-    """Fills the collection of one model from one source. Running it again changes nothing that has not changed."""
+    """Fills the collection of one model from one source. Running it again changes nothing that has not changed.
+
+    Killed at any moment, the same call ends in the index of an undisturbed run: batches are cut at the same places of
+    the source each time and are written whole or not at all, and a text has the vector it was first given.
+    """
 
     def __init__(
-        self, encoder: Encoder, index: Index, *, media_dir: Path | None = None, batch_size: int = BATCH_SIZE
+        self,
+        encoder: Encoder,
+        index: Index,
+        *,
+        home: Path | None = None,
+        media_dir: Path | None = None,
+        batch_size: int = BATCH_SIZE,
+        read_threads: int = 0,
+        layout: CollectionLayout = CollectionLayout(),
+        pause_optimizer: bool = False,
+        rehash: bool = False,
+        allow_burned_in: bool = False,
     ) -> None:
-        """`media_dir` takes the thumbnails; None makes none."""
+        """Make a worker.
+
+        Args:
+            encoder: The model.
+            index: Where its collection is, or will be made.
+            home: Folder that holds the ledgers (`<CXR_HOME>`); None keeps the ledger in memory only.
+            media_dir: Folder for the thumbnails; None makes none.
+            batch_size: Images encoded at once.
+            read_threads: Threads that read and decode; 0 for `count_readers`.
+            layout: How a new collection is laid out.
+            pause_optimizer: Let a server build no graph until everything is loaded.
+            rehash: Read files also where size and time of change say that they are the same.
+            allow_burned_in: Take DICOM files that say that their pixels hold annotations.
+        """
         self.encoder = encoder
         self.index = index
-        self._media_dir = media_dir
+        self.clock = StageClock()
+        self._home = home
         self._batch_size = batch_size
-        self._text_vectors: dict[str, NDArray[np.float32]] = {}
+        self._read_threads = read_threads or count_readers()
+        self._layout = layout
+        self._pause_optimizer = pause_optimizer
+        self._reader = Reader(encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in)
 
-    def run(self, source: Source, *, recreate: bool = False, progress: Progress | None = None) -> IngestSummary:
-        """Ingest `source`; with `recreate` the collection is dropped first.
+    def run(
+        self,
+        source: Source,
+        *,
+        spec: SourceSpec | None = None,
+        recreate: bool = False,
+        only: frozenset[str] | None = None,
+        prune: Confirm | None = None,
+        progress: Progress | None = None,
+    ) -> IngestSummary:
+        """Ingest `source`.
+
+        Args:
+            source: The archive, or a `Part` of it.
+            spec: How the source was opened, for the ledger, so that `cxr ingest retry` can open it again.
+            recreate: Drop the collection first.
+            only: Leave all files but these (by the names that the source gives them) alone.
+            prune: Asked, with how many points of how many the source no longer has, whether they shall be removed.
+            progress: Told the images done.
 
         Raises:
             BundleMismatch: the collection was built by another bundle and `recreate` is not set.
+            InvalidRequest: `prune` or `recreate` with a part of a source, or `prune` with `only`.
             SourceError: not one image could be indexed; no collection is left behind.
             RetrievalError: the source or the index cannot be used at all. Single bad files are quarantined instead.
         """
+        part = source.name if isinstance(source, Part) else Part.WHOLE
+        whole = part == Part.WHOLE
+        if prune and (only is not None or not whole):
+            raise InvalidRequest("only a run over the whole source can tell what the source no longer has")
+        if recreate and not whole:
+            raise InvalidRequest(
+                "each part of a job would drop what the others did; drop the collection before the first"
+            )
         started = time.perf_counter()
         self.encoder.warm_up()  # a model that cannot run must not cost a collection
-        collection = self._collection(recreate)
         bundle = self.encoder.bundle
+        collection = open_target(self.index, bundle, self._layout, recreate=recreate)
         summary = IngestSummary(model=bundle.name, collection=collection.name, bundle_id=bundle.bundle_id)
-        total = source.image_count()
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-            for batch in self._batches(source, pool):
-                kept = [item for item in batch if isinstance(item, _Loaded)]
-                summary.quarantined += [item for item in batch if isinstance(item, Quarantined)]
-                changed = self._changed(collection, kept)
-                collection.upsert(self._encode(changed))
-                summary.indexed += len(changed)
-                summary.unchanged += len(kept) - len(changed)
-                for item in kept:
-                    summary.by_view[item.payload.view] += 1
-                    summary.by_finding.update(item.payload.present)
-                if progress:
-                    progress(summary.indexed + summary.unchanged + len(summary.quarantined), total)
+        # A retry reads a few files: it does not bring to its end what was cut off before.
+        ends = whole and (only is None or collection.meta.complete)
+        with Ledger(self._home and ledger_path(self._home, self.index.location, collection.name)) as ledger:
+            if recreate:
+                ledger.clear()
+            part = part if only is None else "retry"
+            run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
+            seen = self._fill(collection, ledger, run, source, only, summary, progress)
+            if prune:
+                summary.pruned = self._prune(collection, ledger, source.dataset, seen, prune)
+            if whole:
+                ledger.forget_older(run, source.dataset)
+            if ends:
+                self._finish(collection, summary)
+            summary.stages_s = self.clock.seconds()
+            summary.seconds = time.perf_counter() - started
+            ledger.end(run, now(), summary.to_dict())
+        return summary
+
+    def finish(self) -> CollectionMeta:
+        """Optimise, calibrate and mark as complete the collection that the parts of a shared job have filled.
+
+        Raises:
+            NoCollection: no part has made it yet. SourceError: it is empty.
+        """
+        collection = self.index.open(collection_name(self.encoder.bundle.name))
+        require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
+        if collection.count() == 0:
+            raise SourceError(f"the collection {collection.name} is empty; run its parts first")
+        complete(self.index, collection, self.clock)
+        return collection.meta
+
+    def _fill(
+        self,
+        collection: Collection,
+        ledger: Ledger,
+        run: int,
+        source: Source,
+        only: frozenset[str] | None,
+        summary: IngestSummary,
+        progress: Progress | None,
+    ) -> Seen:
+        """The loop over batches; gives what was met of the source, bad files included."""
+        total = source.image_count() if only is None else len(only)
+        seen = Seen()
+
+        def write(encoded: _Encoded) -> None:
+            self._write(collection, ledger, run, source.dataset, encoded)
+
+        with (
+            ThreadPoolExecutor(self._read_threads, thread_name_prefix="read") as pool,
+            WriteBehind(write, _BATCHES_BEHIND) as writer,
+        ):
+            jobs = seen.once(read_jobs(source, only))
+            with closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches:
+                while futures := self._next(batches):
+                    batch = self._gather(futures)
+                    writer.put(self._encode(batch, ledger))
+                    summary.count(batch)
+                    if progress:
+                        progress(min(summary.handled, total), total)
+        return seen
+
+    def _batches(
+        self, jobs: Iterator[Job | Quarantined], collection: Collection, ledger: Ledger, pool: ThreadPoolExecutor
+    ) -> Iterator[Futures]:
+        """Batches in the order of the source, cut at the same places each time, on their way through the reader."""
+        while batch := list(islice(jobs, self._batch_size)):
+            images = [job for job in batch if isinstance(job, Job)]
+            with self.clock("compare"):
+                stored = collection.fetch([job.point_id for job in images]) if images else {}
+                names = [job.record.name for job in images]
+                known = ledger.rows(images[0].study.dataset, names) if images else {}
+            yield [
+                pool.submit(self._reader.read, job, stored.get(job.point_id), known.get(job.record.name))
+                if isinstance(job, Job)
+                else pool.submit(self._reader.read, job, None, None)
+                for job in batch
+            ]
+
+    def _next(self, batches: Iterator[Futures]) -> Futures:
+        with self.clock("wait for source"):
+            return next(batches, [])
+
+    def _gather(self, futures: Futures) -> Batch:
+        with self.clock("wait for images"):
+            return [future.result() for future in futures]
+
+    def _encode(self, batch: Batch, ledger: Ledger) -> _Encoded:
+        items = [item for item in batch if isinstance(item, Item)]
+        fresh = [item for item in items if item.is_new]
+        reports = [item for item in items if not item.is_new and not item.is_unchanged]
+        embeddings: Iterable[NDArray[np.float32]] = ()
+        if fresh:
+            with self.clock("encode images"):
+                embeddings = self.encoder.encode_pixels(np.stack([item.pixels for item in fresh]))
+        with self.clock("encode texts"):
+            texts = self._text_vectors([*fresh, *reports], ledger)
+        points = [_point(item, {"image": vector}, texts) for item, vector in zip(fresh, embeddings, strict=True)]
+        return _Encoded(
+            points,
+            reports=[_point(item, {}, texts) for item in reports],
+            rows=[item.row for item in items],
+            quarantined=[item for item in batch if isinstance(item, Quarantined)],
+        )
+
+    def _text_vectors(self, items: Sequence[Item], ledger: Ledger) -> dict[str, NDArray[np.float32]]:
+        """The vectors of the sections of `items`; a text that was encoded before is not encoded again."""
+        if not self.encoder.bundle.has_text:
+            return {}
+        sections = chain.from_iterable((item.payload.findings, item.payload.impression) for item in items)
+        wanted = [text for text in dict.fromkeys(sections) if text]
+        bundle_id = self.encoder.bundle.bundle_id
+        known = ledger.texts(bundle_id, wanted)
+        new = [text for text in wanted if text not in known]
+        # Kept before the points that use them are written, and used as they are kept: a run that resumes meets the same.
+        ledger.remember_texts(bundle_id, dict(zip(new, self.encoder.encode_texts(new), strict=True)))
+        return known | ledger.texts(bundle_id, new)
+
+    def _write(self, collection: Collection, ledger: Ledger, run: int, dataset: str, encoded: _Encoded) -> None:
+        with self.clock("write"):
+            if encoded.points or encoded.reports:
+                self._open_for_writing(collection)
+            collection.upsert(encoded.points)
+            collection.replace_reports(encoded.reports)
+            # After the index: what the ledger calls done is done.
+            ledger.record(run, dataset, encoded.rows)
+            ledger.quarantine(run, dataset, encoded.quarantined)
+
+    def _open_for_writing(self, collection: Collection) -> None:
+        mark_incomplete(collection)
+        if self._pause_optimizer:
+            collection.pause_optimizer()
+            self._pause_optimizer = False
+
+    def _prune(self, collection: Collection, ledger: Ledger, dataset: str, seen: Seen, confirm: Confirm) -> int:
+        ours = Filters(dataset=dataset)
+        # A file that cannot be read today is not gone: its point stays.
+        rows = ledger.rows(dataset, list(seen.names))
+        kept = {point_id(dataset, name) for name in (*seen.names, *(row.image_id for row in rows.values()))}
+        gone = {
+            point.point_id: str(point.payload["image_id"])
+            for point in collection.scroll(ours, limit=None)
+            if point.point_id not in seen and point.point_id not in kept
+        }
+        if not gone or not confirm(len(gone), collection.count(ours)):
+            return 0
+        self._open_for_writing(collection)
+        ledger.forget(dataset, gone.values())  # first: cut off between the two, the next prune finds the points again
+        collection.delete(list(gone))
+        return len(gone)
+
+    def _finish(self, collection: Collection, summary: IngestSummary) -> None:
         if collection.count() == 0:
             self.index.drop(collection.name)
             first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
-            raise SourceError(f"not one of {total} images could be indexed{first}")
-        if summary.indexed or not collection.meta.calibration:
-            self._finish(collection)
-        if self.index.active() is None:
-            self.index.activate(collection.name)
-        summary.seconds = time.perf_counter() - started
-        return summary
-
-    def _collection(self, recreate: bool) -> Collection:
-        bundle = self.encoder.bundle
-        name = collection_name(bundle.name)
-        exists = name in self.index.collections()
-        was_active = self.index.active() == name
-        if exists and recreate:
-            self.index.drop(name)
-            exists = False
-        if not exists:
-            meta = CollectionMeta(
-                model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=_now()
-            )
-            collection = self.index.create(meta, name=name)
-            if was_active:
-                self.index.activate(name)
-            return collection
-        collection = self.index.open(name)
-        require_same_bundle(bundle, collection.meta, name)
-        return collection
-
-    def _batches(self, source: Source, pool: ThreadPoolExecutor) -> Iterator[list[_Loaded | Quarantined]]:
-        """Batches in the order of the source, read ahead by a bounded number of batches."""
-        jobs = chain.from_iterable(_images_of(record) for record in source)
-        ahead: list[list[Future[_Loaded | Quarantined]]] = []
-        while batch := list(islice(jobs, self._batch_size)):
-            ahead.append([pool.submit(self._load, job) for job in batch])
-            if len(ahead) > _BATCHES_AHEAD:
-                yield [future.result() for future in ahead.pop(0)]
-        for futures in ahead:
-            yield [future.result() for future in futures]
-
-    def _load(self, job: tuple[Study, Labels, ImageRecord] | Quarantined) -> _Loaded | Quarantined:
-        if isinstance(job, Quarantined):
-            return job
-        study, labels, record = job
-        try:
-            image, data = read_image(record.path)
-            pixel_values = self.encoder.preprocess(image)
-        except RetrievalError as error:
-            return Quarantined.because(record.image_id, error)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if self._media_dir:
-            write_thumbnail(image, sha256, self._media_dir)
-        return _Loaded(
-            study=study,
-            labels=labels,
-            point_id=point_id(study.dataset, record.image_id),
-            payload=self._payload(study, labels, record, sha256),
-            pixel_values=pixel_values,
-        )
-
-    def _payload(self, study: Study, labels: Labels, record: ImageRecord, sha256: str) -> Payload:
-        report = study.report
-        return Payload(
-            study_id=study.study_id,
-            image_id=record.image_id,
-            dataset=study.dataset,
-            view=record.view,
-            present=list(labels.present),
-            uncertain=list(labels.uncertain),
-            absent=list(labels.absent),
-            problems=list(labels.problems),
-            mesh=list(labels.mesh),
-            findings=report.findings,
-            impression=report.impression,
-            indication=report.indication,
-            comparison=report.comparison,
-            report_group=report.group,
-            image_sha256=sha256,
-            bundle_id=self.encoder.bundle.bundle_id,
-            ingested_at=_now(),
-        )
-
-    def _changed(self, collection: Collection, items: Sequence[_Loaded]) -> list[_Loaded]:
-        stored = collection.fetch([item.point_id for item in items]) if items else {}
-        return [item for item in items if item.payload.differs_from(stored.get(item.point_id, {}))]
-
-    def _encode(self, items: Sequence[_Loaded]) -> list[IndexPoint]:
-        if not items:
-            return []
-        embeddings = self.encoder.encode_pixels(np.stack([item.pixel_values for item in items]))
-        sections = [(item.payload.findings, item.payload.impression) for item in items]
-        self._remember_texts(text for pair in sections for text in pair if text)
-        points = []
-        for item, embedding, (findings, impression) in zip(items, embeddings, sections, strict=True):
-            vectors = {"image": embedding}
-            for name, text in (("findings", findings), ("impression", impression)):
-                if text in self._text_vectors:
-                    vectors[name] = self._text_vectors[text]
-            points.append(
-                IndexPoint(item.point_id, vectors, text=f"{findings} {impression}".strip(), payload=item.payload)
-            )
-        return points
-
-    def _remember_texts(self, texts: Iterator[str]) -> None:
-        """Encode the texts that are new; each distinct text once."""
-        if not self.encoder.bundle.has_text:
-            return
-        wanted = dict.fromkeys(texts)
-        if len(self._text_vectors) + len(wanted) > _TEXT_CACHE:
-            self._text_vectors.clear()
-        new = [text for text in wanted if text not in self._text_vectors]
-        self._text_vectors.update(zip(new, self.encoder.encode_texts(new), strict=True))
-
-    def _finish(self, collection: Collection) -> None:
-        collection.optimize()
-        meta = collection.meta
-        collection.record(
-            CollectionMeta(
-                model=meta.model,
-                bundle_id=meta.bundle_id,
-                dim=meta.dim,
-                created_at=meta.created_at,
-                calibration=calibrate(collection),
-            )
-        )
+            raise SourceError(f"not one of {summary.handled} images could be indexed{first}")
+        complete(self.index, collection, self.clock)
 
 
-def _images_of(record: Study | Quarantined) -> Iterator[tuple[Study, Labels, ImageRecord] | Quarantined]:
-    if isinstance(record, Quarantined):
-        yield record
-        return
-    labels = read_labels(record.mesh, record.problems)
-    for image in record.images:
-        yield record, labels, image
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:
+    payload = item.payload
+    named = {name: texts[text] for name in ("findings", "impression") if (text := getattr(payload, name)) in texts}
+    return IndexPoint(item.point_id, vectors | named, payload.report_text, payload)

@@ -13,28 +13,7 @@ from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
 from tests.conftest import write_tiny_bundle
-
-NAME = "cxr_tiny"
-
-
-@pytest.fixture
-def encoder(tmp_path):
-    return Encoder(write_tiny_bundle(tmp_path / "models", "tiny", seed=0), device="cpu", threads=1)
-
-
-@pytest.fixture
-def index(tmp_path):
-    opened = EdgeIndex(tmp_path / "index")
-    yield opened
-    opened.close()
-
-
-def contents(index):
-    stored = index.open(NAME).scroll(limit=1000, vectors=("image", "findings", "impression"))
-    return {
-        point.point_id: (json.dumps(point.payload), {k: v.tobytes() for k, v in point.vectors.items()})
-        for point in stored
-    }
+from tests.ingest.worker_fixtures import NAME, contents
 
 
 def test_every_image_becomes_one_point_and_the_first_collection_is_active(encoder, index, archive, tmp_path):
@@ -50,11 +29,17 @@ def test_every_image_becomes_one_point_and_the_first_collection_is_active(encode
 def test_running_twice_changes_nothing(encoder, index, archive):
     worker = Worker(encoder, index)
     worker.run(IndianaSource(**archive))
-    before, calibration = contents(index), index.open(NAME).meta
+    before, times, meta = contents(index), times_of_ingest(index), index.open(NAME).meta
     summary = Worker(encoder, index).run(IndianaSource(**archive))
-    assert (summary.indexed, summary.unchanged) == (0, 24)
+    assert (summary.indexed, summary.updated, summary.unchanged) == (0, 0, 24)
+    assert (encoder.image_batches, encoder.texts) == ([], [])
     assert contents(index) == before
-    assert index.open(NAME).meta == calibration
+    assert times_of_ingest(index) == times
+    assert index.open(NAME).meta == meta
+
+
+def times_of_ingest(index):
+    return {point.point_id: point.payload["ingested_at"] for point in index.open(NAME).scroll(limit=None)}
 
 
 def test_only_what_changed_is_indexed_again(encoder, index, archive):
@@ -63,7 +48,8 @@ def test_only_what_changed_is_indexed_again(encoder, index, archive):
     reports.write_text(reports.read_text().replace("Small left pleural effusion.", "Large left pleural effusion.", 1))
     Image.new("L", (20, 20), 99).save(archive["images_dir"] / "7_Frontal.png")
     summary = Worker(encoder, index).run(IndianaSource(**archive))
-    assert summary.indexed == 3
+    assert (summary.indexed, summary.updated, summary.unchanged) == (1, 2, 21)
+    assert encoder.image_batches == [1]
     payloads = [point.payload for point in index.open(NAME).scroll(Filters(study_id="2"), limit=9)]
     assert {payload["findings"] for payload in payloads} == {"Large left pleural effusion."}
 
@@ -77,7 +63,7 @@ def test_bad_files_are_quarantined_with_a_reason_and_never_become_points(encoder
     summary = Worker(encoder, index).run(IndianaSource(**archive))
     found = {(item.file, item.code) for item in summary.quarantined}
     assert found == {
-        ("1_Frontal.png", "unreadable_image"),
+        ("1_Frontal.png", "wrong_type"),
         ("2_Frontal.png", "missing_file"),
         ("../../etc/passwd", "path_outside"),
     }
@@ -89,21 +75,26 @@ def test_an_interrupted_run_is_finished_by_the_same_command(encoder, index, arch
         pass
 
     def cut(done, total):
-        if done >= 8:
+        if done >= 12:
             raise Cut
 
+    def worker(at, home):
+        return Worker(encoder, at, home=tmp_path / home, batch_size=4)
+
     with pytest.raises(Cut):
-        Worker(encoder, index, batch_size=4).run(IndianaSource(**archive), progress=cut)
-    summary = Worker(encoder, index, batch_size=4).run(IndianaSource(**archive))
-    assert summary.unchanged == 8
-    assert summary.indexed == 16
-    assert index.open(NAME).meta.calibration
+        worker(index, "cut").run(IndianaSource(**archive), progress=cut)
+    assert not index.open(NAME).meta.complete
+    summary = worker(index, "cut").run(IndianaSource(**archive))
+    assert 0 < summary.unchanged < 24
+    assert summary.indexed + summary.unchanged == 24
+    assert sum(encoder.image_batches) == summary.indexed
 
     undisturbed = EdgeIndex(tmp_path / "undisturbed")
-    Worker(encoder, undisturbed, batch_size=4).run(IndianaSource(**archive))
-    assert {key: value[1] for key, value in contents(undisturbed).items()} == {
-        key: value[1] for key, value in contents(index).items()
-    }
+    worker(undisturbed, "whole").run(IndianaSource(**archive))
+    assert contents(index) == contents(undisturbed)
+    metas = [msgspec.structs.replace(each.open(NAME).meta, created_at="") for each in (index, undisturbed)]
+    assert metas[0] == metas[1]
+    assert metas[0].complete and metas[0].calibration and metas[0].counts == {"indiana": 24}
     undisturbed.close()
 
 

@@ -1,0 +1,248 @@
+"""The ledger of a collection: which files were indexed or set aside, the runs, and the vectors of report texts.
+
+The index is the truth. The ledger only spares work (a file whose size and time have not changed is not read again, a
+text is encoded once) and remembers what an index cannot hold: what was quarantined and why. Losing it costs time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import SystemFailure
+from retrieval.records import Quarantined
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    dataset TEXT, name TEXT, image_id TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, sha256 TEXT, bundle_id TEXT,
+    notes TEXT, PRIMARY KEY (dataset, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS images ON files (dataset, image_id);
+CREATE TABLE IF NOT EXISTS quarantine (
+    dataset TEXT, name TEXT, code TEXT, detail TEXT, run INTEGER, PRIMARY KEY (dataset, name, code)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
+    run INTEGER PRIMARY KEY, dataset TEXT, part TEXT, source TEXT, started_at TEXT, finished_at TEXT, summary TEXT
+);
+"""
+# One statement takes so many parameters on every sqlite that Python 3.11 comes with.
+_PARAMETERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """An indexed file as it was when it was read: bytes, time of change in ns, hash, the bundle that encoded it.
+
+    `name` is what its source calls it (`ImageRecord.name`), `image_id` what its point is called.
+    """
+
+    name: str
+    image_id: str
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    bundle_id: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run: what it read (as `SourceSpec.to_dict` gives it), when, and its summary, None if it was cut off."""
+
+    run: int
+    dataset: str
+    part: str
+    source: dict[str, Any] | None
+    started_at: str
+    finished_at: str | None
+    summary: dict[str, Any] | None
+
+
+class Ledger:
+    """An sqlite file; safe from several threads and several processes."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the ledger at `path`, making it where it is missing; None keeps it in memory.
+
+        Raises:
+            SystemFailure: the file is no ledger of this version, or is damaged.
+        """
+        self.path = path
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False, isolation_level=None)
+        try:
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # A row lost to a power failure costs a second reading of the file, no more.
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.executescript(_SCHEMA)
+            found = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _FORMAT):
+                raise SystemFailure(f"{path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
+            self._database.execute(f"PRAGMA user_version={_FORMAT}")
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise SystemFailure(
+                f"the ledger {path} is damaged: {error}; remove it, files will be read again"
+            ) from error
+
+    def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
+        """Rows, by name, of those files among `names` that were indexed at some time."""
+        rows = self._among(
+            "SELECT name, image_id, path, size, mtime_ns, sha256, bundle_id, notes FROM files "
+            "WHERE dataset = ? AND name IN",
+            names,
+            dataset,
+        )
+        return {
+            name: FileRow(name, image_id, path, size, mtime_ns, sha256, bundle_id, tuple(json.loads(notes)))
+            for name, image_id, path, size, mtime_ns, sha256, bundle_id, notes in rows
+        }
+
+    def record(self, run: int, dataset: str, rows: Sequence[FileRow]) -> None:
+        """Write down files that are in the index; what earlier runs had against them is forgotten."""
+        self._write(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (dataset, r.name, r.image_id, r.path, r.size, r.mtime_ns, r.sha256, r.bundle_id, _json(r.notes))
+                for r in rows
+            ],
+        )
+        self._write(
+            "DELETE FROM quarantine WHERE dataset = ? AND name = ? AND run <> ?",
+            [(dataset, row.name, run) for row in rows],
+        )
+
+    def quarantine(self, run: int, dataset: str, items: Iterable[Quarantined]) -> None:
+        """Write down what was set aside."""
+        self._write(
+            "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
+            [(dataset, item.file, item.code, item.detail, run) for item in items],
+        )
+
+    def quarantined(self, dataset: str | None = None) -> list[Quarantined]:
+        """What is set aside, by name."""
+        rows = self._all(
+            "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
+        )
+        return [Quarantined(*row) for row in rows]
+
+    def notes(self) -> dict[str, int]:
+        """How many indexed files carry each note on how their pixels were made, most frequent first."""
+        rows = self._all(
+            "SELECT note.value, count(*) FROM files, json_each(files.notes) AS note "
+            "GROUP BY note.value ORDER BY count(*) DESC, note.value"
+        )
+        return dict(rows)
+
+    def forget(self, dataset: str, image_ids: Iterable[str]) -> None:
+        """Remove the rows of images that were pruned."""
+        self._write("DELETE FROM files WHERE dataset = ? AND image_id = ?", [(dataset, each) for each in image_ids])
+
+    def forget_older(self, run: int, dataset: str) -> None:
+        """Remove what earlier runs set aside and this run, which saw the whole source, did not meet again."""
+        self._write("DELETE FROM quarantine WHERE dataset = ? AND run <> ?", [(dataset, run)])
+
+    def texts(self, bundle_id: str, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Vectors (float32 [D]) of those `texts` that were encoded before with this bundle."""
+        by_key = {_text_key(bundle_id, text): text for text in texts}
+        rows = self._among("SELECT key, vector FROM texts WHERE key IN", list(by_key))
+        return {by_key[key]: np.frombuffer(vector, dtype=np.float16).astype(np.float32) for key, vector in rows}
+
+    def remember_texts(self, bundle_id: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep the vectors of texts, in half precision as the index does."""
+        self._write(
+            "INSERT OR REPLACE INTO texts VALUES (?, ?)",
+            [(_text_key(bundle_id, text), vector.astype(np.float16).tobytes()) for text, vector in vectors.items()],
+        )
+
+    def begin(self, dataset: str, part: str, source: dict[str, Any] | None, started_at: str) -> int:
+        """Note the start of a run and give its number."""
+        with self._lock:
+            cursor = self._database.execute(
+                "INSERT INTO runs (dataset, part, source, started_at) VALUES (?, ?, ?, ?)",
+                (dataset, part, _json(source), started_at),
+            )
+        return int(cursor.lastrowid or 0)
+
+    def end(self, run: int, finished_at: str, summary: dict[str, Any]) -> None:
+        """Note that a run came to its end."""
+        self._write("UPDATE runs SET finished_at = ?, summary = ? WHERE run = ?", [(finished_at, _json(summary), run)])
+
+    def runs(self) -> list[RunRow]:
+        """All runs, the latest first."""
+        rows = self._all(
+            "SELECT run, dataset, part, source, started_at, finished_at, summary FROM runs ORDER BY run DESC"
+        )
+        return [
+            RunRow(run, dataset, part, json.loads(source), started, finished, json.loads(summary) if summary else None)
+            for run, dataset, part, source, started, finished, summary in rows
+        ]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._database.executescript(
+                "DELETE FROM files; DELETE FROM quarantine; DELETE FROM texts; DELETE FROM runs; VACUUM;"
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._database.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()
+
+    def _among(self, statement: str, keys: Sequence[Any], *values: Any) -> list[tuple[Any, ...]]:
+        rows = []
+        for start in range(0, len(keys), _PARAMETERS):
+            some = keys[start : start + _PARAMETERS]
+            rows += self._all(f"{statement} ({','.join('?' * len(some))})", *values, *some)
+        return rows
+
+    def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany(statement, rows)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+
+def ledger_path(home: Path, index_location: str, collection: str) -> Path:
+    """Where the ledger of a collection lies; each index, embedded or a server, has ledgers of its own."""
+    location = index_location if "://" in index_location else str(Path(index_location).resolve())
+    return home / "ledger" / hashlib.sha256(location.encode()).hexdigest()[:12] / f"{collection}.sqlite"
+
+
+def _text_key(bundle_id: str, text: str) -> bytes:
+    return hashlib.sha256(f"{bundle_id}\0{text}".encode()).digest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

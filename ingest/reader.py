@@ -1,0 +1,171 @@
+"""One image of a source -> what is to be done with its point: nothing, new text, or a new embedding."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.jobs import Job
+from ingest.ledger import FileRow
+from ingest.pipeline import StageClock
+from retrieval.encoder import Encoder
+from retrieval.errors import MissingExtra, RetrievalError
+from retrieval.imaging.decode import decode_image, read_file
+from retrieval.index.schema import Payload
+from retrieval.media import sweep_thumbnails, thumbnail_path, write_thumbnail
+from retrieval.records import Quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image that can be indexed: the payload it has now, the one that is stored, and its pixels if they are needed.
+
+    `row` is what the ledger shall hold of it. `pixel_values` is float32 [3, H, W], or None where the embedding that is
+    stored still holds.
+    """
+
+    point_id: str
+    payload: Payload
+    row: FileRow
+    stored: Mapping[str, Any] | None
+    pixel_values: NDArray[np.float32] | None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the image has to be encoded."""
+        return self.pixel_values is not None
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """`pixel_values` of an image that has to be encoded."""
+        assert self.pixel_values is not None
+        return self.pixel_values
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the index says of it just what the source says."""
+        return self.pixel_values is None and not self.payload.differs_from(dict(self.stored or {}))
+
+
+class Reader:
+    """Reads, decodes and preprocesses images; safe from several threads."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        clock: StageClock,
+        *,
+        media_dir: Path | None,
+        rehash: bool = False,
+        allow_burned_in: bool = False,
+    ) -> None:
+        """`media_dir` takes thumbnails. `rehash` reads files also where size and time of change say they are the same."""
+        self._encoder = encoder
+        self._clock = clock
+        self._media_dir = media_dir
+        self._rehash = rehash
+        self._allow_burned_in = allow_burned_in
+        if media_dir:
+            sweep_thumbnails(media_dir)
+
+    def read(
+        self, job: Job | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
+    ) -> Item | Quarantined:
+        """What is to be done with `job`, given the payload that is `stored` and what the ledger has `known` of its file."""
+        if isinstance(job, Quarantined):
+            return job
+        try:
+            return self._read(job, stored, known)
+        except MissingExtra:  # says nothing against the file, and everything against going on
+            raise
+        except RetrievalError as error:
+            return Quarantined.because(job.record.name, error)
+
+    def _read(self, job: Job, stored: Mapping[str, Any] | None, known: FileRow | None) -> Item:
+        path = job.record.path
+        with self._clock("read"):
+            size, mtime_ns = _stat(path)
+            trusted = known if known and not self._rehash and _same_file(known, path, size, mtime_ns) else None
+            data = None if trusted else read_file(path)
+            sha256 = trusted.sha256 if trusted else hashlib.sha256(data or b"").hexdigest()
+        embedded = stored is not None and (
+            (stored.get("image_sha256"), stored.get("bundle_id")) == (sha256, self._encoder.bundle.bundle_id)
+        )
+        notes = trusted.notes if trusted else ()
+        pixel_values = None
+        if not embedded or self._lacks_thumbnail(sha256):
+            with self._clock("decode"):
+                data = read_file(path) if data is None else data
+                image = decode_image(data, name=path.name, allow_burned_in=self._allow_burned_in)
+            notes = image.info.get("notes", ())
+            if not embedded:
+                with self._clock("preprocess"):
+                    pixel_values = self._encoder.preprocess(image)
+            if self._media_dir:
+                with self._clock("thumbnail"):
+                    write_thumbnail(image, sha256, self._media_dir)
+        return Item(
+            point_id=job.point_id,
+            payload=self._payload(job, sha256),
+            row=FileRow(
+                name=job.record.name,
+                image_id=job.record.image_id,
+                path=str(path),
+                size=size,
+                mtime_ns=mtime_ns,
+                sha256=sha256,
+                bundle_id=self._encoder.bundle.bundle_id,
+                notes=tuple(notes),
+            ),
+            stored=stored,
+            pixel_values=pixel_values,
+        )
+
+    def _lacks_thumbnail(self, sha256: str) -> bool:
+        return self._media_dir is not None and not thumbnail_path(self._media_dir, sha256).exists()
+
+    def _payload(self, job: Job, sha256: str) -> Payload:
+        study, labels, report = job.study, job.labels, job.study.report
+        return Payload(
+            study_id=study.study_id,
+            image_id=job.record.image_id,
+            dataset=study.dataset,
+            view=job.record.view,
+            present=list(labels.present),
+            uncertain=list(labels.uncertain),
+            absent=list(labels.absent),
+            problems=list(labels.problems),
+            mesh=list(labels.mesh),
+            findings=report.findings,
+            impression=report.impression,
+            indication=report.indication,
+            comparison=report.comparison,
+            report_group=report.group,
+            image_sha256=sha256,
+            bundle_id=self._encoder.bundle.bundle_id,
+            ingested_at=now(),
+        )
+
+
+def now() -> str:
+    """The time, in UTC and ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # `read_file` says what is wrong with it
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _same_file(known: FileRow, path: Path, size: int, mtime_ns: int) -> bool:
+    return (known.path, known.size, known.mtime_ns) == (str(path), size, mtime_ns)

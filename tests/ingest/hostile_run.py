@@ -1,0 +1,55 @@
+"""Ingest a folder of pictures and a tree of DICOM files in a process of its own, and say what came of it.
+
+`python -m tests.ingest.hostile_run HOME PICTURES TREE` prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from ingest.sources.dicom_folder import DicomFolderSource
+from ingest.sources.image_folder import ImageFolderSource
+from ingest.worker import Worker
+from retrieval.encoder import Encoder
+from retrieval.imaging.dicom import load_salt
+from retrieval.index.edge import EdgeIndex
+from retrieval.index.filters import Filters
+from retrieval.records import Source
+from tests.conftest import write_tiny_bundle
+
+
+def main(home: Path, pictures: Path, tree: Path) -> None:
+    encoder = Encoder(write_tiny_bundle(home / "models", "tiny", seed=0), device="cpu", threads=1)
+    index = EdgeIndex(home / "index")
+    sources: list[Source] = [
+        ImageFolderSource(pictures, dataset="pictures"),
+        DicomFolderSource(tree, dataset="dicom", salt=load_salt(home)),
+    ]
+    document: dict[str, object] = {}
+    for source in sources:
+        worker = Worker(encoder, index, media_dir=home / "media", read_threads=4, batch_size=8)
+        summary = worker.run(source)
+        collection = index.open("cxr_tiny")
+        document[source.dataset] = {
+            "indexed": summary.indexed,
+            "points": collection.count(Filters(dataset=source.dataset)),
+            "quarantined": {item.file: [item.code, item.detail] for item in summary.quarantined},
+        }
+    index.close()
+    document["peak_bytes"] = peak_bytes()
+    print(json.dumps(document))
+
+
+def peak_bytes() -> int:
+    """Peak of resident memory; not getrusage's, in which Linux counts what the parent held when it forked."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,170 @@
+import threading
+import time
+
+import pytest
+
+from ingest.pipeline import StageClock, WriteBehind, read_ahead
+
+WAIT_S = 10
+
+
+class Failure(Exception):
+    pass
+
+
+def test_items_come_in_order(no_thread_left):
+    assert list(read_ahead(range(100), 3)) == list(range(100))
+
+
+def test_nothing_gives_nothing(no_thread_left):
+    assert list(read_ahead([], 3)) == []
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_reading_is_never_more_than_the_depth_ahead(depth, no_thread_left):
+    made = []
+    reached = threading.Condition()
+
+    def source():
+        for number in range(20):
+            with reached:
+                made.append(number)
+                reached.notify_all()
+            yield number
+
+    items = read_ahead(source(), depth)
+    for taken in range(20):
+        assert next(items) == taken
+        # An item is made before there is room for it, so one more than the depth may be there.
+        with reached:
+            wanted = min(20, taken + depth + 1)
+            assert reached.wait_for(lambda wanted=wanted: len(made) >= wanted, WAIT_S)
+        assert len(made) <= taken + depth + 2
+    assert list(items) == []
+
+
+def test_reading_goes_on_while_an_item_is_used(no_thread_left):
+    second = threading.Event()
+
+    def source():
+        yield 1
+        second.set()
+        yield 2
+
+    items = read_ahead(source(), 2)
+    assert next(items) == 1
+    assert second.wait(WAIT_S)
+    assert list(items) == [2]
+
+
+def test_an_error_of_the_source_comes_after_what_was_read_before_it(no_thread_left):
+    def source():
+        yield 1
+        yield 2
+        raise Failure("the share is gone")
+
+    items = read_ahead(source(), 5)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(Failure, match="share is gone"):
+        next(items)
+
+
+def test_closing_ends_a_reader_that_waits_for_room(no_thread_left):
+    items = read_ahead(iter(int, 1), 2)  # zeros without end
+    assert next(items) == 0
+    items.close()
+
+
+def test_a_reader_that_was_never_asked_starts_no_thread(no_thread_left):
+    read_ahead(iter(int, 1), 2).close()
+
+
+def test_everything_is_written_in_order_before_the_block_ends(no_thread_left):
+    written = []
+    with WriteBehind(written.append, 2) as writer:
+        for number in range(50):
+            writer.put(number)
+    assert written == list(range(50))
+
+
+def test_writing_happens_beside_the_caller_and_puts_wait_while_the_queue_is_full(no_thread_left):
+    go, started, third = threading.Event(), threading.Event(), threading.Event()
+
+    def write(_):
+        started.set()
+        assert go.wait(WAIT_S)
+
+    with WriteBehind(write, 2) as writer:
+        writer.put(1)
+        writer.put(2)
+        assert started.wait(WAIT_S)
+
+        def put_third():
+            writer.put(3)
+            third.set()
+
+        waiting = threading.Thread(target=put_third)
+        waiting.start()
+        assert not third.wait(0.05)
+        go.set()
+        assert third.wait(WAIT_S)
+        waiting.join()
+
+
+def failing(written, at):
+    def write(item):
+        if item == at:
+            raise Failure(f"cannot write {item}")
+        written.append(item)
+
+    return write
+
+
+def test_an_error_in_writing_is_raised_and_nothing_is_written_after_it(no_thread_left):
+    written = []
+    with pytest.raises(Failure, match="cannot write 3"), WriteBehind(failing(written, 3), 2) as writer:
+        for number in range(1000):
+            writer.put(number)
+    assert written == [0, 1, 2]
+
+
+def test_an_error_in_the_last_write_is_raised_by_the_end_of_the_block(no_thread_left):
+    written = []
+    with pytest.raises(Failure, match="cannot write 1"), WriteBehind(failing(written, 1), 5) as writer:
+        writer.put(0)
+        writer.put(1)
+    assert written == [0]
+
+
+def test_an_error_in_the_block_is_the_one_that_is_raised_and_what_waits_is_dropped(no_thread_left):
+    go, written = threading.Event(), []
+
+    def write(item):
+        assert go.wait(WAIT_S)
+        written.append(item)
+
+    with pytest.raises(KeyboardInterrupt), WriteBehind(write, 5) as writer:
+        for number in range(4):
+            writer.put(number)
+        go.set()
+        raise KeyboardInterrupt
+    assert written == list(range(len(written)))
+
+
+def test_the_clock_adds_up_threads_and_lists_the_longest_first():
+    clock = StageClock()
+
+    def stage():
+        with clock("long"):
+            time.sleep(0.03)
+
+    threads = [threading.Thread(target=stage) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with pytest.raises(Failure), clock("short"):
+        raise Failure
+    seconds = clock.seconds()
+    assert list(seconds) == ["long", "short"]
+    assert seconds["long"] >= 0.09

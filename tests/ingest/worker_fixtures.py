@@ -1,0 +1,90 @@
+"""What the tests of the worker share: an encoder that counts, and the contents of a collection."""
+
+from __future__ import annotations
+
+import csv
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval.bundle import ModelBundle
+from retrieval.encoder import Encoder
+from retrieval.index.interface import Index
+from retrieval.index.schema import DENSE_VECTORS
+
+NAME = "cxr_tiny"
+
+
+class CountingEncoder(Encoder):
+    """Remembers what it was given after its warm-up, and how many arrays of pixels were alive at once."""
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        super().__init__(bundle, device="cpu", threads=1)
+        self.image_batches: list[int] = []
+        self.texts: list[str] = []
+        self.most_alive = 0
+        self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        prepare = self.preprocess
+
+        def preprocess(image: Image.Image) -> NDArray[np.float32]:
+            pixels = prepare(image).view(_Tracked)
+            self._alive.add(pixels)
+            return pixels
+
+        self.preprocess = preprocess  # type: ignore[assignment]
+
+    @property
+    def alive(self) -> int:
+        """Arrays of pixels that somebody still holds."""
+        return len(self._alive)
+
+    def warm_up(self) -> None:
+        self.preprocess, counting = Encoder(self.bundle, device="cpu").preprocess, self.preprocess
+        super().warm_up()
+        self.preprocess = counting
+        self.image_batches, self.texts = [], []
+
+    def encode_pixels(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.image_batches.append(len(pixel_values))
+        self.most_alive = max(self.most_alive, self.alive)
+        return super().encode_pixels(pixel_values)
+
+    def encode_texts(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        texts = list(texts)
+        self.texts += texts
+        return super().encode_texts(texts)
+
+
+class _Tracked(np.ndarray):
+    """An array that hashes by identity, which a weak set asks for."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]
+        return self is other
+
+
+def contents(index: Index) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
+    """By image id: the payload without the time of ingest, and the bytes of each vector."""
+    stored = index.open(NAME).scroll(limit=None, vectors=DENSE_VECTORS)
+    return {
+        point.payload["image_id"]: (
+            {key: value for key, value in point.payload.items() if key != "ingested_at"},
+            {name: vector.tobytes() for name, vector in point.vectors.items()},
+        )
+        for point in stored
+    }
+
+
+def edit_rows(path: Path, change: Callable[[list[str]], list[str] | None]) -> None:
+    """Rewrite the rows of a CSV file below its header; those that become None go."""
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in map(change, rows) if row is not None)])

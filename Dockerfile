@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt README.md ./
 
 # Dependencies first: they change less often than the code, and their layer is kept.
 FROM builder AS builder-cpu
-RUN uv pip install --requirements pyproject.toml --extra cpu --constraint constraints.txt
+RUN uv pip install --requirements pyproject.toml --extra cpu --extra dicom --extra parquet --constraint constraints.txt
 COPY cxr.py ./
 COPY retrieval retrieval
 COPY ingest ingest
@@ -24,8 +24,8 @@ FROM builder AS builder-gpu
 # Released apart from the CPU build, so it has a version of its own. Its extras bring CUDA and cuDNN: the host needs only
 # the driver and NVIDIA's container toolkit.
 ARG ONNXRUNTIME_GPU=1.31.1
-RUN uv pip install --requirements pyproject.toml --extra gpu "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" \
-    --constraint constraints.txt
+RUN uv pip install --requirements pyproject.toml --extra gpu --extra dicom --extra parquet \
+    "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" --constraint constraints.txt
 COPY cxr.py ./
 COPY retrieval retrieval
 COPY ingest ingest

@@ -38,10 +38,13 @@ _DEMO_SEED = 0
 
 # Packages that only an extra brings, and the extra.
 _EXTRA_OF = {
+    "gdcm": "dicom",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",
     "open_clip": "export",
+    "pyarrow": "parquet",
+    "pydicom": "dicom",
     "torch": "export",
     "transformers": "export",
 }
@@ -82,7 +85,7 @@ def _read_studies(
     records = list(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids))
     set_aside = [record for record in records if isinstance(record, Quarantined)]
     if set_aside:
-        say(f"{len(set_aside)} rows of the split {split} are left out; the first: {set_aside[0].detail}")
+        say(f"{len(set_aside)} rows or files of the split {split} are left out; the first: {set_aside[0].detail}")
     return list(studies_of(records))
 
 

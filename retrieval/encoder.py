@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,9 @@ from retrieval.session import OrtSession
 from retrieval.tokenize import TextTokenizer
 
 TEXT_BATCH = 32
+# A tower that runs at the length of a batch's longest text works on the padding of the others; a findings section is
+# five times as long as an impression.
+_LENGTH_RATIO = 1.5
 
 
 class Encoder:
@@ -79,13 +82,25 @@ class Encoder:
     def encode_texts(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Embeddings of `texts`: float32 [B, D], unit norm, in order. Longer texts are cut at the context length."""
         texts = list(texts)
-        if not texts:
-            return np.empty((0, self.dim), dtype=np.float32)
-        batches = [
-            self.text_session.run("text_embeds", self.tokenizer(texts[start : start + TEXT_BATCH]))
-            for start in range(0, len(texts), TEXT_BATCH)
-        ]
-        return np.concatenate(batches)
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        for batch in self._text_batches(texts):
+            tokens = self.tokenizer([texts[number] for number in batch])
+            embeddings[batch] = self.text_session.run("text_embeds", tokens)
+        return embeddings
+
+    def _text_batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """The numbers of all `texts`, in batches; of like length where a batch runs at the length of its longest."""
+        numbers = range(len(texts))
+        cut_by_length = bool(texts) and self.tokenizer.settings.padding == "longest"
+        batch: list[int] = []
+        for number in sorted(numbers, key=lambda number: len(texts[number])) if cut_by_length else numbers:
+            too_long = cut_by_length and batch and len(texts[number]) > _LENGTH_RATIO * len(texts[batch[0]])
+            if too_long or len(batch) == TEXT_BATCH:
+                yield batch
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch
 
     def _require_text(self) -> None:
         if not self.bundle.has_text:

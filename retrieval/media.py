@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from pathlib import Path
 
 from PIL import Image
 
+from retrieval.drafts import replacing, sweep_drafts
 from retrieval.errors import InvalidRequest
 
 SIDE = 256
@@ -33,7 +32,12 @@ def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         small = image.copy()
         small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
-        draft = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        small.save(draft, "WEBP", quality=80, method=2)
-        os.replace(draft, path)
+        with replacing(path) as file:
+            small.save(file, "WEBP", quality=80, method=2)
     return path
+
+
+def sweep_thumbnails(media_dir: Path) -> None:
+    """Remove what killed processes left half written."""
+    for folder in media_dir.glob("??"):
+        sweep_drafts(folder)

@@ -92,9 +92,14 @@ def bad_inputs(home: Path):
     yield "device_unavailable", (*text, "--device", "cuda")
     yield "unknown_finding", (*text, "--with", "Megacardia")
     yield "unknown_study", ("search", "--study", "nobody")
-    yield "unreadable_image", ("search", "--image", home / "archive" / "reports.csv")
+    yield "wrong_type", ("search", "--image", home / "archive" / "reports.csv")
     yield "missing_file", ("search", "--image", home / "nowhere.png")
     yield "no_collection", (*text, "--model", "phantom-clip")
+    yield "no_collection", ("use", "--back")
+    yield "no_collection", ("push", "tiny-c", "--to", home / "elsewhere")
+    yield "invalid_request", ("use",)
+    yield "missing_file", ("snapshot", "restore", home / "nowhere.zip")
+    yield "model_active", ("drop", "tiny-a", "--yes")
     yield "unknown_model", ("export", "my-model")
     yield "export_failed", ("export", "medsiglip-448")
 
@@ -142,7 +147,7 @@ def test_help_is_given_for_every_command_and_loads_nothing_heavy():
     script = (
         "import sys, cxr\n"
         "from typer.testing import CliRunner\n"
-        "for name in ('', 'search', 'use', 'models', 'export', 'finetune', 'ingest', 'phantoms', 'serve', 'demo'):\n"
+        "for name in ('', 'search', 'use', 'push', 'snapshot', 'drop', 'models', 'export', 'finetune', 'ingest', 'phantoms', 'serve', 'demo'):\n"
         "    result = CliRunner().invoke(cxr.app, [*([name] if name else []), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "    assert not name or f'cxr {name}' in result.output, name\n"

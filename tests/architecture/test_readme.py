@@ -25,7 +25,9 @@ def test_every_command_and_option_of_the_readme_exists():
     assert len(calls) >= 8
     for call in calls:
         words = shlex.split(call)
-        command = COMMANDS[words[1]]
+        command, rest = COMMANDS[words[1]], words[2:]
+        while rest and rest[0] in getattr(command, "commands", {}):
+            command, rest = command.commands[rest[0]], rest[1:]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= options, call
 

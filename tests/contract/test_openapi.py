@@ -104,6 +104,14 @@ def test_every_refusal_is_a_problem_document_of_its_status(openapi: dict[str, An
                     assert example["value"]["status"] == int(status)
 
 
+def test_switching_says_how_it_is_refused_and_forced(openapi: dict[str, Any]) -> None:
+    problems = operations(openapi)["put", "/v1/models/active"]["responses"]["409"]["content"]
+    assert {"no_collection", "counts_differ"} <= problems["application/problem+json"]["examples"].keys()
+    choice = openapi["components"]["schemas"]["ModelChoice"]
+    assert choice["properties"]["force"]["default"] is False
+    assert choice["required"] == ["model"]
+
+
 def test_request_example_is_a_request(openapi: dict[str, Any]) -> None:
     body = operations(openapi)["post", "/v1/search/text"]["requestBody"]["content"]["application/json"]["schema"]
     (example,) = body["examples"]

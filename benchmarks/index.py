@@ -1,0 +1,167 @@
+"""Size, load time and search of embedded collections: the Indiana collection at 1,152 dimensions, and 100,000 images.
+
+    python -m benchmarks.index
+
+Vectors of the Indiana collection are random around one centre per report, so that neighbours exist. Synthetic ones lie near
+a random plane of 64 dimensions, along which they vary less and less, as embeddings do; twenty share a centre. (Without the
+plane there is nothing for a graph to follow: it then finds a third of the 100 nearest.) Payloads are those of the Indiana
+archive (phantoms where it is absent), repeated for the synthetic collection. Recall compares what a plain search gives
+with the exact nearest by numpy, over the vectors as half precision holds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.record import write_result
+from benchmarks.search import FILTERS, make_points, read_source, request_for, timed
+from retrieval.index.edge import EdgeIndex
+from retrieval.index.filters import Filters
+from retrieval.index.interface import Collection, IndexPoint, SearchRequest, VectorSignal
+from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta, Quantization, collection_name
+from retrieval.records import point_id
+from retrieval.rerank import calibrate
+
+_PLANE = 64
+
+# Which part of a collection a file of the shard belongs to, by what its path holds; the first that fits.
+PARTS = {
+    "dense vectors": "vector_storage-",
+    "search graphs": "vector_index-",
+    "payload": "payload_storage",
+    "payload indexes": "payload_index",
+    "ids": "id_tracker",
+}
+
+
+def main() -> None:
+    """Measure the size of the Indiana collection in each layout, then the large one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=100_000, help="of the synthetic collection; 0 leaves it out")
+    parser.add_argument("--queries", type=int, default=300)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        real = make_points(read_source(Path(folder)), 1152)
+        layouts: tuple[Quantization, ...] = ("none", "int8")
+        found: dict[str, Any] = {
+            "indiana_1152": {
+                layout: measure(Path(folder) / layout, iter(real), real, layout, arguments.queries)
+                for layout in layouts
+            }
+        }
+        if arguments.points:
+            pattern = [replace(point, vectors={}) for point in real]
+            kept: list[IndexPoint] = []
+            large = synthetic(pattern, arguments.points, 512, kept)
+            found["synthetic_512"] = {"none": measure(Path(folder) / "large", large, kept, "none", arguments.queries)}
+    write_result("index", {"filters": FILTERS.to_dict(), **found})
+
+
+def synthetic(pattern: list[IndexPoint], count: int, dim: int, kept: list[IndexPoint]) -> Iterator[IndexPoint]:
+    """`count` points with the payloads of `pattern` in turn and studies of their own; `kept` collects them all."""
+    rng = np.random.default_rng(0)
+    plane = np.linalg.qr(rng.standard_normal((dim, _PLANE)))[0].T.astype(np.float32)
+    plane *= np.arange(1, _PLANE + 1, dtype=np.float32)[:, None] ** -0.5
+    centres = rng.standard_normal((count // 20 + 1, _PLANE)).astype(np.float32)
+    for number, like in zip(range(count), itertools.cycle(pattern), strict=False):
+        name = f"synthetic-{number}"
+        payload = msgspec.structs.replace(like.payload, image_id=name, study_id=f"{name[:-1]}")
+        vectors = {}
+        for which in DENSE_VECTORS:
+            along = centres[number // 20] + 0.5 * rng.standard_normal(_PLANE, dtype=np.float32)
+            vector = along @ plane + 0.02 * rng.standard_normal(dim, dtype=np.float32)
+            vectors[which] = vector / np.linalg.norm(vector)
+        point = IndexPoint(point_id("synthetic", name), vectors, like.text, payload)
+        kept.append(replace(point, vectors={name: vector.astype(np.float16) for name, vector in vectors.items()}))
+        yield point
+
+
+def measure(
+    folder: Path, points: Iterator[IndexPoint], kept: list[IndexPoint], layout: Quantization, queries: int
+) -> dict[str, Any]:
+    """Load `points`, which `kept` holds then or will hold, and search them."""
+    index = EdgeIndex(folder)
+    dim = 0
+    collection: Collection | None = None
+    load_s = 0.0
+    while batch := list(itertools.islice(points, 256)):
+        started = time.perf_counter()
+        if collection is None:
+            dim = len(batch[0].vectors["image"])
+            meta = CollectionMeta(model="bench", bundle_id="bench", dim=dim, created_at="")
+            collection = index.create(meta, name=collection_name("bench"), layout=CollectionLayout(quantization=layout))
+        collection.upsert(batch)
+        load_s += time.perf_counter() - started
+    assert collection is not None
+    started = time.perf_counter()
+    collection.optimize()
+    optimize_s = time.perf_counter() - started
+    collection.record(msgspec.structs.replace(collection.meta, calibration=calibrate(collection)))
+    chosen = np.random.default_rng(1).choice([n for n, p in enumerate(kept) if len(p.vectors) == 3], queries + 10)
+    asked = [in_full(kept[number]) for number in chosen]
+    found = {
+        "points": len(kept),
+        "dim": dim,
+        "load_s": round(load_s, 1),
+        "optimize_s": round(optimize_s, 1),
+        "recall": {
+            f"{name}_at_{k}": round(recall(collection, kept, asked[:100], narrow, k), 4)
+            for name, narrow in (("all", Filters()), ("frontal", Filters(view="frontal")))
+            for k in (10, 100)
+        },
+        "nearest_filtered": timed(collection, [request_for(point, collection, "none") for point in asked]),
+        "five_signals_filtered": timed(collection, [request_for(point, collection, "signals") for point in asked]),
+    }
+    index.close()
+    return found | {"megabytes": sizes(folder)}
+
+
+def in_full(point: IndexPoint) -> IndexPoint:
+    """The point with vectors in float32, as queries are."""
+    return replace(point, vectors={name: vector.astype(np.float32) for name, vector in point.vectors.items()})
+
+
+def recall(collection: Collection, kept: list[IndexPoint], asked: list[IndexPoint], filters: Filters, k: int) -> float:
+    """Share of the exact `k` nearest among those that a plain search gives, 0..1."""
+    allowed = [point for point in kept if filters.view in (None, point.payload.view)]
+    matrix: NDArray[np.float16] = np.stack([point.vectors["image"].astype(np.float16) for point in allowed])
+    shares = []
+    for point in asked:
+        query = point.vectors["image"]
+        cosines = np.concatenate([part.astype(np.float32) @ query for part in np.array_split(matrix, 16)])
+        exact = {allowed[number].point_id for number in np.argpartition(-cosines, k)[:k]}
+        request = SearchRequest((VectorSignal("image", query, 1.0),), filters=filters, limit=k)
+        shares.append(len(exact & {hit.point_id for hit in collection.search(request)}) / k)
+    return float(np.mean(shares))
+
+
+def sizes(folder: Path) -> dict[str, float]:
+    """Megabytes on disk by part; files with holes count what they hold."""
+    held: Counter[str] = Counter()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            where = path.as_posix()
+            if "bm25" in where:
+                part = "BM25"
+            elif "quantized" in where:
+                part = "quantised vectors"
+            else:
+                part = next((name for name, mark in PARTS.items() if mark in where), "other")
+            held[part] += path.stat().st_blocks * 512
+    return {part: round(size / 1e6, 1) for part, size in held.most_common()} | {"total": round(held.total() / 1e6, 1)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""Images per second of a whole ingest over those of the bare sessions, beside the plain script; and its memory.
+
+    python -m benchmarks.ingest --small-files ../shared/hf
+
+Models are of the published architectures with random weights (`benchmarks.exact_checkpoints`), exported by `cxr export`.
+Each round runs, in one process and on the same batch and threads,
+
+- the bare image session of onnxruntime on pixels that lie ready, and its text session on the distinct report sections;
+- the worker: read, decode, preprocess, thumbnails, both towers, labels, an Edge index, ledger, optimise, calibrate;
+- for the models that transformers loads, the plain script (`benchmarks.plain_script`).
+
+`over_bare` divides by the time of both bare sessions, `over_bare_images` by that of the image session alone, as if reports
+cost nothing. `bound` is what `over_bare` could be at most if cores that encode did nothing else but decode: the bare
+sessions' core time over theirs and the reader's. With one thread fewer than cores a core is left for the reader.
+Memory is measured apart, with a shipped model and `cxr ingest`: peak, and what is not mapped from files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from benchmarks.archives import INPUTS, Archive, indiana_files, write_archive
+from benchmarks.exact_checkpoints import write_exact_checkpoint
+from benchmarks.export import export_apart
+from benchmarks.record import write_result
+from exporters.precision import convert_graphs
+from ingest.worker import Worker
+from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle, write_manifest
+from retrieval.encoder import TEXT_BATCH, Encoder
+from retrieval.imaging.decode import read_image
+from retrieval.index.edge import EdgeIndex
+from retrieval.media import write_thumbnail
+from retrieval.records import Source, studies_of
+
+# Key, precision, images, batch: enough batches that the first, which nothing is read beside, counts for little.
+CASES = (
+    ("pubmed_clip", "fp32", 384, 32),
+    ("siglip", "fp32", 192, 32),
+    ("medsiglip", "fp32", 16, 8),
+    ("medsiglip", "int8", 32, 8),
+)
+MEMORY_MODEL = "phantom-siglip"
+MEMORY_SIZES = (1000, 6677)
+
+
+def main() -> None:
+    """Measure each case on each input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"))
+    parser.add_argument("--keys", nargs="*", default=sorted({key for key, *_ in CASES}))
+    parser.add_argument("--inputs", nargs="*", choices=INPUTS, default=list(INPUTS))
+    parser.add_argument(
+        "--threads", nargs="*", type=int, default=[os.cpu_count() or 1], help="of the sessions, in turn"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="the large model runs once (default: %(default)s)")
+    parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
+    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
+    arguments = parser.parse_args()
+    figures: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        archives = {
+            kind: write_archive(kind, root / kind, max(images for _, _, images, _ in CASES))
+            for kind in arguments.inputs
+        }
+        for key in arguments.keys:
+            checkpoint = write_exact_checkpoint(key, arguments.small_files, root / "checkpoints" / key)
+            fp32 = Path(export_apart(key, checkpoint, root / "home")["folder"])
+            for case in [case for case in CASES if case[0] == key]:
+                bundle = ModelBundle.load(fp32 if case[1] == "fp32" else converted(fp32, case[1]))
+                for kind, archive in archives.items():
+                    for threads in arguments.threads:
+                        figures.append(measure(case, bundle, kind, archive, threads, checkpoint, arguments))
+                        print(figures[-1], flush=True)
+    memory = None if arguments.no_memory else measure_memory()
+    write_result("ingest", {"cases": figures, "memory": memory})
+
+
+def converted(fp32: Path, precision: str) -> Path:
+    """A copy of the bundle in another precision, without the gate: random weights say nothing about it."""
+    folder = shutil.copytree(fp32, fp32.with_name(f"{fp32.name}-{precision}"))
+    manifest = ModelBundle.load(folder).manifest
+    convert_graphs(folder, precision)  # type: ignore[arg-type]  # one of the exporter's
+    kept = {name: getattr(manifest, name) for name in Manifest.__struct_fields__ if name not in ("files", "format")}
+    write_manifest(folder, kept | {"name": folder.name})
+    return folder
+
+
+def measure(
+    case: tuple[str, str, int, int],
+    bundle: ModelBundle,
+    kind: str,
+    archive: Archive,
+    threads: int,
+    checkpoint: Path,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Medians over rounds of one model on one input, bare, worker and script in turn."""
+    key, precision, images, batch = case
+    encoder = Encoder(bundle, device="cpu", threads=threads)
+    encoder.warm_up()
+    bare = Bare(encoder, first_images(archive, images), batch, threads)
+    script = None
+    if precision in ("fp32", "int8") and not arguments.no_script:
+        from benchmarks.plain_script import PlainScript
+
+        script = PlainScript(checkpoint, threads)
+    rows: list[dict[str, float]] = []
+    for _ in range(1 if key == "medsiglip" else arguments.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            row = bare.run() | run_worker(encoder, archive, images, batch, Path(folder))
+            if script:
+                started = time.perf_counter()
+                script.run(First(archive.open(Path(folder)), images), Path(folder), batch)
+                row["script_s"] = time.perf_counter() - started
+        rows.append(row)
+    medians = {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
+    both = medians["images_s"] + medians["texts_s"]
+    core_s = threads * both
+    cores = os.cpu_count() or 1
+    found = {
+        "model": key,
+        "precision": precision,
+        "input": kind,
+        "threads": threads,
+        "images": images,
+        "batch": batch,
+        "distinct_texts": len(bare.texts),
+        "bare_images_per_s": round(images / medians["images_s"], 2),
+        "worker_images_per_s": round(images / medians["worker_s"], 2),
+        "over_bare": round(both / medians["worker_s"], 3),
+        "over_bare_images": round(medians["images_s"] / medians["worker_s"], 3),
+        "bound": round(min(1.0, both * cores / (core_s + medians["reader_s"])), 3),
+        "reader_ms_per_image": round(medians["reader_s"] / images * 1000, 1),
+    }
+    if script:
+        found["script_images_per_s"] = round(images / medians["script_s"], 2)
+        found["over_script"] = round(medians["script_s"] / medians["worker_s"], 2)
+    return found
+
+
+class First:
+    """The first images of a source, and no more."""
+
+    def __init__(self, source: Source, images: int) -> None:
+        self.dataset = source.dataset
+        self._source = source
+        self._images = images
+
+    def image_count(self) -> int:
+        """The number asked for."""
+        return self._images
+
+    def __iter__(self) -> Any:
+        left = self._images
+        for study in studies_of(self._source):
+            if left <= 0:
+                return
+            yield replace(study, images=study.images[:left])
+            left -= len(study.images)
+
+
+class Bare:
+    """Sessions of onnxruntime's own, and inputs that lie ready."""
+
+    def __init__(self, encoder: Encoder, source: Source, batch: int, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._image, self._text = (
+            onnxruntime.InferenceSession(str(encoder.bundle.path(graph)), options, providers=["CPUExecutionProvider"])
+            for graph in (IMAGE_GRAPH, TEXT_GRAPH)
+        )
+        studies = list(studies_of(source))
+        paths = [image.path for study in studies for image in study.images]
+        started = time.perf_counter()
+        pixels = [read_as_worker(encoder, path) for path in paths]
+        self.reader_s = time.perf_counter() - started
+        self._batches = [np.stack(pixels[start : start + batch]) for start in range(0, len(pixels), batch)]
+        sections = [text for study in studies for text in (study.report.findings, study.report.impression) if text]
+        self.texts = list(dict.fromkeys(sections))
+        self._tokens = [
+            encoder.tokenizer(self.texts[start : start + TEXT_BATCH]) for start in range(0, len(self.texts), TEXT_BATCH)
+        ]
+        self._image.run(["image_embeds"], {"pixel_values": self._batches[0]})
+        self._text.run(["text_embeds"], self._tokens[0])
+
+    def run(self) -> dict[str, float]:
+        """Seconds for all images, and for all texts."""
+        started = time.perf_counter()
+        for batch in self._batches:
+            self._image.run(["image_embeds"], {"pixel_values": batch})
+        between = time.perf_counter()
+        for tokens in self._tokens:
+            self._text.run(["text_embeds"], tokens)
+        return {
+            "images_s": between - started,
+            "texts_s": time.perf_counter() - between,
+            "reader_s": self.reader_s,
+        }
+
+
+def read_as_worker(encoder: Encoder, path: Path) -> NDArray[np.float32]:
+    """All that the worker does of one file before the session, in one thread."""
+    image, data = read_image(path)
+    with tempfile.TemporaryDirectory() as media_dir:
+        write_thumbnail(image, hashlib.sha256(data).hexdigest(), Path(media_dir))
+    return encoder.preprocess(image)
+
+
+def first_images(archive: Archive, images: int) -> Source:
+    """The first `images` images of an archive."""
+    with tempfile.TemporaryDirectory() as home:
+        return First(archive.open(Path(home)), images)
+
+
+def run_worker(encoder: Encoder, archive: Archive, images: int, batch: int, home: Path) -> dict[str, float]:
+    """Seconds of a whole ingest into a new index, the opening of the source included."""
+    index = EdgeIndex(home / "index")
+    started = time.perf_counter()
+    worker = Worker(encoder, index, home=home, media_dir=home / "media", batch_size=batch)
+    summary = worker.run(First(archive.open(home), images))
+    elapsed = time.perf_counter() - started
+    index.close()
+    assert summary.indexed == images, summary
+    print(encoder.bundle.name, summary.stages_s, flush=True)
+    return {"worker_s": elapsed}
+
+
+def measure_memory() -> dict[str, Any]:
+    """Peak memory of `cxr ingest` over the Indiana collection's first images, by their number."""
+    files = indiana_files()
+    if files is None:
+        return {"skipped": "the Indiana collection is not here"}
+    found: dict[str, Any] = {"model": MEMORY_MODEL}
+    for images in MEMORY_SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = write_archive("indiana", Path(folder) / "archive", images)
+            found[str(images)] = ingest_apart(archive, Path(folder))
+    return found
+
+
+def ingest_apart(archive: Archive, home: Path) -> dict[str, Any]:
+    """What `cxr ingest` takes in a process of its own: megabytes at the peak, and of those that are not files."""
+    options = [word for name, value in archive.spec.options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    command = [sys.executable, "-c", "import cxr; cxr.main()", "ingest", "--model", MEMORY_MODEL, "--json", *options]
+    environment = os.environ | {"CXR_HOME": str(home)}
+    with (home / "summary.json").open("w+") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)
+        anonymous = peak = 0
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+            anonymous = max(anonymous, int(fields.get("RssAnon", "0 kB").split()[0]))
+            peak = max(peak, int(fields.get("VmHWM", "0 kB").split()[0]))
+            time.sleep(0.05)
+        out.seek(0)
+        summary = json.load(out)
+    return {
+        "indexed": summary["indexed"],
+        "images_per_s": summary["images_per_second"],
+        "peak_mb": round(peak / 1000),
+        "peak_not_files_mb": round(anonymous / 1000),
+        "stages_s": summary["stages_s"],
+    }
+
+
+if __name__ == "__main__":
+    main()

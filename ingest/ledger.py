@@ -10,6 +10,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ CREATE TABLE IF NOT EXISTS runs (
 """
 # One statement takes so many parameters on every sqlite that Python 3.11 comes with.
 _PARAMETERS = 500
+# Seconds to wait for another process that writes.
+_BUSY_S = 60
+_BUSY_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +81,44 @@ class Ledger:
         """Open the ledger at `path`, making it where it is missing; None keeps it in memory.
 
         Raises:
-            SystemFailure: the file is no ledger of this version, or is damaged.
+            SystemFailure: the file is no ledger of this version, is damaged, or another process keeps it locked.
         """
         self.path = path
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False, isolation_level=None)
-        try:
-            self._database.execute("PRAGMA journal_mode=WAL")
-            # A row lost to a power failure costs a second reading of the file, no more.
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.executescript(_SCHEMA)
-            found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _FORMAT):
-                raise SystemFailure(f"{path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
-            self._database.execute(f"PRAGMA user_version={_FORMAT}")
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise SystemFailure(
-                f"the ledger {path} is damaged: {error}; remove it, files will be read again"
-            ) from error
+        self._database = sqlite3.connect(
+            path or ":memory:", timeout=_BUSY_S, check_same_thread=False, isolation_level=None
+        )
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self._prepare()
+                return
+            except SystemFailure:
+                self._database.close()
+                raise
+            except sqlite3.DatabaseError as error:
+                # Of processes that make a ledger at the same time one may be refused at once, without waiting.
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                    time.sleep(_BUSY_POLL_S)
+                    continue
+                self._database.close()
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                    raise SystemFailure(f"the ledger {path} is locked by another process: {error}") from error
+                raise SystemFailure(
+                    f"the ledger {path} is damaged: {error}; remove it, files will be read again"
+                ) from error
+
+    def _prepare(self) -> None:
+        self._database.execute("PRAGMA journal_mode=WAL")
+        # A row lost to a power failure costs a second reading of the file, no more.
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.executescript(_SCHEMA)
+        found = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, _FORMAT):
+            raise SystemFailure(f"{self.path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
+        self._database.execute(f"PRAGMA user_version={_FORMAT}")
 
     def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
         """Rows, by name, of those files among `names` that were indexed at some time."""

@@ -121,5 +121,6 @@ class WriteBehind(Generic[T]):
 
 
 def count_readers() -> int:
-    """How many threads read and decode: one per core, at most 8."""
-    return min(8, os.cpu_count() or 1)
+    """How many threads read and decode: one per core that this process may use, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores)

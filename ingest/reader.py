@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +57,11 @@ class Item:
 
 
 class Reader:
-    """Reads, decodes and preprocesses images; safe from several threads."""
+    """Reads, decodes and preprocesses images; safe from several threads.
+
+    Where the sessions run on the CPU, decoding and encoding take turns (`paused`): both want every core, and side by side
+    each session waits at the end of every layer for the thread that a decoder has displaced (benchmarks/results).
+    """
 
     def __init__(
         self,
@@ -72,8 +78,20 @@ class Reader:
         self._media_dir = media_dir
         self._rehash = rehash
         self._allow_burned_in = allow_burned_in
+        self._may_decode = threading.Event()
+        self._may_decode.set()
         if media_dir:
             sweep_thumbnails(media_dir)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let no further image be decoded meanwhile, if the sessions run on the CPU; files are read on."""
+        if self._encoder.image_session.device == "cpu":
+            self._may_decode.clear()
+        try:
+            yield
+        finally:
+            self._may_decode.set()
 
     def read(
         self, job: Job | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
@@ -101,8 +119,9 @@ class Reader:
         notes = trusted.notes if trusted else ()
         pixel_values = None
         if not embedded or self._lacks_thumbnail(sha256):
+            data = read_file(path) if data is None else data
+            self._may_decode.wait()
             with self._clock("decode"):
-                data = read_file(path) if data is None else data
                 image = decode_image(data, name=path.name, allow_burned_in=self._allow_burned_in)
             notes = image.info.get("notes", ())
             if not embedded:

@@ -23,6 +23,7 @@ def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, 
     exists = name in index.collections()
     was_active = index.active() == name
     if exists and recreate:
+        index.require_layout(layout)  # what can be refused is refused before anything is lost
         index.drop(name)
         exists = False
     collection = index.open(name) if exists else _create(index, bundle, layout, name)

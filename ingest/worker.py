@@ -191,7 +191,9 @@ class Worker:
             with closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches:
                 while futures := self._next(batches):
                     batch = self._gather(futures)
-                    writer.put(self._encode(batch, ledger))
+                    with self._reader.paused():
+                        encoded = self._encode(batch, ledger)
+                    writer.put(encoded)
                     summary.count(batch)
                     if progress:
                         progress(min(summary.handled, total), total)

@@ -181,6 +181,27 @@ def test_threads_may_share_a_ledger(ledger):
     assert len(ledger.rows("one", [f"{number}-{turn}" for number in range(6) for turn in range(20)])) == 120
 
 
+def test_a_new_ledger_may_be_opened_by_many_at_the_same_moment(tmp_path):
+    errors = []
+
+    def work(path, together):
+        together.wait()
+        try:
+            Ledger(path).close()
+        except BaseException as error:
+            errors.append(error)
+
+    for turn in range(30):
+        together = threading.Barrier(6)
+        path = tmp_path / f"{turn}.sqlite"
+        threads = [threading.Thread(target=work, args=(path, together)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
 _OTHER = """
 import sys
 from pathlib import Path

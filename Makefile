@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-export demo-models constraints clean
+.PHONY: help demo test check format bench bench-export bench-ingest bench-index demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -47,11 +47,18 @@ bench: $(DEVELOP)  ## measure encoding and search, into benchmarks/results/
 bench-export: $(DEVELOP)  ## torch against every precision at full size, into benchmarks/results/
 	$(BIN)/python -m benchmarks.export
 
+bench-ingest: $(DEVELOP)  ## whole ingests over the bare sessions and over a plain script, into benchmarks/results/
+	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt
+	$(BIN)/python -m benchmarks.ingest
+
+bench-index: $(DEVELOP)  ## size, load and search of embedded collections up to 100,000 images, into benchmarks/results/
+	$(BIN)/python -m benchmarks.index
+
 demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scratch (under 20 minutes on 2 cores)
 	$(BIN)/python -m benchmarks.demo_models
 
 constraints: $(BIN)/uv  ## pin the newest versions that fit together
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra parquet --group dev \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra parquet --group dev --group bench \
 	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:  ## remove the environment and caches

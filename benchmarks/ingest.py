@@ -68,6 +68,7 @@ def main() -> None:
         "--threads", nargs="*", type=int, default=[os.cpu_count() or 1], help="of the sessions, in turn"
     )
     parser.add_argument("--rounds", type=int, default=1, help="medsiglip runs once (default: %(default)s)")
+    parser.add_argument("--name", default="ingest", help="of the file in benchmarks/results (default: %(default)s)")
     parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
     parser.add_argument("--no-memory", action="store_true", help="leave memory out")
     arguments = parser.parse_args()
@@ -89,7 +90,7 @@ def main() -> None:
                         figures.append(measure(case, bundle, kind, archive, threads, checkpoint, arguments))
                         print(figures[-1], flush=True)
             # After each model: the last one takes as long as all others.
-            write_result("ingest", {"cases": figures, "memory": memory})
+            write_result(arguments.name, {"cases": figures, "memory": memory})
 
 
 def converted(fp32: Path, precision: str) -> Path:

@@ -277,6 +277,9 @@ def print_summary(summary: IngestSummary) -> None:
     say("most frequent findings: " + ", ".join(f"{name} {count}" for name, count in summary.by_finding.most_common(8)))
     for note, count in summary.notes.most_common():
         say(f"  {count} images: {note}")
+    if summary.unfinished:
+        others = ", ".join(summary.unfinished)
+        say(f"the collection is not complete: the ingest of {others} was cut off; run it again, or `cxr ingest finish`")
     for item in summary.quarantined[:_SHOWN]:
         say(f"  quarantined [{item.code}] {item.file}: {item.detail}")
     if len(summary.quarantined) > _SHOWN:

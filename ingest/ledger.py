@@ -213,6 +213,14 @@ class Ledger:
             for run, dataset, part, source, started, finished, summary in rows
         ]
 
+    def unfinished(self) -> list[str]:
+        """Datasets of which the latest run, or that of one of its parts, did not come to its end; by name."""
+        rows = self._all(
+            "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND run = "
+            "(SELECT max(run) FROM runs WHERE (dataset, part) = (latest.dataset, latest.part)) ORDER BY dataset"
+        )
+        return [dataset for (dataset,) in rows]
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -15,7 +15,8 @@ class IngestSummary:
     """What an ingest did. `by_view` and `by_finding` count the images of the source that are in the index afterwards.
 
     `indexed` were encoded, of `updated` only report, labels or view had changed, `pruned` were removed from the index.
-    `stages_s` are seconds by stage, added up over threads.
+    `unfinished` are other datasets of the collection whose ingest was cut off, for which it is not complete. `stages_s` are
+    seconds by stage, added up over threads.
     """
 
     model: str
@@ -29,6 +30,7 @@ class IngestSummary:
     by_view: Counter[str] = field(default_factory=Counter)
     by_finding: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    unfinished: list[str] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 

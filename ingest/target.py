@@ -39,8 +39,11 @@ def mark_incomplete(collection: Collection) -> None:
         collection.record(msgspec.structs.replace(collection.meta, complete=False))
 
 
-def complete(index: Index, collection: Collection, clock: StageClock) -> None:
-    """Optimise and calibrate the collection, record that it is complete, and make it active if none is."""
+def complete(index: Index, collection: Collection, clock: StageClock, *, waits: bool = False) -> None:
+    """Optimise, calibrate and count the collection, record it as complete, and make it active if none is.
+
+    With `waits` it is not complete yet: another of its datasets has to be brought to its end first.
+    """
     if not collection.meta.complete:
         with clock("optimise"):
             collection.optimize()
@@ -48,7 +51,7 @@ def complete(index: Index, collection: Collection, clock: StageClock) -> None:
             calibration = calibrate(collection)
         counts = dict(sorted(collection.facet("dataset").items()))
         collection.record(
-            msgspec.structs.replace(collection.meta, calibration=calibration, counts=counts, complete=True)
+            msgspec.structs.replace(collection.meta, calibration=calibration, counts=counts, complete=not waits)
         )
     if index.active() is None:
         index.activate(collection.name)

@@ -147,6 +147,7 @@ class Worker:
             if whole:
                 ledger.forget_older(run, source.dataset)
             if ends:
+                summary.unfinished = [each for each in ledger.unfinished() if each != source.dataset]
                 self._finish(collection, summary)
             summary.stages_s = self.clock.seconds()
             summary.seconds = time.perf_counter() - started
@@ -293,7 +294,7 @@ class Worker:
             self.index.drop(collection.name)
             first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
             raise SourceError(f"not one of {summary.handled} images could be indexed{first}")
-        complete(self.index, collection, self.clock)
+        complete(self.index, collection, self.clock, waits=bool(summary.unfinished))
 
 
 def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:

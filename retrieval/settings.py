@@ -16,7 +16,9 @@ class RetrievalSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CXR_", extra="ignore")
 
-    home: Path = Field(Path.home() / ".cxr", description="Folder that holds `models/`, `index/`, `media/`, `ledger/` and `salt`.")
+    home: Path = Field(
+        Path.home() / ".cxr", description="Folder that holds `models/`, `index/`, `media/`, `ledger/` and `salt`."
+    )
     index: str | None = Field(
         None, description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset."
     )

@@ -34,6 +34,8 @@ from retrieval.index.server_collection import ServerCollection
 _IMPATIENT = 2
 _IMPATIENT_WAIT_S = 1.0
 _WAIT_MAX_S = 10.0
+# Who mistyped an address should not wait for as long as a long job would.
+_PATIENCE_TO_CONNECT_S = 20.0
 _LOG = logging.getLogger(__name__)
 _BUSY = (429, 500, 502, 503, 504)
 _INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True))
@@ -60,13 +62,12 @@ class ServerIndex:
         client = QdrantClient(
             url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False, **_verification(ca_file)
         )
-        index = cls(client, url, patience_s=patience_s)
         try:
-            index._client.get_collections()
+            _Translated(client, url, min(patience_s, _PATIENCE_TO_CONNECT_S)).get_collections()
         except IndexFailure as error:
             client.close()
             raise IndexUnreachable(f"{error}; is it running, and is CXR_INDEX_API_KEY right?") from error
-        return index
+        return cls(client, url, patience_s=patience_s)
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`. Collections without our record are not ours and are left out."""

@@ -165,6 +165,23 @@ def test_two_datasets_share_a_collection_though_their_images_have_the_same_names
     }
 
 
+def test_a_collection_is_not_complete_while_another_of_its_datasets_was_cut_off(start, index, archive, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(done, total):
+        raise Cut
+
+    with pytest.raises(Cut):
+        start(batch_size=4).run(IndianaSource(**archive), progress=cut)
+    other = IndianaSource(**write_archive(tmp_path / "other", 4, seed=3), dataset="other")
+    assert start().run(other).unfinished == ["indiana"]
+    assert not index.open(NAME).meta.complete
+    assert start().run(IndianaSource(**archive)).unfinished == []
+    assert index.open(NAME).meta.complete
+    assert index.open(NAME).meta.counts == {"indiana": 24, "other": 7}
+
+
 def test_a_file_that_looks_the_same_is_read_only_with_rehash(start, encoder, archive):
     start().run(IndianaSource(**archive))
     path = archive["images_dir"] / "1_Frontal.png"

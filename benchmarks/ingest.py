@@ -76,10 +76,8 @@ def main() -> None:
     memory = None if arguments.no_memory else measure_memory()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        archives = {
-            kind: write_archive(kind, root / kind, max(images for _, _, images, _ in CASES))
-            for kind in arguments.inputs
-        }
+        most = max(images for key, _, images, _ in CASES if key in arguments.keys)
+        archives = {kind: write_archive(kind, root / kind, most) for kind in arguments.inputs}
         for key in arguments.keys:
             checkpoint = write_exact_checkpoint(key, arguments.small_files, root / "checkpoints" / key)
             fp32 = Path(export_apart(key, checkpoint, root / "home")["folder"])

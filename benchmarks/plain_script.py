@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from retrieval.records import Source, Study, studies_of
 
@@ -29,7 +29,7 @@ class PlainScript:
         torch.set_num_threads(threads)
         self.model: Any = AutoModel.from_pretrained(checkpoint, attn_implementation="sdpa").eval()
         self.processor = AutoImageProcessor.from_pretrained(checkpoint)
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        self.tokenizer = _load_tokenizer(checkpoint)
         self.context = self.model.config.text_config.max_position_embeddings
 
     def run(self, source: Source, folder: Path, batch: int) -> int:
@@ -85,6 +85,13 @@ def read_pixels(path: Path) -> Image.Image:
     pixels = apply_voi_lut(apply_modality_lut(data.pixel_array, data), data).astype(np.float32)
     scaled = (pixels - pixels.min()) / max(float(np.ptp(pixels)), 1.0) * 255
     return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+
+
+def _load_tokenizer(checkpoint: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint)
+    except ValueError:  # SigLIP's own class wants the SentencePiece model, which our small files lack
+        return PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"), pad_token="</s>")
 
 
 def _unit(features: Any) -> NDArray[np.float32]:

@@ -52,7 +52,7 @@ CASES = (
     ("pubmed_clip", "fp32", 256, 32),
     ("siglip", "fp32", 128, 32),
     ("medsiglip", "fp32", 8, 8),
-    ("medsiglip", "int8", 16, 8),
+    ("medsiglip", "int8", 8, 8),
 )
 MEMORY_MODEL = "phantom-siglip"
 MEMORY_SIZES = (1000, 6677)
@@ -69,6 +69,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=1, help="medsiglip runs once (default: %(default)s)")
     parser.add_argument("--name", default="ingest", help="of the file in benchmarks/results (default: %(default)s)")
+    parser.add_argument("--work", type=Path, help="folder that keeps checkpoints and bundles, and is used again")
     parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
     parser.add_argument("--no-memory", action="store_true", help="leave memory out")
     arguments = parser.parse_args()
@@ -79,8 +80,11 @@ def main() -> None:
         most = max(images for key, _, images, _ in CASES if key in arguments.keys)
         archives = {kind: write_archive(kind, root / kind, most) for kind in arguments.inputs}
         for key in arguments.keys:
-            checkpoint = write_exact_checkpoint(key, arguments.small_files, root / "checkpoints" / key)
-            fp32 = Path(export_apart(key, checkpoint, root / "home")["folder"])
+            work = arguments.work or root
+            checkpoint, fp32 = work / "checkpoints" / key, work / "home" / "models" / key
+            if not fp32.is_dir():
+                write_exact_checkpoint(key, arguments.small_files, checkpoint)
+                export_apart(key, checkpoint, work / "home")
             for case in [case for case in CASES if case[0] == key]:
                 bundle = ModelBundle.load(fp32 if case[1] == "fp32" else converted(fp32, case[1]))
                 for kind, archive in archives.items():
@@ -93,7 +97,10 @@ def main() -> None:
 
 def converted(fp32: Path, precision: str) -> Path:
     """A copy of the bundle in another precision, without the gate: random weights say nothing about it."""
-    folder = shutil.copytree(fp32, fp32.with_name(f"{fp32.name}-{precision}"))
+    folder = fp32.with_name(f"{fp32.name}-{precision}")
+    if folder.is_dir():
+        return folder
+    shutil.copytree(fp32, folder)
     manifest = ModelBundle.load(folder).manifest
     convert_graphs(folder, precision)  # type: ignore[arg-type]  # one of the exporter's
     kept = {name: getattr(manifest, name) for name in Manifest.__struct_fields__ if name not in ("files", "format")}

@@ -7,9 +7,9 @@ import msgspec
 from ingest.pipeline import StageClock
 from ingest.reader import now
 from retrieval.bundle import ModelBundle
-from retrieval.errors import IndexFailure
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
+from retrieval.index.transfer import create_or_open
 from retrieval.rerank import calibrate
 
 
@@ -26,17 +26,15 @@ def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, 
         index.require_layout(layout)  # what can be refused is refused before anything is lost
         index.drop(name)
         exists = False
-    collection = index.open(name) if exists else _create(index, bundle, layout, name)
+    if exists:
+        collection = index.open(name)
+    else:
+        meta = CollectionMeta(model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=now())
+        collection = create_or_open(index, meta, name, layout)
     require_same_bundle(bundle, collection.meta, name)
     if was_active and not exists:
         index.activate(name)
     return collection
-
-
-def mark_incomplete(collection: Collection) -> None:
-    """Before the first write: whoever finds the collection later can tell that an ingest did not come to its end."""
-    if collection.meta.complete:
-        collection.record(msgspec.structs.replace(collection.meta, complete=False))
 
 
 def complete(index: Index, collection: Collection, clock: StageClock, *, waits: bool = False) -> None:
@@ -55,13 +53,3 @@ def complete(index: Index, collection: Collection, clock: StageClock, *, waits: 
         )
     if index.active() is None:
         index.activate(collection.name)
-
-
-def _create(index: Index, bundle: ModelBundle, layout: CollectionLayout, name: str) -> Collection:
-    meta = CollectionMeta(model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=now())
-    try:
-        return index.create(meta, name=name, layout=layout)
-    except IndexFailure:
-        if name not in index.collections():
-            raise
-        return index.open(name)  # another part of the same job was quicker, or an answer was lost on its way

@@ -20,13 +20,14 @@ from ingest.reader import Item, Reader, now
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
-from ingest.target import complete, mark_incomplete, open_target
+from ingest.target import complete, open_target
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
+from retrieval.index.transfer import mark_incomplete
 from retrieval.records import Quarantined, Source, point_id
 
 BATCH_SIZE = 32

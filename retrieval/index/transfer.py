@@ -133,7 +133,7 @@ def open_target(content: Content, index: Index, name: str, options: LoadOptions)
     if found:
         return Target(index, index.open(name), made=False, was_active=False)
     empty = msgspec.structs.replace(content.meta, calibration={}, counts={}, complete=False)
-    return Target(index, _create(index, empty, name, layout), made=True, was_active=was_active)
+    return Target(index, create_or_open(index, empty, name, layout), made=True, was_active=was_active)
 
 
 def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progress: Progress | None = None) -> Transfer:
@@ -208,18 +208,28 @@ def _read_points(collection: Collection) -> Iterator[IndexPoint]:
     return (to_point(stored) for stored in collection.scroll(limit=None, vectors=DENSE_VECTORS))
 
 
-def _create(index: Index, meta: CollectionMeta, name: str, layout: CollectionLayout) -> Collection:
+def create_or_open(index: Index, meta: CollectionMeta, name: str, layout: CollectionLayout) -> Collection:
+    """The new collection `name`, or the one that somebody made a moment before.
+
+    Raises:
+        IndexFailure: it can neither be made nor is it there. InvalidRequest: the engine has no such layout.
+    """
     try:
         return index.create(meta, name=name, layout=layout)
     except IndexFailure:
         if name not in index.collections():
             raise
-        return index.open(name)  # the answer was lost on its way, and asking again met what the first call had made
+        return index.open(name)  # another part of the same job was quicker, or the first answer was lost on its way
+
+
+def mark_incomplete(collection: Collection) -> None:
+    """Before the first write: whoever finds the collection later can tell that the work did not come to its end."""
+    if collection.meta.complete:
+        collection.record(msgspec.structs.replace(collection.meta, complete=False))
 
 
 def _open_for_writing(collection: Collection, pause_optimizer: bool) -> None:
-    if collection.meta.complete:
-        collection.record(msgspec.structs.replace(collection.meta, complete=False))
+    mark_incomplete(collection)
     if pause_optimizer:
         collection.pause_optimizer()
 

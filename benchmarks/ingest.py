@@ -51,8 +51,8 @@ from retrieval.records import Source, studies_of
 CASES = (
     ("pubmed_clip", "fp32", 256, 32),
     ("siglip", "fp32", 128, 32),
-    ("medsiglip", "fp32", 8, 8),
-    ("medsiglip", "int8", 8, 8),
+    ("medsiglip", "fp32", 8, 4),
+    ("medsiglip", "int8", 16, 4),
 )
 MEMORY_MODEL = "phantom-siglip"
 MEMORY_SIZES = (1000, 6677)

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_result
 from benchmarks.search import FILTERS, make_points, read_source, request_for, timed
+from retrieval.calibration import calibrate
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, IndexPoint, SearchRequest, VectorSignal
 from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta, Quantization, collection_name
 from retrieval.records import point_id
-from retrieval.rerank import calibrate
 
 _PLANE = 64
 

@@ -23,6 +23,7 @@ from qdrant_client import QdrantClient
 from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource
 from ingest.sources.phantom import write_phantoms
+from retrieval.calibration import calibrate
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest
@@ -30,7 +31,7 @@ from retrieval.index.schema import CollectionMeta, Payload, collection_name
 from retrieval.index.server import ServerIndex
 from retrieval.labels import read_labels
 from retrieval.records import point_id, studies_of
-from retrieval.rerank import QuerySides, calibrate, plan
+from retrieval.rerank import QuerySides, plan
 
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 

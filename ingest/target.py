@@ -7,10 +7,10 @@ import msgspec
 from ingest.pipeline import StageClock
 from ingest.reader import now
 from retrieval.bundle import ModelBundle
+from retrieval.calibration import calibrate
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.index.transfer import create_or_open
-from retrieval.rerank import calibrate
 
 
 def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, recreate: bool = False) -> Collection:

@@ -57,8 +57,12 @@ class ModelStatus:
 class Catalog:
     """Opens each model once and keeps it; knows the active one. Safe from several threads."""
 
-    def __init__(self, settings: RetrievalSettings | None = None) -> None:
+    def __init__(
+        self, settings: RetrievalSettings | None = None, *, make_encoder: Callable[..., Encoder] = Encoder
+    ) -> None:
+        """Open the index of `settings`; `make_encoder` is called as `Encoder` is, for each model that is opened."""
         self.settings = settings or RetrievalSettings()
+        self._make_encoder = make_encoder
         self.index: Index = open_index(self.settings)
         self._retrievers: dict[str, Retriever] = {}
         self._lock = threading.Lock()
@@ -104,7 +108,7 @@ class Catalog:
             known = self._retrievers.get(name)
             if known is None or (collection and collection.meta.bundle_id != known.bundle.bundle_id):
                 bundle = find_bundle(name, self.settings.models_dir)
-                encoder = Encoder(bundle, device=self.settings.device, threads=self.settings.threads)
+                encoder = self._make_encoder(bundle, device=self.settings.device, threads=self.settings.threads)
                 self._retrievers[name] = Retriever(encoder, collection or self.index.open(collection_name(name)))
             elif collection and collection.meta != known.collection.meta:
                 self._retrievers[name] = Retriever(known.encoder, collection)

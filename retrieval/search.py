@@ -1,12 +1,12 @@
-"""Queries: text, image or a stored study -> encode -> one engine request -> hits with what each signal gave."""
+"""The retriever: a query -> encode -> one engine request -> hits with what each signal gave."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,88 +16,36 @@ from PIL import Image
 from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, UnknownStudy
+from retrieval.hits import Hit, SearchResult, StudyRecord, described, study_of
 from retrieval.imaging.decode import decode_image, read_image
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, Scored, SearchRequest, Stored
-from retrieval.index.schema import DENSE_VECTORS, require_same_bundle
+from retrieval.index.interface import Collection, FloatArray, Scored, SearchRequest, Stored
+from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
 from retrieval.labels import Mentions, find_mentions, resolve_finding
-from retrieval.rerank import QuerySides, Rerank, parts, plan, raw_signals
+from retrieval.query import LIMIT_BATCH, LIMIT_K, Case, Query
+from retrieval.rerank import (
+    QueryKind,
+    QuerySides,
+    Rerank,
+    Side,
+    collapse,
+    diversify,
+    parts,
+    percentiles,
+    plan,
+    raw_signals,
+)
 from retrieval.settings import Device
-
-LIMIT_K = 100
-LIMIT_TEXT = 2000
-"""Characters of a query text. The towers read at most 256 tokens; more is a mistake, not a query."""
-
-REPORT_SECTIONS = ("findings", "impression", "indication", "comparison")
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One image found. `parts` add up to `score`; `signals` are the raw values (cosines -1..1, term shares 0..1)."""
-
-    study_id: str
-    image_id: str
-    dataset: str
-    view: str
-    score: float
-    parts: dict[str, float]
-    signals: dict[str, float]
-    present: list[str]
-    uncertain: list[str]
-    problems: list[str]
-    mesh: list[str]
-    report: dict[str, str]
-    image_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Hits, best first, with the model that found them, how the query was understood, and milliseconds by stage."""
-
-    model: str
-    collection: str
-    bundle_id: str
-    interpreted: dict[str, Any]
-    hits: list[Hit]
-    timings_ms: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that the command line and the HTTP API give."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class StudyImage:
-    """An image of a stored study."""
-
-    image_id: str
-    view: str
-    image_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """A stored study with its report and labels."""
-
-    study_id: str
-    dataset: str
-    images: list[StudyImage]
-    present: list[str]
-    uncertain: list[str]
-    absent: list[str]
-    problems: list[str]
-    mesh: list[str]
-    report: dict[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that the HTTP API gives."""
-        return asdict(self)
 
 
 @dataclass(slots=True)
-class _Stopwatch:
-    """Milliseconds by stage of one query."""
+class _Asked:
+    """A query on its way: what it brings, as far as that is known, and the milliseconds of each stage."""
 
+    query: Query
+    picture: Image.Image | None = None
+    text_vector: FloatArray | None = None
+    image_vector: FloatArray | None = None
     elapsed_ms: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -161,31 +109,31 @@ class Retriever:
         """Open and run the sessions once."""
         self.encoder.warm_up()
 
+    def search(self, query: Query) -> SearchResult:
+        """The cases that `query` asks for.
+
+        Raises:
+            InvalidRequest: a value out of range, or a query that brings nothing to look for.
+            UnknownFinding: a filter names none. UnknownStudy: the collection holds no such study or image.
+            ImageError: the image cannot be used.
+        """
+        return self.search_batch([query])[0]
+
+    def search_batch(self, queries: Sequence[Query]) -> list[SearchResult]:
+        """The answers to 1 to 32 queries, in order; their texts are encoded together, and their images.
+
+        Raises:
+            InvalidRequest, UnknownFinding, UnknownStudy, ImageError: as `search`, if any query is so.
+        """
+        if not 1 <= len(queries) <= LIMIT_BATCH:
+            raise InvalidRequest(f"a batch must have 1 to {LIMIT_BATCH} queries, found {len(queries)}")
+        return self._answer([_Asked(query) for query in queries])
+
     def search_text(
         self, text: str, *, filters: Filters = Filters(), k: int = 10, rerank: Rerank = "signals"
     ) -> SearchResult:
-        """The `k` images nearest to a description, `text` of 1 to 2,000 characters.
-
-        Embeddings do not understand negation, so findings that the text denies ("no effusion") become a filter;
-        `interpreted` says which. Findings it names are the query's side of the MeSH and Problems signals.
-
-        Raises:
-            InvalidRequest: text, k or rerank out of range. UnknownFinding: a filter names none.
-        """
-        if not text.strip() or len(text) > LIMIT_TEXT:
-            raise InvalidRequest(f"text must have 1 to {LIMIT_TEXT:,} characters, found {len(text):,}")
-        mentions = find_mentions(text)
-        narrowed = msgspec.structs.replace(
-            filters, none=(*filters.none, *(head for head in mentions.denied if head not in filters.none))
-        )
-        watch = _Stopwatch()
-        with watch.stage("encode"):
-            vector = self.encoder.encode_texts([text])[0]
-        sides = QuerySides(
-            vectors=dict.fromkeys(DENSE_VECTORS, ("text", vector)),
-            terms={"mesh": mentions.asked, "problems": mentions.asked},
-        )
-        return self._search(sides, narrowed, k, rerank, watch, mentions)
+        """The `k` images nearest to a description; see `search`."""
+        return self.search(Query(text=text, filters=filters, k=k, rerank=rerank))
 
     def search_image(
         self,
@@ -195,49 +143,18 @@ class Retriever:
         k: int = 10,
         rerank: Rerank = "signals",
     ) -> SearchResult:
-        """The `k` images nearest to an image: the bytes of a PNG, JPEG or WebP file, its path, or a decoded image.
-
-        Raises:
-            ImageError: not an image that can be used. InvalidRequest, UnknownFinding: as `search_text`.
-        """
-        watch = _Stopwatch()
-        with watch.stage("decode"):
-            if isinstance(image, Path):
-                image, _ = read_image(image)
-            elif isinstance(image, bytes):
-                image = decode_image(image)
-        with watch.stage("encode"):
-            vector = self.encoder.encode_images([image])[0]
-        # A dual encoder compares an image with texts too; without a text tower there are no text vectors to compare.
-        names = DENSE_VECTORS if self.bundle.has_text else ("image",)
-        sides = QuerySides(vectors=dict.fromkeys(names, ("image", vector)), terms={})
-        return self._search(sides, filters, k, rerank, watch)
+        """The `k` images nearest to an image: the bytes of a file, its path, or a decoded image; see `search`."""
+        asked = _Asked(Query(filters=filters, k=k, rerank=rerank, image=image if isinstance(image, bytes) else None))
+        if not isinstance(image, bytes):
+            with asked.stage("decode"):
+                asked.picture = read_image(image)[0] if isinstance(image, Path) else image
+        return self._answer([asked])[0]
 
     def search_similar(
         self, study_id: str, *, filters: Filters = Filters(), k: int = 10, rerank: Rerank = "signals"
     ) -> SearchResult:
-        """The `k` images most like a stored study, by its stored vectors and terms; the study itself is left out.
-
-        A study with several images is represented by its first frontal one, or its first.
-
-        Raises:
-            UnknownStudy: the collection holds no such study. InvalidRequest: as `search_text`, or several datasets hold
-                such a study and the filters name none. UnknownFinding: as `search_text`.
-        """
-        watch = _Stopwatch()
-        with watch.stage("fetch"):
-            image = _representative(self._images_of(study_id, filters.dataset, vectors=DENSE_VECTORS))
-        payload = image.payload
-        sides = QuerySides(
-            vectors={
-                name: ("image" if name == "image" else "text", image.vectors[name])
-                for name in DENSE_VECTORS
-                if name in image.vectors
-            },
-            terms={"mesh": tuple(payload["mesh"]), "problems": tuple(payload["problems"])},
-        )
-        others = msgspec.structs.replace(filters, exclude_studies=(*filters.exclude_studies, study_id))
-        return self._search(sides, others, k, rerank, watch)
+        """The `k` images most like a stored study, which is itself left out; see `search`."""
+        return self.search(Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank))
 
     def study(self, study_id: str, *, dataset: str | None = None) -> StudyRecord:
         """A stored study.
@@ -245,94 +162,181 @@ class Retriever:
         Raises:
             UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
         """
-        images = self._images_of(study_id, dataset)
-        payload = images[0].payload
-        return StudyRecord(
-            study_id=study_id,
-            dataset=payload["dataset"],
-            images=[StudyImage(**{name: image.payload[name] for name in StudyImage.__slots__}) for image in images],
-            report=_report(payload),
-            **{name: payload[name] for name in ("present", "uncertain", "absent", "problems", "mesh")},
-        )
+        return study_of(self._images_of(Case(study_id=study_id, dataset=dataset)))
 
     def facet(self, name: str, filters: Filters = Filters()) -> dict[str, int]:
         """Images per value of a keyword field (`present`, `view`, `dataset`, …), most frequent first."""
         return self.collection.facet(name, self._resolve(filters))
 
-    def _search(
-        self,
-        sides: QuerySides,
-        filters: Filters,
-        k: int,
-        rerank: Rerank,
-        watch: _Stopwatch,
-        mentions: Mentions | None = None,
-    ) -> SearchResult:
-        if not 1 <= k <= LIMIT_K:
-            raise InvalidRequest(f"k must be 1 to {LIMIT_K}, found {k}")
-        if rerank not in ("signals", "none"):
-            raise InvalidRequest(f"rerank must be 'signals' or 'none', found {rerank!r}")
-        resolved = self._resolve(filters)
-        request = plan(
-            sides, self.collection.meta.calibration, SearchRequest((), filters=resolved, limit=k), rerank=rerank
+    def _answer(self, batch: list[_Asked]) -> list[SearchResult]:
+        for asked in batch:
+            asked.query.require_valid()
+            if asked.query.image is not None:
+                with asked.stage("decode"):
+                    asked.picture = decode_image(asked.query.image)
+        self._encode(batch)
+        return [self._search(asked) for asked in batch]
+
+    def _encode(self, batch: list[_Asked]) -> None:
+        worded = [asked for asked in batch if asked.query.text is not None]
+        pictured = [asked for asked in batch if asked.picture is not None]
+        start = time.perf_counter()
+        if worded:
+            texts = self.encoder.encode_texts([str(asked.query.text) for asked in worded])
+            for asked, vector in zip(worded, texts, strict=True):
+                asked.text_vector = vector
+        if pictured:
+            images = self.encoder.encode_images([asked.picture for asked in pictured if asked.picture])
+            for asked, vector in zip(pictured, images, strict=True):
+                asked.image_vector = vector
+        for asked in {id(asked): asked for asked in (*worded, *pictured)}.values():
+            asked.elapsed_ms["encode"] = round((time.perf_counter() - start) * 1000, 3)
+
+    def _search(self, asked: _Asked) -> SearchResult:
+        query = asked.query
+        mentions = find_mentions(query.text) if query.text and query.interpret else Mentions()
+        denied = (head for head in mentions.denied if head not in query.filters.none)
+        filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
+        with asked.stage("fetch"):
+            like, unlike, exclude = self._examples(query)
+        sides = self._sides(asked, mentions, like, unlike)
+        orders = bool(query.diversity) or query.collapse != "none"
+        request = SearchRequest(
+            filters=filters,
+            limit=max(query.k, query.candidates) if orders else query.k,
+            candidates=query.candidates,
+            exclude=exclude,
+            vectors=("image",) if query.diversity else (),
         )
-        with watch.stage("search"):
+        calibration = self.collection.meta.calibration
+        request = plan(sides, calibration, request, rerank=query.rerank, match=query.match)
+        with asked.stage("search"):
             found = self.collection.search(request)
-        interpreted: dict[str, Any] = {"filters": resolved.to_dict(), "weights": _weights(request), "rerank": rerank}
-        if mentions is not None:
-            interpreted |= {"asked": list(mentions.asked), "denied": list(mentions.denied)}
+        with asked.stage("rerank"):
+            shown = collapse(found, query.collapse)
+            scale = calibration.get("image/image", Scale(zero=0.0, one=1.0))
+            folded = {hit.point_id: count for hit, count in shown}
+            hits = diversify([hit for hit, _ in shown], query.diversity, query.k, scale)
+        with asked.stage("facets"):
+            facets = {name: self.collection.facet(name, filters) for name in query.facets}
+        stages = {name: elapsed for name, elapsed in asked.elapsed_ms.items() if name != "facets" or query.facets}
         return SearchResult(
             model=self.model,
             collection=self.collection.name,
             bundle_id=self.bundle.bundle_id,
-            interpreted=interpreted,
-            hits=[_to_hit(request, hit) for hit in found],
-            timings_ms=watch.elapsed_ms,
+            interpreted=_interpreted(query, filters, request, mentions),
+            hits=[_to_hit(request, hit, percentiles(sides, calibration, hit), folded[hit.point_id]) for hit in hits],
+            timings_ms=stages,
+            facets=facets,
         )
+
+    def _examples(self, query: Query) -> tuple[list[Stored], list[Stored], tuple[str, ...]]:
+        """The images that stand for the stored cases of a query, liked and disliked, and all images of those studies."""
+        exclude: list[str] = []
+
+        def images(case: Case) -> Stored:
+            case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
+            found = self._images_of(case, vectors=DENSE_VECTORS)
+            exclude.extend(image.point_id for image in found)
+            return _representative(found, case)
+
+        like = [images(case) for case in (*((query.study,) if query.study else ()), *query.like)]
+        unlike = [images(case) for case in query.unlike]
+        return like, unlike, tuple(dict.fromkeys(exclude))
+
+    def _sides(self, asked: _Asked, mentions: Mentions, like: list[Stored], unlike: list[Stored]) -> QuerySides:
+        """What the query brings to each vector; a text or a report compares with reports better than an image does."""
+        vectors = {}
+        for name in DENSE_VECTORS if self.bundle.has_text else ("image",):
+            liked: list[tuple[QueryKind, FloatArray]] = [
+                (_kind(name), c.vectors[name]) for c in like if name in c.vectors
+            ]
+            if asked.text_vector is not None:
+                liked.append(("text", asked.text_vector))
+            if asked.image_vector is not None and (name == "image" or not liked):
+                liked.insert(0, ("image", asked.image_vector))
+            if liked:
+                disliked = tuple((_kind(name), c.vectors[name]) for c in unlike if name in c.vectors)
+                vectors[name] = Side(tuple(liked), disliked)
+        if "image" not in vectors:
+            raise InvalidRequest("nothing to look for: give a text, an image, a study or a case that is liked")
+        terms = {
+            name: tuple(dict.fromkeys([*mentions.asked, *(term for case in like for term in case.payload[name])]))
+            for name in ("mesh", "problems")
+        }
+        return QuerySides(vectors, terms, words=asked.query.text or "")
 
     def _resolve(self, filters: Filters) -> Filters:
         """The filters with every finding in the collection's own spelling."""
 
         @functools.cache
         def known() -> set[str]:
-            return {*self.collection.facet("present"), *self.collection.facet("uncertain")}
+            return {name for field in ("present", "uncertain", "absent") for name in self.collection.facet(field)}
 
-        spelled = {
-            group: tuple(dict.fromkeys(resolve_finding(name, known) for name in dict.fromkeys(getattr(filters, group))))
-            for group in ("all", "any", "none")
+        def spelled(name: str) -> str:
+            finding, slash, qualifier = name.partition("/")
+            return resolve_finding(finding, known) + slash + qualifier.lower()
+
+        groups = {
+            group: tuple(dict.fromkeys(spelled(name) for name in dict.fromkeys(getattr(filters, group))))
+            for group in ("all", "any", "none", "absent")
         }
-        return msgspec.structs.replace(filters, **spelled)
+        return msgspec.structs.replace(filters, **groups)
 
-    def _images_of(self, study_id: str, dataset: str | None, vectors: tuple[str, ...] = ()) -> list[Stored]:
-        wanted = Filters(study_id=study_id, dataset=dataset)
+    def _images_of(self, case: Case, vectors: tuple[str, ...] = ()) -> list[Stored]:
+        wanted = Filters(study_id=case.study_id, dataset=case.dataset)
         images = list(self.collection.scroll(wanted, limit=LIMIT_K, vectors=vectors))
         if not images:
-            raise UnknownStudy(f"no study {study_id!r} in the collection {self.collection.name}")
+            raise UnknownStudy(f"no study {case.study_id!r} in the collection {self.collection.name}")
         datasets = sorted({image.payload["dataset"] for image in images})
         if len(datasets) > 1:
-            raise InvalidRequest(f"several datasets hold a study {study_id!r}: {', '.join(datasets)}; name one of them")
+            raise InvalidRequest(
+                f"several datasets hold a study {case.study_id!r}: {', '.join(datasets)}; name one of them"
+            )
         return sorted(images, key=lambda image: str(image.payload["image_id"]))
 
 
-def _representative(images: list[Stored]) -> Stored:
-    return next((image for image in images if image.payload["view"] == "frontal"), images[0])
+def _representative(images: list[Stored], case: Case) -> Stored:
+    """The image asked for, or the first frontal one, or the first."""
+    if case.image_id is None:
+        return next((image for image in images if image.payload["view"] == "frontal"), images[0])
+    for image in images:
+        if image.payload["image_id"] == case.image_id:
+            return image
+    raise UnknownStudy(f"no image {case.image_id!r} in the study {case.study_id!r}")
 
 
-def _weights(request: SearchRequest) -> dict[str, float]:
-    vectors = {signal.name: round(signal.weight, 4) for signal in request.signals}
-    return vectors | {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
+def _kind(vector: str) -> QueryKind:
+    return "image" if vector == "image" else "text"
 
 
-def _report(payload: dict[str, Any]) -> dict[str, str]:
-    return {section: payload[section] for section in REPORT_SECTIONS}
+def _interpreted(query: Query, filters: Filters, request: SearchRequest, mentions: Mentions) -> dict[str, Any]:
+    weights = {signal.name: round(signal.weight, 4) for signal in (*request.signals, *request.overlaps)}
+    if not weights and len(request.sources) == 1:
+        weights = {request.sources[0].name: 1.0}
+    shown: dict[str, Any] = {
+        "filters": filters.to_dict(),
+        "weights": weights,
+        "rerank": query.rerank,
+        "match": query.match,
+        "candidates": query.candidates,
+        "diversity": query.diversity,
+        "collapse": query.collapse,
+        "interpret": query.interpret,
+    }
+    if query.text and query.interpret:
+        shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied")}
+    return shown
 
 
-def _to_hit(request: SearchRequest, hit: Scored) -> Hit:
-    copied = ("study_id", "image_id", "dataset", "view", "present", "uncertain", "problems", "mesh", "image_sha256")
+def _to_hit(request: SearchRequest, hit: Scored, shares: dict[str, float], folded: int) -> Hit:
+    copied = ("study_id", "image_id", "dataset", "view", "image_sha256")
     return Hit(
         score=hit.score,
         parts=parts(request, hit),
         signals=raw_signals(request, hit),
-        report=_report(hit.payload),
+        percentiles=shares,
+        folded=folded,
         **{name: hit.payload[name] for name in copied},
+        **described(hit.payload),
     )

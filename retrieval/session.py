@@ -81,6 +81,12 @@ class OrtSession:
         self.input_names = [node.name for node in self._session.get_inputs()]
         self.output_names = [node.name for node in self._session.get_outputs()]
 
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use now, most wanted first: onnxruntime drops CUDA when a run on it fails."""
+        names: list[str] = self._session.get_providers()
+        return names
+
     def run(self, output: str, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The output named `output` for `inputs`. Selected by name: a graph's first output is often another."""
         if self.device == "cuda":

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from litestar import Litestar, Router
-from litestar.datastructures import ResponseHeader
+from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import License, Tag
+from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
+from service.admission import Admission
+from service.audit import AuditLog
+from service.auth import READ, UNCOUNTED, Authentication, Authenticator, KeyRequired, ScopesDeclared, require_scope
+from service.binding import is_loopback
 from service.controllers.health import HealthController
 from service.controllers.images import ImagesController
+from service.controllers.login import LoginController, ask_to_log_in
+from service.controllers.metrics import MetricsController
 from service.controllers.models import ModelsController
 from service.controllers.page import ImagePageController, PageController
 from service.controllers.search import ImageSearchController, TextSearchController
 from service.controllers.studies import StudiesController
+from service.deadlines import BodyDeadline
+from service.headers import SecurityHeaders
 from service.hosts import KnownHosts
+from service.keys import KeyFile, KeyRing
+from service.observation import Observation
+from service.operations import Operations
 from service.permits import SearchPermits
 from service.problems import EXCEPTION_HANDLERS
+from service.rate_limit import RateLimit
 from service.reference import ReferencePlugin
+from service.requests import BodyRequest, only_files, read_form
+from service.sessions import Sessions
 from service.settings import ServiceSettings
 
 WEB_DIR = Path(__file__).parent / "web"
@@ -35,29 +50,34 @@ DESCRIPTION = (
     "Finds similar chest X-ray cases by words, by image, or by a stored study; filtered by finding, with any of "
     f"several embedding models. Errors are problem documents (RFC 9457) with a stable `code`.\n\n**{DISCLAIMER}**"
 )
+# Reading a thumbnail takes a moment, and a page asks for a hundred; they do not queue behind searches.
+_THUMBNAILS = {"limit": 2, "queue": 256}
+# Health and metrics ask the engine, too, and must neither wait for searches nor pile up where it hangs.
+_PROBES = {"limit": 2, "queue": 8}
+_PROBE_TIMEOUT_S = 5.0
 # Forms carry some fields beside the file.
 _FORM_OVERHEAD_BYTES = 256 * 1024
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; img-src 'self' data:; style-src 'self'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    # Addresses of pages hold the query.
-    "Referrer-Policy": "no-referrer",
-}
 
 
-def create_app(settings: ServiceSettings, catalog: Catalog) -> Litestar:
+def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operations | None = None) -> Litestar:
     """The service on `catalog`, which stays its owner's to close."""
-    permits = SearchPermits(settings.concurrent_searches)
+    operations = operations or Operations.of(settings)
+    searches = Admission("searches", limit=settings.concurrent_searches, queue=settings.waiting_searches)
+    thumbnails, probes = Admission("thumbnails", **_THUMBNAILS), Admission("probes", **_PROBES)
     media_dir = catalog.settings.media_dir
+    static_dir = WEB_DIR / "static"
+    audit = _audit_log(settings, catalog.settings.home)
+    # Only loopback may be served without keys, and only until the first one is made.
+    keys = KeyRing(KeyFile(catalog.settings.home), always_required=not is_loopback(settings.host))
+    authenticator = Authenticator(keys, Sessions(secure=settings.https), audit)
     uploads = Router(
         "/",
         route_handlers=[ImageSearchController, ImagePageController],
         request_max_body_size=settings.upload_limit_bytes + _FORM_OVERHEAD_BYTES,
+        # Before the body is read: there is no point in taking 64 MiB from who is sent away.
+        before_request=_take_upload(searches),
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             TextSearchController,
             StudiesController,
@@ -65,23 +85,70 @@ def create_app(settings: ServiceSettings, catalog: Catalog) -> Litestar:
             ImagesController,
             HealthController,
             PageController,
+            LoginController,
+            *([MetricsController] if settings.metrics else []),
             uploads,
-            create_static_files_router("/static", [WEB_DIR / "static"], include_in_schema=False),
+            create_static_files_router(
+                "/static",
+                [static_dir],
+                include_in_schema=False,
+                opt=UNCOUNTED,
+                before_request=only_files(static_dir),
+            ),
         ],
         dependencies={
             "catalog": Provide(lambda: catalog, sync_to_thread=False),
-            "permits": Provide(lambda: permits, sync_to_thread=False),
+            "permits": _provide_permits(searches, settings.request_timeout_s),
+            "thumbnail_permits": _provide_permits(thumbnails, settings.request_timeout_s),
+            "probe_permits": _provide_permits(probes, _PROBE_TIMEOUT_S),
+            "drain": Provide(lambda: operations.drain, sync_to_thread=False),
+            "metrics": Provide(lambda: operations.metrics, sync_to_thread=False),
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
+            "audit": Provide(lambda: audit, sync_to_thread=False),
+            "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
-        middleware=[KnownHosts(settings)],
+        middleware=[
+            operations.drain,
+            KnownHosts(settings),
+            Authentication(authenticator),
+            RateLimit(settings.rate_per_minute),
+            BodyDeadline(settings.body_timeout_s),
+        ],
+        guards=[require_scope],
+        plugins=[ScopesDeclared()],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.json_limit_bytes,
-        response_headers=[ResponseHeader(name=name, value=value) for name, value in _SECURITY_HEADERS.items()],
+        request_class=BodyRequest,
         openapi_config=_openapi(),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
+        on_shutdown=[searches.close, thumbnails.close, probes.close],
     )
+    for admission in (searches, thumbnails, probes):
+        operations.metrics.watch(admission)
+    # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
+    app.asgi_handler = Observation(SecurityHeaders(app.asgi_handler), operations.metrics, operations.tracing)
+    return app
+
+
+def _take_upload(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+    async def take_upload(request: Request[Any, Any, Any]) -> None:
+        searches.require_room()
+        await read_form(request)
+
+    return take_upload
+
+
+def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
+    def permits(request: Request[Any, Any, Any]) -> SearchPermits:
+        return SearchPermits.of(request, admission, timeout_s)
+
+    return Provide(permits, sync_to_thread=False)
+
+
+def _audit_log(settings: ServiceSettings, home: Path) -> AuditLog:
+    return AuditLog((settings.audit_dir or home / "audit") if settings.audit else None)
 
 
 def template_environment() -> Environment:
@@ -111,6 +178,21 @@ def _openapi() -> OpenAPIConfig:
             Tag(name="images", description="Thumbnails."),
             Tag(name="health", description="For whatever watches the service."),
         ],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer"),
+                "key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+            }
+        ),
+        # Without any key made, and on loopback, none is needed.
+        security=[{"bearer": []}, {"key": []}, {}],
+        openapi_router=Router(
+            "/schema",
+            route_handlers=[],
+            include_in_schema=False,
+            opt=READ,
+            exception_handlers={KeyRequired: ask_to_log_in},
+        ),
         path="/schema",
         render_plugins=[
             ReferencePlugin(template_environment()),

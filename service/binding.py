@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Any
 
 from retrieval.errors import RetrievalError
 
@@ -20,21 +21,18 @@ class AddressUnavailable(RetrievalError):
     code = "address_unavailable"
 
 
-def open_listener(host: str, port: int, *, allow_remote: bool) -> socket.socket:
+def open_listener(host: str, port: int, *, has_key: bool) -> socket.socket:
     """A socket that listens on `host` and `port`, so that a second service fails before it loads a model.
 
     Raises:
-        RemoteBindRefused: `host` is not loopback and `allow_remote` is not set.
+        RemoteBindRefused: `host` is not loopback and there is no key that opens anything: `has_key` is false.
         AddressUnavailable: the port is in use, may not be used, or the host is not this machine's.
     """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise AddressUnavailable(f"the host {host!r} is not known: {error}") from error
-    if not allow_remote and not all(ipaddress.ip_address(address[4][0]).is_loopback for address in found):
+    found = _resolve(host, port)
+    if not has_key and not all(map(_is_loopback, found)):
         raise RemoteBindRefused(
-            f"refusing to listen on {host}: other machines could reach it, and the service has no login; "
-            "use --host 127.0.0.1, or --allow-remote where only a closed network reaches this address"
+            f"refusing to listen on {host}: other machines could reach it, and there is no valid key to keep them out; "
+            "run `cxr keys create NAME` first, or use --host 127.0.0.1"
         )
     family, _, _, _, address = found[0]
     try:
@@ -43,3 +41,23 @@ def open_listener(host: str, port: int, *, allow_remote: bool) -> socket.socket:
         raise AddressUnavailable(
             f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses it, or take another --port"
         ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`; a host that is not known is taken for a remote one."""
+    try:
+        return all(map(_is_loopback, _resolve(host, 0)))
+    except AddressUnavailable:
+        return False
+
+
+def _resolve(host: str, port: int) -> list[Any]:
+    """What `socket.getaddrinfo` gives; not empty."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise AddressUnavailable(f"the host {host!r} is not known: {error}") from error
+
+
+def _is_loopback(found: Any) -> bool:
+    return ipaddress.ip_address(found[4][0]).is_loopback

@@ -1,14 +1,14 @@
-"""The command `cxr serve`."""
+"""The command `cxr serve`, and `cxr keys`."""
 
 from __future__ import annotations
 
-import logging
-import signal
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from retrieval.console import DeviceOption, IndexOption, read_settings, say
+from service import keys_cli
 
 if TYPE_CHECKING:
     from retrieval.catalog import Catalog
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def mount(app: typer.Typer) -> None:
-    """Add the command to `app`."""
+    """Add the commands to `app`."""
     app.command()(serve)
+    keys_cli.mount(app)
 
 
 def serve(
@@ -29,18 +30,12 @@ def serve(
         str | None,
         typer.Option("--model", help="Make this model the active one first, under the same conditions as `cxr use`."),
     ] = None,
-    allow_remote: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-remote/--loopback-only",
-            help="Accept an address that other machines can reach. There is no login: only behind a closed network.",
-            show_default=False,
-        ),
-    ] = None,
     index: IndexOption = None,
     device: DeviceOption = None,
 ) -> None:
     """Serve the HTTP API and the web page, until interrupted.
+
+    On this machine alone it needs no key, until `cxr keys create` has made one. Other addresses need a key first.
 
     \b
     cxr serve
@@ -48,17 +43,22 @@ def serve(
     cxr serve --index http://127.0.0.1:6333
     """
     engine_settings = read_settings(index, device)
-    settings = _read_service_settings(host=host, port=port, allow_remote=allow_remote)
+    settings = _read_service_settings(host=host, port=port)
 
     from retrieval.catalog import Catalog
+    from service.batching import BatchingEncoder
     from service.binding import open_listener
+    from service.keys import KeyFile
+    from service.logs import configure_logs
+    from service.operations import Operations
 
-    listener = open_listener(settings.host, settings.port, allow_remote=settings.allow_remote)
+    keys = KeyFile(engine_settings.home).read() or ()
+    listener = open_listener(settings.host, settings.port, has_key=any(key.state() == "valid" for key in keys))
     try:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-        for chatty in ("httpx", "httpcore"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        with Catalog(engine_settings) as catalog:
+        configure_logs(settings.log_format)
+        operations = Operations.of(settings)
+        make_encoder = partial(BatchingEncoder, limit=settings.batch_size, observe=operations.metrics.observe_batch)
+        with Catalog(engine_settings, make_encoder=make_encoder) as catalog:
             if model is not None:
                 catalog.activate(model)
             warm_up(catalog)
@@ -68,9 +68,10 @@ def serve(
             import uvicorn
 
             from service.app import create_app
+            from service.server import DrainingServer
 
             config = uvicorn.Config(
-                create_app(settings, catalog),
+                create_app(settings, catalog, operations),
                 # Addresses hold queries, so they are not logged.
                 access_log=False,
                 log_config=None,
@@ -78,11 +79,12 @@ def serve(
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
-                timeout_graceful_shutdown=10,
+                # Only for connections to close: requests have been drained before.
+                timeout_graceful_shutdown=2,
             )
-            # uvicorn stops gracefully and then raises the signal once more; by default that would skip closing the index.
-            signal.signal(signal.SIGTERM, _exit_quietly)
-            uvicorn.Server(config).run(sockets=[listener])
+            DrainingServer(config, operations.drain).run(sockets=[listener])
+        if operations.tracing:
+            operations.tracing.close()
     finally:
         listener.close()
 
@@ -101,10 +103,6 @@ def warm_up(catalog: Catalog) -> None:
         return
     retriever.warm_up()
     say(f"active model {retriever.model}, collection {retriever.collection.name}")
-
-
-def _exit_quietly(*_: object) -> None:
-    raise SystemExit(0)
 
 
 def _read_service_settings(**options: Any) -> ServiceSettings:

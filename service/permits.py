@@ -1,28 +1,98 @@
-"""Blocking engine calls in threads, so many at a time, so that the event loop stays free to answer."""
+"""One request's way to the engine: its turn, its time, and whether its client still waits."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
+from litestar import Request
+from litestar.types import Receive
+
+from service.admission import Admission
+from service.refusals import ClientGone, QueueTimeout, RequestTimeout
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SearchPermits:
-    """At most `limit` engine calls at once; the others wait. More would only share the same cores."""
+class Timed(Protocol):
+    """A result that knows how long its stages took."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._limiter: CapacityLimiter | None = None
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+
+
+R = TypeVar("R", bound=Timed)
+
+
+class SearchPermits:
+    """Runs the blocking calls of one request, and notes in `stages_ms` how long they waited."""
+
+    def __init__(
+        self, admission: Admission, receive: Receive, *, timeout_s: float, stages_ms: dict[str, float]
+    ) -> None:
+        self._admission = admission
+        self._receive = receive
+        self._timeout_s = timeout_s
+        self._stages_ms = stages_ms
+
+    @classmethod
+    def of(cls, request: Request[Any, Any, Any], admission: Admission, timeout_s: float) -> SearchPermits:
+        """The permits of `request`, whose body has been read already."""
+        stages_ms = request.scope["state"].setdefault("stages_ms", {})
+        return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `call`, run in a thread when a permit is free."""
-        if self._limiter is None:
-            # A limiter belongs to the event loop it is made in, and none runs yet when the service is wired.
-            self._limiter = CapacityLimiter(self._limit)
-        return await run_sync(partial(call, *args, **kwargs), limiter=self._limiter)
+        """The result of `call`, run in a thread when its turn comes.
+
+        Raises:
+            Overloaded: there is no room to wait.
+            QueueTimeout: its time was over before its turn came. RequestTimeout: while it ran; it runs to its end unseen.
+            ClientGone: the client closed the connection; before its turn, `call` is never run.
+        """
+        asked = time.perf_counter()
+        started = False
+
+        def begin() -> T:
+            nonlocal started
+            started = True
+            self._add("queue", (time.perf_counter() - asked) * 1000)
+            return call(*args, **kwargs)
+
+        work = asyncio.create_task(self._admission.run(begin))
+        gone = asyncio.create_task(_wait_for_disconnect(self._receive))
+        try:
+            await asyncio.wait({work, gone}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if gone.done():
+                raise ClientGone("the client closed the connection")
+            if started:
+                raise RequestTimeout(f"the request took longer than {self._timeout_s:g} s")
+            raise QueueTimeout(
+                f"the request waited {self._timeout_s:g} s for its turn in vain",
+                headers={"Retry-After": str(self._admission.retry_after_s())},
+            )
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def search(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `run`, for a search: its stages go into the answer's `Server-Timing`."""
+        result = await self.run(partial(call, *args, **kwargs))
+        for stage, milliseconds in result.timings_ms.items():
+            self._add(stage, milliseconds)
+        return result
+
+    def _add(self, stage: str, milliseconds: float) -> None:
+        self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + milliseconds
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

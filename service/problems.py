@@ -16,6 +16,25 @@ from retrieval.errors import RetrievalError
 
 MEDIA_TYPE = "application/problem+json"
 
+KEY_PROBLEMS = {
+    "key_required_401": "a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+    "invalid_key_401": "this key is revoked",
+    "scope_missing_403": "the key ward-3 has not the scope admin",
+    "rate_limited_429": "too many requests; see CXR_SERVICE_RATE_PER_MINUTE",
+}
+"""For `problem_responses`: what every route but the open ones may answer."""
+
+AUDIT_PROBLEMS = {"audit_unavailable_503": "the audit log cannot be written: No space left on device"}
+"""For `problem_responses`: what every route that is recorded may answer."""
+
+BUSY_PROBLEMS = {
+    "overloaded_429": "4 requests run and 32 wait, which is all the service admits; try again later",
+    "queue_timeout_503": "the request waited 30 s for its turn in vain",
+    "draining_503": "the service is stopping and takes no new requests",
+    "request_timeout_504": "the request took longer than 30 s",
+}
+"""For `problem_responses`: what every route that asks the engine may answer."""
+
 # Codes of errors that arise before the engine is asked; those of the engine's are in retrieval.errors.
 _CODES = {
     400: "invalid_request",
@@ -94,10 +113,11 @@ def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
     )
 
 
-def respond(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer to a request that raised `error`."""
     problem = describe_error(error)
-    headers = error.headers if isinstance(error, HTTPException) else None
+    request.scope["state"]["code"] = problem.code  # for the log and the metrics
+    headers = getattr(error, "headers", None)  # both Litestar's exceptions and ours may say more than the document
     return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retrieval.imaging.decode import LIMIT_BYTES
+from service.logs import LogFormat
 
 
 class ServiceSettings(BaseSettings):
@@ -15,11 +17,13 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CXR_SERVICE_", extra="ignore")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; only loopback unless `allow_remote`.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; beyond loopback only once `cxr keys create` has made a key."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    allow_remote: bool = Field(
+    https: bool = Field(
         False,
-        description="Listen on an address that others can reach. There is no login: only behind a closed network.",
+        description="Set it where a proxy speaks HTTPS for the service: browsers then send the login over nothing else.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "localhost", "::1"),
@@ -32,7 +36,31 @@ class ServiceSettings(BaseSettings):
         description="Largest upload accepted, at most 64 MiB; the form around the image may add 256 KiB.",
     )
     json_limit_bytes: int = Field(256 * 1024, ge=1, description="Largest request body other than an upload.")
+    body_timeout_s: int = Field(120, ge=1, description="Seconds in which the body of a request must have arrived.")
+    rate_per_minute: int = Field(
+        600, ge=0, description="Requests a minute of one key, or of one address without a key; 0 for no limit."
+    )
+    audit: bool = Field(True, description="Record searches and opened studies; while that fails, they are refused.")
+    audit_dir: Path | None = Field(None, description="Folder of the audit log; `<CXR_HOME>/audit` if unset.")
     concurrent_searches: int = Field(4, ge=1, description="Searches that run at once; further ones wait their turn.")
+    waiting_searches: int = Field(
+        32, ge=0, description="Searches that may wait their turn; further ones are told to try again later (429)."
+    )
+    request_timeout_s: float = Field(30.0, gt=0, description="Seconds after which a request is given up (503 or 504).")
+    batch_size: int = Field(
+        32, ge=1, description="Texts, or images, of concurrent searches that a model encodes in one run, at most."
+    )
+    shutdown_grace_s: float = Field(
+        8.0, ge=0, description="Seconds that running requests have to finish when the service is told to stop."
+    )
+    drain_notice_s: float = Field(
+        0.0, ge=0, description="Seconds to go on saying `draining` before the end, for a load balancer to notice."
+    )
+    metrics: bool = Field(False, description="Serve metrics for Prometheus at `/metrics`.")
+    tracing: bool = Field(
+        False, description="Send OpenTelemetry spans where the `OTEL_` variables say; needs the extra `otel`."
+    )
+    log_format: LogFormat = Field("console", description="`console` for people, or `json`, one object a line.")
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

@@ -27,6 +27,7 @@ from retrieval.index.edge_lock import FolderLock, in_use
 from retrieval.index.interface import Collection
 from retrieval.index.schema import (
     ALIAS,
+    DATE_FIELD,
     DENSE_VECTORS,
     EXACT_UP_TO_KB,
     KEYWORD_FIELDS,
@@ -81,6 +82,7 @@ class EdgeIndex:
             shard = edge.EdgeShard.create(str(folder / _SHARD), _config(meta.dim, layout))
             for field in KEYWORD_FIELDS:
                 shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+            shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
             shard.flush()
             collection = EdgeCollection(name, folder, shard, meta, lock)
             collection.record(msgspec.structs.replace(meta, layout=layout))

@@ -13,8 +13,18 @@ import qdrant_edge as edge
 
 from retrieval.drafts import replacing
 from retrieval.index.edge_lock import FolderLock
-from retrieval.index.filters import Filters, render_filter
-from retrieval.index.interface import IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
+from retrieval.index.filters import Filters, only_points, render_filter
+from retrieval.index.interface import (
+    RRF_K,
+    IndexPoint,
+    Scored,
+    SearchRequest,
+    Stored,
+    VectorSignal,
+    Words,
+    ranked,
+    to_stored,
+)
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 
 META = "collection.json"
@@ -77,26 +87,39 @@ class EdgeCollection:
         return {str(record.id): to_stored(record, vectors) for record in found}
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """See `Collection.search`."""
-        narrow = render_filter(request.filters, edge)
-        names = [signal.name for signal in request.signals]
-        nearest = [edge.Query.Nearest(signal.query.tolist(), using=signal.name) for signal in request.signals]
+        """See `Collection.search`. Reordering asks twice: in this process that is cheaper than nested prefetches.
+
+        They would search the candidates anew for every signal.
+        """
+        narrow = render_filter(request.filters, edge, request.exclude)
+        lists = [_query(source) for source in request.sources]
         if request.is_plain:
-            plain = edge.QueryRequest(query=nearest[0], filter=narrow, limit=request.limit, with_payload=True)
-            found = self._shard.query(plain)
-            return ranked(found, [{str(point.id): point.score for point in found}], names)
-        depth = max(request.candidates, request.limit)
-        pool = edge.Prefetch(query=nearest[0], filter=narrow, limit=depth)
-        rescored = [edge.Prefetch(prefetches=[pool], query=query, limit=depth) for query in nearest[1:]]
-        summed = edge.QueryRequest(
-            prefetches=[pool, *rescored], query=_formula(request), limit=request.limit, with_payload=True
+            found = self._shard.query(_answer(request, query=lists[0], filter=narrow))
+            return ranked(request, found, [found])
+        prefetches = [edge.Prefetch(query=query, filter=narrow, limit=request.depth) for query in lists]
+        fusion = edge.Fusion.Rrf(k=RRF_K)
+        if not request.signals:
+            fused = _answer(request, prefetches=prefetches, query=fusion)
+            found, *raw = self._shard.query_batch(
+                edge.QueryBatchRequest([fused, *(_scores(query, narrow, request.depth) for query in lists)])
+            )
+            return ranked(request, found, raw)
+        if len(lists) == 1:
+            pool = self._shard.query(_scores(lists[0], narrow, request.depth))
+        else:
+            pool = self._shard.query(edge.QueryRequest(prefetches=prefetches, query=fusion, limit=request.depth))
+        if not pool:
+            return []
+        among = edge.Filter(must=[only_points(tuple(str(point.id) for point in pool), edge)])
+        queries = [_query(signal) for signal in request.signals]
+        scored = [edge.Prefetch(query=query, filter=among, limit=len(pool)) for query in queries]
+        # A prefetch holds only points that have its vector: the last one lets those in that lack all of them.
+        scored.append(edge.Prefetch(filter=among, limit=len(pool)))
+        summed = _answer(request, prefetches=scored, query=_formula(request))
+        found, *raw = self._shard.query_batch(
+            edge.QueryBatchRequest([summed, *(_scores(query, among, len(pool)) for query in queries)])
         )
-        # The same prefetches again, as queries: their scores are the raw values behind each hit's parts.
-        raw = [edge.QueryRequest(query=nearest[0], filter=narrow, limit=depth)]
-        raw += [edge.QueryRequest(prefetches=[pool], query=query, limit=depth) for query in nearest[1:]]
-        found, *cosines = self._shard.query_batch(edge.QueryBatchRequest([summed, *raw]))
-        by_id = [{str(point.id): point.score for point in points} for points in cosines]
-        return ranked(found, by_id, names)
+        return ranked(request, found, raw)
 
     def scroll(
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
@@ -165,19 +188,43 @@ def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     return vectors
 
 
+def _query(source: VectorSignal | Words) -> edge.Query:
+    if isinstance(source, Words):
+        return edge.Query.Nearest(_BM25.embed_query(source.text), using=SPARSE_VECTOR)
+    if source.is_single:
+        return edge.Query.Nearest(source.query.tolist(), using=source.name)
+    examples = edge.RecommendQuery(
+        positives=[source.query.tolist(), *(vector.tolist() for vector in source.like)],
+        negatives=[vector.tolist() for vector in source.unlike],
+    )
+    return edge.Query.RecommendSumScores(examples, using=source.name)
+
+
+def _answer(request: SearchRequest, **query: Any) -> edge.QueryRequest:
+    return edge.QueryRequest(limit=request.limit, with_payload=True, with_vector=list(request.vectors), **query)
+
+
+def _scores(query: edge.Query, narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
+    return edge.QueryRequest(query=query, filter=narrow, limit=limit, with_payload=False)
+
+
 def _formula(request: SearchRequest) -> edge.Formula:
     """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
     term = edge.Expression
     terms = []
     for number, signal in enumerate(request.signals):
-        slope = signal.weight / (signal.one - signal.zero)
-        cosine = term.Sum([term.Variable(f"$score[{number}]"), term.Constant(-signal.zero)])
+        # A signal of several examples is scored by the sum of its cosines.
+        examples = 1 + len(signal.like)
+        slope = signal.weight / (signal.one - signal.zero) / examples
+        cosine = term.Sum([term.Variable(f"$score[{number}]"), term.Constant(-signal.zero * examples)])
         terms.append(term.Mult([term.Constant(slope), cosine]))
     for overlap in request.overlaps:
         for value in overlap.values:
             has = term.Condition(edge.FieldCondition(key=overlap.name, match=edge.MatchValue(value=value)))
             terms.append(term.Mult([term.Constant(overlap.weight / len(overlap.values)), has]))
-    unrelated = {f"$score[{number}]": signal.zero for number, signal in enumerate(request.signals)}
+    unrelated = {
+        f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
+    }
     return edge.Formula(term.Sum(terms), defaults=unrelated)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +27,32 @@ class IndexPoint:
 
 @dataclass(frozen=True, slots=True)
 class VectorSignal:
-    """Similarity of `query` (float32 [D]) to the vector `name`, on a scale where `zero` becomes 0 and `one` 1."""
+    """Similarity of `query` (float32 [D]) to the vector `name`, on a scale where `zero` becomes 0 and `one` 1.
+
+    With further examples it is the mean cosine to `query` and all of `like`, less the sum of cosines to `unlike` over
+    the number of those liked.
+    """
 
     name: str
     query: FloatArray
     weight: float
     zero: float = 0.0
     one: float = 1.0
+    like: tuple[FloatArray, ...] = ()
+    unlike: tuple[FloatArray, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is the plain cosine to one vector."""
+        return not self.like and not self.unlike
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words to be looked up in the reports by BM25."""
+
+    text: str
+    name: ClassVar[str] = "bm25"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +66,57 @@ class OverlapSignal:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """The `candidates` points nearest to `signals[0]`, reordered by the weighted sum of all signals, best `limit` first.
+    """The `candidates` best of `lists`, reordered by the weighted sum of all signals, best `limit` first.
 
-    With one signal of the default scale and weight 1 this is a plain nearest-neighbour search. A candidate that lacks a
-    signal's vector counts as unrelated: it gets that signal's `zero`.
+    Several lists, each of `candidates`, are fused by reciprocal ranks: a point gets 1 / (60 + rank) from each list it is
+    on. Without `lists` the first signal is the only one. Without signals the order of the lists stays. With one
+    signal of the default scale and weight 1 this is a plain nearest-neighbour search. A candidate that lacks a signal's
+    vector counts as unrelated: it gets that signal's `zero`.
     """
 
-    signals: tuple[VectorSignal, ...]
+    signals: tuple[VectorSignal, ...] = ()
     overlaps: tuple[OverlapSignal, ...] = ()
     filters: Filters = Filters()
     limit: int = 10
     candidates: int = 100
+    lists: tuple[VectorSignal | Words, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Ids of points that no hit may be."""
+    vectors: tuple[str, ...] = ()
+    """Vectors that the hits bring along."""
+
+    @property
+    def sources(self) -> tuple[VectorSignal | Words, ...]:
+        """The lists that candidates come from."""
+        return self.lists or self.signals[:1]
 
     @property
     def is_plain(self) -> bool:
-        """Whether no reordering is asked for."""
-        return len(self.signals) == 1 and not self.overlaps
+        """Whether one list alone gives the order, and its raw value the score."""
+        if len(self.sources) != 1 or self.overlaps or len(self.signals) > 1:
+            return False
+        return all(one is self.sources[0] and (one.weight, one.zero, one.one) == (1, 0, 1) for one in self.signals)
+
+    @property
+    def depth(self) -> int:
+        """Length of each list, and number of candidates."""
+        return max(self.candidates, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A point found: `score` as the engine summed it, and the cosine by vector for each signal it has a vector for."""
+    """A point found: its score, and the raw value of each signal, or of each list where lists were fused.
+
+    `cosines` holds cosines by vector for the signals it has a vector for; of BM25 the engine's score. `ranks` holds the
+    rank, from 1, on each of several lists that it is on. `vectors` holds those asked for and present.
+    """
 
     point_id: str
     score: float
     payload: dict[str, Any]
     cosines: dict[str, float] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    vectors: dict[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +153,7 @@ class Collection(Protocol):
         """The points that exist among `point_ids`, by id, with those of `vectors` that they have."""
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """Answer `request` in one request to the engine; ties break on the id."""
+        """Answer `request`, a server in one request to it; ties break on the id."""
 
     def scroll(self, filters: Filters = ..., *, limit: int | None, vectors: Sequence[str] = ()) -> Iterator[Stored]:
         """At most `limit` points, or all for None, in the order of their ids."""
@@ -163,24 +207,57 @@ class Index(Protocol):
         """Release files, locks and connections."""
 
 
-def ranked(found: Sequence[Any], cosines: Sequence[dict[str, float]], names: Sequence[str]) -> list[Scored]:
-    """The engine's scored points with their cosines by vector name, best first; ties break on the id."""
-    scored = [
-        Scored(
-            point_id=str(point.id),
-            score=point.score,
-            payload=point.payload or {},
-            cosines={
-                name: by_id[str(point.id)] for name, by_id in zip(names, cosines, strict=True) if str(point.id) in by_id
-            },
-        )
-        for point in found
+RRF_K = 60
+"""Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009). Always given: engines differ in theirs."""
+
+
+def ranked(request: SearchRequest, found: Sequence[Any], raw: Sequence[Sequence[Any]]) -> list[Scored]:
+    """The engine's answer to `request` as hits, best first; ties break on the id.
+
+    Args:
+        request: What was asked.
+        found: The points that are the answer.
+        raw: Points scored by each signal alone; where there are none, by each list alone.
+    """
+    asked = request.signals or request.sources
+    values = [
+        {str(point.id): point.score / (1 if isinstance(one, Words) else 1 + len(one.like)) for point in points}
+        for one, points in zip(asked, raw, strict=True)
     ]
-    return sorted(scored, key=lambda hit: (-hit.score, hit.point_id))
+    places: list[dict[str, int]] = []
+    if not request.signals and len(request.sources) > 1:
+        places = [{str(point.id): rank for rank, point in enumerate(points, start=1)} for points in raw]
+    hits = []
+    for point in found:
+        key = str(point.id)
+        ranks = {one.name: by_id[key] for one, by_id in zip(asked, places, strict=False) if key in by_id}
+        cosines = {one.name: by_id[key] for one, by_id in zip(asked, values, strict=True) if key in by_id}
+        hits.append(
+            Scored(
+                point_id=key,
+                score=_score(request, point.score, cosines, ranks),
+                payload=point.payload or {},
+                cosines=cosines,
+                ranks=ranks,
+                vectors=_dense(point, request.vectors),
+            )
+        )
+    return sorted(hits, key=lambda hit: (-hit.score, hit.point_id))
+
+
+def _score(request: SearchRequest, score: float, cosines: dict[str, float], ranks: dict[str, int]) -> float:
+    if ranks:
+        return sum(1 / (RRF_K + rank) for rank in ranks.values())
+    if request.is_plain:
+        return cosines[request.sources[0].name]
+    return score
 
 
 def to_stored(record: Any, vectors: Sequence[str]) -> Stored:
     """A record of either engine, with those of `vectors` that it has."""
-    dense = record.vector if isinstance(record.vector, dict) else {}
-    arrays = {name: np.asarray(dense[name], dtype=np.float32) for name in vectors if name in dense}
-    return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=arrays)
+    return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=_dense(record, vectors))
+
+
+def _dense(record: Any, names: Sequence[str]) -> dict[str, FloatArray]:
+    held = record.vector if isinstance(record.vector, dict) else {}
+    return {name: np.asarray(held[name], dtype=np.float32) for name in names if name in held}

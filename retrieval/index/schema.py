@@ -40,17 +40,27 @@ KEYWORD_FIELDS = (
     "absent",
     "problems",
     "mesh",
+    "qualified",
+    "sides",
+    "sites",
+    "severities",
     "report_group",
     "image_sha256",
 )
 """Payload fields with an index; made before the first point, so that the graph is built with filters in mind."""
+
+DATE_FIELD = "study_date"
+"""The payload field that is indexed as a date."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """What a point carries beside its vectors; readable in the Qdrant dashboard.
 
     `mesh` holds each MeSH term and its ancestors (`Opacity`, `Opacity/lung`, `Opacity/lung/base`), so that terms which
-    agree only in part still overlap.
+    agree only in part still overlap. `qualified` holds each present finding with each of its qualifiers, flat
+    (`Opacity/left`, `Lung Opacity/left`, `Opacity/base`); `sides`, `sites` and `severities` are the qualifiers alone.
+    `from_indexing` and `from_text` name the labels that the indexing and the report's words support; a label may have
+    both. `study_date` is `YYYY-MM-DD`, or the empty string.
     """
 
     study_id: str
@@ -62,10 +72,17 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     absent: list[str]
     problems: list[str]
     mesh: list[str]
+    qualified: list[str] = []
+    sides: list[str] = []
+    sites: list[str] = []
+    severities: list[str] = []
+    from_indexing: list[str] = []
+    from_text: list[str] = []
     findings: str
     impression: str
     indication: str
     comparison: str
+    study_date: str = ""
     report_group: str
     image_sha256: str
     bundle_id: str
@@ -83,10 +100,15 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """Where a signal's cosines lie in this collection: `zero` for unrelated pairs, `one` for very like ones."""
+    """Where a signal's cosines lie in this collection: `zero` for unrelated pairs, `one` for very like ones.
+
+    `quantiles` are the cosines of unrelated pairs at the percentiles of `retrieval.calibration.PERCENTILES`; none in a
+    collection of an earlier version.
+    """
 
     zero: float
     one: float
+    quantiles: tuple[float, ...] = ()
 
 
 Quantization = Literal["none", "int8"]
@@ -117,7 +139,7 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     dim: int
     created_at: str
     calibration: dict[str, Scale] = {}
-    """By `<kind of query>/<vector>`, such as `text/image`; see `retrieval.rerank.calibrate`."""
+    """By `<kind of query>/<vector>`, such as `text/image`; see `retrieval.calibration.calibrate`."""
     counts: dict[str, int] = {}
     complete: bool = False
     layout: CollectionLayout = CollectionLayout()

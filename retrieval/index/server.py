@@ -19,6 +19,7 @@ from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, N
 from retrieval.index.interface import Collection
 from retrieval.index.schema import (
     ALIAS,
+    DATE_FIELD,
     DENSE_VECTORS,
     EXACT_UP_TO_KB,
     KEYWORD_FIELDS,
@@ -95,6 +96,7 @@ class ServerIndex:
             raise CollectionExists(f"the collection {name} exists already at {self.location}")
         for field in KEYWORD_FIELDS:
             self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+        self._client.create_payload_index(name, DATE_FIELD, models.PayloadSchemaType.DATETIME)
         self._client.update_collection(name, metadata=msgspec.to_builtins(meta))
         return self.open(name)
 

@@ -12,7 +12,17 @@ from qdrant_client import QdrantClient, models
 
 from retrieval.errors import IndexFailure
 from retrieval.index.filters import Filters, render_filter
-from retrieval.index.interface import IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
+from retrieval.index.interface import (
+    RRF_K,
+    IndexPoint,
+    Scored,
+    SearchRequest,
+    Stored,
+    VectorSignal,
+    Words,
+    ranked,
+    to_stored,
+)
 from retrieval.index.schema import EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 
 # Points a scroll asks for at once; with vectors they are some hundred times as large.
@@ -79,33 +89,34 @@ class ServerCollection:
 
     def search(self, request: SearchRequest) -> list[Scored]:
         """See `Collection.search`."""
-        narrow = render_filter(request.filters, models)
-        names = [signal.name for signal in request.signals]
-        nearest = [models.NearestQuery(nearest=signal.query.tolist()) for signal in request.signals]
+        narrow = render_filter(request.filters, models, request.exclude)
+        lists = [_query(source) for source in request.sources]
         if request.is_plain:
-            found = self._client.query_points(
-                self.name, query=nearest[0], using=names[0], query_filter=narrow, limit=request.limit
-            ).points
-            return ranked(found, [{str(point.id): point.score for point in found}], names)
-        depth = max(request.candidates, request.limit)
-        pool = models.Prefetch(query=nearest[0], using=names[0], filter=narrow, limit=depth)
-        rescored = [
-            models.Prefetch(prefetch=[pool], query=query, using=name, limit=depth)
-            for query, name in zip(nearest[1:], names[1:], strict=True)
-        ]
-        summed = models.QueryRequest(
-            prefetch=[pool, *rescored], query=_formula(request), limit=request.limit, with_payload=True
-        )
+            found = self._ask(_answer(request, filter=narrow, **lists[0]))[0]
+            return ranked(request, found, [found])
+        prefetches = [models.Prefetch(filter=narrow, limit=request.depth, **query) for query in lists]
+        fusion = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
+        if not request.signals:
+            fused = _answer(request, prefetch=prefetches, query=fusion)
+            found, *raw = self._ask(
+                fused, *(models.QueryRequest(filter=narrow, limit=request.depth, **query) for query in lists)
+            )
+            return ranked(request, found, raw)
+        pool = prefetches[0]
+        if len(lists) > 1:
+            pool = models.Prefetch(prefetch=prefetches, query=fusion, limit=request.depth)
+        queries = [_query(signal) for signal in request.signals]
+        scored = [models.Prefetch(prefetch=[pool], limit=request.depth, **query) for query in queries]
+        # A prefetch holds only points that have its vector: the pool itself lets those in that lack all of them.
+        summed = _answer(request, prefetch=[*scored, pool], query=_formula(request))
         # The same prefetches again, as queries: their scores are the raw values behind each hit's parts.
-        raw = [models.QueryRequest(query=nearest[0], using=names[0], filter=narrow, limit=depth)]
-        raw += [
-            models.QueryRequest(prefetch=[pool], query=query, using=name, limit=depth)
-            for query, name in zip(nearest[1:], names[1:], strict=True)
-        ]
-        answers = self._client.query_batch_points(self.name, [summed, *raw])
-        found, *cosines = [answer.points for answer in answers]
-        by_id = [{str(point.id): point.score for point in points} for points in cosines]
-        return ranked(found, by_id, names)
+        found, *raw = self._ask(
+            summed, *(models.QueryRequest(prefetch=[pool], limit=request.depth, **query) for query in queries)
+        )
+        return ranked(request, found, raw)
+
+    def _ask(self, *requests: models.QueryRequest) -> list[list[models.ScoredPoint]]:
+        return [answer.points for answer in self._client.query_batch_points(self.name, list(requests))]
 
     def scroll(
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
@@ -175,20 +186,45 @@ def _to_server(point: IndexPoint) -> models.PointStruct:
 def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     vectors: dict[str, Any] = {name: vector.tolist() for name, vector in point.vectors.items()}
     if point.text:
-        sparse = _BM25.embed_document(point.text)
-        vectors[SPARSE_VECTOR] = models.SparseVector(indices=sparse.indices, values=sparse.values)
+        vectors[SPARSE_VECTOR] = _sparse(_BM25.embed_document(point.text))
     return vectors
+
+
+def _sparse(terms: edge.SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=terms.indices, values=terms.values)
+
+
+def _query(source: VectorSignal | Words) -> dict[str, Any]:
+    if isinstance(source, Words):
+        return {"query": models.NearestQuery(nearest=_sparse(_BM25.embed_query(source.text))), "using": SPARSE_VECTOR}
+    if source.is_single:
+        return {"query": models.NearestQuery(nearest=source.query.tolist()), "using": source.name}
+    examples = models.RecommendInput(
+        positive=[source.query.tolist(), *(vector.tolist() for vector in source.like)],
+        negative=[vector.tolist() for vector in source.unlike],
+        strategy=models.RecommendStrategy.SUM_SCORES,
+    )
+    return {"query": models.RecommendQuery(recommend=examples), "using": source.name}
+
+
+def _answer(request: SearchRequest, **query: Any) -> models.QueryRequest:
+    return models.QueryRequest(limit=request.limit, with_payload=True, with_vector=list(request.vectors), **query)
 
 
 def _formula(request: SearchRequest) -> models.FormulaQuery:
     """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
     terms: list[Any] = []
     for number, signal in enumerate(request.signals):
-        slope = signal.weight / (signal.one - signal.zero)
-        terms.append(models.MultExpression(mult=[slope, models.SumExpression(sum=[f"$score[{number}]", -signal.zero])]))
+        # A signal of several examples is scored by the sum of its cosines.
+        examples = 1 + len(signal.like)
+        slope = signal.weight / (signal.one - signal.zero) / examples
+        cosine = models.SumExpression(sum=[f"$score[{number}]", -signal.zero * examples])
+        terms.append(models.MultExpression(mult=[slope, cosine]))
     for overlap in request.overlaps:
         for value in overlap.values:
             has = models.FieldCondition(key=overlap.name, match=models.MatchValue(value=value))
             terms.append(models.MultExpression(mult=[overlap.weight / len(overlap.values), has]))
-    unrelated = {f"$score[{number}]": signal.zero for number, signal in enumerate(request.signals)}
+    unrelated = {
+        f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
+    }
     return models.FormulaQuery(formula=models.SumExpression(sum=terms), defaults=unrelated)

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from retrieval.calibration import calibrate
 from retrieval.console import Progress
 from retrieval.errors import BundleMismatch, IndexFailure, TransferFailed
 from retrieval.index.interface import Collection, FloatArray, Index, IndexPoint, Stored
 from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta, Payload, Quantization
-from retrieval.rerank import calibrate
 
 PAGE = 200
 """Points that are sent, packed or compared at once: about 14 MB of JSON at three vectors of 1152 dimensions."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from anyio.to_thread import run_sync
-from litestar import Controller, get
+from typing import Any
+
+from litestar import Controller, Request, get
 from litestar.di import NamedDependency
 
 from retrieval.catalog import Catalog
-from retrieval.errors import RetrievalError
+from retrieval.encoder import Encoder
+from retrieval.errors import DeviceUnavailable, IndexFailure, RetrievalError
+from retrieval.settings import Device
+from service.audit import AuditLog
+from service.auth import OPEN, UNCOUNTED
+from service.drain import WHILE_DRAINING, Drain
 from service.examples import answer_examples
+from service.permits import SearchPermits
 from service.problems import NotReady, problem_responses
 from service.schemas import HealthDocument
 
@@ -18,9 +25,12 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ("health",)
+    security = ({},)
+    opt = OPEN | {WHILE_DRAINING: True}
 
     @get(
         "/live",
+        opt=UNCOUNTED,
         operation_id="checkLive",
         summary="Is the process alive?",
         sync_to_thread=False,
@@ -48,18 +58,57 @@ class HealthController(Controller):
             **problem_responses(not_ready_503="no_collection: no model is active; run `cxr use MODEL`"),
         },
     )
-    async def check_ready(self, catalog: NamedDependency[Catalog]) -> HealthDocument:
-        """Whether a model is active, its bundle is the one its collection was built with, and the engine answers."""
-        # Not under a search permit: a busy service is still a ready one.
-        return await run_sync(_check_ready, catalog)
+    async def check_ready(
+        self,
+        request: Request[Any, Any, Any],
+        catalog: NamedDependency[Catalog],
+        audit: NamedDependency[AuditLog],
+        drain: NamedDependency[Drain],
+        probe_permits: NamedDependency[SearchPermits],
+    ) -> HealthDocument:
+        """Whether a model is active, its bundle is the one its collection was built with, and the engine answers.
+
+        A model that runs elsewhere than on the device that was asked for is not ready, and neither is a service that
+        was told to stop.
+
+        What balances load has no key, so none is needed; who has none is told neither names nor messages where keys are
+        in use.
+        """
+        try:
+            drain.require_open()
+            # Not under a search permit: a busy service is still a ready one.
+            document = await probe_permits.run(_check_ready, catalog, audit)
+        except RetrievalError as error:
+            known = "read" in request.auth.scopes
+            raise NotReady((f"{error.code}: {error}" if known else error.code,)) from error
+        return document if "read" in request.auth.scopes else HealthDocument(status="ready")
 
 
-def _check_ready(catalog: Catalog) -> HealthDocument:
+def require_device(encoder: Encoder, device: Device) -> None:
+    """Compare the device that was asked for with the one that each tower runs on now; opens towers that are not open.
+
+    Raises:
+        DeviceUnavailable: onnxruntime runs one elsewhere. It does so, and only prints a line, when a run on CUDA fails.
+    """
+    towers = {"image": encoder.image_session}
+    if encoder.bundle.has_text:
+        towers["text"] = encoder.text_session
+    for name, session in towers.items():
+        used = "cuda" if "CUDAExecutionProvider" in session.providers else "cpu"
+        if device not in ("auto", used):
+            raise DeviceUnavailable(f"device={device} was asked for, but the {name} tower runs on {session.providers}")
+
+
+def _check_ready(catalog: Catalog, audit: AuditLog) -> HealthDocument:
+    retriever = catalog.retriever()
+    require_device(retriever.encoder, catalog.settings.device)
     try:
-        retriever = catalog.retriever()
         retriever.facet("view")  # the cheapest question that the engine itself must answer
-    except RetrievalError as error:
-        raise NotReady((f"{error.code}: {error}",)) from error
+    except RetrievalError:
+        raise
+    except Exception as error:  # Edge raises types of its own, and of Python's
+        raise IndexFailure(f"{retriever.collection.name} does not answer: {error}") from error
+    audit.check()
     return HealthDocument(
         status="ready",
         model=retriever.model,

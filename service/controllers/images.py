@@ -12,8 +12,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
 from retrieval.media import thumbnail_path
+from service.auth import READ
 from service.permits import SearchPermits
-from service.problems import problem_responses
+from service.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 
 # Named by the image's content, so it never changes; `private`, since it shows a patient.
 _FOREVER = "private, max-age=31536000, immutable"
@@ -24,6 +25,7 @@ class ImagesController(Controller):
 
     path = "/v1/images"
     tags = ("images",)
+    opt = READ
 
     @get(
         "/{sha256:str}/thumbnail",
@@ -35,6 +37,8 @@ class ImagesController(Controller):
             **problem_responses(
                 invalid_request_400="sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
                 not_found_404="no thumbnail of this image",
+                **KEY_PROBLEMS,
+                **BUSY_PROBLEMS,
             ),
         },
     )
@@ -42,11 +46,11 @@ class ImagesController(Controller):
         self,
         sha256: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
         media_dir: NamedDependency[Path],
-        permits: NamedDependency[SearchPermits],
+        thumbnail_permits: NamedDependency[SearchPermits],
     ) -> Response[bytes]:
         """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
         try:
-            data = await permits.run(thumbnail_path(media_dir, sha256).read_bytes)
+            data = await thumbnail_permits.run(thumbnail_path(media_dir, sha256).read_bytes)
         except FileNotFoundError:
             raise NotFoundException("no thumbnail of this image") from None
         return Response(data, media_type="image/webp", headers={"Cache-Control": _FOREVER})

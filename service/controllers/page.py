@@ -7,20 +7,27 @@ import io
 from typing import Any
 
 from litestar import Controller, Request, get, post
-from litestar.datastructures import UploadFile
+from litestar.datastructures import ResponseHeader, UploadFile
 from litestar.di import NamedDependency
 from litestar.response import Template
 from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
+from retrieval.hits import SearchResult
 from retrieval.imaging.decode import decode_image
+from retrieval.search import Retriever
+from service.audit import AuditLog
+from service.auth import READ, KeyRequired
+from service.controllers.login import ask_to_log_in
 from service.permits import SearchPermits
 from service.problems import describe_error
+from service.refusals import Refusal
 from service.web.form import PageForm, read_form
 from service.web.view import PageView, render_results
 
 _PREVIEW_SIDE = 320
+_NOT_KEPT = (ResponseHeader(name="Cache-Control", value="no-store"),)
 
 
 class PageController(Controller):
@@ -28,6 +35,9 @@ class PageController(Controller):
 
     path = "/"
     include_in_schema = False
+    opt = READ
+    exception_handlers = {KeyRequired: ask_to_log_in}  # noqa: RUF012
+    response_headers = _NOT_KEPT
 
     @get()
     async def show(
@@ -35,9 +45,11 @@ class PageController(Controller):
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
     ) -> Template:
         """The form; with `text` or `study` in the address, its hits, too."""
-        return await _render(read_form(request.query_params.multi_items()), catalog, permits)
+        form = read_form(request.query_params.multi_items())
+        return await _render(request, form, catalog, permits, audit)
 
 
 class ImagePageController(Controller):
@@ -45,6 +57,9 @@ class ImagePageController(Controller):
 
     path = "/search/image"
     include_in_schema = False
+    opt = READ
+    exception_handlers = {KeyRequired: ask_to_log_in}  # noqa: RUF012
+    response_headers = _NOT_KEPT
 
     @post(status_code=200)
     async def search(
@@ -52,23 +67,54 @@ class ImagePageController(Controller):
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
     ) -> Template:
         """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(read_form(texts), catalog, permits, image=content)
+        return await _render(request, read_form(texts), catalog, permits, audit, image=content)
 
 
-async def _render(form: PageForm, catalog: Catalog, permits: SearchPermits, image: bytes | None = None) -> Template:
-    view = await permits.run(_look_up, form, catalog, image)
-    return Template("page.html", context={"view": view, "form": form}, status_code=view.status)
+async def _render(
+    request: Request[Any, Any, Any],
+    form: PageForm,
+    catalog: Catalog,
+    permits: SearchPermits,
+    audit: AuditLog,
+    image: bytes | None = None,
+) -> Template:
+    headers: dict[str, str] = {}
+    try:
+        view, retriever, result = await permits.run(_look_up, form, catalog, image)
+    except Refusal as error:
+        problem, headers = describe_error(error), error.headers
+        view, retriever, result = PageView(status=problem.status, problem=problem), None, None
+    if view.study and retriever:
+        await audit.study(request, retriever, view.study)
+    if result:
+        await audit.search(request, result, kind=_kind(form, image), k=form.k)
+    view.session = request.auth.name if request.auth.by_cookie else None
+    if view.problem:
+        request.scope["state"]["code"] = view.problem.code  # for the log and the metrics
+    return Template("page.html", context={"view": view, "form": form}, status_code=view.status, headers=headers)
 
 
-def _look_up(form: PageForm, catalog: Catalog, image: bytes | None) -> PageView:
-    """Everything the page shows. A request that cannot be answered still shows the form, and says why."""
-    view = PageView()
+def _kind(form: PageForm, image: bytes | None) -> str:
+    if image is not None:
+        return "image"
+    return "text" if form.text else "study"
+
+
+def _look_up(
+    form: PageForm, catalog: Catalog, image: bytes | None
+) -> tuple[PageView, Retriever | None, SearchResult | None]:
+    """Everything the page shows, and what it was found with, for the audit log.
+
+    A request that cannot be answered still shows the form, and says why.
+    """
+    view, retriever, result = PageView(), None, None
     try:
         view.models = [status.key for status in catalog.models() if status.collection and status.installed]
         retriever = catalog.retriever(form.model)
@@ -82,16 +128,18 @@ def _look_up(form: PageForm, catalog: Catalog, image: bytes | None) -> PageView:
                 raise InvalidRequest("choose an image first: a PNG, JPEG or WebP file")
             picture = decode_image(image, name="the uploaded file")
             view.preview = _preview(picture)
-            view.results = render_results(retriever.search_image(picture, **options))
+            result = retriever.search_image(picture, **options)
         elif form.text:
-            view.results = render_results(retriever.search_text(form.text, **options))
+            result = retriever.search_text(form.text, **options)
         elif form.study:
             view.study = retriever.study(form.study)
-            view.results = render_results(retriever.search_similar(form.study, **options))
+            result = retriever.search_similar(form.study, **options)
     except RetrievalError as error:
         view.problem = describe_error(error)
         view.status = view.problem.status
-    return view
+    if result:
+        view.results = render_results(result)
+    return view, retriever, result
 
 
 def _preview(image: Image.Image) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, post
+from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
@@ -14,15 +14,20 @@ from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
 from retrieval.search import SearchResult
+from service.audit import AuditLog
+from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
 from service.permits import SearchPermits
-from service.problems import problem_responses
+from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
 
 _COMMON = {
     "unknown_model_404": "no model 'x' is installed",
     "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
     "index_unreachable_503": "the Qdrant server does not answer",
+    **KEY_PROBLEMS,
+    **AUDIT_PROBLEMS,
+    **BUSY_PROBLEMS,
 }
 
 
@@ -31,6 +36,7 @@ class TextSearchController(Controller):
 
     path = "/v1/search/text"
     tags = ("search",)
+    opt = READ
 
     @post(
         status_code=200,
@@ -48,9 +54,11 @@ class TextSearchController(Controller):
     )
     async def search_text(
         self,
+        request: Request[Any, Any, Any],
         data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that the words describe, nearest first; every hit obeys the filters."""
 
@@ -58,7 +66,9 @@ class TextSearchController(Controller):
             retriever = catalog.retriever(data.model)
             return retriever.search_text(data.text, filters=data.filters, k=data.k, rerank=data.rerank)
 
-        return search_document(await permits.run(search))
+        result = await permits.search(search)
+        await audit.search(request, result, kind="text", k=data.k)
+        return search_document(result)
 
 
 class ImageSearchController(Controller):
@@ -66,6 +76,7 @@ class ImageSearchController(Controller):
 
     path = "/v1/search/image"
     tags = ("search",)
+    opt = READ
 
     @post(
         status_code=200,
@@ -83,9 +94,11 @@ class ImageSearchController(Controller):
     )
     async def search_image(
         self,
+        request: Request[Any, Any, Any],
         data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
         filters = decode_filters(data.filters)
@@ -94,7 +107,9 @@ class ImageSearchController(Controller):
         def search() -> SearchResult:
             return catalog.retriever(data.model).search_image(image, filters=filters, k=data.k, rerank=data.rerank)
 
-        return search_document(await permits.run(search))
+        result = await permits.search(search)
+        await audit.search(request, result, kind="image", k=data.k)
+        return search_document(result)
 
 
 def search_document(result: SearchResult) -> SearchDocument:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, Request, get
+from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from retrieval.catalog import Catalog
+from retrieval.hits import SearchResult, StudyRecord
 from retrieval.index.filters import Filters
 from retrieval.records import View
-from retrieval.search import SearchResult
+from retrieval.search import Retriever
+from service.audit import AuditLog
+from service.auth import READ
 from service.controllers.search import search_document
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.permits import SearchPermits
-from service.problems import problem_responses
+from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import K_LIMIT, Rerank, SearchDocument, StudyDocument
 
 _PROBLEMS = {
     "unknown_study_404": "the collection cxr_x holds no study '42'",
     "unknown_model_404": "no model 'x' is installed",
     "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
+    **KEY_PROBLEMS,
+    **AUDIT_PROBLEMS,
+    **BUSY_PROBLEMS,
 }
 StudyId = Annotated[str, PathParameter(description="`study_id` of a hit.", max_length=200)]
 Dataset = Annotated[
@@ -36,6 +43,8 @@ class StudiesController(Controller):
 
     path = "/v1/studies/{study_id:str}"
     tags = ("studies",)
+    opt = READ
+    response_headers = (ResponseHeader(name="Cache-Control", value="no-store", documentation_only=False),)
 
     @get(
         operation_id="getStudy",
@@ -47,14 +56,22 @@ class StudiesController(Controller):
     )
     async def get_study(
         self,
+        request: Request[Any, Any, Any],
         study_id: StudyId,
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
         dataset: Dataset = None,
         model: Model = None,
     ) -> StudyDocument:
         """A study's images, findings and report, as the collection holds them."""
-        record = await permits.run(lambda: catalog.retriever(model).study(study_id, dataset=dataset))
+
+        def open_study() -> tuple[Retriever, StudyRecord]:
+            retriever = catalog.retriever(model)
+            return retriever, retriever.study(study_id, dataset=dataset)
+
+        retriever, record = await permits.run(open_study)
+        await audit.study(request, retriever, record)
         return msgspec.convert(record.to_dict(), StudyDocument)
 
     @get(
@@ -68,9 +85,11 @@ class StudiesController(Controller):
     )
     async def search_similar(
         self,
+        request: Request[Any, Any, Any],
         study_id: StudyId,
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
         present: Annotated[
             tuple[str, ...], QueryParameter(name="with", description="Findings that every hit has; may be repeated.")
         ] = (),
@@ -89,4 +108,6 @@ class StudiesController(Controller):
         def search() -> SearchResult:
             return catalog.retriever(model).search_similar(study_id, filters=filters, k=k, rerank=rerank)
 
-        return search_document(await permits.run(search))
+        result = await permits.search(search)
+        await audit.search(request, result, kind="study", k=k, like=study_id)
+        return search_document(result)

@@ -65,6 +65,8 @@ class PageView:
     preview: str | None = None
     results: Results | None = None
     problem: Problem | None = None
+    session: str | None = None
+    """Name of the key of the session, if the page was logged in to."""
 
 
 def render_results(result: SearchResult) -> Results:

@@ -72,7 +72,7 @@ def healthcheck(service: str) -> list[str]:
 
 def test_commands_and_options_exist() -> None:
     api = parse_command(BASE["services"]["api"]["command"])
-    assert (api["command"], api["host"], api["allow_remote"]) == ("serve", "0.0.0.0", True)
+    assert (api["command"], api["host"]) == ("serve", "0.0.0.0")
     ingest = parse_command([resolve(word) for word in BASE["services"]["ingest"]["command"]])
     assert ingest["command"] == "ingest"
     assert instructions("ENTRYPOINT") == ['["cxr"]']

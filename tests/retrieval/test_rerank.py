@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from retrieval.calibration import calibrate
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.interface import SearchRequest
 from retrieval.index.schema import Scale
-from retrieval.rerank import QuerySides, calibrate, plan
+from retrieval.rerank import QuerySides, plan
 from tests.congruence.conftest import DIM, META, NAME, make_points, unit_vectors
 
 VECTOR = np.ones(4, dtype=np.float32)

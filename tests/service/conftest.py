@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from litestar import Litestar
@@ -15,6 +17,7 @@ from PIL import Image
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
+from service.keys import KeyFile, KeyScope
 from service.settings import ServiceSettings
 from tests.conftest import copy_home
 
@@ -22,8 +25,13 @@ Client = TestClient[Litestar]
 
 
 def connect(catalog: Catalog, settings: ServiceSettings | None = None, *, host: str = "127.0.0.1:8000") -> Client:
-    """A client of the service on `catalog`, which names it `host`."""
-    return TestClient(create_app(settings or ServiceSettings(), catalog), base_url=f"http://{host}")
+    """A client of the service on `catalog`, which names it `host`; without a rate limit, unless `settings` set one."""
+    return TestClient(create_app(settings or ServiceSettings(rate_per_minute=0), catalog), base_url=f"http://{host}")
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Headers that carry a key."""
+    return {"authorization": f"Bearer {key}"}
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +53,39 @@ def shared_catalog(shared_home: Path) -> Iterator[Catalog]:
 def client(shared_catalog: Catalog) -> Iterator[Client]:
     """For tests that change nothing."""
     with connect(shared_catalog) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def keyed_home(tiny_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with the keys of `keys`; tests may add further ones."""
+    home = copy_home(tiny_template, tmp_path_factory.mktemp("keyed") / "home")
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def keys(keyed_home: Path) -> dict[str, str]:
+    """Secrets of keys of `keyed_home`: one for each scope, one that is expired, one that is revoked."""
+    file = KeyFile(keyed_home)
+    secrets = {scope: file.create(scope, (scope,))[1] for scope in get_args(KeyScope)}
+    secrets["expired"] = file.create("expired", ("admin",), lifetime=timedelta(0))[1]
+    secrets["revoked"] = file.create("revoked", ("admin",))[1]
+    file.revoke("revoked")
+    return secrets
+
+
+@pytest.fixture(scope="session")
+def keyed_catalog(keyed_home: Path, keys: dict[str, str]) -> Iterator[Catalog]:
+    """The catalog of `keyed_home`, for tests that switch no model."""
+    with Catalog(RetrievalSettings(home=keyed_home, device="cpu")) as catalog:
+        yield catalog
+
+
+@pytest.fixture
+def keyed(keyed_catalog: Catalog) -> Iterator[Client]:
+    """A client of a service that needs keys; it has none yet."""
+    with connect(keyed_catalog) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from retrieval.bundle import MANIFEST
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
+from service.auth import OPEN
 from service.settings import ServiceSettings
 from tests.service.conftest import Client, connect
 from tests.service.test_search import assert_problem
@@ -132,7 +133,7 @@ def test_further_hosts_are_known_when_allowed(shared_catalog: Catalog, monkeypat
 
 
 def test_unforeseen_errors_tell_nothing(shared_catalog: Catalog) -> None:
-    @get("/broken", sync_to_thread=False)
+    @get("/broken", sync_to_thread=False, opt=OPEN)
     def broken() -> None:
         raise RuntimeError("patient Jane Doe")
 

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,7 @@ from retrieval.errors import CountsDiffer, InvalidRequest
 from retrieval.settings import RetrievalSettings
 from service.binding import AddressUnavailable, RemoteBindRefused, open_listener
 from service.cli import serve
+from service.keys import KeyFile, KeysDamaged
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,19 +32,52 @@ def test_addresses_beyond_loopback_are_refused_before_anything_is_loaded(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
-    with pytest.raises(RemoteBindRefused, match="--allow-remote"):
+    with pytest.raises(RemoteBindRefused, match="cxr keys create"):
         serve(host=host, port=0)
     assert not (tmp_path / "home").exists()
 
 
-def test_remote_address_needs_the_explicit_word() -> None:
-    with open_listener("0.0.0.0", 0, allow_remote=True) as listener:
+def test_keys_that_open_nothing_do_not_open_a_remote_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXR_HOME", str(tmp_path))
+    file = KeyFile(tmp_path)
+    file.create("expired", ("read",), lifetime=timedelta(0))
+    file.create("revoked", ("read",))
+    file.revoke("revoked")
+    with pytest.raises(RemoteBindRefused, match="cxr keys create"):
+        serve(host="0.0.0.0", port=0)
+    file.path.write_text("{")
+    with pytest.raises(KeysDamaged):
+        serve(port=0)
+
+
+def test_a_remote_address_needs_a_key() -> None:
+    with open_listener("0.0.0.0", 0, has_key=True) as listener:
         assert listener.getsockname()[1] > 0
+
+
+def test_with_a_key_a_remote_address_is_served_and_needs_it(tiny_home: Path) -> None:
+    _, secret = KeyFile(tiny_home).create("ward-3", ("read",))
+    environment = os.environ | {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            port = next(found[1] for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models")
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, timeout=30)
+            assert refused.value.code == 401
+            refused.value.close()
+            request.add_header("Authorization", f"Bearer {secret}")
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert json.load(answer)["models"]
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
 def test_loopback_addresses_are_accepted(host: str) -> None:
-    open_listener(host, 0, allow_remote=False).close()
+    open_listener(host, 0, has_key=False).close()
 
 
 def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +91,7 @@ def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monke
 
 def test_unknown_host_is_an_error() -> None:
     with pytest.raises(AddressUnavailable):
-        open_listener("no.such.host.invalid", 0, allow_remote=True)
+        open_listener("no.such.host.invalid", 0, has_key=True)
 
 
 def test_setting_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

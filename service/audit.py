@@ -1,0 +1,161 @@
+"""The audit log: who searched what kind of thing, and which studies they were shown. Never what they wrote or saw.
+
+JSON lines in one file a day (UTC), `<CXR_HOME>/audit/2026-01-31.jsonl`, readable by their owner only and never removed by
+the service. A line holds names and ids: of keys, models, findings, studies. It holds no query text, no image, no report, no
+address of a request or of a client. Thumbnails are not recorded: their address is a hash that only a recorded search
+or study gives away, and browsers keep them, so that a record would be incomplete. The command line is not recorded either:
+whoever may run it may read the index.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import portalocker
+from anyio.to_thread import run_sync
+from litestar.connection import ASGIConnection
+
+from retrieval.errors import RetrievalError
+from retrieval.hits import SearchResult, StudyRecord
+from retrieval.search import Retriever
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+# Filters whose values are words of a vocabulary. The others' values are whatever the client wrote.
+_FINDINGS = ("all", "any", "none", "absent")
+_WORDS = ("certainty", "view", "has_report")
+
+
+class AuditUnavailable(RetrievalError):
+    """The audit log cannot be written, so the request is refused: a log with gaps proves nothing."""
+
+    code = "audit_unavailable"
+    http_status = 503
+
+
+class AuditLog:
+    """Appends to the log, from any thread; other processes may append to the same files."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Log into `folder`, made at the first line; None switches the log off."""
+        self._folder = folder
+        self._broken = False
+
+    async def record(self, connection: Connection, action: str, **facts: Any) -> None:
+        """Append one line: time, request id, name of the key, `action`, and `facts` (plain values).
+
+        The line is handed to the operating system before the answer is sent; a power failure may lose the last ones.
+
+        Raises:
+            AuditUnavailable: it could not be written; the request must not be answered.
+        """
+        if self._folder is None:
+            return
+        caller = connection.scope.get("auth")
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": connection.scope.get("state", {}).get("request_id"),
+            "key": caller.name if caller else None,
+            "action": action,
+            **facts,
+        }
+        await run_sync(self._append, line)
+
+    async def search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
+        """Record a search that is about to be answered: once for each `result`. `kind` is `text`, `image`, `study` ….
+
+        Raises:
+            AuditUnavailable: as `record`.
+        """
+        await self.record(
+            connection,
+            "search",
+            kind=kind,
+            model=result.model,
+            collection=result.collection,
+            filters=_name_filters(result.interpreted.get("filters", {})),
+            k=k,
+            studies=list(dict.fromkeys(hit.study_id for hit in result.hits)),
+            **facts,
+        )
+
+    async def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
+        """Record a study whose report is about to be shown.
+
+        Raises:
+            AuditUnavailable: as `record`.
+        """
+        model, collection = retriever.model, retriever.collection.name
+        await self.record(connection, "open_study", model=model, collection=collection, studies=[record.study_id])
+
+    @asynccontextmanager
+    async def change(self, connection: Connection, action: str, **facts: Any) -> AsyncIterator[None]:
+        """Record a change twice: before it, so that none happens unrecorded, and with its outcome.
+
+        Raises:
+            AuditUnavailable: as `record`.
+        """
+        await self.record(connection, action, **facts, outcome="asked")
+        try:
+            yield
+        except RetrievalError as error:
+            await self.record(connection, action, **facts, outcome=error.code)
+            raise
+        await self.record(connection, action, **facts, outcome="done")
+
+    def check(self) -> None:
+        """Can lines be written? After a failure the first good line says that the log goes on.
+
+        Raises:
+            AuditUnavailable: they cannot.
+        """
+        if self._folder is None:
+            return
+        if self._broken:
+            self._append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": "audit_resumed"})
+        else:
+            self._append(None)
+
+    def _append(self, line: dict[str, Any] | None) -> None:
+        assert self._folder is not None
+        content = msgspec.json.encode(line) + b"\n" if line is not None else b""
+        try:
+            _append_bytes(self._folder, content)
+        except (OSError, portalocker.LockException) as error:
+            self._broken = True
+            reason = getattr(error, "strerror", None) or error
+            raise AuditUnavailable(f"the audit log cannot be written: {reason}") from error
+        self._broken = False
+
+
+def _append_bytes(folder: Path, content: bytes) -> None:
+    """Append to today's file. Opened anew each time: a folder that was moved or removed is noticed at once."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{datetime.now(UTC):%Y-%m-%d}.jsonl"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "rb+", buffering=0) as file:
+        portalocker.lock(
+            file, portalocker.LOCK_EX
+        )  # other threads and processes append, too; closing the file releases it
+        size = os.fstat(descriptor).st_size
+        if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
+            content = b"\n" + content  # a full disk or a crash has cut the line before
+        if os.write(descriptor, content) != len(content):
+            raise OSError("no space for a whole line")
+
+
+def _name_filters(filters: dict[str, Any]) -> dict[str, Any]:
+    """The filters as the log may hold them: findings and views by name, of the others only that they were set."""
+    named: dict[str, Any] = {}
+    for name, value in filters.items():
+        if name in _FINDINGS:
+            named[name] = [finding.partition("/")[0] for finding in value]  # what follows may be any word
+        else:
+            named[name] = value if name in _WORDS else True
+    return named

@@ -1,0 +1,59 @@
+"""A time limit for request bodies: a client that sends a byte now and then would hold its connection for ever."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import anyio
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+
+from retrieval.errors import RetrievalError
+
+
+class UploadTooSlow(RetrievalError):
+    """The request's body did not arrive in time."""
+
+    code = "upload_too_slow"
+    http_status = 408
+    # What is still under way would be read as the next request.
+    headers: ClassVar = {"Connection": "close"}
+
+
+class UploadAborted(RetrievalError):
+    """The client went away before its request's body was complete. Nobody reads this answer."""
+
+    code = "upload_aborted"
+    http_status = 400
+
+
+class BodyDeadline(ASGIMiddleware):
+    """Ends requests whose body is not complete `limit_s` seconds after the service began to read it."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass the request on, with a `receive` that raises."""
+        deadline: float | None = None
+        complete = False
+
+        async def receive_in_time() -> HTTPReceiveMessage:
+            nonlocal deadline, complete
+            if complete:  # what follows is only the end of the connection, which may be long
+                return await receive()  # type: ignore[return-value]
+            deadline = deadline or anyio.current_time() + self._limit_s
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    message = await receive()
+            except TimeoutError:
+                raise UploadTooSlow(f"the request's body was not complete after {self._limit_s:g} s") from None
+            if message["type"] == "http.disconnect":
+                raise UploadAborted("the connection was closed before the request's body was complete")
+            complete = not message.get("more_body", False)
+            return message  # type: ignore[return-value]
+
+        await next_app(scope, receive_in_time, send)

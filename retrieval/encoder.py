@@ -29,6 +29,7 @@ class Encoder:
         self._device = device
         self._threads = threads
         self.preprocess = ImagePreprocessor(bundle.manifest.preprocessing)
+        self._is_warm = False
 
     @property
     def dim(self) -> int:
@@ -63,11 +64,14 @@ class Encoder:
         return TextTokenizer(self.bundle.path(TOKENIZER), settings)
 
     def warm_up(self) -> None:
-        """Open the sessions and run each once, so that the first request is not the slow one."""
+        """Open the sessions and run each once, so that the first request is not the slow one; a second call does nothing."""
+        if self._is_warm:
+            return
         size = self.preprocess.size
         self.encode_images([Image.new("L", (size, size))])
         if self.bundle.has_text:
             self.encode_texts(["chest"])
+        self._is_warm = True
 
     def encode_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Embeddings of `images`: float32 [B, D], unit norm, in order."""

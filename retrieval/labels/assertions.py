@@ -1,0 +1,345 @@
+"""What a sentence says of each finding that it names: that it is there, that it may be, that it is not.
+
+Rules in the manner of NegEx: a trigger denies or doubts what follows (some: what precedes) until its scope ends. Findings
+that are said of a structure ("the heart is enlarged", "clear lungs") are read as subject and predicate.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from retrieval.labels import triggers
+from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY, PREDICATES, SUBJECTS, WORDS_OF_HEAD
+
+Status = Literal["present", "uncertain", "absent"]
+Dialect = Literal["report", "query"]
+"""`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""
+
+_SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|\?(?=\s|$)")
+_SHORT_NOT = re.compile(r"(?<=ca)n['’]t\b|n['’]t\b")
+_CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
+# Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus".
+_ADJACENT = 12
+_WORDS_BEFORE, _WORDS_AFTER = 4, 6
+_UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One finding (an Indiana head, or `Enlarged Cardiomediastinum`), its status, and the side and severity said with it."""
+
+    head: str
+    status: Status
+    side: str = ""
+    severity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A stretch of a sentence that means something: its kind, and which of its kind it is."""
+
+    kind: str
+    value: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class _Found:
+    """A finding at the event `index`; None for a status of which nothing is known."""
+
+    heads: tuple[str, ...]
+    status: Status | None
+    index: int
+
+
+def read_assertions(text: str, dialect: Dialect = "report") -> Iterator[Assertion]:
+    """What `text` says of each finding it names, in the order of the text; one finding may come several times."""
+    plain = _SHORT_NOT.sub(" not", text.lower()).replace("can not", "cannot")
+    for sentence in _SENTENCE_END.split(plain):
+        if sentence.strip():
+            yield from _read_sentence(" ".join(sentence.split()), dialect)
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
+    events = [_to_event(match) for match in _scanner(dialect).finditer(sentence)]
+    if not any(event.kind in ("finding", "subject") for event in events):
+        return ()
+    found = _Reading(sentence, events, dialect).read()
+    return tuple(
+        Assertion(head, each.status, *(_described(sentence, events, each, head) if each.status == "present" else ()))
+        for each in sorted(found, key=lambda each: each.index)
+        for head in each.heads
+        if each.status
+    )
+
+
+class _Reading:
+    """One pass over the events of a sentence, with what is denied and doubted at the moment."""
+
+    def __init__(self, sentence: str, events: list[_Event], dialect: Dialect) -> None:
+        self._sentence = sentence
+        self._events = events
+        self._dialect = dialect
+        self._found: list[_Found] = []
+        self._subjects: list[_Event] = []
+        self._subjects_done = False
+        self._end_scope()
+
+    def read(self) -> list[_Found]:
+        for index, event in enumerate(self._events):
+            match event.kind:
+                case "finding":
+                    self._add((event.value,), self._status, index)
+                case "denial":
+                    self._end_scope()
+                    self._denied = True
+                case "doubt":
+                    self._doubt(index)
+                case "hypothesis":
+                    self._supposed = self._dialect == "report"
+                case "denial_back":
+                    self._back(index, "absent")
+                case "doubt_back":
+                    self._back(index, "uncertain")
+                case "silence_back":
+                    self._back(index, None)
+                case "denial_either" if self._precedes_finding(index):
+                    self._denied = True
+                case "denial_either":
+                    self._back(index, "absent")
+                case "doubt_either" if self._precedes_finding(index):
+                    self._doubted = True
+                case "doubt_either":
+                    self._back(index, "uncertain")
+                case "doubt_list":
+                    self._doubted = self._enumerates = True
+                case "comma":
+                    if not self._list_goes_on(index):
+                        self._end_scope()
+                    if self._subjects and not self._subjects_done and self._gap(self._subjects[-1], event) > 1:
+                        self._subjects = []
+                case "and":
+                    if not self._joins(index):
+                        self._end_scope()
+                case "or":
+                    self._offer(index)
+                case "end" | "relative":
+                    self._end_scope()
+                case "verb":
+                    self._told = self._named
+                case "subject":
+                    self._subject(index)
+                case "predicate":
+                    self._predicate(index)
+        return self._found
+
+    @property
+    def _status(self) -> Status | None:
+        if self._denied:
+            return "absent"
+        if self._supposed:
+            return None
+        return "uncertain" if self._doubted else "present"
+
+    def _end_scope(self) -> None:
+        self._denied = self._doubted = self._supposed = self._enumerates = False
+        self._named = self._told = False
+
+    def _add(self, heads: tuple[str, ...], status: Status | None, index: int) -> None:
+        self._found.append(_Found(heads, status, index))
+        self._named = True
+
+    def _doubt(self, index: int) -> None:
+        event = self._events[index]
+        self._doubted = True
+        if event.value == "versus" and self._found:
+            last = self._found[-1]
+            if last.status == "present" and self._gap(self._events[last.index], event) <= _ADJACENT:
+                last.status = "uncertain"
+
+    def _back(self, index: int, status: Status | None) -> None:
+        """Give `status` to the finding before `index`, and to those that a list joins to it."""
+        place = index
+        for each in reversed(self._found):
+            between = {event.kind for event in self._events[each.index + 1 : place]}
+            barred = {"end", "denial", "predicate", "finding", "subject"} | (
+                {"verb", "relative", "doubt"} if place != index else set()
+            )
+            if between & barred or self._events[each.index].kind != "finding":
+                break
+            if each.status != "absent":
+                each.status = status
+            place = each.index
+        self._end_scope()
+
+    def _list_goes_on(self, index: int) -> bool:
+        """Whether what follows a comma is one more thing denied or doubted."""
+        if self._told or not (self._denied or self._doubted):
+            return False
+        named = listed = 0
+        for event in self._events[index + 1 :]:
+            match event.kind:
+                case "finding":
+                    named += 1
+                case "or" | "and":
+                    return named > 0 or event.kind == "or"
+                case "doubt" if event.value == "adjective" and self._denied:
+                    continue  # "no consolidation, suspicious nodule, or effusion"
+                case "cue" | "end" | "denial" | "doubt" | "subject" | "predicate" | "hypothesis":
+                    # "no effusion, pneumothorax, mild scarring": the comma before "mild" ends it, not the first.
+                    return bool(listed) and self._lists_bare(named)
+                case "verb":
+                    return self._lists_bare(named)
+                case "comma":
+                    if not named:
+                        return True
+                    listed += 1
+        return self._lists_bare(named)
+
+    def _lists_bare(self, named: int) -> bool:
+        """Reports deny lists without "or" at their end; of a query it would be a guess."""
+        return self._dialect == "report" and (self._denied or self._enumerates) and named > 0
+
+    def _joins(self, index: int) -> bool:
+        """Whether what follows "and" is still denied or doubted."""
+        if self._told:
+            return False
+        following = self._next(index)
+        return following is None or following.kind not in ("cue", "subject", "predicate")
+
+    def _offer(self, index: int) -> None:
+        """In a report "atelectasis or infiltrate" affirms neither."""
+        following = self._next(index)
+        if self._dialect == "query" or self._status != "present" or not (following and self._found):
+            return
+        last = self._found[-1]
+        near = self._events[last.index].end + _ADJACENT >= self._events[index].start
+        if following.kind in ("finding", "cue") and near and last.index == index - 1 and last.status == "present":
+            last.status = "uncertain"
+            self._doubted = True
+
+    def _subject(self, index: int) -> None:
+        event = self._events[index]
+        if self._subjects_done:
+            self._subjects, self._subjects_done = [], False
+        self._subjects.append(event)
+        self._told = False
+
+    def _predicate(self, index: int) -> None:
+        """Say `index` of the structure that it directly precedes, or else of those before it that wait for one."""
+        event, following = self._events[index], self._next(index)
+        if following and following.kind == "subject" and "," not in self._sentence[event.end : following.start]:
+            if self._gap(event, following) <= _ADJACENT:
+                rest = self._events[index + 1 :]
+                subjects = [following]
+                for joint, noun in zip(rest[1::2], rest[2::2], strict=False):
+                    if (joint.kind, noun.kind) != ("and", "subject"):
+                        break
+                    subjects.append(noun)
+                self._say(event, subjects, index)
+                return
+        if self._subjects and not self._subjects_done:
+            self._say(event, self._subjects, index)
+            self._subjects_done = True
+            self._end_scope()
+
+    def _say(self, predicate: _Event, subjects: list[_Event], index: int) -> None:
+        for subject in subjects:
+            said = (subject.value, predicate.value)
+            if _is_partial(self._sentence, subject, predicate):
+                continue
+            if said in DENIED_BY and not self._denied:
+                self._add(DENIED_BY[said], "absent", index)
+            elif said in FOUND_BY:
+                self._add(FOUND_BY[said], self._status, index)
+            elif said in DOUBTED_BY:
+                self._add(DOUBTED_BY[said], "absent" if self._denied else "uncertain", index)
+
+    def _precedes_finding(self, index: int) -> bool:
+        """Whether a finding follows, with no more than an article and an adjective between."""
+        event = self._events[index]
+        following = next((each for each in self._events[index + 1 :] if each.kind != "cue"), None)
+        return bool(following and following.kind == "finding" and self._gap(event, following) <= 2 * _ADJACENT)
+
+    def _next(self, index: int) -> _Event | None:
+        return self._events[index + 1] if index + 1 < len(self._events) else None
+
+    @staticmethod
+    def _gap(one: _Event, other: _Event) -> int:
+        return other.start - one.end
+
+
+_PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
+
+
+def _is_partial(sentence: str, subject: _Event, predicate: _Event) -> bool:
+    """Whether a normal predicate is said of a part ("the lungs are otherwise clear"), which denies nothing of the whole."""
+    if predicate.value not in ("normal", "clear", "intact"):
+        return False
+    start, end = sorted((subject.start, predicate.start))
+    return bool(_PARTIAL.search(sentence[max(0, start - 20) : end]))
+
+
+def _described(sentence: str, events: list[_Event], found: _Found, head: str) -> tuple[str, str]:
+    """Side and severity said with a finding: a few words before and after it, not past another finding or a boundary."""
+    event = events[found.index]
+    boundaries = ("finding", "comma", "and", "or", "end", "relative", "doubt", "denial", "subject", "predicate")
+    before = max((e.end for e in events[: found.index] if e.kind in boundaries), default=0)
+    after = min((e.start for e in events[found.index + 1 :] if e.kind in boundaries), default=len(sentence))
+    words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
+    later = " ".join(sentence[event.end : after].split()[:_WORDS_AFTER])
+    sides = {
+        name
+        for name, pattern in _SIDE.items()
+        if pattern.search(f"{words} {sentence[event.start : event.end]} {later}")
+    }
+    side = "bilateral" if len(sides) > 1 else next(iter(sides), "")
+    severity = next((name for name, pattern in _SEVERITY.items() if pattern.search(words)), "")
+    return ("" if head in _UNSIDED else side), severity
+
+
+def _whole(words: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{words})\b")
+
+
+_SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
+_SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}
+
+
+def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
+    """Kind, value and pattern of every event, in the order in which they are tried."""
+    words = dict(triggers.TRIGGERS)
+    kind = "doubt" if dialect == "report" else "denial"
+    words[kind] += f"|(?:to )?{triggers.ASKED_IN_REPORTS}"
+    first = [(name, "", words.pop(name)) for name in ("empty", "silence_back", "doubt_back", "denial_back")]
+    findings = [("finding", head, pattern) for head, pattern in WORDS_OF_HEAD.items()]
+    subjects = [("subject", name, pattern) for name, pattern in SUBJECTS.items()]
+    predicates = [("predicate", name, pattern) for name, pattern in PREDICATES.items()]
+    doubts = [("doubt", "versus", "versus|vs"), ("doubt", "adjective", r"suspicious(?! for| of)")]
+    cues = "|".join((*triggers.SIDES.values(), "mild(?:ly)?", "moderate(?:ly)?", "severe(?:ly)?", triggers.OTHER_CUES))
+    last = [("cue", "", cues), ("verb", "", triggers.VERBS), ("and", "", "and"), ("or", "", "or")]
+    return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
+
+
+_KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
+_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "doubt"}
+
+
+@functools.cache
+def _scanner(dialect: Dialect) -> re.Pattern[str]:
+    groups = "|".join(f"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_KINDS[dialect]))
+    return re.compile(rf"(?<![\w])(?:{groups})(?![\w])|(?P<mark>[,()+&:?])")
+
+
+def _to_event(match: re.Match[str]) -> _Event:
+    group = str(match.lastgroup)
+    if group == "mark":
+        return _Event(_PUNCTUATION[match.group()], "", match.start(), match.end())
+    kind, value, _ = _KINDS["report"][int(group[1:])]
+    return _Event(kind, value, match.start(), match.end())

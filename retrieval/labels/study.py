@@ -1,0 +1,76 @@
+"""The labels of a study: the indexing first, completed by the words of the report."""
+
+from __future__ import annotations
+
+from retrieval.labels.indexing import SEVERITIES, SIDES, Labels, facets, read_labels
+from retrieval.labels.report_text import TextLabels, read_report
+from retrieval.labels.vocabulary import NO_FINDING, NORMAL, unique
+
+# A report that names no finding and denies fewer says too little to call the study normal.
+_DENIALS_OF_A_NORMAL_REPORT = 2
+
+
+def label_study(mesh: str, problems: str, findings: str, impression: str) -> Labels:
+    """Labels of a study from its indexing and its report; any of the four may be empty.
+
+    The status that the indexing gives a finding stands; the text adds what the indexing does not name. Where the indexing
+    says `normal`, what the text alone affirms is uncertain: the sources disagree. A study that nobody indexed is labelled
+    by its text; it has `No Finding` if the text affirms and doubts nothing and denies at least two heads. (`normal` is the
+    indexers' word for more than text can tell: nothing at all, not even of what no word list has.)
+    """
+    indexed = read_labels(mesh, problems)
+    text = read_report(findings, impression)
+    named = {*indexed.present, *indexed.uncertain}
+    agrees = NORMAL in named
+    present = [*indexed.present, *(() if agrees else _new(text.present, named))]
+    if _says_normal(text) and not named:
+        present.append(NO_FINDING)
+    doubted = (*text.present, *text.uncertain) if agrees else text.uncertain
+    uncertain = [*indexed.uncertain, *_new(doubted, {*named, *present})]
+    absent = _new(text.absent, {*present, *uncertain})
+    qualified = [*indexed.qualified, *_added(text.qualified, indexed.qualified, present)]
+    return Labels(
+        present=unique(present),
+        uncertain=unique(uncertain),
+        absent=unique(absent),
+        problems=indexed.problems,
+        mesh=indexed.mesh,
+        **facets(qualified),
+        from_indexing=indexed.from_indexing,
+        from_text=_supported(text, present, uncertain, absent),
+    )
+
+
+def _says_normal(text: TextLabels) -> bool:
+    return not (text.present or text.uncertain) and len(text.absent) >= _DENIALS_OF_A_NORMAL_REPORT
+
+
+def _new(names: tuple[str, ...], known: set[str]) -> list[str]:
+    return [name for name in names if name not in known]
+
+
+def _added(qualified: tuple[str, ...], indexed: tuple[str, ...], present: list[str]) -> list[str]:
+    """What the text says of a present finding's side or severity, where the indexing says none."""
+    settled = {(name, _kind(mark)) for name, _, mark in (each.rpartition("/") for each in indexed)}
+    added = []
+    for each in qualified:
+        name, _, mark = each.rpartition("/")
+        if name in present and (name, _kind(mark)) not in settled:
+            added.append(each)
+    return added
+
+
+def _kind(mark: str) -> str:
+    return "side" if mark in SIDES else "severity" if mark in SEVERITIES else "other"
+
+
+def _supported(text: TextLabels, present: list[str], uncertain: list[str], absent: list[str]) -> tuple[str, ...]:
+    """Names whose kept status is also the text's; a doubt that the sources' disagreement made is nobody's but the text's."""
+    said_normal = (NO_FINDING,) if _says_normal(text) else ()
+    return unique(
+        [
+            *(name for name in present if name in text.present or name in said_normal),
+            *(name for name in uncertain if name in text.uncertain or (name in text.present and NORMAL in present)),
+            *absent,
+        ]
+    )

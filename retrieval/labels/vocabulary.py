@@ -1,0 +1,98 @@
+"""The two vocabularies of findings, and how a name of one becomes a name of the other."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+from retrieval.errors import UnknownFinding
+from retrieval.labels.words import WORDS_OF_HEAD
+
+CHEXPERT_14 = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+
+NORMAL = "normal"
+NO_FINDING = "No Finding"
+
+_CHEXPERT_OF_HEAD = {
+    "Cardiomegaly": "Cardiomegaly",
+    "Opacity": "Lung Opacity",
+    "Infiltrate": "Lung Opacity",
+    "Airspace Disease": "Lung Opacity",
+    "Nodule": "Lung Lesion",
+    "Mass": "Lung Lesion",
+    "Pulmonary Edema": "Edema",
+    "Consolidation": "Consolidation",
+    "Pneumonia": "Pneumonia",
+    "Pulmonary Atelectasis": "Atelectasis",
+    "Pneumothorax": "Pneumothorax",
+    "Pleural Effusion": "Pleural Effusion",
+    "Fractures, Bone": "Fracture",
+    "Catheters, Indwelling": "Support Devices",
+    "Tube, Inserted": "Support Devices",
+    "Implanted Medical Device": "Support Devices",
+    "Medical Device": "Support Devices",
+    "Stents": "Support Devices",
+    "Surgical Instruments": "Support Devices",
+}
+# Heads that name a structure, and become a finding only with this qualifier.
+_CHEXPERT_OF_QUALIFIED = {
+    ("Thickening", "pleura"): "Pleural Other",
+    ("Mediastinum", "enlarged"): "Enlarged Cardiomediastinum",
+}
+_SMALL_WORDS = {"of", "and", "the"}
+
+_SPELLINGS = {name.lower(): name for name in (*CHEXPERT_14, *_CHEXPERT_OF_HEAD, *WORDS_OF_HEAD, NORMAL)}
+
+
+def clean_head(head: str) -> str:
+    """A head with white space folded and words capitalised as MeSH does, so that `Lymph nodes` is `Lymph Nodes`."""
+    words = head.split()
+    if len(words) == 1 and words[0].lower() == NORMAL:
+        return NORMAL
+    return " ".join(word if word in _SMALL_WORDS else word[:1].upper() + word[1:] for word in words)
+
+
+def chexpert_names(head: str, qualifiers: Iterable[str] = ()) -> list[str]:
+    """The observations of CheXpert that a head with its qualifiers stands for; none or one, so far."""
+    marks = set(qualifiers)
+    names = [_CHEXPERT_OF_HEAD[head]] if head in _CHEXPERT_OF_HEAD else []
+    return names + [name for (noun, mark), name in _CHEXPERT_OF_QUALIFIED.items() if noun == head and mark in marks]
+
+
+def resolve_finding(name: str, known: Callable[[], Iterable[str]]) -> str:
+    """The spelling of finding `name`, whatever case it is written in, among both vocabularies and what `known` gives.
+
+    `known` is called only for a name that neither vocabulary has: it asks a collection, which costs a request.
+
+    Raises:
+        UnknownFinding: no such finding; the message suggests the nearest names.
+    """
+    wanted = " ".join(name.split()).lower()
+    if wanted in _SPELLINGS:
+        return _SPELLINGS[wanted]
+    spellings = _SPELLINGS | {finding.lower(): finding for finding in known()}
+    if wanted in spellings:
+        return spellings[wanted]
+    near = difflib.get_close_matches(wanted, spellings, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(repr(spellings[match]) for match in near)}?" if near else "see the facets"
+    raise UnknownFinding(f"no finding {name!r} in either vocabulary or in this collection; {hint}")
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """`names` without duplicates, in order."""
+    return tuple(dict.fromkeys(names))

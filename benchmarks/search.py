@@ -31,7 +31,7 @@ from retrieval.index.schema import CollectionMeta, Payload, collection_name
 from retrieval.index.server import ServerIndex
 from retrieval.labels import read_labels
 from retrieval.records import point_id, studies_of
-from retrieval.rerank import QuerySides, plan
+from retrieval.rerank import QuerySides, Side, plan
 
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 
@@ -137,7 +137,7 @@ def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> Searc
     """What `Retriever.search_similar` asks of the engine for this point's study."""
     kinds: dict[str, Any] = {name: "image" if name == "image" else "text" for name in point.vectors}
     sides = QuerySides(
-        vectors={name: (kinds[name], vector) for name, vector in point.vectors.items()},
+        vectors={name: Side(((kinds[name], vector),)) for name, vector in point.vectors.items()},
         terms={"mesh": tuple(point.payload.mesh), "problems": tuple(point.payload.problems)},
     )
     filters = msgspec.structs.replace(FILTERS, exclude_studies=(point.payload.study_id,))

@@ -1,4 +1,4 @@
-"""One scale for cosines of different kinds: where unrelated pairs of a collection lie, and what share of them is less alike."""
+"""One scale for cosines of different kinds: where unrelated pairs of a collection lie, and what share is less alike."""
 
 from __future__ import annotations
 

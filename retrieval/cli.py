@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import retrieval.lifecycle_cli
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings
+from retrieval.query_options import read_query
 
 if TYPE_CHECKING:
-    from retrieval.records import View
-    from retrieval.rerank import Rerank
-    from retrieval.search import SearchResult
+    from retrieval.hits import SearchResult
 
 
 def mount(app: typer.Typer) -> None:
@@ -24,53 +23,73 @@ def mount(app: typer.Typer) -> None:
 
 def search(
     text: Annotated[str | None, typer.Option("--text", help="Describe what to look for.")] = None,
-    image: Annotated[Path | None, typer.Option("--image", help="A PNG, JPEG or WebP file.")] = None,
+    image: Annotated[Path | None, typer.Option("--image", help="A PNG, JPEG, WebP or DICOM file.")] = None,
     study: Annotated[str | None, typer.Option("--study", help="Id of a stored study.")] = None,
+    like: Annotated[list[str] | None, typer.Option("--like", help="Stored study that fits; repeatable.")] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option("--unlike", help="Stored study that does not fit; repeatable.")
+    ] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="Finding that must be present; repeatable.")] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Finding that must not be present or uncertain; repeatable.")
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="frontal, lateral or unknown.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Dataset of every hit, and of the study.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Default: the active model.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many hits, 1 to 100.")] = 10,
+    filters: Annotated[
+        str | None, typer.Option("--filters", help="All filters as JSON; --with, --view and the like add to it.")
+    ] = None,
+    no_interpret: Annotated[
+        bool, typer.Option("--no-interpret", help="Do not make filters of what the text denies.")
+    ] = False,
+    match: Annotated[str | None, typer.Option("--match", help="dense (default), bm25 or hybrid.")] = None,
     rerank: Annotated[
-        str, typer.Option("--rerank", help="signals (all five) or none (image similarity only).")
-    ] = "signals",
+        str | None, typer.Option("--rerank", help="signals (default), visual, report, none, or weights as JSON.")
+    ] = None,
+    diversity: Annotated[float | None, typer.Option("--diversity", help="0 (default) to 1: less of the same.")] = None,
+    collapse: Annotated[
+        str | None, typer.Option("--collapse", help="One hit per study or report; default none.")
+    ] = None,
+    facet: Annotated[list[str] | None, typer.Option("--facet", help="Field to count, such as present.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="How many hits, 1 to 100; default 10.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", help="The whole query as JSON, a file of it, or - for stdin.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Default: the active model.")] = None,
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find similar cases by text, by image, or by a stored study.
+    """Find similar cases by text, image, a stored study, or several of these together.
 
     \b
     cxr search --text "cardiomegaly with pleural effusion" --view frontal -k 5
     cxr search --image case.png --with "Pleural Effusion" --without Pneumothorax
-    cxr search --study 1234 --model biomedclip --json
+    cxr search --study 1234 --unlike 77 --model biomedclip --json
+    cxr search --text "nodule" --match hybrid --collapse report --facet sides
+    cxr search --text "opacity" --filters '{"all": ["Opacity/left"], "severities": ["mild"]}'
+    cxr search --query query.json
     """
     from retrieval.catalog import Catalog
-    from retrieval.errors import InvalidRequest
-    from retrieval.index.filters import Filters
 
-    if sum(query is not None for query in (text, image, study)) != 1:
-        raise InvalidRequest("give exactly one of --text, --image and --study")
-    if view not in (None, "frontal", "lateral", "unknown"):
-        raise InvalidRequest(f"--view must be frontal, lateral or unknown, found {view!r}")
-    options: dict[str, Any] = {
-        "filters": Filters(
-            all=tuple(with_ or ()), none=tuple(without or ()), view=cast("View | None", view), dataset=dataset
-        ),
-        "k": k,
-        "rerank": cast("Rerank", rerank),
-    }
+    asked = read_query(
+        query,
+        filters,
+        conditions={"all": with_, "none": without, "view": view, "dataset": dataset},
+        text=text,
+        image=image,
+        study=study,
+        like=like,
+        unlike=unlike,
+        interpret=False if no_interpret else None,
+        match=match,
+        rerank=rerank,
+        diversity=diversity,
+        collapse=collapse,
+        facets=facet,
+        k=k,
+    )
     with Catalog(read_settings(index, device)) as catalog:
-        retriever = catalog.retriever(model)
-        if text is not None:
-            result = retriever.search_text(text, **options)
-        elif image is not None:
-            result = retriever.search_image(image, **options)
-        else:
-            result = retriever.search_similar(str(study), **options)
+        result = catalog.retriever(model).search(asked)
     if as_json:
         print_json(result.to_dict())
     else:

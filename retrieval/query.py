@@ -43,6 +43,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     image_id: Name | None = None
 
 
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=LIMIT_TEXT,
+        pattern=r"\S",
+        description="What to look for, in words.",
+        examples=["cardiomegaly with pleural effusion"],
+    ),
+]
 Examples = Annotated[tuple[Case, ...], Meta(max_length=LIMIT_EXAMPLES)]
 
 
@@ -59,19 +69,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     time. `facets` names fields whose values are counted under the filters.
     """
 
-    text: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=LIMIT_TEXT,
-                pattern=r"\S",
-                description="What to look for, in words.",
-                examples=["cardiomegaly with pleural effusion"],
-            ),
-        ]
-        | None
-    ) = None
+    text: Text | None = None
     image: bytes | None = None
     study: Case | None = None
     like: Examples = ()

@@ -28,6 +28,7 @@ from service.controllers.login import LoginController, ask_to_log_in
 from service.controllers.metrics import MetricsController
 from service.controllers.models import ModelsController
 from service.controllers.page import ImagePageController, PageController
+from service.controllers.query import FacetsController, QueryController
 from service.controllers.search import ImageSearchController, TextSearchController
 from service.controllers.studies import StudiesController
 from service.deadlines import BodyDeadline
@@ -80,6 +81,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     app = Litestar(
         route_handlers=[
             TextSearchController,
+            FacetsController,
             StudiesController,
             ModelsController,
             ImagesController,
@@ -88,6 +90,11 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             LoginController,
             *([MetricsController] if settings.metrics else []),
             uploads,
+            Router(
+                "/",
+                route_handlers=[QueryController],
+                request_max_body_size=settings.upload_limit_bytes * 4 // 3 + settings.json_limit_bytes,
+            ),
             create_static_files_router(
                 "/static",
                 [static_dir],

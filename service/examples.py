@@ -17,8 +17,12 @@ _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _LABELS = {
     "present": ["Cardiomegaly", "Pleural Effusion"],
     "uncertain": [],
+    "absent": ["Pneumothorax"],
+    "qualified": ["Cardiomegaly/mild", "Pleural Effusion/left", "Pleural Effusion/small"],
+    "from_indexing": ["Cardiomegaly", "Pleural Effusion"],
+    "from_text": ["Cardiomegaly", "Pleural Effusion", "Pneumothorax"],
     "problems": ["Cardiomegaly", "Pleural Effusion"],
-    "mesh": ["Cardiomegaly/mild", "Pleural Effusion/left/small"],
+    "mesh": ["Cardiomegaly", "Cardiomegaly/mild", "Pleural Effusion", "Pleural Effusion/left"],
 }
 
 TEXT_QUERY_EXAMPLE = Example(
@@ -30,6 +34,33 @@ TEXT_QUERY_EXAMPLE = Example(
     },
 )
 
+QUERY_EXAMPLES = [
+    Example(
+        summary="Words, filters, one hit for each study, and counts",
+        value={
+            "text": "cardiomegaly with pleural effusion",
+            "filters": {"all": ["Cardiomegaly"], "none": ["Pneumothorax"], "view": "frontal"},
+            "collapse": "study",
+            "facets": ["view"],
+            "k": 5,
+        },
+    ),
+    Example(
+        summary="Like one stored study and unlike another, on the left side",
+        value={
+            "study": {"study_id": "phantom-000042"},
+            "unlike": [{"study_id": "phantom-000077"}],
+            "filters": {"sides": ["left"]},
+            "rerank": {"image": 0.5, "findings": 0.5},
+        },
+    ),
+]
+
+FACET_QUERY_EXAMPLE = Example(
+    summary="Findings and views of the frontal images with an effusion",
+    value={"fields": ["present", "view"], "filters": {"all": ["Pleural Effusion"]}},
+)
+
 SEARCH_EXAMPLE: dict[str, Any] = {
     "model": "phantom-siglip",
     "collection": "cxr_phantom-siglip",
@@ -38,24 +69,40 @@ SEARCH_EXAMPLE: dict[str, Any] = {
         "filters": {"all": ["Cardiomegaly"], "none": ["Pneumothorax"], "view": "frontal"},
         "weights": {"image": 0.4, "findings": 0.3333, "impression": 0.2667},
         "rerank": "signals",
+        "match": "dense",
+        "candidates": 100,
+        "diversity": 0.0,
+        "collapse": "study",
+        "interpret": True,
         "asked": ["Cardiomegaly", "Pleural Effusion"],
         "denied": [],
     },
     "hits": [
         {
+            "study_id": "phantom-000042",
+            "image_id": "phantom-000042-frontal.png",
+            "dataset": "phantom",
+            "view": "frontal",
             "score": 0.81,
             "parts": {"image": 0.33, "findings": 0.27, "impression": 0.21},
             "signals": {"image": 0.31, "findings": 0.74, "impression": 0.78},
-            "study_id": "phantom-000042",
-            "image_id": "phantom-000042-frontal.png",
-            "view": "frontal",
-            "dataset": "phantom",
+            "percentiles": {"image": 98.7, "findings": 99.6, "impression": 99.8},
+            "folded": 1,
             **_LABELS,
             "report": _REPORT,
+            "study_date": "",
             "image_sha256": _SHA256,
         }
     ],
-    "timings_ms": {"encode": 11.2, "search": 2.4},
+    "timings_ms": {"encode": 11.2, "fetch": 0.0, "search": 2.4, "rerank": 0.1, "facets": 0.3},
+    "facets": {"view": {"frontal": 118}},
+}
+
+BATCH_EXAMPLE: dict[str, Any] = {"results": [SEARCH_EXAMPLE]}
+
+FACETS_EXAMPLE: dict[str, Any] = {
+    "model": "phantom-siglip",
+    "facets": {"present": {"Cardiomegaly": 97, "Pleural Effusion": 81}, "view": {"frontal": 118, "lateral": 60}},
 }
 
 STUDY_EXAMPLE: dict[str, Any] = {
@@ -63,8 +110,8 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "dataset": "phantom",
     "images": [{"image_id": "phantom-000042-frontal.png", "view": "frontal", "image_sha256": _SHA256}],
     **_LABELS,
-    "absent": ["Pneumothorax"],
     "report": _REPORT,
+    "study_date": "",
 }
 
 MODEL_EXAMPLE: dict[str, Any] = {

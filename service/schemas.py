@@ -9,23 +9,12 @@ from litestar.datastructures import UploadFile
 from msgspec import Meta
 
 from retrieval.index.filters import Filters
+from retrieval.query import LIMIT_BATCH, LIMIT_K, Facet, Query, Text
 from retrieval.records import View
 
-K_LIMIT = 100
-TEXT_LIMIT = 2000
-
-Rerank = Literal["signals", "none"]
-K = Annotated[int, Meta(ge=1, le=K_LIMIT, description="Number of hits.", examples=[10])]
-QueryText = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=TEXT_LIMIT,
-        pattern=r"\S",
-        description="What to look for, in words.",
-        examples=["cardiomegaly with pleural effusion"],
-    ),
-]
+Preset = Literal["signals", "visual", "report", "none"]
+"""The names that `rerank` takes; weights by signal only in the body of `/v1/search`."""
+K = Annotated[int, Meta(ge=1, le=LIMIT_K, description="Number of hits.", examples=[10])]
 ModelName = Annotated[
     str, Meta(min_length=1, max_length=200, description="A model with a collection.", examples=["phantom-siglip"])
 ]
@@ -35,13 +24,34 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What every request body has in common: a field this version does not know is refused."""
 
 
-class TextQuery(_Request, frozen=True, kw_only=True):
-    """A search by words. `model` is the active one if absent; `rerank` orders by the five signals or by similarity."""
+class SearchQuery(Query, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A `Query`, and the model that shall answer it, the active one if absent."""
 
-    text: QueryText
+    model: ModelName | None = None
+
+
+class SearchBatch(_Request, frozen=True, kw_only=True):
+    """Queries that are answered together by one model, the active one if `model` is absent."""
+
+    queries: Annotated[tuple[Query, ...], Meta(min_length=1, max_length=LIMIT_BATCH)]
+    model: ModelName | None = None
+
+
+class FacetQuery(_Request, frozen=True, kw_only=True):
+    """Fields whose values are to be counted, over the images that obey `filters`."""
+
+    fields: Annotated[tuple[Facet, ...], Meta(min_length=1, max_length=11, examples=[["present", "view"]])]
+    filters: Filters = Filters()
+    model: ModelName | None = None
+
+
+class TextQuery(_Request, frozen=True, kw_only=True):
+    """A search by words. `model` is the active one if absent; `rerank` orders by signals or, if `none`, by image alone."""
+
+    text: Text
     filters: Filters = Filters()
     k: K = 10
-    rerank: Rerank = "signals"
+    rerank: Preset = "signals"
     model: ModelName | None = None
 
 
@@ -51,7 +61,7 @@ class ImageQuery(_Request, frozen=True, kw_only=True):
     image: UploadFile
     filters: Annotated[str, Meta(max_length=100_000, examples=['{"all": ["Cardiomegaly"], "view": "frontal"}'])] = "{}"
     k: K = 10
-    rerank: Rerank = "signals"
+    rerank: Preset = "signals"
     model: ModelName | None = None
 
 
@@ -76,25 +86,40 @@ class ReportDocument(_Document, frozen=True, kw_only=True):
 
 
 class HitDocument(_Document, frozen=True, kw_only=True):
-    """One image found. `parts` add up to `score`; `signals` are the raw values they were made of."""
+    """One image found, its labels and its report.
 
+    `parts` add up to `score`; `signals` are the raw values they were made of (cosines -1..1, shares of terms 0..1, BM25
+    from 0). `percentiles` say what per cent of the collection's unrelated pairs are less alike (0..100). `folded` counts
+    the candidates that `collapse` has put behind this one.
+    """
+
+    study_id: str
+    image_id: str
+    dataset: str
+    view: View
     score: float
     parts: dict[str, float]
     signals: dict[str, float]
-    study_id: str
-    image_id: str
-    view: View
-    dataset: str
+    percentiles: dict[str, float]
+    folded: int
     present: list[str]
     uncertain: list[str]
+    absent: list[str]
+    qualified: list[str]
+    from_indexing: list[str]
+    from_text: list[str]
     problems: list[str]
     mesh: list[str]
     report: ReportDocument
+    study_date: str
     image_sha256: str
 
 
 class SearchDocument(_Document, frozen=True, kw_only=True):
-    """The answer to a search: hits, best first, and what they were found with."""
+    """The answer to a search: hits, best first, and what they were found with.
+
+    `facets` has, for each field asked for, the number of images under the filters by value.
+    """
 
     model: str
     collection: str
@@ -102,6 +127,20 @@ class SearchDocument(_Document, frozen=True, kw_only=True):
     interpreted: dict[str, Any]
     hits: list[HitDocument]
     timings_ms: dict[str, float]
+    facets: dict[str, dict[str, int]]
+
+
+class BatchDocument(_Document, frozen=True, kw_only=True):
+    """The answers to a batch, in the order of its queries."""
+
+    results: list[SearchDocument]
+
+
+class FacetsDocument(_Document, frozen=True, kw_only=True):
+    """Number of images by field and value, the most frequent value first."""
+
+    model: str
+    facets: dict[str, dict[str, int]]
 
 
 class ImageDocument(_Document, frozen=True, kw_only=True):
@@ -121,9 +160,13 @@ class StudyDocument(_Document, frozen=True, kw_only=True):
     present: list[str]
     uncertain: list[str]
     absent: list[str]
+    qualified: list[str]
+    from_indexing: list[str]
+    from_text: list[str]
     problems: list[str]
     mesh: list[str]
     report: ReportDocument
+    study_date: str
 
 
 class ModelDocument(_Document, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from retrieval.imaging.decode import decode_image
 from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ, KeyRequired
+from service.controllers.query import kind_of
 from service.controllers.login import ask_to_log_in
 from service.permits import SearchPermits
 from service.problems import describe_error
@@ -94,17 +95,11 @@ async def _render(
     if view.study and retriever:
         await audit.study(request, retriever, view.study)
     if result:
-        await audit.search(request, result, kind=_kind(form, image), k=form.k)
+        await audit.search(request, result, kind=kind_of(form.query(image)), k=form.k)
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:
         request.scope["state"]["code"] = view.problem.code  # for the log and the metrics
     return Template("page.html", context={"view": view, "form": form}, status_code=view.status, headers=headers)
-
-
-def _kind(form: PageForm, image: bytes | None) -> str:
-    if image is not None:
-        return "image"
-    return "text" if form.text else "study"
 
 
 def _look_up(
@@ -120,20 +115,17 @@ def _look_up(
         retriever = catalog.retriever(form.model)
         view.model = retriever.model
         view.findings = retriever.facet("present")
+        view.severities = sorted(retriever.facet("severities"))
         view.images = sum(retriever.facet("view").values())
         form.require_valid()
-        options: dict[str, Any] = {"filters": form.filters, "k": form.k, "rerank": form.rerank}
-        if image is not None:
-            if not image:
-                raise InvalidRequest("choose an image first: a PNG, JPEG or WebP file")
-            picture = decode_image(image, name="the uploaded file")
-            view.preview = _preview(picture)
-            result = retriever.search_image(picture, **options)
-        elif form.text:
-            result = retriever.search_text(form.text, **options)
-        elif form.study:
+        if image is not None and not image:
+            raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
+        if image:
+            view.preview = _preview(decode_image(image, name="the uploaded file"))
+        if form.study:
             view.study = retriever.study(form.study)
-            result = retriever.search_similar(form.study, **options)
+        if image or form.looks:
+            result = retriever.search(form.query(image))
     except RetrievalError as error:
         view.problem = describe_error(error)
         view.status = view.problem.status

@@ -13,7 +13,7 @@ from litestar.params import Body
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
-from retrieval.search import SearchResult
+from retrieval.hits import SearchResult
 from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
@@ -21,7 +21,7 @@ from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
 
-_COMMON = {
+SEARCH_PROBLEMS = {
     "unknown_model_404": "no model 'x' is installed",
     "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
     "index_unreachable_503": "the Qdrant server does not answer",
@@ -29,6 +29,7 @@ _COMMON = {
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
 }
+"""For `problem_responses`: what every search may answer."""
 
 
 class TextSearchController(Controller):
@@ -48,7 +49,7 @@ class TextSearchController(Controller):
                 invalid_request_400="k: Expected `int` >= 1",
                 unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
                 request_too_large_413="Request Entity Too Large",
-                **_COMMON,
+                **SEARCH_PROBLEMS,
             ),
         },
     )
@@ -88,7 +89,7 @@ class ImageSearchController(Controller):
                 invalid_request_400="k: Expected `int` >= 1",
                 image_too_large_413="the image has 70,000,000 bytes",
                 unreadable_image_422="the image is not a readable PNG, JPEG, WEBP image",
-                **_COMMON,
+                **SEARCH_PROBLEMS,
             ),
         },
     )

@@ -13,6 +13,7 @@ from litestar.params import PathParameter, QueryParameter
 from retrieval.catalog import Catalog
 from retrieval.hits import SearchResult, StudyRecord
 from retrieval.index.filters import Filters
+from retrieval.query import LIMIT_K
 from retrieval.records import View
 from retrieval.search import Retriever
 from service.audit import AuditLog
@@ -21,7 +22,7 @@ from service.controllers.search import search_document
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
-from service.schemas import K_LIMIT, Rerank, SearchDocument, StudyDocument
+from service.schemas import Preset, SearchDocument, StudyDocument
 
 _PROBLEMS = {
     "unknown_study_404": "the collection cxr_x holds no study '42'",
@@ -98,8 +99,8 @@ class StudiesController(Controller):
         ] = (),
         dataset: Dataset = None,
         view: Annotated[View | None, QueryParameter(description="View of every hit.")] = None,
-        k: Annotated[int, QueryParameter(ge=1, le=K_LIMIT, description="Number of hits.")] = 10,
-        rerank: Annotated[Rerank, QueryParameter(description="By the five signals, or by image alone.")] = "signals",
+        k: Annotated[int, QueryParameter(ge=1, le=LIMIT_K, description="Number of hits.")] = 10,
+        rerank: Annotated[Preset, QueryParameter(description="By a preset of signals, or by image alone.")] = "signals",
         model: Model = None,
     ) -> SearchDocument:
         """Cases that look and read like the study; its own images are left out."""

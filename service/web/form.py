@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
+from retrieval.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
 from retrieval.records import View
-from service.schemas import K_LIMIT, TEXT_LIMIT
+from retrieval.rerank import Collapse, Match
+from service.schemas import Preset
 
-Rerank = Literal["signals", "none"]
+Side = Literal["left", "right", "bilateral"]
 K_DEFAULT = 12
 """Fills the page's rows of three and four cards."""
 
@@ -28,13 +30,47 @@ class PageForm:
     view: View | None = None
     model: str | None = None
     k: int = K_DEFAULT
-    rerank: Rerank = "signals"
+    rerank: Preset = "signals"
+    match: Match = "dense"
+    collapse: Collapse = "none"
+    side: Side | None = None
+    severity: str | None = None
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    literal: bool = False
     refused: tuple[str, ...] = ()
 
     @property
     def filters(self) -> Filters:
         """The filters chosen."""
-        return Filters(all=self.present, none=self.absent, view=self.view)
+        return Filters(
+            all=self.present,
+            none=self.absent,
+            view=self.view,
+            sides=(self.side,) if self.side else (),
+            severities=(self.severity,) if self.severity else (),
+        )
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self.text or self.study or self.like)
+
+    def query(self, image: bytes | None = None) -> Query:
+        """The query that the form describes, with an uploaded image if there is one."""
+        return Query(
+            text=self.text or None,
+            image=image,
+            study=Case(study_id=self.study) if self.study else None,
+            like=tuple(Case(study_id=study_id) for study_id in self.like),
+            unlike=tuple(Case(study_id=study_id) for study_id in self.unlike),
+            filters=self.filters,
+            interpret=not self.literal,
+            match=self.match if self.text else "dense",
+            rerank=self.rerank,
+            collapse=self.collapse,
+            k=self.k,
+        )
 
     def require_valid(self) -> None:
         """Raise what was refused.
@@ -47,24 +83,63 @@ class PageForm:
 
     def link_to_similar(self, study_id: str) -> str:
         """Address of the cases like a study, under the same filters."""
-        return "/?" + urlencode([("study", study_id), *self._shared()])
+        return replace(self, text="", study=study_id, like=(), unlike=()).link()
+
+    def link_judged(self, study_id: str, *, fits: bool) -> str:
+        """Address of the same search with a study among those that hits shall be like, or unlike."""
+        like = tuple(each for each in self.like if each != study_id)
+        unlike = tuple(each for each in self.unlike if each != study_id)
+        if fits:
+            return replace(self, like=(*like, study_id), unlike=unlike).link()
+        return replace(self, like=like, unlike=(*unlike, study_id)).link()
+
+    def link_unjudged(self, study_id: str) -> str:
+        """Address of the same search without a judgement of the study."""
+        like = tuple(each for each in self.like if each != study_id)
+        return replace(self, like=like, unlike=tuple(each for each in self.unlike if each != study_id)).link()
+
+    def link_literal(self) -> str:
+        """Address of the same search with what the text denies left alone."""
+        return replace(self, literal=True).link()
 
     def link_without_query(self) -> str:
         """Address of the form with its filters and no query."""
-        shared = self._shared()
-        return "/?" + urlencode(shared) if shared else "/"
+        return replace(self, text="", study="", like=(), unlike=()).link()
 
-    def _shared(self) -> list[tuple[str, str]]:
-        pairs = [("with", finding) for finding in self.present] + [("without", finding) for finding in self.absent]
-        if self.view:
-            pairs.append(("view", self.view))
-        if self.model:
-            pairs.append(("model", self.model))
-        if self.k != K_DEFAULT:
-            pairs.append(("k", str(self.k)))
-        if self.rerank != "signals":
-            pairs.append(("rerank", self.rerank))
-        return pairs
+    def link(self) -> str:
+        """Address of this form; what is as it is by default is left out."""
+        pairs: list[tuple[str, str]] = []
+        for name, field in FIELDS.items():
+            value = getattr(self, field)
+            if isinstance(value, tuple):
+                pairs += [(name, each) for each in value]
+            elif value is True:
+                pairs.append((name, "yes"))
+            elif value and value != getattr(_BLANK, field):
+                pairs.append((name, str(value)))
+        return "/?" + urlencode(pairs) if pairs else "/"
+
+
+FIELDS = {
+    "text": "text",
+    "study": "study",
+    "like": "like",
+    "unlike": "unlike",
+    "with": "present",
+    "without": "absent",
+    "view": "view",
+    "side": "side",
+    "severity": "severity",
+    "model": "model",
+    "k": "k",
+    "rerank": "rerank",
+    "match": "match",
+    "collapse": "collapse",
+    "literal": "literal",
+}
+"""Fields of the form by their names in an address."""
+
+_BLANK = PageForm()
 
 
 def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
@@ -86,20 +161,27 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
 
     k = K_DEFAULT
     if last("k"):
-        if len(last("k")) <= 3 and last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")) <= K_LIMIT:
+        if len(last("k")) <= 3 and last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")) <= LIMIT_K:
             k = int(last("k"))
         else:
-            refused.append(f"k must be a whole number from 1 to {K_LIMIT}")
-    if len(last("text")) > TEXT_LIMIT:
-        refused.append(f"text may have at most {TEXT_LIMIT:,} characters")
+            refused.append(f"k must be a whole number from 1 to {LIMIT_K}")
+    if len(last("text")) > LIMIT_TEXT:
+        refused.append(f"text may have at most {LIMIT_TEXT:,} characters")
     return PageForm(
-        text=last("text")[:TEXT_LIMIT],
+        text=last("text")[:LIMIT_TEXT],
         study=last("study"),
         present=tuple(dict.fromkeys(values.get("with", ()))),
         absent=tuple(dict.fromkeys(values.get("without", ()))),
         view=choice("view", get_args(View)),
         model=last("model") or None,
         k=k,
-        rerank=choice("rerank", get_args(Rerank)) or "signals",
+        rerank=choice("rerank", get_args(Preset)) or "signals",
+        match=choice("match", get_args(Match)) or "dense",
+        collapse=choice("collapse", get_args(Collapse)) or "none",
+        side=choice("side", get_args(Side)),
+        severity=last("severity")[:100] or None,
+        like=tuple(dict.fromkeys(values.get("like", ())))[:LIMIT_EXAMPLES],
+        unlike=tuple(dict.fromkeys(values.get("unlike", ())))[:LIMIT_EXAMPLES],
+        literal=bool(last("literal")),
         refused=tuple(refused),
     )

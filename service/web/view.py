@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from retrieval.search import Hit, SearchResult, StudyRecord
+from retrieval.hits import Hit, SearchResult, StudyRecord
 from service.problems import Problem
 
 SIGNALS = {
@@ -13,6 +13,7 @@ SIGNALS = {
     "impression": "Impression text",
     "mesh": "MeSH terms",
     "problems": "Problems",
+    "bm25": "Words of the report",
 }
 """Names of the signals as the page gives them, in the order of the bars."""
 
@@ -60,6 +61,7 @@ class PageView:
     model: str | None = None
     models: list[str] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
+    severities: list[str] = field(default_factory=list)
     images: int = 0
     study: StudyRecord | None = None
     preview: str | None = None
@@ -99,21 +101,24 @@ def _describe_filters(filters: dict[str, object]) -> list[str]:
     """The conditions in words, one each, as the engine applied them."""
     words = {
         "all": "with {}",
-        "any": "with any of {}",
         "none": "without {}",
+        "absent": "{} denied",
+        "certainty": "findings {}",
         "view": "{} view",
         "dataset": "dataset {}",
         "study_id": "study {}",
+        "date_from": "from {}",
+        "date_to": "until {}",
         "exclude_studies": "not study {}",
     }
     described = []
     for name, value in filters.items():
         if name == "has_report":
             described.append("with a report" if value else "without a report")
-        elif name == "any" and isinstance(value, list | tuple):
-            described.append(words[name].format(", ".join(value)))
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple) and name in words:
             described += [words[name].format(item) for item in value]
+        elif isinstance(value, list | tuple):
+            described.append({"any": "with any of "}.get(name, "") + ", ".join(map(str, value)))
         else:
             described.append(words[name].format(value))
     return described

@@ -21,7 +21,10 @@ from service.schemas import HealthDocument, ModelDocument, ModelsDocument, Searc
 from service.settings import ServiceSettings
 
 PATHS = {
+    ("post", "/v1/search"),
+    ("post", "/v1/search/batch"),
     ("post", "/v1/search/text"),
+    ("post", "/v1/facets"),
     ("post", "/v1/search/image"),
     ("get", "/v1/studies/{study_id}"),
     ("get", "/v1/studies/{study_id}/similar"),

@@ -24,7 +24,7 @@ from retrieval.encoder import Encoder
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection, SystemFailure
 from retrieval.index import open_index
 from retrieval.index.interface import SearchRequest, VectorSignal
-from retrieval.index.schema import KEYWORD_FIELDS, CollectionLayout, CollectionMeta
+from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
 from retrieval.index.server import ServerIndex
 from retrieval.settings import RetrievalSettings
 from tests.conftest import DIM, write_tiny_bundle
@@ -111,7 +111,7 @@ def test_a_run_against_a_misbehaving_server_equals_an_undisturbed_one(
         found, expected = read_stand_in(misbehaving, tmp_path / "a", NAME), read_stand_in(server, tmp_path / "b", NAME)
         assert misbehaving.met.keys() >= {"drop", "lose", "503", "500", "429"}
     assert differences(found, expected) == []
-    assert found.payload_indexes == dict.fromkeys(KEYWORD_FIELDS, "keyword")
+    assert found.payload_indexes == dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
     assert found.aliases == {"cxr": NAME}
 
 
@@ -214,7 +214,7 @@ def test_a_collection_is_made_once_if_an_answer_is_lost(call, server, connect, a
     server.fail_next(call, "lose", "lose")
     made = connect(server).create(META, name=NAME, layout=CollectionLayout(shards=2, replicas=2, quantization="int8"))
     assert made.meta.bundle_id == "b1"
-    assert server.payload_indexes(NAME).keys() == set(KEYWORD_FIELDS)
+    assert server.payload_indexes(NAME).keys() == {*KEYWORD_FIELDS, DATE_FIELD}
     assert (server.params(NAME)["shard_number"], server.params(NAME)["replication_factor"]) == (2, 2)
     assert server.params(NAME)["quantization_config"]["scalar"]["type"] == "int8"
     with pytest.raises(CollectionExists):
@@ -251,7 +251,7 @@ def test_a_collection_that_was_cut_off_while_it_was_made_is_nobodys_until_it_is_
     again = connect(server)
     again.create(msgspec.structs.replace(META, bundle_id=bundle_id), name=NAME)
     assert again.collections()[NAME].bundle_id == bundle_id
-    assert server.payload_indexes(NAME).keys() == set(KEYWORD_FIELDS)
+    assert server.payload_indexes(NAME).keys() == {*KEYWORD_FIELDS, DATE_FIELD}
 
 
 def test_a_collection_of_somebody_else_is_left_alone(server, connect):

@@ -5,14 +5,14 @@ from retrieval.calibration import calibrate
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.interface import SearchRequest
 from retrieval.index.schema import Scale
-from retrieval.rerank import QuerySides, plan
+from retrieval.rerank import QuerySides, Side, plan
 from tests.congruence.conftest import DIM, META, NAME, make_points, unit_vectors
 
 VECTOR = np.ones(4, dtype=np.float32)
 
 
 def test_signals_without_a_query_side_are_left_out_and_the_rest_renormalised():
-    sides = QuerySides(vectors={"image": ("text", VECTOR)}, terms={"mesh": (), "problems": ("Nodule",)})
+    sides = QuerySides(vectors={"image": Side((("text", VECTOR),))}, terms={"mesh": (), "problems": ("Nodule",)})
     request = plan(sides, {}, SearchRequest(()))
     assert [(signal.name, signal.weight) for signal in request.signals] == [("image", pytest.approx(0.75))]
     assert [(overlap.name, overlap.weight) for overlap in request.overlaps] == [("problems", pytest.approx(0.25))]
@@ -20,8 +20,8 @@ def test_signals_without_a_query_side_are_left_out_and_the_rest_renormalised():
 
 def test_the_scale_follows_the_kind_of_query():
     calibration = {"text/image": Scale(0.1, 0.3), "image/image": Scale(0.6, 0.9)}
-    by_text = plan(QuerySides({"image": ("text", VECTOR)}, {}), calibration, SearchRequest(()))
-    by_image = plan(QuerySides({"image": ("image", VECTOR)}, {}), calibration, SearchRequest(()))
+    by_text = plan(QuerySides({"image": Side((("text", VECTOR),))}, {}), calibration, SearchRequest(()))
+    by_image = plan(QuerySides({"image": Side((("image", VECTOR),))}, {}), calibration, SearchRequest(()))
     assert (by_text.signals[0].zero, by_text.signals[0].one) == (0.1, 0.3)
     assert (by_image.signals[0].zero, by_image.signals[0].one) == (0.6, 0.9)
 

@@ -15,7 +15,7 @@ import stamina
 import cxr
 from retrieval.errors import IndexUnreachable
 from retrieval.index.edge import EdgeIndex
-from retrieval.index.schema import KEYWORD_FIELDS
+from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
 from retrieval.index.server import ServerIndex
 from retrieval.index.transfer import LoadOptions, push
 from tests.congruence.conftest import NAME
@@ -64,7 +64,7 @@ def test_a_push_works_through_faults_and_makes_payload_indexes_first(embedded):
         assert server.met.total() >= 3
         server.heal()
         assert (done.images, done.kept, done.complete, done.active) == (COUNT, 0, True, True)
-        assert server.payload_indexes(NAME) == dict.fromkeys(KEYWORD_FIELDS, "keyword")
+        assert server.payload_indexes(NAME) == dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
         calls = server.calls
         last_index = max(n for n, call in enumerate(calls) if call == "PUT index")
         assert last_index < calls.index("PUT points")

@@ -1,0 +1,137 @@
+"""`/v1/search`: any query in one JSON body, several of them, and counts of labels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, post
+from litestar.di import NamedDependency
+from litestar.params import Body
+
+from retrieval.catalog import Catalog
+from retrieval.hits import SearchResult
+from retrieval.query import Query
+from service.audit import AuditLog
+from service.auth import READ
+from service.controllers.search import SEARCH_PROBLEMS, search_document
+from service.examples import (
+    BATCH_EXAMPLE,
+    FACET_QUERY_EXAMPLE,
+    FACETS_EXAMPLE,
+    QUERY_EXAMPLES,
+    SEARCH_EXAMPLE,
+    answer_examples,
+)
+from service.permits import SearchPermits
+from service.problems import problem_responses
+from service.schemas import BatchDocument, FacetQuery, FacetsDocument, SearchBatch, SearchDocument, SearchQuery
+
+_QUERY_PROBLEMS = {
+    "invalid_request_400": "diversity: Expected `float` <= 1.0",
+    "unknown_finding_400": "no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+    "unknown_study_404": "no study '42' in the collection cxr_x",
+    "request_too_large_413": "Request Entity Too Large",
+    "image_too_large_413": "the image has 70,000,000 bytes",
+    "unreadable_image_422": "the image is not a readable PNG, JPEG, WEBP image",
+    **SEARCH_PROBLEMS,
+}
+
+
+class QueryController(Controller):
+    """Search by words, image and stored cases together."""
+
+    path = "/v1/search"
+    tags = ("search",)
+    opt = READ
+
+    @post(
+        status_code=200,
+        operation_id="search",
+        summary="Search by words, image, stored cases, or several of these",
+        responses={
+            **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
+            **problem_responses(**_QUERY_PROBLEMS),
+        },
+    )
+    async def search(
+        self,
+        request: Request[Any, Any, Any],
+        data: Annotated[SearchQuery, Body(examples=QUERY_EXAMPLES)],
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
+    ) -> SearchDocument:
+        """Cases that the query asks for, best first; every hit obeys the filters. An image is base64, and is not kept."""
+        result = await permits.search(lambda: catalog.retriever(data.model).search(data))
+        await audit.search(request, result, kind=kind_of(data), k=data.k)
+        return search_document(result)
+
+    @post(
+        "/batch",
+        status_code=200,
+        operation_id="searchBatch",
+        summary="Several searches at once",
+        responses={
+            **answer_examples(BatchDocument, "One answer for each query, in order.", BATCH_EXAMPLE),
+            **problem_responses(**_QUERY_PROBLEMS),
+        },
+    )
+    async def search_batch(
+        self,
+        request: Request[Any, Any, Any],
+        data: SearchBatch,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
+    ) -> BatchDocument:
+        """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is."""
+
+        def search() -> list[SearchResult]:
+            return catalog.retriever(data.model).search_batch(data.queries)
+
+        results = await permits.run(search)
+        for query, result in zip(data.queries, results, strict=True):
+            await audit.search(request, result, kind=kind_of(query), k=query.k)
+        return BatchDocument(results=[search_document(result) for result in results])
+
+
+class FacetsController(Controller):
+    """Counts of labels."""
+
+    path = "/v1/facets"
+    tags = ("search",)
+    opt = READ
+
+    @post(
+        status_code=200,
+        operation_id="countFacets",
+        summary="Count images by label",
+        responses={
+            **answer_examples(FacetsDocument, "Counts by field and value.", FACETS_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="fields: Invalid enum value 'age'",
+                unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+                request_too_large_413="Request Entity Too Large",
+                **SEARCH_PROBLEMS,
+            ),
+        },
+    )
+    async def count_facets(
+        self,
+        data: Annotated[FacetQuery, Body(examples=[FACET_QUERY_EXAMPLE])],
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+    ) -> FacetsDocument:
+        """How many images under the filters have each value of some fields, such as each finding."""
+
+        def count() -> FacetsDocument:
+            retriever = catalog.retriever(data.model)
+            counts = {name: retriever.facet(name, data.filters) for name in data.fields}
+            return FacetsDocument(model=retriever.model, facets=counts)
+
+        return await permits.run(count)
+
+
+def kind_of(query: Query) -> str:
+    """What a query brings, for the audit log: `text`, `image`, `study`, `like`, or several joined by `+`."""
+    return "+".join(name for name in ("text", "image", "study", "like") if getattr(query, name))

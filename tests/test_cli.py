@@ -44,6 +44,55 @@ def test_image_and_study_searches_print_tables(tiny_home):
     assert "tiny-a" in run("search", "--study", "1", "--rerank", "none", home=tiny_home).stdout
 
 
+def test_a_query_is_one_json_document_that_options_add_to(tiny_home):
+    query = {"text": "effusion", "filters": {"none": ["Nodule"]}, "collapse": "study", "facets": ["view"], "k": 4}
+    path = tiny_home / "query.json"
+    path.write_text(json.dumps(query))
+    found = run("search", "--query", path, "--without", "Cardiomegaly", "-k", "2", "--json", home=tiny_home)
+    assert found["interpreted"]["filters"] == {"none": ["Nodule", "Cardiomegaly"]}
+    assert found["interpreted"]["collapse"] == "study"
+    assert found["facets"].keys() == {"view"}
+    assert len(found["hits"]) == 2
+    inline = run(
+        "search", "--query", json.dumps(query | {"k": 2}), "--without", "Cardiomegaly", "--json", home=tiny_home
+    )
+    assert inline["hits"] == found["hits"]
+
+
+def test_options_say_all_that_a_query_can(tiny_home):
+    found = run(
+        "search", "--text", "effusion", "--study", "2", "--like", "1", "--unlike", "3", "--match", "hybrid",
+        "--rerank", '{"image": 1, "findings": 1}', "--filters", '{"has_report": true}', "--view", "frontal",
+        "--diversity", "0.3", "--collapse", "report", "--facet", "present", "--no-interpret", "-k", "5", "--json",
+        home=tiny_home,
+    )  # fmt: skip
+    interpreted = found["interpreted"]
+    assert interpreted["filters"] == {"view": "frontal", "has_report": True}
+    assert interpreted["weights"] == {"image": 0.5, "findings": 0.5}
+    assert (interpreted["match"], interpreted["diversity"], interpreted["interpret"]) == ("hybrid", 0.3, False)
+    assert found["hits"]
+    assert not {"1", "2", "3"} & {hit["study_id"] for hit in found["hits"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--query", "nowhere.json"), "neither JSON nor a file"),
+        (("--text", "x", "--filters", "{"), "--filters: expected JSON"),
+        (("--text", "x", "--filters", '{"alll": []}'), "alll"),
+        (("--text", "x", "--view", "sideways"), "view"),
+        (("--text", "x", "-k", "0"), "k`"),
+        (("--text", "x", "--match", "fuzzy"), "match"),
+        (("--image", "nowhere.png"), "nowhere.png"),
+        ((), "nothing to look for"),
+    ],
+)
+def test_wrong_queries_are_refused_by_name(tiny_home, arguments, message):
+    refused = run("search", *arguments, home=tiny_home, code=1)
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_use_switches_what_a_search_without_model_sees(tiny_home):
     assert run("use", "tiny-b", "--json", home=tiny_home)["active"] == "tiny-b"
     assert run("search", "--text", "nodule", "--json", home=tiny_home)["model"] == "tiny-b"

@@ -19,6 +19,8 @@ from retrieval.records import point_id
 
 DIM = 24
 FINDINGS = ("Cardiomegaly", "Pleural Effusion", "Nodule", "normal")
+SIDES = ["left", "right", "bilateral"]
+WORDS = ("heart", "effusion", "nodule", "clear", "lung", "opacity")
 NAME = "cxr_congruence"
 META = CollectionMeta(model="congruence", bundle_id="b1", dim=DIM, created_at="2026-01-01T00:00:00+00:00")
 
@@ -41,6 +43,7 @@ def make_points(count: int = 150) -> list[IndexPoint]:
             named["findings"] = vectors["findings"][n]
         if n % 7:
             named["impression"] = vectors["impression"][n]
+        text = " ".join(rng.choice(WORDS, 1 + n % 5)) if n % 21 else ""
         payload = Payload(
             study_id=f"study-{n // 2}",
             image_id=f"image-{n}",
@@ -48,9 +51,14 @@ def make_points(count: int = 150) -> list[IndexPoint]:
             view=("frontal", "lateral", "unknown")[n % 3],
             present=present,
             uncertain=uncertain,
-            absent=[],
+            absent=[finding for finding in FINDINGS if finding not in present + uncertain and n % 5 == 0],
             problems=present,
             mesh=[term for finding in present for term in (finding, f"{finding}/left")],
+            qualified=[f"{finding}/{side}" for finding in present for side in SIDES[n % 4 : n % 4 + 1]],
+            sides=SIDES[n % 4 : n % 4 + 1] if present else [],
+            sites=["lung"] if present and n % 2 else [],
+            severities=["mild"] if present and n % 5 < 2 else [],
+            study_date=f"20{10 + n % 9}-0{1 + n % 9}-{10 + n % 18}" if n % 4 else "",
             findings="text" if n % 3 else "",
             impression="text" if n % 7 else "",
             indication="",
@@ -60,7 +68,7 @@ def make_points(count: int = 150) -> list[IndexPoint]:
             bundle_id="b1",
             ingested_at="2026-01-01T00:00:00+00:00",
         )
-        points.append(IndexPoint(point_id("even", payload.image_id), named, "some words" if n % 21 else "", payload))
+        points.append(IndexPoint(point_id("even", payload.image_id), named, text, payload))
     return points
 
 

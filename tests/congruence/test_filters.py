@@ -1,42 +1,93 @@
 """Filters, against a brute-force reading of the payloads, on every engine."""
 
+from datetime import date
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.index.filters import Filters
 from retrieval.index.interface import SearchRequest, VectorSignal
-from tests.congruence.conftest import FINDINGS, unit_vectors
+from tests.congruence.conftest import FINDINGS, SIDES, unit_vectors
 
 some_findings = st.lists(st.sampled_from(FINDINGS), max_size=3, unique=True).map(tuple)
-any_filters = st.builds(
-    Filters,
-    all=some_findings,
-    any=some_findings,
-    none=some_findings,
-    view=st.sampled_from([None, "frontal", "lateral", "unknown"]),
-    dataset=st.sampled_from([None, "even", "odd", "nowhere"]),
-    study_id=st.sampled_from([None, None, None, "study-3"]),
-    has_report=st.sampled_from([None, True, False]),
-    exclude_studies=st.lists(st.sampled_from(["study-3", "study-4"]), max_size=2).map(tuple),
+some_qualified = st.lists(
+    st.one_of(st.sampled_from(FINDINGS), st.builds("{}/{}".format, st.sampled_from(FINDINGS), st.sampled_from(SIDES))),
+    max_size=3,
+    unique=True,
+).map(tuple)
+some_days = st.one_of(st.none(), st.dates(date(2009, 1, 1), date(2020, 1, 1)).map(str))
+
+
+def some_of(*values):
+    return st.lists(st.sampled_from(values), max_size=2, unique=True).map(tuple)
+
+
+def any_filters(certainty, findings):
+    return st.builds(
+        Filters,
+        all=findings,
+        any=findings,
+        none=some_qualified,
+        absent=st.one_of(st.just(()), some_findings),
+        certainty=certainty,
+        sides=some_of(*SIDES, "nowhere"),
+        sites=some_of("lung", "base"),
+        severities=some_of("mild", "severe"),
+        view=st.sampled_from([None, "frontal", "lateral", "unknown"]),
+        dataset=st.sampled_from([None, "even", "odd", "nowhere"]),
+        study_id=st.sampled_from([None, None, None, "study-3"]),
+        date_from=some_days,
+        date_to=some_days,
+        has_report=st.sampled_from([None, True, False]),
+        exclude_studies=some_of("study-3", "study-4"),
+    )
+
+
+# Only what is present is known with its qualifiers.
+all_filters = st.one_of(
+    any_filters(st.just("present"), some_qualified),
+    any_filters(st.sampled_from(["uncertain", "either"]), some_findings),
 )
 
 
 def obeys(payload, filters):
-    present, uncertain = set(payload.present), set(payload.uncertain)
+    known = {
+        "present": {*payload.present, *payload.qualified},
+        "uncertain": set(payload.uncertain),
+        "either": {*payload.present, *payload.uncertain},
+    }[filters.certainty]
     return (
-        present.issuperset(filters.all)
-        and (not filters.any or not present.isdisjoint(filters.any))
-        and (present | uncertain).isdisjoint(filters.none)
+        known.issuperset(filters.all)
+        and (not filters.any or not known.isdisjoint(filters.any))
+        and {*payload.present, *payload.uncertain, *payload.qualified}.isdisjoint(filters.none)
+        and set(payload.absent).issuperset(filters.absent)
+        and all(
+            not getattr(filters, name) or set(getattr(filters, name)) & set(getattr(payload, name))
+            for name in ("sides", "sites", "severities")
+        )
         and filters.view in (None, payload.view)
         and filters.dataset in (None, payload.dataset)
         and filters.study_id in (None, payload.study_id)
+        and (not filters.date_from or filters.date_from <= payload.study_date)
+        and (not filters.date_to or "" < payload.study_date <= filters.date_to)
         and (filters.has_report is None or filters.has_report == bool(payload.report_group))
         and payload.study_id not in filters.exclude_studies
     )
 
 
+def test_the_points_make_every_condition_matter(points):
+    """Each condition alone lets some points pass and some not, or the property below would prove little."""
+    for filters in (
+        Filters(all=("Nodule/left",)), Filters(any=("Nodule/left", "normal")), Filters(none=("Nodule/right",)),
+        Filters(absent=("Nodule",)), Filters(all=("Nodule",), certainty="uncertain"), Filters(sides=("bilateral",)),
+        Filters(sites=("lung",)), Filters(severities=("mild",)), Filters(date_from="2014-01-01"),
+        Filters(date_to="2014-01-01"), Filters(has_report=False),
+    ):  # fmt: skip
+        assert 0 < sum(obeys(point.payload, filters) for point in points) < len(points), filters
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(filters=any_filters)
+@given(filters=all_filters)
 def test_filters_select_what_they_say_on_every_engine(both, points, filters):
     expected = {point.point_id for point in points if obeys(point.payload, filters)}
     query = VectorSignal("image", unit_vectors(1, seed=5)[0], 1.0)
@@ -48,7 +99,7 @@ def test_filters_select_what_they_say_on_every_engine(both, points, filters):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(filters=any_filters, seed=st.integers(0, 1000))
+@given(filters=all_filters, seed=st.integers(0, 1000))
 def test_every_engine_gives_the_same_reranked_hits(both, filters, seed):
     vectors = unit_vectors(3, seed)
     request = SearchRequest(

@@ -20,6 +20,7 @@ from retrieval.errors import (
     UnreadableImage,
 )
 from retrieval.index.schema import Scale
+from retrieval.query import Case, Query
 from retrieval.rerank import WEIGHTS
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
@@ -169,6 +170,8 @@ def test_a_study_id_of_two_datasets_must_be_told_apart(tiny_home):
         assert {hit.dataset for hit in retriever.search_similar("1", filters=Filters(dataset="other")).hits} == {
             "other"
         }
+        found = retriever.search(Query(study=Case(study_id="1", dataset="other"), k=60)).hits
+        assert {hit.dataset for hit in found if hit.study_id == "1"} == {"indiana"}
 
 
 def test_a_retriever_takes_over_what_a_later_ingest_calibrated(tiny_home):

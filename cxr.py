@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from exporters.export import Sample
     from retrieval.catalog import Catalog
+    from retrieval.hits import SearchResult
     from retrieval.records import Study
-    from retrieval.search import SearchResult
 
 app = typer.Typer(
     name="cxr",

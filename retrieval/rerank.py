@@ -217,7 +217,7 @@ def collapse(hits: Sequence[Scored], by: Collapse) -> list[tuple[Scored, int]]:
 
 def _group(payload: dict[str, Any], by: Collapse) -> Hashable:
     if by == "report" and payload["report_group"]:
-        return payload["report_group"]
+        return str(payload["report_group"])
     return payload["dataset"], payload["study_id"]
 
 

@@ -218,7 +218,7 @@ class Retriever:
             folded = {hit.point_id: count for hit, count in shown}
             hits = diversify([hit for hit, _ in shown], query.diversity, query.k, scale)
         with asked.stage("facets"):
-            facets = {name: self.collection.facet(name, filters) for name in query.facets}
+            facets = {str(name): self.collection.facet(name, filters) for name in query.facets}
         stages = {name: elapsed for name, elapsed in asked.elapsed_ms.items() if name != "facets" or query.facets}
         return SearchResult(
             model=self.model,
@@ -311,7 +311,8 @@ def _kind(vector: str) -> QueryKind:
 
 
 def _interpreted(query: Query, filters: Filters, request: SearchRequest, mentions: Mentions) -> dict[str, Any]:
-    weights = {signal.name: round(signal.weight, 4) for signal in (*request.signals, *request.overlaps)}
+    weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
+    weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
     if not weights and len(request.sources) == 1:
         weights = {request.sources[0].name: 1.0}
     shown: dict[str, Any] = {

@@ -97,7 +97,7 @@ class EdgeCollection:
             found = self._shard.query(_answer(request, query=lists[0], filter=narrow))
             return ranked(request, found, [found])
         prefetches = [edge.Prefetch(query=query, filter=narrow, limit=request.depth) for query in lists]
-        fusion = edge.Fusion.Rrf(k=RRF_K)
+        fusion: Any = edge.Fusion.Rrf(k=RRF_K)  # its stub is no subclass of `Fusion`
         if not request.signals:
             fused = _answer(request, prefetches=prefetches, query=fusion)
             found, *raw = self._shard.query_batch(

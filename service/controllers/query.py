@@ -126,7 +126,7 @@ class FacetsController(Controller):
 
         def count() -> FacetsDocument:
             retriever = catalog.retriever(data.model)
-            counts = {name: retriever.facet(name, data.filters) for name in data.fields}
+            counts = {str(name): retriever.facet(name, data.filters) for name in data.fields}
             return FacetsDocument(model=retriever.model, facets=counts)
 
         return await permits.run(count)

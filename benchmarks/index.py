@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import write_result
-from benchmarks.search import FILTERS, make_points, read_source, request_for, timed
+from benchmarks.search import FILTERS, in_full, make_points, read_source, request_for, synthetic, timed
 from retrieval.calibration import calibrate
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, IndexPoint, SearchRequest, VectorSignal
-from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta, Quantization, collection_name
-from retrieval.records import point_id
-
-_PLANE = 64
+from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantization, collection_name
 
 # Which part of a collection a file of the shard belongs to, by what its path holds; the first that fits.
 PARTS = {
@@ -67,25 +65,6 @@ def main() -> None:
             large = synthetic(pattern, arguments.points, 512, kept)
             found["synthetic_512"] = {"none": measure(Path(folder) / "large", large, kept, "none", arguments.queries)}
     write_result("index", {"filters": FILTERS.to_dict(), **found})
-
-
-def synthetic(pattern: list[IndexPoint], count: int, dim: int, kept: list[IndexPoint]) -> Iterator[IndexPoint]:
-    """`count` points with the payloads of `pattern` in turn and studies of their own; `kept` collects them all."""
-    rng = np.random.default_rng(0)
-    plane = np.linalg.qr(rng.standard_normal((dim, _PLANE)))[0].T.astype(np.float32)
-    plane *= np.arange(1, _PLANE + 1, dtype=np.float32)[:, None] ** -0.5
-    centres = rng.standard_normal((count // 20 + 1, _PLANE)).astype(np.float32)
-    for number, like in zip(range(count), itertools.cycle(pattern), strict=False):
-        name = f"synthetic-{number}"
-        payload = msgspec.structs.replace(like.payload, image_id=name, study_id=f"{name[:-1]}")
-        vectors = {}
-        for which in DENSE_VECTORS:
-            along = centres[number // 20] + 0.5 * rng.standard_normal(_PLANE, dtype=np.float32)
-            vector = along @ plane + 0.02 * rng.standard_normal(dim, dtype=np.float32)
-            vectors[which] = vector / np.linalg.norm(vector)
-        point = IndexPoint(point_id("synthetic", name), vectors, like.text, payload)
-        kept.append(replace(point, vectors={name: vector.astype(np.float16) for name, vector in vectors.items()}))
-        yield point
 
 
 def measure(
@@ -121,16 +100,15 @@ def measure(
             for name, narrow in (("all", Filters()), ("frontal", Filters(view="frontal")))
             for k in (10, 100)
         },
-        "nearest_filtered": timed(collection, [request_for(point, collection, "none") for point in asked]),
-        "five_signals_filtered": timed(collection, [request_for(point, collection, "signals") for point in asked]),
+        "nearest_filtered": timed(
+            [partial(collection.search, request_for(point, collection, "none")) for point in asked]
+        ),
+        "five_signals_filtered": timed(
+            [partial(collection.search, request_for(point, collection, "signals")) for point in asked]
+        ),
     }
     index.close()
     return found | {"megabytes": sizes(folder)}
-
-
-def in_full(point: IndexPoint) -> IndexPoint:
-    """The point with vectors in float32, as queries are."""
-    return replace(point, vectors={name: vector.astype(np.float32) for name, vector in point.vectors.items()})
 
 
 def recall(collection: Collection, kept: list[IndexPoint], asked: list[IndexPoint], filters: Filters, k: int) -> float:

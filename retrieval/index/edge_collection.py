@@ -87,9 +87,9 @@ class EdgeCollection:
         return {str(record.id): to_stored(record, vectors) for record in found}
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """See `Collection.search`. Reordering asks twice: in this process that is cheaper than nested prefetches.
+        """See `Collection.search`. Reordering asks three times: for candidates, the best of them, and their raw values.
 
-        They would search the candidates anew for every signal.
+        In this process that is cheaper than nested prefetches, which would search the candidates anew for every signal.
         """
         narrow = render_filter(request.filters, edge, request.exclude)
         lists = [_query(source) for source in request.sources]
@@ -110,14 +110,10 @@ class EdgeCollection:
             pool = self._shard.query(edge.QueryRequest(prefetches=prefetches, query=fusion, limit=request.depth))
         if not pool:
             return []
-        among = edge.Filter(must=[only_points(tuple(str(point.id) for point in pool), edge)])
         queries = [_query(signal) for signal in request.signals]
-        scored = [edge.Prefetch(query=query, filter=among, limit=len(pool)) for query in queries]
-        # A prefetch holds only points that have its vector: the last one lets those in that lack all of them.
-        scored.append(edge.Prefetch(filter=among, limit=len(pool)))
-        summed = _answer(request, prefetches=scored, query=_formula(request))
-        found, *raw = self._shard.query_batch(
-            edge.QueryBatchRequest([summed, *(_scores(query, among, len(pool)) for query in queries)])
+        found = self._shard.query(_answer(request, prefetches=_among(request, queries, pool), query=_formula(request)))
+        raw = self._shard.query_batch(
+            edge.QueryBatchRequest([_scores(query, _only(found), len(found)) for query in queries])
         )
         return ranked(request, found, raw)
 
@@ -198,6 +194,20 @@ def _query(source: VectorSignal | Words) -> edge.Query:
         negatives=[vector.tolist() for vector in source.unlike],
     )
     return edge.Query.RecommendSumScores(examples, using=source.name)
+
+
+def _only(points: Sequence[Any]) -> edge.Filter:
+    return edge.Filter(must=[only_points({point.id for point in points}, edge)])
+
+
+def _among(request: SearchRequest, queries: Sequence[edge.Query], pool: Sequence[Any]) -> list[edge.Prefetch]:
+    """What a formula needs: the scores of the candidates by each signal, and every candidate at least once."""
+    narrow = _only(pool)
+    scored = [edge.Prefetch(query=query, filter=narrow, limit=len(pool)) for query in queries]
+    if any(signal.name == "image" for signal in request.signals):
+        return scored  # every point has an image
+    # A prefetch holds only points that have its vector: this one lets those in that lack all of them.
+    return [*scored, edge.Prefetch(filter=narrow, limit=len(pool))]
 
 
 def _answer(request: SearchRequest, **query: Any) -> edge.QueryRequest:

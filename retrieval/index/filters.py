@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -111,8 +112,8 @@ def render_filter(filters: Filters, api: Any, exclude: tuple[str, ...] = ()) -> 
     return api.Filter(must=must, must_not=must_not) if must or must_not else None
 
 
-def only_points(point_ids: tuple[str, ...], api: Any) -> Any:
-    """The condition that a point is one of `point_ids`."""
+def only_points(point_ids: Iterable[Any], api: Any) -> Any:
+    """The condition that a point is one of `point_ids`, strings or `UUID`s."""
     if hasattr(api, "EdgeShard"):  # the two name this one's field differently
         return api.HasIdCondition(set(point_ids))
     return api.HasIdCondition(has_id=list(point_ids))

@@ -221,20 +221,20 @@ def ranked(request: SearchRequest, found: Sequence[Any], raw: Sequence[Sequence[
     """
     asked = request.signals or request.sources
     values = [
-        {str(point.id): point.score / (1 if isinstance(one, Words) else 1 + len(one.like)) for point in points}
+        {point.id: point.score / (1 if isinstance(one, Words) else 1 + len(one.like)) for point in points}
         for one, points in zip(asked, raw, strict=True)
     ]
-    places: list[dict[str, int]] = []
+    places: list[dict[Any, int]] = []
     if not request.signals and len(request.sources) > 1:
-        places = [{str(point.id): rank for rank, point in enumerate(points, start=1)} for points in raw]
+        places = [{point.id: rank for rank, point in enumerate(points, start=1)} for points in raw]
     hits = []
     for point in found:
-        key = str(point.id)
+        key = point.id
         ranks = {one.name: by_id[key] for one, by_id in zip(asked, places, strict=False) if key in by_id}
         cosines = {one.name: by_id[key] for one, by_id in zip(asked, values, strict=True) if key in by_id}
         hits.append(
             Scored(
-                point_id=key,
+                point_id=str(key),
                 score=_score(request, point.score, cosines, ranks),
                 payload=point.payload or {},
                 cosines=cosines,

@@ -184,14 +184,14 @@ def test_a_server_cannot_send_a_client_away_for_an_hour(server, connect):
 def test_a_search_is_tried_once_more_and_then_fails(server, connect):
     connect(server).create(META, name=NAME)
     collection = connect(server, patience_s=0).open(NAME)
-    server.fail_next("POST points/query", "drop")
+    server.fail_next("POST points/query/batch", "drop")
     assert collection.search(NEAREST) == []
     server.calls.clear()
-    server.fail_next("POST points/query", "503", "503", "503")
+    server.fail_next("POST points/query/batch", "503", "503", "503")
     started = time.monotonic()
     with pytest.raises(IndexUnreachable, match="busy"):
         collection.search(NEAREST)
-    assert server.calls == ["POST points/query"] * 2
+    assert server.calls == ["POST points/query/batch"] * 2
     assert time.monotonic() - started < 3
 
 
@@ -201,11 +201,11 @@ def test_a_search_waits_neither_for_a_busy_server_nor_for_a_second_timeout(fault
     collection = connect(server, patience_s=0).open(NAME)
     server.faults.retry_after_s = 5
     server.calls.clear()
-    server.fail_next("POST points/query", fault)
+    server.fail_next("POST points/query/batch", fault)
     started = time.monotonic()
     with pytest.raises(IndexUnreachable):
         collection.search(NEAREST)
-    assert server.calls == ["POST points/query"]
+    assert server.calls == ["POST points/query/batch"]
     assert time.monotonic() - started < longest_s
 
 

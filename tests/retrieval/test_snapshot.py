@@ -21,7 +21,7 @@ from retrieval.errors import (
     TransferFailed,
 )
 from retrieval.index import snapshot as snapshots
-from retrieval.index.schema import DENSE_VECTORS, CollectionLayout
+from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta
 from retrieval.index.snapshot import Snapshot, create_snapshot, open_snapshot, restore_snapshot
 from retrieval.index.transfer import LoadOptions
 from tests.congruence.conftest import META, NAME
@@ -82,7 +82,7 @@ def test_the_file_is_a_plain_zip_that_others_can_read(file):
         head = msgspec.json.decode(archive.read("head.json"))
         page = msgspec.msgpack.decode(archive.read("points/000000.msgpack"))
     assert (head["format"], head["points"], head["pages"]) == (1, COUNT, 3)
-    assert head["meta"] == msgspec.to_builtins(WHOLE)
+    assert msgspec.convert(head["meta"], CollectionMeta) == WHOLE
     assert head["counts"] == WHOLE.counts
     assert "qdrant-edge-py" in head["versions"]
     original = {point.point_id: point for point in POINTS}

@@ -1,0 +1,93 @@
+"""The script that people search a collection with today: FAISS, sqlite for the metadata, the rerank in a Python loop.
+
+Written as such scripts are: the 100 nearest by a flat index, their rows from sqlite, the five signals from the stored text
+vectors, the ten best. A filter is applied to the candidates afterwards, as such scripts do: it may leave fewer than ten.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.index.interface import IndexPoint
+from retrieval.rerank import WEIGHTS
+
+Row = tuple[Any, ...]
+_COLUMNS = ("study", "image", "view", "present", "uncertain", "mesh", "problems", "findings", "impression")
+TEXTS = ("findings", "impression")
+
+
+class PlainSearch:
+    """An index of image vectors, with metadata in `folder` and the text vectors in memory."""
+
+    def __init__(self, folder: Path, points: Sequence[IndexPoint]) -> None:
+        dim = len(points[0].vectors["image"])
+        self.index = faiss.IndexFlatIP(dim)
+        self.index.add(np.stack([point.vectors["image"] for point in points]).astype(np.float32))
+        self.texts = {name: _stack(points, name, dim) for name in TEXTS}
+        self.database = sqlite3.connect(folder / "metadata.sqlite")
+        self.database.execute(f"CREATE TABLE images (row INTEGER PRIMARY KEY, {', '.join(_COLUMNS)})")
+        self.database.executemany(
+            f"INSERT INTO images VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})",
+            [(number, *_row(point)) for number, point in enumerate(points)],
+        )
+        self.database.commit()
+
+    def search(
+        self,
+        vectors: dict[str, NDArray[np.float32]],
+        terms: dict[str, Sequence[str]],
+        keeps: Callable[[Row], bool],
+        k: int = 10,
+    ) -> list[tuple[float, Row]]:
+        """The `k` best of the 100 nearest to `vectors`, float32 [D] by name, that `keeps` lets pass."""
+        scores, numbers = self.index.search(vectors["image"][None], 100)
+        marks = ",".join("?" * len(numbers[0]))
+        rows = self.database.execute(f"SELECT * FROM images WHERE row IN ({marks})", numbers[0].tolist())
+        by_number = {row[0]: row for row in rows}
+        found = []
+        for score, number in zip(scores[0].tolist(), numbers[0].tolist(), strict=True):
+            row = by_number[number]
+            if not keeps(row):
+                continue
+            total = WEIGHTS["image"] * score
+            for name in TEXTS:
+                if name in vectors:
+                    total += WEIGHTS[name] * float(self.texts[name][number] @ vectors[name])
+            for column, name in ((6, "mesh"), (7, "problems")):
+                if terms[name]:
+                    held = set(json.loads(row[column]))
+                    total += WEIGHTS[name] * sum(term in held for term in terms[name]) / len(terms[name])
+            found.append((total, row))
+        found.sort(key=lambda hit: -hit[0])
+        return found[:k]
+
+
+def frontal_without_pneumothorax(row: Row) -> bool:
+    """The filter of `benchmarks.search` on a row."""
+    return row[3] == "frontal" and "Pneumothorax" not in (*json.loads(row[4]), *json.loads(row[5]))
+
+
+def _stack(points: Sequence[IndexPoint], name: str, dim: int) -> NDArray[np.float32]:
+    absent = np.zeros(dim, dtype=np.float32)
+    return np.stack([point.vectors.get(name, absent) for point in points]).astype(np.float32)
+
+
+def _row(point: IndexPoint) -> Row:
+    payload = point.payload
+    lists = (payload.present, payload.uncertain, payload.mesh, payload.problems)
+    return (
+        payload.study_id,
+        payload.image_id,
+        payload.view,
+        *(json.dumps(values) for values in lists),
+        payload.findings,
+        payload.impression,
+    )

@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def script_latency(checkpoint: Path, points: list[IndexPoint], folder: Path) -> 
             frontal_without_pneumothorax,
         )
 
-    return timed([lambda text=text: ask(text) for _ in range(14) for text in TEXTS])
+    return timed([partial(ask, text) for _ in range(14) for text in TEXTS])
 
 
 def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
@@ -182,10 +183,10 @@ def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
             probe = send(port, BODIES, clients=clients, requests=8 * clients)
             requests = max(2 * clients, int(seconds * probe.summary()["requests_per_s"]))
             found[str(clients)] = send(port, BODIES, clients=clients, requests=requests).summary()
-    for clients, rate in encode_rates(home, model).items():
-        found[clients] |= {
+    for size, rate in encode_rates(home, model).items():
+        found[size] |= {
             "encode_bound_per_s": rate,
-            "over_encode_bound": round(found[clients]["requests_per_s"] / rate, 3),
+            "over_encode_bound": round(found[size]["requests_per_s"] / rate, 3),
         }
     return found
 

@@ -5,8 +5,8 @@
 Queries are the split's frontal images that have an abnormal finding: as a new image, as the impression written of them,
 and as the stored study with its report and terms. The gallery is all frontal images of the split but those of the query's
 own study. An image is relevant for a finding of the query if it has that finding, too; labels are those of the indexing,
-heads with five images or more. AP@100, P@10 and nDCG@10 are averaged within each finding first, over findings then. Each row is
-compared with a simpler neighbour: the difference, with a 95 % interval by bootstrap over studies.
+heads with five images or more. AP@100, P@10 and nDCG@10 are averaged within each finding first, over findings then. Each
+row is compared with a simpler neighbour: the difference, with a 95 % interval by bootstrap over studies.
 
 Rows marked circular use what the labels are made of: a stored study brings the terms of its own indexing, and findings
 that a text names are matched with the indexing of the candidates. They say that the terms work, not that the model does.

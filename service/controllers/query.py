@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
-from litestar.params import Body
+from litestar.params import Body, JSONBody
 
 from retrieval.catalog import Catalog
 from retrieval.hits import SearchResult
@@ -79,7 +79,7 @@ class QueryController(Controller):
     async def search_batch(
         self,
         request: Request[Any, Any, Any],
-        data: SearchBatch,
+        data: JSONBody[SearchBatch],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],

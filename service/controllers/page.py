@@ -19,8 +19,8 @@ from retrieval.imaging.decode import decode_image
 from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ, KeyRequired
-from service.controllers.query import kind_of
 from service.controllers.login import ask_to_log_in
+from service.controllers.query import kind_of
 from service.permits import SearchPermits
 from service.problems import describe_error
 from service.refusals import Refusal

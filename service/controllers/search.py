@@ -12,8 +12,8 @@ from litestar.params import Body
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
-from retrieval.index.filters import Filters
 from retrieval.hits import SearchResult
+from retrieval.index.filters import Filters
 from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples

@@ -90,6 +90,7 @@ class QueryController(Controller):
             return catalog.retriever(data.model).search_batch(data.queries)
 
         results = await permits.run(search)
+        permits.note(*results)
         for query, result in zip(data.queries, results, strict=True):
             await audit.search(request, result, kind=kind_of(query), k=query.k)
         return BatchDocument(results=[search_document(result) for result in results])
@@ -126,7 +127,7 @@ class FacetsController(Controller):
 
         def count() -> FacetsDocument:
             retriever = catalog.retriever(data.model)
-            counts = {name: retriever.facet(name, data.filters) for name in data.fields}
+            counts: dict[str, dict[str, int]] = {name: retriever.facet(name, data.filters) for name in data.fields}
             return FacetsDocument(model=retriever.model, facets=counts)
 
         return await permits.run(count)

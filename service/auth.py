@@ -29,7 +29,6 @@ UNCOUNTED: dict[str, Any] = {"needs": "nothing", "uncounted": True}
 ANY_KEY: dict[str, Any] = {"needs": "any"}
 """For what is no case and no report: whoever has a key, of whatever scope."""
 READ: dict[str, Any] = {"needs": "read"}
-INGEST: dict[str, Any] = {"needs": "ingest"}
 ADMIN: dict[str, Any] = {"needs": "admin"}
 
 WRONG_KEYS_PER_MINUTE = 10

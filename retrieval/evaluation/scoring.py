@@ -1,0 +1,153 @@
+"""A system's answers to a task, judged: ranked block by block, measured by ir-measures, with chance and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import MissingExtra
+from retrieval.evaluation.chance import expectation
+from retrieval.evaluation.intervals import bootstrap_interval, contributions, macro_mean
+from retrieval.evaluation.records import Estimate, Protocol, TaskResult, number
+from retrieval.evaluation.resampling import gallery_intervals
+from retrieval.evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
+
+Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
+"""Similarity, float [B, G], of the queries with these numbers (int [B]) to the gallery of their task."""
+
+_BLOCK = 128
+_NAMES = {"R": "Success", "Hit": "Success"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came out for each query that has something to find: numbers of the queries, and by measure value and chance.
+
+    `ranked` holds, for each, whether each rank is relevant (bool, of the length of the ranking) and the gallery columns.
+    """
+
+    numbers: IntArray
+    values: dict[str, NDArray[np.float64]]
+    chance: dict[str, NDArray[np.float64]]
+    order: list[IntArray]
+    hits: list[BoolArray]
+
+
+def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies: Sequence[str]) -> TaskResult:
+    """The figures of one system in one task; `studies` are those of all images of the corpus."""
+    # There are few prompts, and a gallery that is drawn anew must be whole.
+    depth = len(task.columns) if task.query_side == "prompt" else protocol.depth
+    judged = judge(task, scorer, depth)
+    findings = [task.findings[n] for n in judged.numbers]
+    units = [task.units[n] for n in judged.numbers]
+    by_gallery = None
+    if task.query_side == "prompt":
+        by_gallery = gallery_intervals(
+            judged.hits, judged.order, [studies[c] for c in task.columns], protocol.resamples, protocol.seed
+        )
+
+    def estimate(name: str, kept: NDArray[np.bool_]) -> Estimate:
+        values, chance = judged.values[name][kept], judged.chance[name][kept]
+        held = [finding for finding, keep in zip(findings, kept, strict=True) if keep]
+        if by_gallery is not None:
+            low, high = by_gallery(name, kept)
+        else:
+            study = [unit for unit, keep in zip(units, kept, strict=True) if keep]
+            low, high = bootstrap_interval(values, study, held, resamples=protocol.resamples, seed=protocol.seed)
+        return Estimate(
+            value=number(macro_mean(values, held)),
+            low=number(low),
+            high=number(high),
+            chance=number(macro_mean(chance, held)),
+            n=len(values),
+            findings=len(set(held)) if task.is_of_labels else None,
+        )
+
+    everything = np.ones(len(findings), dtype=bool)
+    abnormal = np.array([finding != task.normal or not task.normal for finding in findings], dtype=bool)
+    measures = {name: estimate(name, abnormal) for name in task.measures}
+    by_finding: dict[str, dict[str, Estimate]] = {}
+    if task.is_of_labels:
+        for name in ("P@10", "AP"):
+            measures[f"{name} with normal"] = estimate(name, everything)
+        for finding in dict.fromkeys(findings):
+            mine = np.array([each == finding for each in findings], dtype=bool)
+            by_finding[finding] = {name: estimate(name, mine) for name in ("P@10", "AP")}
+    parts = {}
+    if headline := HEADLINES.get(task.name):
+        kept_units = [unit for unit, keep in zip(units, abnormal, strict=True) if keep]
+        kept_findings = [finding for finding, keep in zip(findings, abnormal, strict=True) if keep]
+        parts[headline] = contributions(judged.values[headline][abnormal], kept_units, kept_findings)
+    ordered = sorted({str(unit) for found in parts.values() for unit in found})
+    return TaskResult(
+        task=task.name,
+        system=system,
+        gallery=len(task.columns),
+        queries=len(judged.numbers),
+        measures=measures,
+        by_finding=by_finding,
+        units=ordered,
+        values={name: [round(found[unit], 9) for unit in ordered] for name, found in parts.items()},
+    )
+
+
+def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
+    """Rank the gallery for each query by similarity, equal ones by id, and measure; queries with nothing to find are out."""
+    numbers, order, hits, counts = [], [], [], []
+    for block in _blocks(len(task.rows)):
+        similarity, relevant, left_out = scorer(block), task.relevant(block), task.left_out(block)
+        relevant = relevant & ~left_out
+        ranked = np.argsort(np.where(left_out, np.inf, -similarity), axis=1, kind="stable")
+        for place, n in enumerate(block):
+            found, size = int(relevant[place].sum()), int((~left_out[place]).sum())
+            if not found:
+                continue
+            columns = ranked[place, : min(depth, size)]
+            numbers.append(int(n))
+            order.append(columns)
+            hits.append(relevant[place, columns])
+            counts.append((found, size))
+    values = _by_ir_measures(task.measures, hits, [found for found, _ in counts])
+    chance = {
+        name: np.array([expected(found, size) for found, size in counts])
+        for name in task.measures
+        for expected in [expectation(name, depth)]
+    }
+    return Judged(np.array(numbers, dtype=np.int64), values, chance, order, hits)
+
+
+def _by_ir_measures(
+    measures: Sequence[str], hits: Sequence[BoolArray], relevant: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Each measure of each query, float64 [Q], from whether each rank is relevant and how many relevant items there are.
+
+    Ranks become scores without ties, for trec_eval would break ties by itself. Relevant items past the end of a ranking
+    get names that no rank has.
+    """
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise MissingExtra("measuring needs ir-measures; install the extra: pip install 'cxr-retrieval[eval]'") from error
+    wanted = {}
+    for name in measures:
+        kind, at, cut = name.partition("@")
+        wanted[ir_measures.parse_measure(f"{_NAMES.get(kind, kind)}{at}{cut}")] = name
+    values = {name: np.zeros(len(hits)) for name in measures}
+    for block in _blocks(len(hits)):
+        run = {str(n): {str(rank): float(-rank) for rank in range(len(hits[n]))} for n in block}
+        qrels = {}
+        for n in block:
+            ranks = np.flatnonzero(hits[n]).tolist()
+            qrels[str(n)] = {str(rank): 1 for rank in ranks} | {f"beyond {m}": 1 for m in range(relevant[n] - len(ranks))}
+        for metric in ir_measures.iter_calc(list(wanted), qrels, run):
+            values[wanted[metric.measure]][int(metric.query_id)] = metric.value
+    return values
+
+
+def _blocks(count: int) -> Iterator[IntArray]:
+    for start in range(0, count, _BLOCK):
+        yield np.arange(start, min(start + _BLOCK, count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +47,15 @@ class Image:
 class Corpus:
     """Images in the order of their ids, the vectors that go with them (float32 [N, D], unit norm), and who labelled them.
 
-    `reports` has a row of NaN where an image has no report or the model no text tower.
+    `reports` has a row of NaN where an image has no report or the model no text tower. `sections` holds the vectors of the
+    index by name, NaN where an image has none; empty where there is no index.
     """
 
     images: tuple[Image, ...]
     vectors: FloatArray
     reports: FloatArray
     judged_by: Judge
+    sections: dict[str, FloatArray] = field(default_factory=dict)
 
     @property
     def studies(self) -> list[str]:
@@ -110,18 +112,17 @@ def read_collection(
         )
     points.sort(key=lambda point: point.point_id)
     judge = _judge([point.payload for point in points])
-    vectors = np.stack([point.vectors["image"] for point in points])
+    sections = {name: _vectors(points, name) for name in DENSE_VECTORS}
     return Corpus(
         images=tuple(_stored(point, judge, vocabulary) for point in points),
-        vectors=vectors,
-        reports=np.stack([_report_vector(point, vectors.shape[1]) for point in points]),
+        vectors=sections["image"],
+        reports=_mean_direction([sections[name] for name in TEXT_VECTORS]),
         judged_by=judge,
+        sections=sections,
     )
 
 
-def embed_studies(
-    encoder: Encoder, studies: Sequence[Study], *, view: View | None, vocabulary: Vocabulary
-) -> Corpus:
+def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | None, vocabulary: Vocabulary) -> Corpus:
     """The images of an archive, encoded here and now without an index; the report of a study is encoded as one text."""
     pairs = [(study, image) for study in studies for image in study.images if view in (None, image.view)]
     if not pairs:
@@ -183,11 +184,17 @@ def _in_vocabulary(present: frozenset[str], heads: Sequence[str], vocabulary: Vo
     return present & frozenset(CHEXPERT_14 if vocabulary == "chexpert" else heads)
 
 
-def _report_vector(point: Stored, dim: int) -> FloatArray:
-    """The mean of the sections that a point has, of unit norm; NaN where it has none."""
-    sections = [point.vectors[name] for name in TEXT_VECTORS if name in point.vectors]
-    if not sections:
-        return np.full(dim, np.nan, dtype=np.float32)
-    mean: FloatArray = np.mean(sections, axis=0, dtype=np.float32)
-    norm = np.float32(np.linalg.norm(mean))
-    return mean / norm if norm > 0 else mean
+def _vectors(points: Sequence[Stored], name: str) -> FloatArray:
+    """A named vector of each point, float32 [N, D]; NaN where a point has none."""
+    nothing = np.full_like(points[0].vectors["image"], np.nan)
+    return np.stack([point.vectors.get(name, nothing) for point in points])
+
+
+def _mean_direction(sections: Sequence[FloatArray]) -> FloatArray:
+    """The mean of the sections that each image has, of unit norm; NaN where it has none."""
+    stacked = np.stack(sections)
+    known = ~np.isnan(stacked)
+    total = np.where(known, stacked, 0).sum(axis=0)
+    norm = np.linalg.norm(total, axis=1, keepdims=True)
+    mean: FloatArray = np.divide(total, norm, out=np.full_like(total, np.nan), where=norm > 0)
+    return mean

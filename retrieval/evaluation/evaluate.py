@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,9 +18,12 @@ from retrieval.evaluation.live import ann_recall, examples, negation_probes
 from retrieval.evaluation.records import Build, Distribution, Evaluation, Protocol, TaskResult
 from retrieval.evaluation.resources import measure_resources
 from retrieval.evaluation.scoring import Scorer, measure
+from retrieval.evaluation.signals import rerank_scorer
 from retrieval.evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
 from retrieval.evaluation.texts import prompt_of, texts_fingerprint
 from retrieval.index.interface import FloatArray, Index
+from retrieval.index.schema import Scale
+from retrieval.rerank import WEIGHTS
 from retrieval.search import Retriever
 
 _PACKAGES = (
@@ -48,6 +51,7 @@ def evaluate(
     studies: frozenset[str] | None = None,
     media_dir: Path,
     build: Build | None = None,
+    threads: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Measure the model of `retriever` on its collection.
@@ -59,20 +63,20 @@ def evaluate(
         studies: Study ids of the split; None for all of the collection.
         media_dir: Where the thumbnails lie.
         build: What the ingest took, as far as it was recorded.
+        threads: Threads of the model's sessions, for the record; 0 for one per core.
         progress: Told what is being measured.
 
     Raises:
         InvalidRequest: there is nothing to judge. MissingExtra: ir-measures is not installed.
     """
     progress("reading stored vectors")
-    corpus = read_collection(
-        retriever.collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies
-    )
+    corpus = read_collection(retriever.collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
     # First, so that the peak of memory is that of the model and the index and not of the measuring.
     progress("encoding and searching, timed")
-    resources = measure_resources(retriever, corpus, index, media_dir, build)
+    resources = measure_resources(retriever, corpus, index, media_dir, build, threads)
     protocol = msgspec.structs.replace(protocol, judged_by=corpus.judged_by, texts=texts_fingerprint())
-    results = measure_corpus(retriever.encoder, corpus, protocol, progress=progress)
+    calibration = retriever.collection.meta.calibration
+    results = measure_corpus(retriever.encoder, corpus, protocol, calibration=calibration, progress=progress)
     progress("recall of the index, denials, examples")
     manifest = retriever.bundle.manifest
     return Evaluation(
@@ -100,16 +104,24 @@ def measure_corpus(
     corpus: Corpus,
     protocol: Protocol,
     *,
+    calibration: Mapping[str, Scale] | None = None,
     baselines_too: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[TaskResult]:
-    """Every task that the corpus and the model allow: the model's row, then the baselines."""
+    """Every task that the corpus and the model allow: the model's row, then the baselines.
+
+    With the `calibration` of its collection, the model has a second row from image to image: reordered as the service does
+    for an unseen image, which brings no report and no terms.
+    """
     results = []
     for task in all_tasks(corpus, protocol, has_text=encoder.bundle.has_text):
         progress(task.name.replace("_", " "))
         systems: list[tuple[str, Scorer | None, list[str]]] = [
             (encoder.bundle.name, model_scorer(task, corpus, encoder), [])
         ]
+        if task.name == "image_to_image" and calibration is not None and encoder.bundle.has_text:
+            reordered = rerank_scorer(task, corpus, calibration, WEIGHTS)
+            systems.append((f"{encoder.bundle.name}, reranked", reordered, _circular(corpus)))
         if baselines_too:
             systems += _baselines(task, corpus, protocol)
         for name, scorer, marks in systems:
@@ -174,14 +186,18 @@ def versions() -> dict[str, str]:
 
 
 def _baselines(task: Task, corpus: Corpus, protocol: Protocol) -> list[tuple[str, Scorer | None, list[str]]]:
-    reads_reports = {"text": [CIRCULAR], "present": [UNKNOWN_LABELS], "indexing": []}[corpus.judged_by]
-    marks = reads_reports if task.is_of_labels else []
+    marks = _circular(corpus) if task.is_of_labels else []
     own = [OWN_REPORT] if task.query_side != "prompt" else []
     return [
         (baselines.RANDOM, baselines.random_scorer(task, protocol.seed), []),
         (baselines.BM25, baselines.bm25_scorer(task, corpus), [*own, *marks]),
         (baselines.LABELS, baselines.label_scorer(task, corpus, protocol.seed), [*own, *marks]),
     ]
+
+
+def _circular(corpus: Corpus) -> list[str]:
+    """What to mind of a row that reads reports, when labels judge."""
+    return {"text": [CIRCULAR], "present": [UNKNOWN_LABELS], "indexing": []}[corpus.judged_by]
 
 
 def _histograms(related: FloatArray, unrelated: FloatArray) -> Distribution:

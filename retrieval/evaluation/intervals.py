@@ -29,7 +29,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval of `macro_mean` when whole studies are drawn anew with replacement.
 
-    Queries of one study are not independent: it is the study that is drawn. A finding that a draw misses does not count in it.
+    Queries of one study are not independent: the study is drawn. A finding that a draw misses does not count in it.
     """
     if len(values) == 0:
         return float("nan"), float("nan")

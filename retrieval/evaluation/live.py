@@ -23,7 +23,7 @@ _SLACK = 1e-3
 
 
 def ann_recall(retriever: Retriever, protocol: Protocol) -> AnnRecall:
-    """Recall of the engine's nearest images against an exact search of the same stored vectors, over the whole collection."""
+    """Recall of the engine's nearest images against an exact search of the same vectors, in the whole collection."""
     points = list(retriever.collection.scroll(limit=None, vectors=("image",)))
     numbers = {point.point_id: number for number, point in enumerate(points)}
     stored: FloatArray = np.stack([point.vectors["image"] for point in points])

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from retrieval.encoder import Encoder
 from retrieval.evaluation.corpus import Corpus
 from retrieval.evaluation.records import Build, Resources, Times
 from retrieval.index.edge import EdgeIndex
@@ -32,9 +31,9 @@ _FEWEST = 5
 
 
 def measure_resources(
-    retriever: Retriever, corpus: Corpus, index: Index, media_dir: Path, build: Build | None
+    retriever: Retriever, corpus: Corpus, index: Index, media_dir: Path, build: Build | None, threads: int = 0
 ) -> Resources:
-    """Time single calls on texts, images and cases of the corpus; see `Resources`."""
+    """Time single calls on texts, images and cases of the corpus; `threads` are those of a session (0: one per core)."""
     encoder, notes = retriever.encoder, []
     encoder.warm_up()
     chosen = [corpus.images[n] for n in np.linspace(0, len(corpus.images) - 1, CALLS + _UNTIMED).astype(int)]
@@ -48,7 +47,9 @@ def measure_resources(
     encode_text = text_query = None
     if texts:
         encode_text = _timed(texts, lambda text: encoder.encode_texts([text]))
-        text_query = _timed(texts, lambda text: retriever.search(Query(text=text[:400], rerank="none", interpret=False)))
+        text_query = _timed(
+            texts, lambda text: retriever.search(Query(text=text[:400], rerank="none", interpret=False))
+        )
     elif encoder.bundle.has_text:
         notes.append("encode text: not measured, as there are no reports")
     index_bytes = _index_bytes(index, retriever.collection.name)
@@ -59,7 +60,7 @@ def measure_resources(
     device = encoder.image_session.device
     return Resources(
         device=device,
-        threads=threads_of(encoder),
+        threads=threads or os.cpu_count() or 1,
         encode_image=_timed(pictures, lambda picture: encoder.encode_images([picture])),
         encode_text=encode_text,
         query=_timed(cases, lambda case: retriever.search(Query(study=case, rerank="none"))),
@@ -72,11 +73,6 @@ def measure_resources(
         build=build,
         notes=notes,
     )
-
-
-def threads_of(encoder: Encoder) -> int:
-    """Threads of the encoder's sessions."""
-    return encoder._threads or os.cpu_count() or 1
 
 
 def peak_memory_bytes() -> int | None:

@@ -131,7 +131,9 @@ def _by_ir_measures(
     try:
         import ir_measures
     except ImportError as error:
-        raise MissingExtra("measuring needs ir-measures; install the extra: pip install 'cxr-retrieval[eval]'") from error
+        raise MissingExtra(
+            "measuring needs ir-measures; install the extra: pip install 'cxr-retrieval[eval]'"
+        ) from error
     wanted = {}
     for name in measures:
         kind, at, cut = name.partition("@")
@@ -142,7 +144,9 @@ def _by_ir_measures(
         qrels = {}
         for n in block:
             ranks = np.flatnonzero(hits[n]).tolist()
-            qrels[str(n)] = {str(rank): 1 for rank in ranks} | {f"beyond {m}": 1 for m in range(relevant[n] - len(ranks))}
+            qrels[str(n)] = {str(rank): 1 for rank in ranks} | {
+                f"beyond {m}": 1 for m in range(relevant[n] - len(ranks))
+            }
         for metric in ir_measures.iter_calc(list(wanted), qrels, run):
             values[wanted[metric.measure]][int(metric.query_id)] = metric.value
     return values

@@ -65,8 +65,7 @@ class Corpus:
     @property
     def has_report(self) -> NDArray[np.bool_]:
         """Whether each image has a report vector, bool [N]."""
-        known: NDArray[np.bool_] = ~np.isnan(self.reports).any(axis=1)
-        return known
+        return np.asarray(~np.isnan(self.reports).any(axis=1), dtype=np.bool_)
 
     @property
     def counts(self) -> Counter[str]:

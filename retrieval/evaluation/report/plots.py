@@ -111,7 +111,7 @@ def _latency(evaluations: Sequence[Evaluation]) -> Figure | None:
         p50 = cost.encode_image.p50_ms + cost.query.p50_ms
         p95 = max(p50, cost.encode_image.p95_ms + cost.query.p95_ms)
         axes.errorbar(
-            [p50], [found.value], xerr=[[0], [p95 - p50]], yerr=_errors([found]), capsize=3, **_style(number),
+            [p50], [found.value], xerr=np.array([[0.0], [p95 - p50]]), yerr=_errors([found]), capsize=3, **_style(number),
             label=each.model,
         )  # fmt: skip
     if not shown:

@@ -64,7 +64,20 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
         note="Recall and MRR: exact pair, image to report, strict. mAP and P@10: image to image by finding, macro over "
         "abnormal findings, the query's study left out. In brackets the 95 % interval, by study. Query: median of a search "
         "for a stored study, reordered; the index on disk; memory: peak of the process; build: as the ingest recorded it.",
-        headings="Model|Recall@1|Recall@5|Recall@10|MRR|mAP|P@10|Query|Index|Memory|VRAM|Build".split("|"),
+        headings=[
+            "Model",
+            "Recall@1",
+            "Recall@5",
+            "Recall@10",
+            "MRR",
+            "mAP",
+            "P@10",
+            "Query",
+            "Index",
+            "Memory",
+            "VRAM",
+            "Build",
+        ],
         rows=rows,
     )
 
@@ -96,9 +109,21 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
     return Table(
         title="Cost",
         note="Milliseconds as median / 95th percentile of single calls, one at a time.",
-        headings="Model|Device|Encode image|Encode text|Query|Query, reordered|Text query|Images/s built|Build|Index|Bundle|Peak memory|Notes".split(
-            "|"
-        ),
+        headings=[
+            "Model",
+            "Device",
+            "Encode image",
+            "Encode text",
+            "Query",
+            "Query, reordered",
+            "Text query",
+            "Images/s built",
+            "Build",
+            "Index",
+            "Bundle",
+            "Peak memory",
+            "Notes",
+        ],
         rows=rows,
     )
 

@@ -24,7 +24,7 @@ from retrieval.records import ImageRecord, Report, Study
 
 KS = (1, 5, 10)
 _BATCH = 32
-_NOT_FINDINGS = {NORMAL, "No Indexing", "Technical Quality of Image Unsatisfactory"}
+NOT_FINDINGS = {NORMAL, "No Indexing", "Technical Quality of Image Unsatisfactory"}
 
 
 def images_of(studies: Sequence[Study], *, view: str | None) -> list[tuple[Study, ImageRecord]]:
@@ -90,7 +90,7 @@ def measure_likeness(
     owners = [study.study_id for study, _ in pairs]
     similarity = np.where(same_label(owners, owners), -np.inf, images @ images.T)
     labels = [read_labels(study.mesh, study.problems) for study, _ in pairs]
-    heads = [frozenset(label.problems) - _NOT_FINDINGS for label in labels]
+    heads = [frozenset(label.problems) - NOT_FINDINGS for label in labels]
     chexpert = [frozenset(label.present) & (frozenset(CHEXPERT_14) - {"No Finding"}) for label in labels]
     scores: dict[str, Any] = {"view": view or "all", "images": len(pairs)}
     for vocabulary, found in (("heads", heads), ("chexpert", chexpert)):

@@ -36,11 +36,15 @@ def open_listener(host: str, port: int, *, has_key: bool) -> socket.socket:
         )
     family, _, _, _, address = found[0]
     try:
-        return socket.create_server(address[:2], family=family, backlog=1024)
+        listener = socket.create_server(address[:2], family=family, backlog=1024)
     except OSError as error:
         raise AddressUnavailable(
             f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses it, or take another --port"
         ) from error
+    # Connections inherit it. Without it an answer's body may wait 40 ms for the acknowledgement of its head; asyncio sets
+    # it only on sockets that were made with the protocol's number.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def is_loopback(host: str) -> bool:

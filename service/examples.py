@@ -56,6 +56,11 @@ QUERY_EXAMPLES = [
     ),
 ]
 
+BATCH_QUERY_EXAMPLE = Example(
+    summary="Two descriptions",
+    value={"queries": [{"text": "small left pleural effusion", "k": 5}, {"text": "hiatal hernia", "match": "hybrid"}]},
+)
+
 FACET_QUERY_EXAMPLE = Example(
     summary="Findings and views of the frontal images with an effusion",
     value={"fields": ["present", "view"], "filters": {"all": ["Pleural Effusion"]}},

@@ -16,6 +16,7 @@ from service.auth import READ
 from service.controllers.search import SEARCH_PROBLEMS, search_document
 from service.examples import (
     BATCH_EXAMPLE,
+    BATCH_QUERY_EXAMPLE,
     FACET_QUERY_EXAMPLE,
     FACETS_EXAMPLE,
     QUERY_EXAMPLES,
@@ -79,7 +80,7 @@ class QueryController(Controller):
     async def search_batch(
         self,
         request: Request[Any, Any, Any],
-        data: SearchBatch,
+        data: Annotated[SearchBatch, Body(examples=[BATCH_QUERY_EXAMPLE])],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],

@@ -1,0 +1,264 @@
+"""The whole request over HTTP: latency beside the script with torch, throughput, memory, overload.
+
+    python -m benchmarks.serve --small-files ../shared/hf
+
+The model is of a published architecture with random weights; its collection holds the 6,677 payloads of the Indiana archive
+(phantoms where it is absent) and random vectors. `cxr serve` runs as users run it, in a process of its own, and so do the
+clients, on the same two cores. "Encode-bound" is the rate at which the model alone, in a process of its own, encodes the
+same texts in the same batches as the service has clients. Memory over 20,000 requests is measured with a shipped demo
+model, which is fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
+from benchmarks.export import export_apart
+from benchmarks.load_client import send
+from benchmarks.record import write_result
+from benchmarks.search import FILTERS, load, make_points, read_source, timed
+from retrieval.bundle import find_bundle
+from retrieval.index.edge import EdgeIndex
+from retrieval.index.interface import IndexPoint
+from retrieval.index.schema import CollectionMeta, collection_name
+
+CLIENTS = (1, 8, 32)
+TEXTS = (
+    "cardiomegaly with small bilateral pleural effusions",
+    "right upper lobe consolidation, no pneumothorax",
+    "calcified granuloma in the left lung",
+    "no acute cardiopulmonary abnormality",
+    "increased interstitial markings, may represent edema",
+    "hyperinflated lungs with flattened diaphragms",
+    "degenerative changes of the thoracic spine",
+    "left basilar atelectasis without focal infiltrate",
+)
+BODIES = [{"text": text, "filters": FILTERS.to_dict(), "k": 10} for text in TEXTS]
+
+
+def main() -> None:
+    """Measure latency and throughput with the model, memory and overload with a small one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=KEYS, default="siglip", help="(default: %(default)s)")
+    parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"))
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each throughput run (default: %(default)s)")
+    parser.add_argument("--long-run", type=int, default=20_000, help="requests over which memory is watched")
+    parser.add_argument("--work", type=Path, help="folder that keeps checkpoint and bundle, and is used again")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = arguments.work or Path(folder) / "work"
+        home = Path(folder) / "home"
+        checkpoint = work / "checkpoints" / arguments.model
+        if not (work / "home" / "models" / arguments.model).exists():
+            write_exact_checkpoint(arguments.model, arguments.small_files, checkpoint)
+            export_apart(arguments.model, checkpoint, work / "home")
+        (home / "models").mkdir(parents=True)
+        (home / "models" / arguments.model).symlink_to((work / "home" / "models" / arguments.model).resolve())
+        points = fill(home, arguments.model, Path(folder))
+        write_result(
+            "serve",
+            {
+                "model": arguments.model,
+                "points": len(points),
+                "filters": FILTERS.to_dict(),
+                "latency": latency(home, arguments.model),
+                "script_with_torch": script_latency(checkpoint, points, Path(folder)),
+                "throughput": throughput(home, arguments.model, arguments.seconds),
+                **long_run(Path(folder), arguments.long_run),
+            },
+        )
+
+
+def fill(home: Path, model: str, folder: Path) -> list[IndexPoint]:
+    """Make the model's collection of random vectors, and make it active; returns its points."""
+    bundle = find_bundle(model, home / "models")
+    dim = bundle.manifest.dim
+    points = make_points(read_source(folder), dim)
+    index = EdgeIndex(home / "index")
+    meta = CollectionMeta(model=model, bundle_id=bundle.bundle_id, dim=dim, created_at="", complete=True)
+    load(index, meta, points)
+    index.activate(collection_name(model))
+    index.close()
+    return points
+
+
+@contextmanager
+def serving(home: Path, **settings: object) -> Iterator[tuple[int, int]]:
+    """`cxr serve` in a process of its own: its port and its process id."""
+    environment = os.environ | {
+        "CXR_HOME": str(home),
+        "CXR_SERVICE_RATE_PER_MINUTE": "0",
+        **{f"CXR_SERVICE_{name.upper()}": str(value) for name, value in settings.items()},
+    }
+    port = free_port()
+    command = [sys.executable, "-c", "import cxr; cxr.main()", "serve", "--port", str(port)]
+    with (home / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until_ready(process, port, home / "serve.log")
+        yield port, process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return once `/health/ready` answers 200."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the service does not start: {log.read_text()[-2000:]}")
+
+
+def latency(home: Path, model: str) -> dict[str, Any]:
+    """Of one client's requests: the whole, and what is left of it without the encode."""
+    with serving(home) as (port, _):
+        send(port, BODIES, clients=1, requests=20)
+        answers = send(port, BODIES, clients=1, requests=300)
+    rest = np.percentile(answers.without("encode"), [50, 95, 99])
+    return answers.summary() | {
+        "without_encode": {f"p{p}_ms": round(float(ms), 2) for p, ms in zip((50, 95, 99), rest, strict=True)},
+        "stages_p50_ms": {
+            name: round(float(np.median([stages[name] for stages in answers.stages_ms])), 2)
+            for name in answers.stages_ms[0]
+        },
+    }
+
+
+def script_latency(checkpoint: Path, points: list[IndexPoint], folder: Path) -> dict[str, Any]:
+    """The plain script's whole request: torch encodes the text, FAISS and Python do the rest; no HTTP."""
+    from benchmarks.plain_script import PlainScript
+    from benchmarks.plain_search import PlainSearch, frontal_without_pneumothorax
+    from retrieval.labels import find_mentions
+
+    model = PlainScript(checkpoint, threads=os.cpu_count() or 1)
+    script = PlainSearch(folder, points)
+
+    def ask(text: str) -> list[Any]:
+        vector = model.encode_texts([text])[0]
+        asked = find_mentions(text).asked
+        return script.search(
+            dict.fromkeys(("image", "findings", "impression"), vector),
+            {"mesh": asked, "problems": asked},
+            frontal_without_pneumothorax,
+        )
+
+    return timed([partial(ask, text) for _ in range(14) for text in TEXTS])
+
+
+def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
+    """Requests per second with 1, 8 and 32 clients, over what the model alone encodes in batches of as many."""
+    found: dict[str, Any] = {}
+    with serving(home) as (port, _):
+        for clients in CLIENTS:
+            probe = send(port, BODIES, clients=clients, requests=8 * clients)
+            requests = max(2 * clients, int(seconds * probe.summary()["requests_per_s"]))
+            found[str(clients)] = send(port, BODIES, clients=clients, requests=requests).summary()
+    for size, rate in encode_rates(home, model).items():
+        found[size] |= {
+            "encode_bound_per_s": rate,
+            "over_encode_bound": round(found[size]["requests_per_s"] / rate, 3),
+        }
+    return found
+
+
+_ENCODE = """
+import sys, time
+from retrieval.bundle import find_bundle
+from retrieval.encoder import Encoder
+from benchmarks.serve import TEXTS
+encoder = Encoder(ModelBundle.load(sys.argv[1]), device="cpu")
+encoder.warm_up()
+for size in map(int, sys.argv[2:]):
+    batch = [TEXTS[n % len(TEXTS)] for n in range(size)]
+    if size == 1:
+        batches = [[text] for text in TEXTS]
+    else:
+        batches = [batch]
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < 8:
+        for each in batches:
+            encoder.encode_texts(each)
+            done += len(each)
+    print(size, done / (time.perf_counter() - start), flush=True)
+"""
+
+
+def encode_rates(home: Path, model: str) -> dict[str, float]:
+    """Texts per second of the encoder alone, in a process of its own, by batch size."""
+    command = [sys.executable, "-c", _ENCODE, str(home / "models" / model), *map(str, CLIENTS)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return {size: round(float(rate), 1) for size, rate in (line.split() for line in done.stdout.splitlines())}
+
+
+def long_run(folder: Path, requests: int) -> dict[str, Any]:
+    """Memory over many requests, and what too many clients are told, with a demo model."""
+    home = folder / "small"
+    home.mkdir()
+    fill(home, "phantom-siglip", folder)
+    with serving(home) as (port, pid):
+        send(port, BODIES, clients=8, requests=1000)
+        sizes = [resident_mb(pid)]
+        elapsed: list[dict[str, Any]] = []
+        for _ in range(10):
+            elapsed.append(send(port, BODIES, clients=8, requests=requests // 10).summary())
+            sizes.append(resident_mb(pid))
+        flood = send(port, BODIES, clients=150, requests=1500)
+        after = send(port, BODIES, clients=1, requests=50).summary()
+    return {
+        "memory": {
+            "model": "phantom-siglip",
+            "requests": sum(part["requests"] for part in elapsed),
+            "errors": sum(part["errors"] for part in elapsed),
+            "resident_mb": sizes,
+            "p99_ms": [part["p99_ms"] for part in elapsed],
+            "requests_per_s": [part["requests_per_s"] for part in elapsed],
+        },
+        "overload": {
+            "clients": 150,
+            "statuses": {str(status): count for status, count in sorted(flood.statuses.items())},
+            "with_retry_after": flood.retry_after,
+            "afterwards": after,
+        },
+    }
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process in MB, without what is mapped from files."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    raise RuntimeError("no RssAnon")
+
+
+if __name__ == "__main__":
+    main()

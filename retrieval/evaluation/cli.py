@@ -11,6 +11,7 @@ import typer
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
 
 if TYPE_CHECKING:
+    from retrieval.evaluation.doctor import Diagnosis
     from retrieval.evaluation.jobs import Archives, Job
     from retrieval.evaluation.records import Evaluation, Protocol
 
@@ -43,6 +44,7 @@ def mount(app: typer.Typer, *, archives: Archives) -> None:
     _archives = archives
     app.command()(evaluate)
     app.command()(compare)
+    app.command()(doctor)
 
 
 def evaluate(
@@ -143,6 +145,63 @@ def compare(
     say("written: " + ", ".join(str(path) for path in written))
     if as_json:
         print_json(to_document(comparison))
+
+
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", help="Look at this model alone.")] = None,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether bundles, collections, thumbnails and ledgers agree, and count what is there.
+
+    Exit code 0: no problem, notes aside; 3: problems, which are listed; 1: it could not look.
+
+    \b
+    cxr doctor
+    cxr doctor --model biomedclip --json
+    """
+    from retrieval.errors import NoCollection
+    from retrieval.evaluation.doctor import check_thumbnails, diagnose
+    from retrieval.index import open_index
+    from retrieval.index.schema import collection_name, model_of
+
+    settings = read_settings(index)
+    opened = open_index(settings)
+    try:
+        names = [model_of(name) for name in opened.collections()]
+        if model is not None and model not in names:
+            raise NoCollection(f"the model {model} has no collection in {opened.location}")
+        looked = {}
+        for name in names:
+            ledger = _archives.indexed(settings.home, opened.location, name)
+            looked[name] = diagnose(name, opened.open(collection_name(name)), settings.models_dir, ledger=ledger)
+    finally:
+        opened.close()
+    # A thumbnail is an orphan only if no collection has its image, so all are read also where one is asked for.
+    every = frozenset[str]().union(*(images for _, images in looked.values()))
+    shown = [looked[name] for name in names if model in (None, name)]
+    for found, images in shown:
+        check_thumbnails(found, images, every, settings.media_dir)
+    diagnoses = [found for found, _ in shown]
+    healthy = all(found.is_healthy for found in diagnoses)
+    if as_json:
+        print_json({"healthy": healthy, "collections": [found.to_dict() for found in diagnoses]})
+    else:
+        _print_diagnoses(diagnoses, opened.location)
+    raise typer.Exit(0 if healthy else 3)
+
+
+def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
+    if not diagnoses:
+        typer.echo(f"no collection in {location}")
+    for found in diagnoses:
+        counts = [
+            ", ".join(f"{name} {count:,}" for name, count in by.items()) for by in (found.by_view, found.by_label)
+        ]
+        typer.echo(f"{found.model} ({found.collection}): {found.images:,} images of {found.studies:,} studies")
+        typer.echo(f"  views: {counts[0]}\n  labels: {counts[1] or 'none'}")
+        for each in found.findings:
+            typer.echo(f"  {each.level:8} {each.check}: {each.message}")
 
 
 def _protocol(

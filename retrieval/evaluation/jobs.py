@@ -27,6 +27,9 @@ class Archives(Interface):
     def build(self, home: Path, location: str, model: str) -> tuple[int, float] | None:
         """Images that the ingests of a collection encoded and the seconds they took; None if nothing was recorded."""
 
+    def indexed(self, home: Path, location: str, model: str) -> frozenset[tuple[str, str]] | None:
+        """Dataset and image id of what the ledger of a collection calls indexed; None if there is no ledger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -16,21 +16,22 @@ def expectation(measure: str, depth: int) -> Callable[[int, int], float]:
     """The expectation of `measure` (`R@K`, `Hit@K`, `P@K`, `RR`, `AP`, `nDCG@K`) as a function of `r` >= 1 and `g` >= r."""
     name, _, cut = measure.partition("@")
     k = int(cut or depth)
+    reach = min(k, depth)  # ranks that are looked at
 
     @cache
     def expected(r: int, g: int) -> float:
         match name:
             case "R" | "Hit":
-                return 1 - float(_miss(r, g, min(k, g))[-1])
+                return 1 - float(_miss(r, g, min(reach, g))[-1])
             case "P":
-                return r / g * min(k, g) / k
+                return r / g * min(reach, g) / k
             case "RR":
-                return _reciprocal_rank(r, g, min(k, g))
+                return _reciprocal_rank(r, g, min(reach, g))
             case "AP":
-                return _average_precision(r, g, min(k, g))
+                return _average_precision(r, g, min(reach, g))
             case "nDCG":
                 gains = 1 / np.log2(np.arange(2, k + 2))
-                return float(r / g * gains[: min(k, g)].sum() / gains[: min(r, k)].sum())
+                return float(r / g * gains[: min(reach, g)].sum() / gains[: min(r, k)].sum())
             case _:
                 raise ValueError(f"no expectation is known of {measure}")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.errors import BundleError, UnknownModel
-from retrieval.index.interface import Collection, Stored
+from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
 
 Level = Literal["ok", "note", "problem"]
@@ -30,6 +30,15 @@ class Finding:
     check: str
     level: Level
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A point without its vectors, which would fill the memory: `sound` says of each whether it is of unit norm."""
+
+    point_id: str
+    payload: dict[str, Any]
+    sound: dict[str, bool]
 
 
 @dataclass(slots=True)
@@ -76,11 +85,12 @@ def diagnose(
         ledger: Dataset and image id of all images that the ledger calls indexed; None if there is no ledger.
     """
     found = Diagnosis(model, collection.name)
-    points = list(collection.scroll(limit=None, vectors=DENSE_VECTORS))
+    dim = collection.meta.dim
+    points = [_examined(point, dim) for point in collection.scroll(limit=None, vectors=DENSE_VECTORS)]
     bundle = _check_bundle(found, model, models_dir, collection)
     _count(found, points)
     _check_completeness(found, collection)
-    _check_vectors(found, points, collection.meta.dim)
+    _check_vectors(found, points, dim)
     _check_texts(found, points, bundle)
     _check_calibration(found, collection, bundle, points)
     _check_labels(found, points)
@@ -126,7 +136,7 @@ def _check_bundle(found: Diagnosis, model: str, models_dir: Path, collection: Co
     return bundle
 
 
-def _count(found: Diagnosis, points: list[Stored]) -> None:
+def _count(found: Diagnosis, points: list[_Point]) -> None:
     payloads = [point.payload for point in points]
     found.images = len(points)
     found.studies = len({(payload["dataset"], payload["study_id"]) for payload in payloads})
@@ -147,30 +157,31 @@ def _check_completeness(found: Diagnosis, collection: Collection) -> None:
     found.add("counts", recorded != held, f"images by dataset: recorded {recorded}, held {held}")
 
 
-def _check_vectors(found: Diagnosis, points: list[Stored], dim: int) -> None:
-    without = [point for point in points if "image" not in point.vectors]
-    wrong = []
-    for point in points:
-        for vector in point.vectors.values():
-            norm = float(np.linalg.norm(vector))
-            # Written this way round so that NaN is wrong, too.
-            if vector.shape != (dim,) or not abs(norm - 1) <= _NORM_SLACK:
-                wrong.append(point.point_id)
-                break
+def _examined(point: Stored, dim: int) -> _Point:
+    def is_sound(vector: FloatArray) -> bool:
+        # NaN is below nothing.
+        return vector.shape == (dim,) and bool(abs(float(np.linalg.norm(vector)) - 1) <= _NORM_SLACK)
+
+    return _Point(point.point_id, point.payload, {name: is_sound(vector) for name, vector in point.vectors.items()})
+
+
+def _check_vectors(found: Diagnosis, points: list[_Point], dim: int) -> None:
+    without = [point.point_id for point in points if "image" not in point.sound]
+    wrong = [point.point_id for point in points if not all(point.sound.values())]
     message = (
         f"{len(without):,} images without a vector, {len(wrong):,} with one that is not of unit norm and {dim} long"
     )
-    found.add("vectors", bool(without or wrong), message + _some([*(p.point_id for p in without), *wrong]))
+    found.add("vectors", bool(without or wrong), message + _some([*without, *wrong]))
 
 
-def _check_texts(found: Diagnosis, points: list[Stored], bundle: ModelBundle | None) -> None:
+def _check_texts(found: Diagnosis, points: list[_Point], bundle: ModelBundle | None) -> None:
     if bundle is not None and not bundle.has_text:
         found.add("report vectors", True, "the model has no text tower", level="note")
         return
     lacking = [
         point.point_id
         for point in points
-        if any(bool(point.payload[name]) != (name in point.vectors) for name in TEXT_VECTORS)
+        if any(bool(point.payload[name]) != (name in point.sound) for name in TEXT_VECTORS)
     ]
     found.add(
         "report vectors",
@@ -180,9 +191,9 @@ def _check_texts(found: Diagnosis, points: list[Stored], bundle: ModelBundle | N
 
 
 def _check_calibration(
-    found: Diagnosis, collection: Collection, bundle: ModelBundle | None, points: list[Stored]
+    found: Diagnosis, collection: Collection, bundle: ModelBundle | None, points: list[_Point]
 ) -> None:
-    has_reports = any(name in point.vectors for point in points for name in TEXT_VECTORS)
+    has_reports = any(name in point.sound for point in points for name in TEXT_VECTORS)
     wanted = ["image/image"]
     if has_reports and (bundle is None or bundle.has_text):
         wanted += ["image/findings", "image/impression", "text/image", "text/findings"]
@@ -198,7 +209,7 @@ def _check_calibration(
         found.add("percentiles", True, f"{', '.join(without)}: of an earlier version; ingest again", level="note")
 
 
-def _check_labels(found: Diagnosis, points: list[Stored]) -> None:
+def _check_labels(found: Diagnosis, points: list[_Point]) -> None:
     bare = [p for p in points if not any(p.payload[name] for name in ("present", "uncertain", "absent"))]
     found.unlabelled_share = round(len(bare) / len(points), 4) if points else 0.0
     found.add(
@@ -213,7 +224,7 @@ def _check_labels(found: Diagnosis, points: list[Stored]) -> None:
     )
 
 
-def _check_duplicates(found: Diagnosis, points: list[Stored]) -> None:
+def _check_duplicates(found: Diagnosis, points: list[_Point]) -> None:
     copies = {sha: count for sha, count in Counter(p.payload["image_sha256"] for p in points).items() if count > 1}
     found.add(
         "duplicate images",
@@ -232,7 +243,7 @@ def _check_duplicates(found: Diagnosis, points: list[Stored]) -> None:
     )
 
 
-def _check_ledger(found: Diagnosis, points: list[Stored], ledger: frozenset[tuple[str, str]] | None) -> None:
+def _check_ledger(found: Diagnosis, points: list[_Point], ledger: frozenset[tuple[str, str]] | None) -> None:
     if ledger is None:
         found.add("ledger", True, "none here: ingested on another machine, or by a program without one", level="note")
         return

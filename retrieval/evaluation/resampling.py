@@ -1,82 +1,107 @@
-"""Intervals of text queries, of which there is one a finding: the studies of the gallery are drawn anew instead."""
+"""Intervals where labels judge: studies are drawn anew as queries and in the gallery at once.
+
+Queries alone would not do: every image is also in the gallery of the others, so that rankings share their luck. (A random
+encoder's intervals of AP then miss chance in one of three corpora; the tests hold the present ones against it.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.intervals import LEVEL
 
+MEASURES = ("P@1", "P@5", "P@10", "Hit@10", "nDCG@10", "RR", "AP")
+# The first ten of a drawn gallery lie among its first sixty images, all but once in 10^14 draws.
+_NEAR = 60
 
-def gallery_intervals(
+Interval = Callable[[str, Collection[str]], tuple[float, float]]
+
+
+def label_intervals(
     hits: Sequence[NDArray[np.bool_]],
     order: Sequence[NDArray[np.int64]],
-    studies: Sequence[str],
+    relevant: Sequence[int],
+    findings: Sequence[str],
+    column_studies: Sequence[str],
+    query_studies: Sequence[str] | None,
+    *,
     resamples: int,
     seed: int,
-) -> Callable[[str, NDArray[np.bool_]], tuple[float, float]]:
-    """A function from a measure and the queries to keep (bool [Q]) to the percentile interval of their mean.
-
-    A draw holds each image as often as its study was drawn, in the order of the ranking.
+) -> Interval:
+    """A function from a measure and some findings to the percentile interval of their macro mean.
 
     Args:
         hits: For each query, whether each rank is relevant.
         order: For each query, the gallery column at each rank.
-        studies: Study of each column.
+        relevant: For each query, how many relevant items there are; those past the end of the ranking count once.
+        findings: The finding of each query.
+        column_studies: Study of each column.
+        query_studies: Study of each query; None for queries that are no study's, such as prompts.
         resamples: Number of draws.
         seed: Seed of the draws.
     """
-    codes = {study: code for code, study in enumerate(dict.fromkeys(studies))}
-    study_of = np.array([codes[study] for study in studies])
+    codes = {study: code for code, study in enumerate(dict.fromkeys(column_studies))}
+    study_of = np.array([codes[study] for study in column_studies])
     rng = np.random.default_rng(seed)
-    drawn = [np.bincount(rng.integers(0, len(codes), len(codes)), minlength=len(codes)) for _ in range(resamples)]
-    tables: dict[str, NDArray[np.float64]] = {}
+    drawn = rng.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), size=resamples).astype(np.float32)
+    names = list(dict.fromkeys(findings))
+    totals = {name: np.zeros((resamples, len(names))) for name in MEASURES}
+    weights = np.zeros((resamples, len(names)))
+    for query, found in enumerate(hits):
+        place = names.index(findings[query])
+        times = drawn[:, study_of[order[query]]]
+        beyond = relevant[query] - int(found.sum())
+        held = (times @ found.astype(np.float32)) + beyond > 0
+        weight = held * (drawn[:, codes[query_studies[query]]] if query_studies else 1.0)
+        weights[:, place] += weight
+        for name, values in measure_draws(found, times, beyond).items():
+            totals[name][:, place] += weight * values
 
-    def interval(measure: str, kept: NDArray[np.bool_]) -> tuple[float, float]:
-        if not kept.any():
+    def interval(measure: str, kept: Collection[str]) -> tuple[float, float]:
+        places = [names.index(name) for name in kept]
+        if not places:
             return float("nan"), float("nan")
-        if not tables:
-            tables.update(_tables(hits, order, study_of, drawn))
-        draws = tables[measure][:, kept]
-        means = np.nanmean(draws[~np.isnan(draws).all(axis=1)], axis=1)
-        low, high = np.percentile(means, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+        total, weight = totals[measure][:, places], weights[:, places]
+        means = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+        means = means[~np.isnan(means).all(axis=1)]
+        low, high = np.percentile(np.nanmean(means, axis=1), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
         return float(low), float(high)
 
     return interval
 
 
-def _tables(
-    hits: Sequence[NDArray[np.bool_]],
-    order: Sequence[NDArray[np.int64]],
-    study_of: NDArray[np.int64],
-    drawn: Sequence[NDArray[np.int64]],
+def measure_draws(
+    found: NDArray[np.bool_], times: NDArray[np.float32], beyond: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Each measure of each query in each draw, float64 [draws, Q]; NaN where a draw has nothing to find."""
-    names = ("P@1", "P@5", "P@10", "Hit@10", "nDCG@10", "RR", "AP")
-    tables = {name: np.full((len(drawn), len(hits)), np.nan) for name in names}
-    places = [study_of[columns] for columns in order]
-    for row, times in enumerate(drawn):
-        for query, found in enumerate(hits):
-            for name, value in measure_ranking(np.repeat(found, times[places[query]])).items():
-                tables[name][row, query] = value
-    return tables
+    """The measures of one ranking in many draws, float64 [draws] each; 0 where a draw has nothing relevant.
 
-
-def measure_ranking(relevant: NDArray[np.bool_]) -> dict[str, float]:
-    """The measures of labels on one ranking that holds everything relevant; none where nothing is.
-
-    ir-measures would need a dictionary for each of thousands of draws; the tests hold this against it.
+    Args:
+        found: Whether each rank is relevant, bool [L].
+        times: How often each draw holds what is at each rank, float32 [draws, L]; copies follow each other.
+        beyond: Relevant items past the end of the ranking.
     """
-    ranks = np.flatnonzero(relevant) + 1
-    if len(ranks) == 0:
-        return {}
-    gains = 1 / np.log2(np.arange(2, 12))
-    return {
-        **{f"P@{k}": float((ranks <= k).sum() / k) for k in (1, 5, 10)},
-        "Hit@10": float(ranks[0] <= 10),
-        "nDCG@10": float(gains[ranks[ranks <= 10] - 1].sum() / gains[: min(len(ranks), 10)].sum()),
-        "RR": float(1 / ranks[0]),
-        "AP": float((np.arange(1, len(ranks) + 1) / ranks).mean()),
-    }
+    before = np.cumsum(times, axis=1) - times
+    near, near_before, near_found = times[:, :_NEAR], before[:, :_NEAR], found[:_NEAR]
+    total = times @ found.astype(np.float32) + beyond
+    values: dict[str, NDArray[np.float64]] = {}
+    for k in (1, 5, 10):
+        taken = np.clip(k - near_before, 0, near)
+        values[f"P@{k}"] = (taken @ near_found) / k
+    values["Hit@10"] = (values["P@10"] > 0).astype(np.float64)
+    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, 12)))])
+    start, end = np.clip(near_before, 0, 10).astype(int), np.clip(near_before + near, 0, 10).astype(int)
+    ideal = gains[np.clip(total, 0, 10).astype(int)]
+    gained = ((gains[end] - gains[start]) * near_found).sum(axis=1)
+    values["nDCG@10"] = np.divide(gained, ideal, out=np.zeros_like(ideal), where=ideal > 0)
+    copies, rank = times[:, found], before[:, found]
+    so_far = np.cumsum(copies, axis=1) - copies
+    first = np.where(copies > 0, rank + 1, np.inf).min(axis=1, initial=np.inf)
+    values["RR"] = 1 / first
+    precisions = np.zeros(len(times))
+    for copy in range(1, int(copies.max(initial=0)) + 1):
+        precisions += np.where(copies >= copy, (so_far + copy) / (rank + copy), 0).sum(axis=1)
+    values["AP"] = np.divide(precisions, total, out=np.zeros_like(precisions), where=total > 0)
+    return values

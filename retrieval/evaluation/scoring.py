@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from retrieval.errors import MissingExtra
 from retrieval.evaluation.chance import expectation
 from retrieval.evaluation.intervals import bootstrap_interval, contributions, macro_mean
 from retrieval.evaluation.records import Estimate, Protocol, TaskResult, number
-from retrieval.evaluation.resampling import gallery_intervals
+from retrieval.evaluation.resampling import label_intervals
 from retrieval.evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
 
 Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
@@ -27,7 +27,8 @@ _NAMES = {"R": "Success", "Hit": "Success"}
 class Judged:
     """What came out for each query that has something to find: numbers of the queries, and by measure value and chance.
 
-    `ranked` holds, for each, whether each rank is relevant (bool, of the length of the ranking) and the gallery columns.
+    For each query `order` holds the gallery column at each rank (int), `hits` whether it is relevant (bool), `relevant` how
+    many relevant items there are.
     """
 
     numbers: IntArray
@@ -35,29 +36,37 @@ class Judged:
     chance: dict[str, NDArray[np.float64]]
     order: list[IntArray]
     hits: list[BoolArray]
+    relevant: list[int]
 
 
 def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies: Sequence[str]) -> TaskResult:
     """The figures of one system in one task; `studies` are those of all images of the corpus."""
-    # There are few prompts, and a gallery that is drawn anew must be whole.
+    # There are few prompts, so that their rankings may be whole.
     depth = len(task.columns) if task.query_side == "prompt" else protocol.depth
     judged = judge(task, scorer, depth)
     findings = [task.findings[n] for n in judged.numbers]
     units = [task.units[n] for n in judged.numbers]
-    by_gallery = None
-    if task.query_side == "prompt":
-        by_gallery = gallery_intervals(
-            judged.hits, judged.order, [studies[c] for c in task.columns], protocol.resamples, protocol.seed
+    by_labels = None
+    if task.is_of_labels:
+        by_labels = label_intervals(
+            judged.hits,
+            judged.order,
+            judged.relevant,
+            findings,
+            [studies[column] for column in task.columns],
+            None if task.query_side == "prompt" else units,
+            resamples=protocol.resamples,
+            seed=protocol.seed,
         )
 
-    def estimate(name: str, kept: NDArray[np.bool_]) -> Estimate:
+    def estimate(name: str, wanted: Collection[str]) -> Estimate:
+        kept = np.array([finding in wanted for finding in findings], dtype=bool)
         values, chance = judged.values[name][kept], judged.chance[name][kept]
-        held = [finding for finding, keep in zip(findings, kept, strict=True) if keep]
-        if by_gallery is not None:
-            low, high = by_gallery(name, kept)
+        held = [finding for finding in findings if finding in wanted]
+        if by_labels is not None:
+            low, high = by_labels(name, wanted)
         else:
-            study = [unit for unit, keep in zip(units, kept, strict=True) if keep]
-            low, high = bootstrap_interval(values, study, held, resamples=protocol.resamples, seed=protocol.seed)
+            low, high = bootstrap_interval(values, units, held, resamples=protocol.resamples, seed=protocol.seed)
         return Estimate(
             value=number(macro_mean(values, held)),
             low=number(low),
@@ -67,21 +76,19 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
             findings=len(set(held)) if task.is_of_labels else None,
         )
 
-    everything = np.ones(len(findings), dtype=bool)
-    abnormal = np.array([finding != task.normal or not task.normal for finding in findings], dtype=bool)
+    every = list(dict.fromkeys(findings))
+    abnormal = [finding for finding in every if finding != task.normal or not task.normal]
     measures = {name: estimate(name, abnormal) for name in task.measures}
     by_finding: dict[str, dict[str, Estimate]] = {}
     if task.is_of_labels:
-        for name in ("P@10", "AP"):
-            measures[f"{name} with normal"] = estimate(name, everything)
-        for finding in dict.fromkeys(findings):
-            mine = np.array([each == finding for each in findings], dtype=bool)
-            by_finding[finding] = {name: estimate(name, mine) for name in ("P@10", "AP")}
+        measures |= {f"{name} with normal": estimate(name, every) for name in ("P@10", "AP")}
+        by_finding = {finding: {name: estimate(name, [finding]) for name in ("P@10", "AP")} for finding in every}
     parts = {}
     if headline := HEADLINES.get(task.name):
-        kept_units = [unit for unit, keep in zip(units, abnormal, strict=True) if keep]
-        kept_findings = [finding for finding, keep in zip(findings, abnormal, strict=True) if keep]
-        parts[headline] = contributions(judged.values[headline][abnormal], kept_units, kept_findings)
+        kept = np.array([finding in abnormal for finding in findings], dtype=bool)
+        kept_units = [unit for unit, keep in zip(units, kept, strict=True) if keep]
+        kept_findings = [finding for finding in findings if finding in abnormal]
+        parts[headline] = contributions(judged.values[headline][kept], kept_units, kept_findings)
     ordered = sorted({str(unit) for found in parts.values() for unit in found})
     return TaskResult(
         task=task.name,
@@ -117,7 +124,7 @@ def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
         for name in task.measures
         for expected in [expectation(name, depth)]
     }
-    return Judged(np.array(numbers, dtype=np.int64), values, chance, order, hits)
+    return Judged(np.array(numbers, dtype=np.int64), values, chance, order, hits, [found for found, _ in counts])
 
 
 def _by_ir_measures(

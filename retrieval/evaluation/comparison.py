@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.errors import InvalidRequest
-from retrieval.evaluation.intervals import holm, randomisation_test
-from retrieval.evaluation.records import Comparison, Evaluation, PairedTest
+from retrieval.evaluation.intervals import bootstrap_test, holm, randomisation_test
+from retrieval.evaluation.records import Comparison, Evaluation, PairedTest, TaskResult
 from retrieval.evaluation.tasks import HEADLINES
 from retrieval.evaluation.verdict import judge_models
 
@@ -68,24 +70,35 @@ def _paired_tests(evaluations: Sequence[Evaluation]) -> list[PairedTest]:
 
 def _paired_test(one: Evaluation, other: Evaluation, task: str, measure: str) -> PairedTest | None:
     left, right = one.row(task), other.row(task)
-    if left is None or right is None or not left.values.get(measure) or not right.values.get(measure):
+    mine, theirs = one.estimate(task, measure), other.estimate(task, measure)
+    if left is None or right is None or not mine or not theirs or mine.value is None or theirs.value is None:
         return None
-    if left.units != right.units:
+    if left.units != right.units or len(left.draws) != len(right.draws):
         raise InvalidRequest(f"{one.model} and {other.model} were not asked the same queries in {task}")
-    better, worse = (one, other) if sum(left.values[measure]) >= sum(right.values[measure]) else (other, one)
-    if better is other:
-        left, right = right, left
-    differences = np.array(left.values[measure]) - np.array(right.values[measure])
-    p, low, high = randomisation_test(differences, seed=one.protocol.seed)
+    better, worse = one, other
+    if theirs.value > mine.value:
+        better, worse, left, right = other, one, right, left
+    difference = abs(mine.value - theirs.value)
+    if left.units:
+        method: Literal["randomisation", "bootstrap"] = "randomisation"
+        p, low, high = randomisation_test(np.array(left.values) - np.array(right.values), seed=one.protocol.seed)
+    else:
+        method = "bootstrap"
+        # Every image is a query and in the gallery of others: exchanging studies one by one would take them for independent.
+        p, low, high = bootstrap_test(difference, _array(left) - _array(right))
     return PairedTest(
         task=task,
         measure=measure,
         better=better.model,
         worse=worse.model,
-        difference=round(float(differences.sum()), 6),
+        difference=round(difference, 6),
         low=round(low, 6),
         high=round(high, 6),
-        units=len(differences),
+        method=method,
         p=round(p, 6),
         p_corrected=1.0,
     )
+
+
+def _array(row: TaskResult) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in row.draws], dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import erfc, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def bootstrap_interval(
         means = np.divide(total, held, out=np.full_like(total, np.nan), where=held > 0)
         known = ~np.isnan(means).all(axis=1)
         drawn.append(np.nanmean(means[known], axis=1))
-    return _percentile_interval(np.concatenate(drawn))
+    return percentile_interval(np.concatenate(drawn))
 
 
 def contributions(
@@ -82,7 +83,7 @@ def randomisation_test(
         # A rounding error must not make the observed value itself look less extreme than it is.
         extreme += int((np.abs(signs @ differences) >= observed - 1e-12).sum())
         sums.append(differences[rng.integers(0, count, size=(size, count))].sum(axis=1))
-    low, high = _percentile_interval(np.concatenate(sums))
+    low, high = percentile_interval(np.concatenate(sums))
     return (extreme + 1) / (resamples + 1), low, high
 
 
@@ -98,9 +99,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """The interval that holds the middle 95 % of `draws`; those that are NaN do not count."""
+    known = draws[~np.isnan(draws)]
+    if len(known) == 0:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
+
+
+def bootstrap_test(difference: float, draws: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Two-sided p of a difference whose standard error is the spread of its paired `draws`; and their 95 % interval.
+
+    By the normal approximation, which can tell small p values from fewer draws than counting them could.
+    """
+    low, high = percentile_interval(draws)
+    spread = float(np.nanstd(draws, ddof=1)) if (~np.isnan(draws)).sum() > 1 else 0.0
+    if spread == 0:
+        return (1.0 if difference == 0 else 0.0), low, high
+    return erfc(abs(difference) / spread / sqrt(2)), low, high
 
 
 def _codes(labels: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -66,9 +66,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     """What one system (a model, or a baseline) reached in one task.
 
-    `marks` says what to mind when reading it. `by_finding` holds estimates of `P@10` and `AP` by finding. `units` are the
-    studies (of a text query: the finding) that `values`, one number a unit and headline measure, belong to: the part of the
-    measure that the unit contributed, so that the values of one measure add up to it. A paired test needs no more.
+    `marks` says what to mind when reading it. `by_finding` holds estimates of `P@10` and `AP` by finding. The headline
+    measure is kept in the form that a paired test needs: of pairs `values`, what each study of `units` adds to it; of
+    labels `draws`, its value in each draw of the studies (None where undefined).
     """
 
     task: str
@@ -79,7 +79,8 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
     by_finding: dict[str, dict[str, Estimate]] = {}
     marks: list[str] = []
     units: list[str] = []
-    values: dict[str, list[float]] = {}
+    values: list[float] = []
+    draws: list[float | None] = []
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +217,10 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference between two models: `better` less `worse`, its interval, and p as it is and after Holm's correction."""
+    """A difference between two models: `better` less `worse`, its interval, and p as it is and after Holm's correction.
+
+    `method` says how p was found: by `randomisation` of studies, or from the spread of a paired `bootstrap`.
+    """
 
     task: str
     measure: str
@@ -225,7 +229,7 @@ class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
     difference: float
     low: float
     high: float
-    units: int
+    method: Literal["randomisation", "bootstrap"]
     p: float
     p_corrected: float
 

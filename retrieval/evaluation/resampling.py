@@ -11,16 +11,14 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.intervals import LEVEL
-
 MEASURES = ("P@1", "P@5", "P@10", "Hit@10", "nDCG@10", "RR", "AP")
 # The first ten of a drawn gallery lie among its first sixty images, all but once in 10^14 draws.
 _NEAR = 60
 
-Interval = Callable[[str, Collection[str]], tuple[float, float]]
+Draws = Callable[[str, Collection[str]], NDArray[np.float64]]
 
 
-def label_intervals(
+def label_draws(
     hits: Sequence[NDArray[np.bool_]],
     order: Sequence[NDArray[np.int64]],
     relevant: Sequence[int],
@@ -30,8 +28,11 @@ def label_intervals(
     *,
     resamples: int,
     seed: int,
-) -> Interval:
-    """A function from a measure and some findings to the percentile interval of their macro mean.
+) -> Draws:
+    """A function from a measure and some findings to their macro mean in each draw, float64 [resamples].
+
+    It is NaN where a draw leaves it undefined. The same studies and seed give the same draws, whatever the rankings: those
+    of two systems are paired.
 
     Args:
         hits: For each query, whether each rank is relevant.
@@ -60,17 +61,16 @@ def label_intervals(
         for name, values in measure_draws(found, times, beyond).items():
             totals[name][:, place] += weight * values
 
-    def interval(measure: str, kept: Collection[str]) -> tuple[float, float]:
+    def draws(measure: str, kept: Collection[str]) -> NDArray[np.float64]:
         places = [names.index(name) for name in kept]
-        if not places:
-            return float("nan"), float("nan")
         total, weight = totals[measure][:, places], weights[:, places]
         means = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
-        means = means[~np.isnan(means).all(axis=1)]
-        low, high = np.percentile(np.nanmean(means, axis=1), [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-        return float(low), float(high)
+        known = ~np.isnan(means).all(axis=1)
+        result = np.full(resamples, np.nan)
+        result[known] = np.nanmean(means[known], axis=1)
+        return result
 
-    return interval
+    return draws
 
 
 def measure_draws(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from retrieval.errors import MissingExtra
 from retrieval.evaluation.chance import expectation
-from retrieval.evaluation.intervals import bootstrap_interval, contributions, macro_mean
+from retrieval.evaluation.intervals import bootstrap_interval, contributions, macro_mean, percentile_interval
 from retrieval.evaluation.records import Estimate, Protocol, TaskResult, number
-from retrieval.evaluation.resampling import label_intervals
+from retrieval.evaluation.resampling import label_draws
 from retrieval.evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
 
 Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
@@ -48,7 +48,7 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
     units = [task.units[n] for n in judged.numbers]
     by_labels = None
     if task.is_of_labels:
-        by_labels = label_intervals(
+        by_labels = label_draws(
             judged.hits,
             judged.order,
             judged.relevant,
@@ -64,7 +64,7 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
         values, chance = judged.values[name][kept], judged.chance[name][kept]
         held = [finding for finding in findings if finding in wanted]
         if by_labels is not None:
-            low, high = by_labels(name, wanted)
+            low, high = percentile_interval(by_labels(name, wanted))
         else:
             low, high = bootstrap_interval(values, units, held, resamples=protocol.resamples, seed=protocol.seed)
         return Estimate(
@@ -83,13 +83,13 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
     if task.is_of_labels:
         measures |= {f"{name} with normal": estimate(name, every) for name in ("P@10", "AP")}
         by_finding = {finding: {name: estimate(name, [finding]) for name in ("P@10", "AP")} for finding in every}
-    parts = {}
-    if headline := HEADLINES.get(task.name):
-        kept = np.array([finding in abnormal for finding in findings], dtype=bool)
-        kept_units = [unit for unit, keep in zip(units, kept, strict=True) if keep]
-        kept_findings = [finding for finding in findings if finding in abnormal]
-        parts[headline] = contributions(judged.values[headline][kept], kept_units, kept_findings)
-    ordered = sorted({str(unit) for found in parts.values() for unit in found})
+    parts: dict[Hashable, float] = {}
+    draws: list[float | None] = []
+    headline = HEADLINES.get(task.name)
+    if headline and by_labels:
+        draws = [number(value) for value in by_labels(headline, abnormal).tolist()]
+    elif headline:
+        parts = contributions(judged.values[headline], units, findings)
     return TaskResult(
         task=task.name,
         system=system,
@@ -97,8 +97,9 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
         queries=len(judged.numbers),
         measures=measures,
         by_finding=by_finding,
-        units=ordered,
-        values={name: [round(found[unit], 9) for unit in ordered] for name, found in parts.items()},
+        units=[str(unit) for unit in parts],
+        values=[round(value, 9) for value in parts.values()],
+        draws=draws,
     )
 
 

@@ -189,7 +189,7 @@ def tests(comparison: Comparison) -> Table:
             test.measure,
             f"{test.better} − {test.worse}",
             f"{test.difference:.3f} [{test.low:.3f}, {test.high:.3f}]",
-            str(test.units),
+            test.method,
             f"{test.p:.4f}",
             f"{test.p_corrected:.4f}",
             "yes" if test.is_shown else "no difference shown",
@@ -198,9 +198,9 @@ def tests(comparison: Comparison) -> Table:
     ]
     return Table(
         title="Differences between models",
-        note="Paired randomisation test by study (a text query: by finding); p corrected after Holm for the "
-        f"{len(rows)} comparisons made here.",
-        headings=["Task", "Measure", "Models", "Difference", "Studies", "p", "p corrected", "Shown"],
+        note="Paired, by study: pairs by randomisation; labels by a bootstrap that draws queries and gallery at once, since "
+        f"every image is in both. p corrected after Holm for the {len(rows)} comparisons made here.",
+        headings=["Task", "Measure", "Models", "Difference", "Test", "p", "p corrected", "Shown"],
         rows=rows,
     )
 

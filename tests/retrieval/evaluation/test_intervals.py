@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from retrieval.evaluation.intervals import bootstrap_interval, contributions, holm, macro_mean, randomisation_test
+from retrieval.evaluation.intervals import (
+    bootstrap_interval,
+    bootstrap_test,
+    contributions,
+    holm,
+    macro_mean,
+    percentile_interval,
+    randomisation_test,
+)
 
 VALUES = np.array([1.0, 0.0, 1.0, 0.5])
 FINDINGS = ["effusion", "effusion", "nodule", "nodule"]
@@ -71,3 +79,11 @@ def test_holm_multiplies_by_the_number_of_hypotheses_left_and_never_falls() -> N
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_difference_of_two_standard_errors_has_the_p_of_the_normal_distribution() -> None:
+    draws = np.array([0.1, 0.2, 0.3, np.nan])  # standard deviation .1
+    assert bootstrap_test(0.196, draws)[0] == pytest.approx(0.05, abs=1e-3)
+    assert bootstrap_test(0.0, np.zeros(5))[0] == 1.0
+    assert bootstrap_test(0.1, np.full(5, 0.1))[0] == 0.0
+    assert all(np.isnan(percentile_interval(np.array([np.nan]))))

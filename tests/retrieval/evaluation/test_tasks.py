@@ -9,6 +9,7 @@ import pytest
 
 from retrieval.evaluation.corpus import Corpus
 from retrieval.evaluation.evaluate import all_tasks, measure_corpus, model_scorer
+from retrieval.evaluation.intervals import bootstrap_test, randomisation_test
 from retrieval.evaluation.scoring import judge
 from retrieval.evaluation.tasks import HEADLINES, image_to_image, pair_tasks
 from tests.retrieval.evaluation.corpora import (
@@ -191,8 +192,36 @@ def test_a_limit_takes_the_same_queries_each_time() -> None:
     assert measure_corpus(encoder, corpus, with_another_seed, baselines_too=False)[0].units != first[0].units
 
 
-def test_values_of_units_add_up_to_the_headline() -> None:
+def test_values_of_units_add_up_to_the_headline_and_draws_lie_about_it() -> None:
     corpus, encoder = random_corpus(100, 0)
     for row in measure_corpus(encoder, corpus, PROTOCOL, baselines_too=False):
-        for name, values in row.values.items():
-            assert sum(values) == pytest.approx(row.measures[name].value, abs=1e-6)
+        if row.task not in HEADLINES:
+            continue
+        estimate = row.measures[HEADLINES[row.task]]
+        if row.task.startswith("image_to_report"):
+            assert len(set(row.units)) == 100
+            assert sum(row.values) == pytest.approx(estimate.value, abs=1e-6)
+        if row.task.endswith("to_image") and not row.task.startswith("report"):
+            assert len(row.draws) == PROTOCOL.resamples
+            assert min(row.draws) <= estimate.low < estimate.high <= max(row.draws)
+
+
+def test_two_random_encoders_are_rarely_told_apart() -> None:
+    told_apart = defaultdict(list)
+    few = msgspec.structs.replace(PROTOCOL, resamples=100)
+    for seed in range(40):
+        pairs = []
+        for side in (0, 1):
+            corpus, encoder = random_corpus(100, 2 * seed + side)
+            pairs.append({row.task: row for row in measure_corpus(encoder, corpus, few, baselines_too=False)})
+        for task, measure in HEADLINES.items():
+            one, other = pairs[0][task], pairs[1][task]
+            if one.draws:
+                difference = one.measures[measure].value - other.measures[measure].value
+                p = bootstrap_test(difference, np.array(one.draws) - np.array(other.draws))[0]
+            else:
+                p = randomisation_test(np.array(one.values) - np.array(other.values), resamples=400)[0]
+            told_apart[task].append(p < 0.05)
+    assert set(told_apart) == set(HEADLINES)
+    # Of 40 tests at 5 %, more than 7 reject once in 400 times.
+    assert {task: sum(each) for task, each in told_apart.items() if sum(each) > 7} == {}

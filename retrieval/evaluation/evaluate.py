@@ -95,7 +95,7 @@ def evaluate(
         probes=negation_probes(retriever),
         distributions=distributions(corpus, protocol.seed),
         resources=resources,
-        examples=examples(retriever, corpus, protocol),
+        examples=examples(retriever, corpus),
     )
 
 

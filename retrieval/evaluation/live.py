@@ -6,7 +6,6 @@ import numpy as np
 
 from retrieval.evaluation.corpus import Corpus
 from retrieval.evaluation.records import AnnRecall, Example, ExampleHit, Probe, Protocol
-from retrieval.evaluation.tasks import judged_findings
 from retrieval.evaluation.texts import probe_texts, prompt_of
 from retrieval.hits import Hit
 from retrieval.index.interface import FloatArray, SearchRequest, VectorSignal
@@ -74,10 +73,10 @@ def negation_probes(retriever: Retriever) -> list[Probe]:
     return probes
 
 
-def examples(retriever: Retriever, corpus: Corpus, protocol: Protocol) -> list[Example]:
+def examples(retriever: Retriever, corpus: Corpus) -> list[Example]:
     """The first hits of a few queries that any model is asked alike: a prompt each of two findings, and a case of each."""
     shown = []
-    wanted = [finding for finding in judged_findings(corpus, protocol) if finding not in ("No Finding", NORMAL)][:2]
+    wanted = [finding for finding in corpus.counts if finding not in ("No Finding", NORMAL)][:2]
     for finding in wanted:
         if retriever.bundle.has_text:
             prompt = prompt_of(finding)

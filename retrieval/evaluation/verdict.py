@@ -147,7 +147,7 @@ def _p(tests: Sequence[PairedTest], what: tuple[str, str], one: Evaluation, othe
     if found is None:
         return "not tested"
     return (
-        f"difference {found.difference:.3f} ({found.low:.3f} to {found.high:.3f}), p = {found.p_corrected:.4f} "
+        f"difference {found.difference:.3f} ({found.low:.3f} to {found.high:.3f}), {show_p(found.p_corrected)} "
         f"after correction for {len(tests)} comparisons"
     )
 
@@ -165,3 +165,8 @@ def show(found: Estimate) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:.3f}"
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def show_p(p: float) -> str:
+    """A p value, as far as it can be told."""
+    return f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrieval.evaluation.records import Comparison, Estimate, Evaluation, Resources, Times
-from retrieval.evaluation.verdict import show
+from retrieval.evaluation.verdict import show, show_p
 
 TASK_TITLES = {
     "image_to_report_strict": "Image to report, the very report",
@@ -190,8 +190,8 @@ def tests(comparison: Comparison) -> Table:
             f"{test.better} − {test.worse}",
             f"{test.difference:.3f} [{test.low:.3f}, {test.high:.3f}]",
             test.method,
-            f"{test.p:.4f}",
-            f"{test.p_corrected:.4f}",
+            show_p(test.p).removeprefix("p ").removeprefix("= "),
+            show_p(test.p_corrected).removeprefix("p ").removeprefix("= "),
             "yes" if test.is_shown else "no difference shown",
         ]
         for test in comparison.tests

@@ -53,13 +53,12 @@ def label_draws(
     weights = np.zeros((resamples, len(names)))
     for query, found in enumerate(hits):
         place = names.index(findings[query])
-        times = drawn[:, study_of[order[query]]]
-        beyond = relevant[query] - int(found.sum())
-        held = (times @ found.astype(np.float32)) + beyond > 0
+        values, total = measure_draws(found, study_of[order[query]], drawn, relevant[query] - int(found.sum()))
+        held = total > 0
         weight = held * (drawn[:, codes[query_studies[query]]] if query_studies else 1.0)
         weights[:, place] += weight
-        for name, values in measure_draws(found, times, beyond).items():
-            totals[name][:, place] += weight * values
+        for name in MEASURES:
+            totals[name][:, place] += weight * values[name]
 
     def draws(measure: str, kept: Collection[str]) -> NDArray[np.float64]:
         places = [names.index(name) for name in kept]
@@ -74,34 +73,59 @@ def label_draws(
 
 
 def measure_draws(
-    found: NDArray[np.bool_], times: NDArray[np.float32], beyond: int = 0
-) -> dict[str, NDArray[np.float64]]:
-    """The measures of one ranking in many draws, float64 [draws] each; 0 where a draw has nothing relevant.
+    found: NDArray[np.bool_], studies: NDArray[np.int64], drawn: NDArray[np.float32], beyond: int = 0
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32]]:
+    """The measures of one ranking in many draws, and the number of relevant items in each; all of length draws.
+
+    A measure is 0 where a draw has nothing relevant. Copies of an item follow each other in the ranking.
 
     Args:
         found: Whether each rank is relevant, bool [L].
-        times: How often each draw holds what is at each rank, float32 [draws, L]; copies follow each other.
+        studies: The study at each rank, int [L].
+        drawn: How often each draw holds each study, float32 [draws, studies].
         beyond: Relevant items past the end of the ranking.
     """
+    copies = drawn[:, studies[found]]
+    total = copies.sum(axis=1) + beyond
+    values = _near_measures(found[:_NEAR], drawn[:, studies[:_NEAR]], total)
+    rank = _items_before(found, np.take(drawn, studies, axis=1))
+    so_far = np.cumsum(copies, axis=1) - copies
+    if copies.shape[1]:
+        first = np.take_along_axis(rank, (copies > 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+        values["RR"] = np.where(copies.any(axis=1), 1 / (first + 1.0), 0.0)
+    else:
+        values["RR"] = np.zeros(len(drawn))
+    # Of w copies at the ranks n+1 .. n+w, with r relevant items before them, the precisions add up to the sum over c of
+    # (r + c) / (n + c) = w + (r - n) (H(n + w) - H(n)), H being the harmonic numbers.
+    n = rank.astype(np.int64)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int((n + copies).max(initial=0)) + 1))])
+    gained = harmonic[n + copies.astype(np.int64)] - harmonic[n]
+    precisions = copies.sum(axis=1) + ((so_far - rank) * gained).sum(axis=1)
+    values["AP"] = np.divide(precisions, total, out=np.zeros_like(precisions), where=total > 0)
+    return values, total
+
+
+def _near_measures(
+    found: NDArray[np.bool_], times: NDArray[np.float32], total: NDArray[np.float32]
+) -> dict[str, NDArray[np.float64]]:
+    """The measures that look at the first ten alone; `times` are the copies at each rank, float32 [draws, ranks]."""
     before = np.cumsum(times, axis=1) - times
-    near, near_before, near_found = times[:, :_NEAR], before[:, :_NEAR], found[:_NEAR]
-    total = times @ found.astype(np.float32) + beyond
-    values: dict[str, NDArray[np.float64]] = {}
-    for k in (1, 5, 10):
-        taken = np.clip(k - near_before, 0, near)
-        values[f"P@{k}"] = (taken @ near_found) / k
+    values: dict[str, NDArray[np.float64]] = {
+        f"P@{k}": np.asarray((np.clip(k - before, 0, times) @ found) / k, dtype=np.float64) for k in (1, 5, 10)
+    }
     values["Hit@10"] = (values["P@10"] > 0).astype(np.float64)
     gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, 12)))])
-    start, end = np.clip(near_before, 0, 10).astype(int), np.clip(near_before + near, 0, 10).astype(int)
+    start, end = np.clip(before, 0, 10).astype(int), np.clip(before + times, 0, 10).astype(int)
     ideal = gains[np.clip(total, 0, 10).astype(int)]
-    gained = ((gains[end] - gains[start]) * near_found).sum(axis=1)
-    values["nDCG@10"] = np.divide(gained, ideal, out=np.zeros_like(ideal), where=ideal > 0)
-    copies, rank = times[:, found], before[:, found]
-    so_far = np.cumsum(copies, axis=1) - copies
-    first = np.where(copies > 0, rank + 1, np.inf).min(axis=1, initial=np.inf)
-    values["RR"] = 1 / first
-    precisions = np.zeros(len(times))
-    for copy in range(1, int(copies.max(initial=0)) + 1):
-        precisions += np.where(copies >= copy, (so_far + copy) / (rank + copy), 0).sum(axis=1)
-    values["AP"] = np.divide(precisions, total, out=np.zeros_like(precisions), where=total > 0)
+    values["nDCG@10"] = np.divide((gains[end] - gains[start]) @ found, ideal, out=np.zeros_like(ideal), where=ideal > 0)
     return values
+
+
+def _items_before(found: NDArray[np.bool_], times: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How many items stand before each relevant rank, float32 [draws, relevant]: sums over the stretches between these."""
+    ranks = np.flatnonzero(found)
+    if len(ranks) == 0:
+        return np.zeros((len(times), 0), dtype=np.float32)
+    ahead = times[:, : ranks[0]].sum(axis=1, keepdims=True)
+    stretches = np.add.reduceat(times, ranks, axis=1)[:, :-1]  # the last one goes to the end of the ranking
+    return np.asarray(np.cumsum(np.hstack([ahead, stretches]), axis=1), dtype=np.float32)

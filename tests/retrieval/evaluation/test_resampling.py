@@ -21,7 +21,8 @@ def test_a_draw_measures_what_ir_measures_does_of_the_ranking_with_all_copies() 
             [each for each in written_out if each.any()],
             [int(each.sum()) for each in written_out if each.any()],
         )
-        values = measure_draws(found, times)
+        values, total = measure_draws(found, np.arange(size), times)
+        assert total.tolist() == [each.sum() for each in written_out]
         for name in MEASURES:
             assert values[name][has_any] == pytest.approx(expected[name], abs=1e-6), (name, size)
             assert not values[name][~has_any].any()
@@ -29,7 +30,10 @@ def test_a_draw_measures_what_ir_measures_does_of_the_ranking_with_all_copies() 
 
 def test_relevant_items_past_the_end_of_a_ranking_lower_its_precision() -> None:
     # Ranks 1 and 3 of a ranking cut at 3; a third relevant item lies beyond: (1/1 + 2/3) / 3.
-    values = measure_draws(np.array([True, False, True]), np.ones((1, 3), dtype=np.float32), beyond=1)
+    values, total = measure_draws(
+        np.array([True, False, True]), np.arange(3), np.ones((1, 3), dtype=np.float32), beyond=1
+    )
+    assert total[0] == 3
     assert values["AP"][0] == pytest.approx((1 + 2 / 3) / 3)
 
 
@@ -41,3 +45,13 @@ def test_draws_vary_with_both_the_queries_and_the_gallery() -> None:
     low, high = percentile_interval(draws("P@5", ["a"]))
     assert low < 0.6 < high
     assert np.isnan(draws("P@5", [])).all()
+
+
+def test_images_of_one_study_are_drawn_together() -> None:
+    # Ranks: study 0, 1, 0; relevant are the two images of study 0. Drawn twice each: 0 0 1 1 0 0.
+    values, total = measure_draws(
+        np.array([True, False, True]), np.array([0, 1, 0]), np.full((1, 2), 2, dtype=np.float32)
+    )
+    assert total[0] == 4
+    assert values["AP"][0] == pytest.approx((1 + 1 + 3 / 5 + 4 / 6) / 4)
+    assert values["P@5"][0] == pytest.approx(3 / 5)

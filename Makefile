@@ -21,7 +21,7 @@ $(RUNTIME): $(BIN)/uv pyproject.toml constraints.txt
 	@touch $@
 
 $(DEVELOP): $(BIN)/uv pyproject.toml constraints.txt
-	$(BIN)/uv pip install --quiet --python $(VENV) --editable '.[cpu,export,pretrained,dicom,eval,parquet]' --group dev --constraints constraints.txt
+	$(BIN)/uv pip install --quiet --python $(VENV) --editable '.[cpu,export,pretrained,dicom,eval,otel,parquet]' --group dev --constraints constraints.txt
 	@touch $@ $(RUNTIME)
 
 demo: $(RUNTIME)  ## draw phantoms, ingest with both demo models, search, serve on 127.0.0.1:8000
@@ -58,7 +58,7 @@ demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scra
 	$(BIN)/python -m benchmarks.demo_models
 
 constraints: $(BIN)/uv  ## pin the newest versions that fit together
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra parquet --group dev --group bench \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra otel --extra parquet --group dev --group bench \
 	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:  ## remove the environment and caches

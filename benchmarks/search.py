@@ -16,7 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.index.server import ServerIndex
-from retrieval.labels import read_labels
+from retrieval.labels import label_study
 from retrieval.records import point_id, studies_of
 from retrieval.rerank import QuerySides, Side, plan
 
@@ -106,7 +106,7 @@ def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
     rng = np.random.default_rng(0)
     points = []
     for study in studies_of(source):
-        labels = read_labels(study.mesh, study.problems)
+        labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression)
         centre = np.random.default_rng(int(study.report.group or "0", 16)).standard_normal(dim)
         texts = [name for name in ("findings", "impression") if getattr(study.report, name)]
         for image in study.images:
@@ -123,9 +123,7 @@ def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
                 image_sha256="0" * 64,
                 bundle_id="bench",
                 ingested_at="",
-                **{
-                    name: list(getattr(labels, name)) for name in ("present", "uncertain", "absent", "problems", "mesh")
-                },
+                **{field.name: list(getattr(labels, field.name)) for field in fields(labels)},
                 **{
                     name: getattr(study.report, name) for name in ("findings", "impression", "indication", "comparison")
                 },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from retrieval.labels import Labels, read_labels
+from retrieval.labels import Labels, label_study
 from retrieval.records import ImageRecord, Quarantined, Study, point_id
 
 
@@ -30,7 +30,7 @@ def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None
             if only is None or record.file in only:
                 yield record
             continue
-        labels = read_labels(record.mesh, record.problems)
+        labels = label_study(record.mesh, record.problems, record.report.findings, record.report.impression)
         for image in record.images:
             if only is None or image.name in only:
                 yield Job(record, labels, image)

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,15 +157,12 @@ class Reader:
             image_id=job.record.image_id,
             dataset=study.dataset,
             view=job.record.view,
-            present=list(labels.present),
-            uncertain=list(labels.uncertain),
-            absent=list(labels.absent),
-            problems=list(labels.problems),
-            mesh=list(labels.mesh),
+            **{field.name: list(getattr(labels, field.name)) for field in fields(labels)},
             findings=report.findings,
             impression=report.impression,
             indication=report.indication,
             comparison=report.comparison,
+            study_date=study.date,
             report_group=report.group,
             image_sha256=sha256,
             bundle_id=self._encoder.bundle.bundle_id,

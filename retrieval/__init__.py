@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrieval.index.filters import Filters as Filters
+    from retrieval.query import Case as Case
+    from retrieval.query import Query as Query
     from retrieval.search import Retriever as Retriever
 
-__all__ = ["Filters", "Retriever"]
+__all__ = ["Case", "Filters", "Query", "Retriever"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from retrieval.index.filters import Filters
 
         return Filters
+    if name in ("Case", "Query"):
+        import retrieval.query
+
+        return getattr(retrieval.query, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

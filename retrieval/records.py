@@ -57,7 +57,10 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study: its images, its report, and the terms it was indexed with (MeSH and Problems, raw strings)."""
+    """One study: its images, its report, and the terms it was indexed with (MeSH and Problems, raw strings).
+
+    `date` is `YYYY-MM-DD`, or the empty string where it is not known or not to be kept.
+    """
 
     study_id: str
     dataset: str
@@ -65,6 +68,7 @@ class Study:
     report: Report = Report()
     mesh: str = ""
     problems: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ def test_help_is_given_for_every_command_and_loads_nothing_heavy():
     script = (
         "import sys, cxr\n"
         "from typer.testing import CliRunner\n"
-        "for name in ('', 'search', 'use', 'push', 'snapshot', 'drop', 'models', 'export', 'finetune', 'ingest', 'phantoms', 'serve', 'demo'):\n"
+        "for name in ('', 'search', 'use', 'push', 'snapshot', 'drop', 'models', 'export', 'finetune', 'ingest', 'phantoms', 'serve', 'keys', 'demo'):\n"
         "    result = CliRunner().invoke(cxr.app, [*([name] if name else []), '--help'])\n"
         "    assert result.exit_code == 0, result.output\n"
         "    assert not name or f'cxr {name}' in result.output, name\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from retrieval.errors import InvalidRequest, MissingColumn, MissingFile, Retriev
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
 
 # What a study says, in every row of it or in one.
-_TEXTS = ("findings", "impression", "indication", "comparison", "mesh", "problems")
+_TEXTS = ("findings", "impression", "indication", "comparison", "mesh", "problems", "study_date")
 FIELDS = ("image", "study_id", "image_id", "view", *_TEXTS, "report")
 
 
@@ -40,7 +41,8 @@ class TableSource:
     of its own; `image_id` is the file as it is written unless there is such a column. A study has, of each text, the
     first that a row of it gives; rows that say something else are reported as one `conflicting_report` for the study
     and change nothing. `report`, the whole report in one column, is taken for findings where there is no column
-    `findings`. `mesh` and `problems` are terms with `;` between them.
+    `findings`. `mesh` and `problems` are terms with `;` between them. `study_date` is an ISO date (`2024-01-31`, a time
+    after it is left out); what is none is reported as `bad_date`, and the study has no date.
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands. With an images folder of its own, the files in it that no row names come last, as
@@ -67,10 +69,15 @@ class TableSource:
         self._folder = ImagesFolder(table.parent if images_dir is None else images_dir)
         self._owns_folder = images_dir is not None
         self._studies = self._read_studies(columns)
-        self._conflicts = [found for study in self._studies.items() if (found := self._conflict(*study))]
+        self._conflicts = [
+            found
+            for look in (self._conflict, self._bad_date)
+            for study in self._studies.items()
+            if (found := look(*study))
+        ]
 
     def image_count(self) -> int:
-        """Rows, studies whose rows contradict each other, and files that no row names."""
+        """Rows, studies whose rows contradict each other or have no good date, and files that no row names."""
         return sum(map(len, self._studies.values())) + len(self._conflicts) + len(self._unlisted)
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
@@ -102,9 +109,10 @@ class TableSource:
         return ImageRecord(row.image_id, path, row.view, file="" if row.file == row.image_id else row.file)
 
     def _study(self, study_id: str, images: tuple[ImageRecord, ...], rows: list[_Row]) -> Study:
-        first = [next(filter(None, texts), "") for texts in zip(*(row.texts for row in rows), strict=True)]
-        *sections, mesh, problems = first
-        return Study(study_id, self.dataset, images, Report(*sections), mesh=mesh, problems=problems)
+        *sections, mesh, problems, day = _first_texts(rows)
+        return Study(
+            study_id, self.dataset, images, Report(*sections), mesh=mesh, problems=problems, date=_iso_day(day)
+        )
 
     def _conflict(self, study_id: str, rows: list[_Row]) -> Quarantined | None:
         fields = [
@@ -116,6 +124,13 @@ class TableSource:
             return None
         detail = f"rows of this study in {self._table} differ in {', '.join(fields)}; the first text of each is used"
         return Quarantined(f"study {study_id}", "conflicting_report", detail)
+
+    def _bad_date(self, study_id: str, rows: list[_Row]) -> Quarantined | None:
+        day = _first_texts(rows)[-1]
+        if not day or _iso_day(day):
+            return None
+        detail = f"{self._table} says {day[:40]!r} where a date such as 2024-01-31 belongs; the study has none now"
+        return Quarantined(f"study {study_id}", "bad_date", detail)
 
     @cached_property
     def _unlisted(self) -> list[Quarantined]:
@@ -155,6 +170,19 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
         columns[field] = column
     _require_known(columns)
     return columns
+
+
+def _first_texts(rows: list[_Row]) -> list[str]:
+    """Of each of `_TEXTS` the first that a row gives."""
+    return [next(filter(None, texts), "") for texts in zip(*(row.texts for row in rows), strict=True)]
+
+
+def _iso_day(text: str) -> str:
+    """The day of an ISO date or time; the empty string for anything else."""
+    try:
+        return datetime.fromisoformat(text.strip()).date().isoformat()
+    except ValueError:
+        return ""
 
 
 def _row_name(number: int) -> str:

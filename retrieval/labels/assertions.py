@@ -89,6 +89,7 @@ class _Reading:
         self._found: list[_Found] = []
         self._subjects: list[_Event] = []
         self._subjects_done = False
+        self._named = self._told = False
         self._end_scope()
 
     def read(self) -> list[_Found]:
@@ -234,20 +235,23 @@ class _Reading:
     def _predicate(self, index: int) -> None:
         """Say `index` of the structure that it directly precedes, or else of those before it that wait for one."""
         event, following = self._events[index], self._next(index)
-        if following and following.kind == "subject" and "," not in self._sentence[event.end : following.start]:
-            if self._gap(event, following) <= _ADJACENT:
-                rest = self._events[index + 1 :]
-                subjects = [following]
-                for joint, noun in zip(rest[1::2], rest[2::2], strict=False):
-                    if (joint.kind, noun.kind) != ("and", "subject"):
-                        break
-                    subjects.append(noun)
-                self._say(event, subjects, index)
-                return
+        if following and self._directly_precedes(event, following):
+            rest = self._events[index + 1 :]
+            subjects = [following]
+            for joint, noun in zip(rest[1::2], rest[2::2], strict=False):
+                if (joint.kind, noun.kind) != ("and", "subject"):
+                    break
+                subjects.append(noun)
+            self._say(event, subjects, index)
+            return
         if self._subjects and not self._subjects_done:
             self._say(event, self._subjects, index)
             self._subjects_done = True
             self._end_scope()
+
+    def _directly_precedes(self, event: _Event, following: _Event) -> bool:
+        between = self._sentence[event.end : following.start]
+        return following.kind == "subject" and "," not in between and self._gap(event, following) <= _ADJACENT
 
     def _say(self, predicate: _Event, subjects: list[_Event], index: int) -> None:
         for subject in subjects:

@@ -6,7 +6,8 @@ After NegEx (Chapman et al., J Biomed Inform 2001) and NegBio (Peng et al., AMIA
 from __future__ import annotations
 
 _SHOWN = (
-    r"(?:seen|identified|visuali[sz]ed|visible|present|evident|demonstrated|appreciated|detected|noted|apparent|found|observed"
+    r"(?:seen|identified|visuali[sz]ed|visible|present|evident|demonstrated|appreciated|detected"
+    r"|noted|apparent|found|observed"
     r"|shown|suspected)"
 )
 _FULLY = r"(?:(?:completely|entirely|fully|definitely|clearly|definitively|totally|reliably|yet) )?"
@@ -15,9 +16,12 @@ _FULLY = r"(?:(?:completely|entirely|fully|definitely|clearly|definitively|total
 TRIGGERS = {
     # Says nothing of what follows.
     "empty": (
-        r"(?:no|not|without) (?:(?:significant|significantly|interval|appreciable|definite|substantial|substantially|acute|apparent"
-        r"|obvious|real|major|any) )*(?:changed?|changes|worsening|progression|increase|improvement|difference)(?: (?:in|of|from))?"
-        rf"|not (?:only|limited to)|not (?:as|well)(?: \w+){{0,2}}|non[- ]?calcified|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
+        r"(?:no|not|without) (?:(?:significant|significantly|interval|appreciable|definite|substantial"
+        r"|substantially|acute|apparent"
+        r"|obvious|real|major|any) )*(?:changed?|changes|worsening|progression|increase|improvement"
+        r"|difference)(?: (?:in|of|from))?"
+        rf"|not (?:only|limited to)|not (?:as|well)(?: \w+){{0,2}}|non[- ]?calcified"
+        rf"|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
         r"|no (?:prior|previous|comparison)s?|not (?:\w+ )?resolved"
         r"|(?:partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|not \w+ly) (?:resolv|clear)(?:ed|ing|ution)(?: of)?"
         r"|(?:partial|incomplete|near) resolution(?: of)?|soft tissue edema"
@@ -27,46 +31,60 @@ TRIGGERS = {
     "silence_back": rf"(?:may|might|could|can)(?: not|not) be {_FULLY}{_SHOWN}",
     # Doubts what stands before it.
     "doubt_back": (
-        r"(?:is|are|remains?) (?:possible|suspected|questioned|questionable|equivocal)|(?:is |are )?unlikely|may be present"
-        rf"|(?:cannot|can not|can't|not) (?:be )?{_FULLY}(?:be )?(?:excluded|ruled out)|(?:is|are) in (?:question|the differential)"
-        r"|(?:is|are|would be|could be|may be) (?:a |an |also )*(?:considerations?|possibilit(?:y|ies)|concern)|not \w+ly excluded"
+        r"(?:is|are|remains?) (?:possible|suspected|questioned|questionable|equivocal)|(?:is "
+        r"|are )?unlikely|may be present"
+        rf"|(?:cannot|can not|can't|not) (?:be )?{_FULLY}(?:be )?(?:excluded|ruled out)|(?:is"
+        rf"|are) in (?:question|the differential)"
+        r"|(?:is|are|would be|could be|may be) (?:a |an |also )*(?:considerations?|possibilit(?:y|ies)"
+        r"|concern)|not \w+ly excluded"
     ),
     # Denies what stands before it.
     "denial_back": (
         rf"(?:is|are|was|were|has been|have been|be)? ?(?:not|n't|never) (?:been )?{_FULLY}{_SHOWN}"
-        rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:\w+ly |since |now )*(?:resolved|cleared|disappeared|been removed)"
-        r"|(?:been |is |are )?(?:ruled out|excluded)|[- ]?free(?! of| air| intra| subdia| peri| flow)|(?:is|are) negative|resolved(?! \w)"
+        rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:\w+ly |since |now )*(?:resolved"
+        rf"|cleared|disappeared|been removed)"
+        r"|(?:been |is |are )?(?:ruled out|excluded)|[- ]?free(?! of| air| intra| subdia| peri| flow)"
+        r"|(?:is|are) negative|resolved(?! \w)"
     ),
     # Doubts or denies what stands after it ("absent effusion") if a finding does, or else what stands before it.
     "doubt_either": (
-        rf"(?:cannot|can not|can't|not|(?:difficult|hard) to|unable to|does not|do not) {_FULLY}(?:exclude|rule out)|suspected"
+        rf"(?:cannot|can not|can't|not|(?:difficult|hard) to|unable to|does not|do not) {_FULLY}(?:exclude"
+        rf"|rule out)|suspected"
     ),
     "denial_either": r"absent",
     # Denies or doubts what follows.
     "doubt": (
-        r"possib(?:le|ly|ility of|ilities)|probab(?:le|ly|ility of)|likely|perhaps|presumabl[ey]|presumed|potential(?:ly)?"
-        r"|(?:may|might|could|maybe)(?: (?:be|also|represent|reflect|indicate|suggest|relate|related|have|well|partially|partly|in part"
+        r"possib(?:le|ly|ility of|ilities)|probab(?:le|ly|ility of)|likely|perhaps|presumabl[ey]|presumed"
+        r"|potential(?:ly)?"
+        r"|(?:may|might|could|maybe)(?: (?:be|also|represent|reflect|indicate|suggest|relate|related|have"
+        r"|well|partially|partly|in part"
         r"|secondary to|due to|compatible with|related to))*"
         r"|xxxx (?:represents?|representing|reflects?|reflecting|related to|secondary to)"
         r"|question(?:able|ed|s)?(?: of)?|equivocal|suspicious(?: for| of)?|suspicion (?:of|for)|suspect(?:s|ing)?"
-        r"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?|consider(?:ed|ing)?"
-        r"|favou?r(?:s|ed|ing)?|less likely|rather than|borderline|rule out|r/o|(?:evaluat|assess)\w* for|raises?|doubtful"
+        r"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?"
+        r"|consider(?:ed|ing)?"
+        r"|favou?r(?:s|ed|ing)?|less likely|rather than|borderline|rule out|r/o|(?:evaluat|assess)\w* for"
+        r"|raises?|doubtful"
         r"|questionably|early changes of"
     ),
     # Doubts every entry of the list that follows, whether or not an "or" ends it.
     "doubt_list": r"differential(?: (?:diagnos[ie]s|considerations?))?|considerations?",
     "denial": (
-        r"no|not|non|without|w/o|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?|neither|nor|den(?:y|ies)|never"
-        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|resolved|clearing of|removal of"
+        r"no|not|non|without|w/o|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
+        r"|neither|nor|den(?:y|ies)|never"
+        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|resolved"
+        r"|clearing of|removal of"
         r"|minus|sans|nothing to suggest|fails? to (?:show|demonstrate)|against|none of|nil|zero"
     ),
     # Speaks of what could be, was, or shall be looked for.
     "hypothesis": (
-        r"if(?: there (?:is|are|remains))?|history of|h/o|status post|s/p|in (?:the )?(?:setting|case|event) of|regarding"
+        r"if(?: there (?:is|are|remains))?|history of|h/o|status post|s/p|in (?:the )?(?:setting|case"
+        r"|event) of|regarding"
         r"|sensitive (?:in|for|to)|correlat\w+(?: \w+)? for|to (?:identify|characterize)|(?:evaluation|assessment) of"
     ),
     "end": (
-        r"but|however|although|though|except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides|secondary to|due to|yet"
+        r"but|however|although|though|except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides"
+        r"|secondary to|due to|yet"
         r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|then|status|in addition to|because of|causing"
     ),
     "relative": r"which|that|who|where",
@@ -75,7 +93,8 @@ TRIGGERS = {
 ASKED_IN_REPORTS = r"exclude"
 
 VERBS = (
-    r"is|are|was|were|has|have|had|be|been|appears?|remains?|demonstrates?|shows?|reveals?|obscur(?:es|ing)|project(?:s|ing)?"
+    r"is|are|was|were|has|have|had|be|been|appears?|remains?|demonstrates?|shows?|reveals?"
+    r"|obscur(?:es|ing)|project(?:s|ing)?"
     r"|seen|noted|identified|present|visuali[sz]ed|evident|detected|found|suggested"
 )
 
@@ -93,6 +112,7 @@ SEVERITIES = {
     "large": r"large",
 }
 OTHER_CUES = (
-    r"stable|unchanged|chronic|persistent|again|prominent|increased|increasing|worsening|improv(?:ed|ing)|old|healed|known"
+    r"stable|unchanged|chronic|persistent|again|prominent|increased|increasing|worsening|improv(?:ed"
+    r"|ing)|old|healed|known"
     r"|interval|basilar|right-sided|left-sided|post(?:operative|surgical)|degenerative|tortuous"
 )

@@ -8,7 +8,8 @@ from __future__ import annotations
 # In this order: at one place in a text the first that fits is taken, so what contains another stands before it.
 WORDS_OF_HEAD = {
     "Cardiomegaly": (
-        r"cardiomegaly|(?:heart|cardiac)(?: silhouette)? enlargement|enlargement of (?:the )?(?:heart|cardiac silhouette)"
+        r"cardiomegaly|(?:heart|cardiac)(?: silhouette)? enlargement|enlargement of (?:the )?(?:heart"
+        r"|cardiac silhouette)"
         r"|(?:heart|cardiac silhouette)(?: size)?(?: is| remains| appears)?(?: \w+ly)? large(?!ly)"
     ),
     "Enlarged Cardiomediastinum": (
@@ -20,7 +21,8 @@ WORDS_OF_HEAD = {
     "Hydropneumothorax": r"hydropneumothora(?:x|ces)",
     "Pneumothorax": r"pneumothora(?:x|ces|xes|cies)",
     "Granulomatous Disease": (
-        r"granulomatous (?:lung |pulmonary )?(?:diseases?|infections?|process|changes?|calcifications?|exposure|residual)"
+        r"granulomatous (?:lung |pulmonary )?(?:diseases?|infections?|process|changes?|calcifications?"
+        r"|exposure|residual)"
     ),
     "Calcified Granuloma": r"calcifi(?:ed|c) (?:\w+ ){0,5}granulomas?(?:ta)?|granulomas? (?:is|are) calcified",
     "Granuloma": r"granulomas?(?:ta)?|granulomatous(?= nod)",
@@ -34,9 +36,11 @@ WORDS_OF_HEAD = {
     "Pulmonary Atelectasis": r"atelecta\w+|collapse",
     "Heart Failure": r"(?:congestive )?heart failure|chf",
     "Pulmonary Congestion": (
-        r"(?:vascular|venous|pulmonary) (?:congestion|engorgement(?! appears? within)|prominence|redistribution)|cephalization|congestion"
+        r"(?:vascular|venous|pulmonary) (?:congestion|engorgement(?! appears? within)|prominence"
+        r"|redistribution)|cephalization|congestion"
         r"|(?:increased|prominent|engorged|congested)(?: \w+){0,2} vascula(?:rity|ture)"
-        r"|(?:pulmonary )?vascula(?:rity|ture)(?: is| are| appears?)?(?: \w+ly)? (?:increased|prominent|engorged|congested)"
+        r"|(?:pulmonary )?vascula(?:rity|ture)(?: is| are| appears?)?(?: \w+ly)? (?:increased|prominent"
+        r"|engorged|congested)"
     ),
     "Pulmonary Edema": r"(?:pulmonary |interstitial |alveolar )*o?edema",
     "Pneumonia": r"(?:broncho)?pneumonias?|pneumonic",
@@ -62,7 +66,10 @@ WORDS_OF_HEAD = {
     "Diaphragmatic Eventration": r"eventrat\w+",
     "Hernia, Hiatal": r"hiat(?:al|us) hernias?",
     "Fractures, Bone": r"fractures?|fractured",
-    "Scoliosis": r"(?:dextro|levo|kypho|roto)?(?:scoliosis|scoliotic)|(?:dextro|levo|s-shaped )curvature|curvature of the (?:\w+ )*spine",
+    "Scoliosis": (
+        r"(?:dextro|levo|kypho|roto)?(?:scoliosis|scoliotic)|(?:dextro|levo|s-shaped )curvature"
+        r"|curvature of the (?:\w+ )*spine"
+    ),
     "Kyphosis": r"(?:hyper)?kypho(?:sis|tic)",
     "Osteophyte": r"osteophyt\w*|(?:bony )?spurring",
     "Spondylosis": r"spondylosis",
@@ -75,11 +82,13 @@ WORDS_OF_HEAD = {
         r"|prosthetic (?:\w+ )?valve|valve prosthes[ei]s|cardiac (?:xxxx )?device"
     ),
     "Tube, Inserted": (
-        r"(?:endotracheal|chest|feeding|tracheostomy|nasogastric|ng|et|enteric|orogastric|thoracostomy) tubes?|tracheostomy"
+        r"(?:endotracheal|chest|feeding|tracheostomy|nasogastric|ng|et|enteric|orogastric"
+        r"|thoracostomy) tubes?|tracheostomy"
     ),
     # Reports from which names were removed still say where a catheter ends.
     "Catheters, Indwelling": (
-        r"catheters?|shunt tubing|central (?:venous )?lines?|picc(?: lines?)?|port-?a-?caths?|mediports?|ports?|infusaports?"
+        r"catheters?|shunt tubing|central (?:venous )?lines?|picc(?: lines?)?|port-?a-?caths?|mediports?"
+        r"|ports?|infusaports?"
         r"|tips? (?:\w+ ){0,4}(?:svc|superior vena cava|cavoatrial)"
     ),
     "Stents": r"stents?",
@@ -107,7 +116,8 @@ SUBJECTS = {
 }
 PREDICATES = {
     "borderline": (
-        r"(?:(?:upper|high) (?:limits? of )?|top[- ]?(?:limits of )?)normal|borderline(?! cardiomegaly)(?: \w+ly)?(?: enlarged)?"
+        r"(?:(?:upper|high) (?:limits? of )?|top[- ]?(?:limits of )?)normal"
+        r"|borderline(?! cardiomegaly)(?: \w+ly)?(?: enlarged)?"
     ),
     "normal": (
         r"(?:with)?in (?:normal limits|limits of normal)|normal(?:ly)?(?! inflat| expan| aerat)|unremarkable"

@@ -17,7 +17,19 @@ from retrieval.settings import RetrievalSettings
 from service.app import create_app
 from service.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE
 from service.problems import Problem
-from service.schemas import HealthDocument, ModelDocument, ModelsDocument, SearchDocument, StudyDocument, TextQuery
+from service.schemas import (
+    BatchDocument,
+    FacetQuery,
+    FacetsDocument,
+    HealthDocument,
+    ModelDocument,
+    ModelsDocument,
+    SearchBatch,
+    SearchDocument,
+    SearchQuery,
+    StudyDocument,
+    TextQuery,
+)
 from service.settings import ServiceSettings
 
 PATHS = {
@@ -36,7 +48,16 @@ PATHS = {
 }
 DOCUMENTS = {
     document.__name__: document
-    for document in (SearchDocument, StudyDocument, ModelDocument, ModelsDocument, HealthDocument, Problem)
+    for document in (
+        SearchDocument,
+        BatchDocument,
+        FacetsDocument,
+        StudyDocument,
+        ModelDocument,
+        ModelsDocument,
+        HealthDocument,
+        Problem,
+    )
 }
 
 
@@ -121,6 +142,17 @@ def test_request_example_is_a_request(openapi: dict[str, Any]) -> None:
     assert msgspec.convert(example, TextQuery).filters == Filters(
         all=("Cardiomegaly",), none=("Pneumothorax",), view="frontal"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/v1/search", SearchQuery), ("/v1/search/batch", SearchBatch), ("/v1/facets", FacetQuery)],
+)
+def test_request_examples_have_the_shape_of_their_bodies(openapi: dict[str, Any], path: str, query: type) -> None:
+    body = operations(openapi)["post", path]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["examples"]
+    for example in body["examples"]:
+        msgspec.convert(example, query)
 
 
 def test_limits_are_in_the_document(openapi: dict[str, Any]) -> None:

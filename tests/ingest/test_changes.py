@@ -3,6 +3,7 @@
 import gc
 import os
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -12,6 +13,8 @@ from ingest.sources.part import Part
 from ingest.worker import Worker
 from retrieval.errors import IndexFailure, InvalidRequest, NoCollection, SourceError
 from retrieval.index.edge import EdgeIndex
+from retrieval.index.interface import IndexPoint
+from retrieval.index.schema import DENSE_VECTORS, Payload
 from tests.conftest import write_archive
 from tests.ingest.worker_fixtures import NAME, contents, edit_rows
 
@@ -75,6 +78,41 @@ def test_a_changed_view_or_label_is_an_update_without_any_encoding(start, index,
     assert (encoder.image_batches, encoder.texts) == ([], [])
     assert contents(index)["1_Frontal.png"][0]["view"] == "lateral"
     assert contents(index)["2_Lateral.png"][0]["mesh"] == ["Nodule"]
+
+
+def test_points_carry_what_indexing_and_text_say_and_who_said_it(start, index, archive):
+    start().run(IndianaSource(**archive))
+    by_findings = {payload["findings"]: payload for payload, _ in contents(index).values()}
+    effusion = by_findings["Small left pleural effusion."]
+    assert {"Pleural Effusion/left", "Pleural Effusion/small"} <= set(effusion["qualified"])
+    assert (effusion["sides"], effusion["severities"]) == (["left"], ["small"])
+    assert "Pleural Effusion" in effusion["from_indexing"]
+    assert "Pleural Effusion" in effusion["from_text"]
+    opacity = by_findings["Opacity left."]
+    assert "Pleural Effusion" in opacity["absent"]
+    assert "Pleural Effusion" not in opacity["from_indexing"]
+    assert opacity["sites"] == ["lung", "base"]
+    assert {payload["study_date"] for payload in by_findings.values()} == {""}
+
+
+def test_points_whose_labels_were_read_by_older_rules_are_updated_without_any_encoding(start, index, encoder, archive):
+    start().run(IndianaSource(**archive))
+    before = contents(index)
+    collection = index.open(NAME)
+    stored = list(collection.scroll(limit=None, vectors=DENSE_VECTORS))
+    old = [
+        IndexPoint(point.point_id, point.vectors, "", msgspec.convert(point.payload | {"from_text": []}, Payload))
+        for point in stored
+    ]
+    collection.upsert(old)
+    encoder.image_batches.clear()
+    encoder.texts.clear()
+    told = sum(bool(payload["from_text"]) for payload, _ in before.values())
+    assert start().run(IndianaSource(**archive)).updated == told > 0
+    assert (encoder.image_batches, encoder.texts) == ([], [])
+    assert {image: payload["from_text"] for image, (payload, _) in contents(index).items()} == {
+        image: payload["from_text"] for image, (payload, _) in before.items()
+    }
 
 
 def test_each_distinct_text_is_encoded_once_over_all_runs(start, index, encoder, archive):

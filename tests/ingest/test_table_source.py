@@ -230,3 +230,15 @@ def test_pairs_become_a_mapping() -> None:
 def test_pairs_that_are_none_are_refused(pairs: list[str], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         parse_columns(pairs)
+
+
+def test_a_date_is_kept_as_a_day_and_a_bad_one_is_told(cases: Cases) -> None:
+    text = "image,study_id,study_date\na.png,1,2024-02-29\nb.png,2,2024-03-01T10:20:00\n"
+    studies, set_aside = read(cases.source(text))
+    assert [study.date for study in studies] == ["2024-02-29", "2024-03-01"]
+    assert not set_aside
+    studies, set_aside = read(cases.source("image,study_id,study_date\na.png,1,31.12.2024\nb.png,2,\n"))
+    assert [study.date for study in studies] == ["", ""]
+    assert set_aside == [("study 1", "bad_date")]
+    (note,) = (record for record in cases.open() if isinstance(record, Quarantined))
+    assert "2024-01-31" in note.detail

@@ -89,6 +89,15 @@ def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monke
     assert not (tmp_path / "home").exists()
 
 
+def test_answers_are_not_held_back_until_their_heads_are_acknowledged() -> None:
+    with (
+        open_listener("127.0.0.1", 0, has_key=False) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_unknown_host_is_an_error() -> None:
     with pytest.raises(AddressUnavailable):
         open_listener("no.such.host.invalid", 0, has_key=True)

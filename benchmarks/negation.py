@@ -1,0 +1,84 @@
+"""Queries that deny findings: how many of the ten best hits have what was denied, with interpretation on and off.
+
+    python -m benchmarks.negation indiana-clip --data ../shared/indiana
+
+The probes are `tests/retrieval/negation_queries.csv`; the collection is the whole Indiana archive. A hit violates a query if
+a denied finding is present or uncertain in its indexing or in the words of its report. The filter reads the same labels,
+so that with interpretation on the figure shows what the reading of queries misses, not what the labels miss: for those see
+`benchmarks.report_labels`. `unfiltered_rate` is what a random image would violate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import write_result
+from benchmarks.report_labels import TABLES
+from benchmarks.rerank import collection_of
+from ingest.sources.indiana import IndianaSource
+from retrieval.bundle import find_bundle
+from retrieval.encoder import Encoder
+from retrieval.hits import Hit
+from retrieval.query import Query
+from retrieval.search import Retriever
+from retrieval.settings import RetrievalSettings
+
+K = 10
+
+
+def main() -> None:
+    """Ask every probe with interpretation on and off, by dense and by hybrid search."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", help="name of an installed bundle")
+    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    arguments = parser.parse_args()
+    with (TABLES / "negation_queries.csv").open(newline="") as file:
+        probes = [row for row in csv.DictReader(file) if row["denied"]]
+    files = (arguments.data / name for name in ("indiana_reports.csv", "indiana_projections.csv", "images"))
+    encoder = Encoder(find_bundle(arguments.bundle, RetrievalSettings().models_dir))
+    with collection_of(encoder, IndianaSource(*files)) as retriever:
+        found = {
+            match: {
+                "interpreted": violations(retriever, probes, match=match, interpret=True),
+                "literal": violations(retriever, probes, match=match, interpret=False),
+            }
+            for match in ("dense", "hybrid")
+        }
+        images = retriever.collection.count()
+        chance = unfiltered_rate(retriever, probes)
+    write_result("negation", {"bundle": arguments.bundle, "images": images, "unfiltered_rate": chance, **found})
+
+
+def violations(retriever: Retriever, probes: list[dict[str, str]], **options: Any) -> dict[str, Any]:
+    """Share of all top-10 hits that violate their query, and the queries with any such hit."""
+    hits = wrong = 0
+    by_query = {}
+    for probe in probes:
+        found = retriever.search(Query(text=probe["query"], k=K, **options)).hits
+        bad = sum(violates(hit, probe) for hit in found)
+        hits, wrong = hits + len(found), wrong + bad
+        if bad:
+            by_query[probe["query"]] = bad
+    return {"queries": len(probes), "hits": hits, "violating": round(wrong / hits, 4), "by_query": by_query}
+
+
+def violates(hit: Hit, probe: dict[str, str]) -> bool:
+    """Whether a denied finding is present or uncertain."""
+    return not {*hit.present, *hit.uncertain}.isdisjoint(probe["denied"].split(";"))
+
+
+def unfiltered_rate(retriever: Retriever, probes: list[dict[str, str]]) -> float:
+    """Share of pairs of probe and image that violate."""
+    payloads = [point.payload for point in retriever.collection.scroll(limit=None)]
+    held = [{*payload["present"], *payload["uncertain"]} for payload in payloads]
+    shares = [sum(not names.isdisjoint(probe["denied"].split(";")) for names in held) / len(held) for probe in probes]
+    return round(sum(shares) / len(shares), 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Labels from report text against sentences labelled by hand, and beside the indexing of the whole Indiana collection.
+
+    python -m benchmarks.report_labels --data ../shared/indiana
+
+Precision and recall are over pairs of phrase and finding, by status. The rules were written with the first table in view;
+the second was drawn and labelled after they were frozen. Agreement with the indexing is no accuracy: the indexers left out
+what they thought of no account, and judged images, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.pair_retrieval import NOT_FINDINGS
+from benchmarks.record import write_result
+from ingest.sources.indiana import IndianaSource
+from retrieval.labels import read_labels, read_report
+from retrieval.labels.scoring import STATUSES, Agreement, compare, heads_of, score_phrases
+from retrieval.labels.words import WORDS_OF_HEAD
+from retrieval.records import studies_of
+
+TABLES = Path(__file__).parent.parent / "tests" / "retrieval"
+FEWEST = 5
+
+
+def main() -> None:
+    """Score both tables; with the collection there, agreement and speed, too."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
+    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    arguments = parser.parse_args()
+    found: dict[str, Any] = {name: score_table(name) for name in ("labelled_sentences", "held_out_sentences")}
+    if arguments.data.is_dir():
+        found["indexing"] = beside_indexing(arguments.data)
+    write_result("report_labels", found)
+
+
+def score_table(name: str) -> dict[str, Any]:
+    """Figures by status, and by finding where it is named often enough."""
+    with (TABLES / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_finding: dict[str, Agreement] = {}
+    for row in rows:
+        read = heads_of(row["phrase"])
+        for status in STATUSES:
+            given = set(filter(None, row[status].split(";")))
+            for head in given | read[status]:
+                one = compare(read[status] & {head}, given & {head})
+                by_finding[head] = by_finding.get(head, Agreement()) + one
+    return {
+        "phrases": len(rows),
+        **{status: _figures(score) for status, score in score_phrases(rows).items()},
+        "by_finding": {
+            head: _figures(score) for head, score in sorted(by_finding.items()) if score.both + score.missed >= FEWEST
+        },
+    }
+
+
+def beside_indexing(data: Path) -> dict[str, Any]:
+    """Present in the text beside present in the indexing, over studies that have both, for the heads that have words."""
+    source = IndianaSource(data / "indiana_reports.csv", data / "indiana_projections.csv", data / "images")
+    studies = [study for study in studies_of(source) if study.report.group]
+    start = time.perf_counter()
+    texts = [read_report(study.report.findings, study.report.impression) for study in studies]
+    elapsed = time.perf_counter() - start
+    by_finding = dict.fromkeys(WORDS_OF_HEAD, Agreement())
+    indexed = 0
+    for study, text in zip(studies, texts, strict=True):
+        given = {*read_labels(study.mesh, study.problems).problems}
+        if not given or given & (NOT_FINDINGS - {"normal"}):
+            continue
+        indexed += 1
+        for head in by_finding:
+            by_finding[head] += compare({head} & {*text.present}, {head} & given)
+    frequent = {head: score for head, score in by_finding.items() if score.both + score.missed >= FEWEST}
+    return {
+        "studies": indexed,
+        "reports_per_s": round(len(studies) / elapsed),
+        "macro_precision": round(fmean(s.precision for s in frequent.values() if s.both + s.extra), 3),
+        "macro_recall": round(fmean(score.recall for score in frequent.values()), 3),
+        "by_finding": {
+            head: _figures(score)
+            for head, score in sorted(frequent.items(), key=lambda item: -item[1].both - item[1].missed)
+        },
+    }
+
+
+def _figures(score: Agreement) -> dict[str, Any]:
+    return {
+        "n": score.both + score.missed,
+        "precision": round(score.precision, 3) if score.both + score.extra else None,
+        "recall": round(score.recall, 3) if score.both + score.missed else None,
+    }
+
+
+if __name__ == "__main__":
+    main()

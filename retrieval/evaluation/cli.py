@@ -106,6 +106,10 @@ def compare(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for comparison.json, .md and .html, and each model's evaluation.")
     ] = Path("comparison"),
+    fine_tuned: Annotated[
+        list[str] | None,
+        typer.Option("--fine-tuned", help="Model that was trained on such images, for the verdict; repeatable."),
+    ] = None,
     thumbnails: Annotated[
         bool, typer.Option(help="Put thumbnails, which are images of patients, into the page.")
     ] = True,
@@ -138,7 +142,7 @@ def compare(
             media_dir = Path(scratch) / "media" if data else media_dir
         for each in measured:
             _write_evaluation(each, out)
-        comparison = compare_evaluations(measured)
+        comparison = compare_evaluations(measured, fine_tuned=fine_tuned or [])
         written = write_reports(comparison, out, media_dir if thumbnails else None)
     for line in comparison.verdict:
         say(line)

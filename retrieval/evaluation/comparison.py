@@ -17,15 +17,19 @@ from retrieval.evaluation.tasks import HEADLINES
 from retrieval.evaluation.verdict import judge_models
 
 
-def compare(evaluations: Sequence[Evaluation]) -> Comparison:
-    """The comparison of two or more models.
+def compare(evaluations: Sequence[Evaluation], *, fine_tuned: Sequence[str] = ()) -> Comparison:
+    """The comparison of two or more models, of which those named `fine_tuned` were trained on such images.
 
     Raises:
         InvalidRequest: fewer than two, one twice, or evaluations of different protocols, data or versions of a measure.
     """
     require_comparable(evaluations)
+    if unknown := sorted(set(fine_tuned) - {each.model for each in evaluations}):
+        raise InvalidRequest(f"fine-tuned: {unknown[0]} is not compared here")
     tests = _paired_tests(evaluations)
-    return Comparison(evaluations=list(evaluations), tests=tests, verdict=judge_models(evaluations, tests))
+    return Comparison(
+        evaluations=list(evaluations), tests=tests, verdict=judge_models(evaluations, tests, fine_tuned=fine_tuned)
+    )
 
 
 def require_comparable(evaluations: Sequence[Evaluation]) -> None:

@@ -13,8 +13,13 @@ _SECOND = ("image_to_report_strict", "R@10")
 _SECOND_WORDS = "R@10 from image to report, exact pair"
 
 
-def judge_models(evaluations: Sequence[Evaluation], tests: Sequence[PairedTest]) -> list[str]:
-    """The verdict, a sentence or two for each use: best accuracy, balanced, fastest, pairs, against chance."""
+def judge_models(
+    evaluations: Sequence[Evaluation], tests: Sequence[PairedTest], *, fine_tuned: Sequence[str] = ()
+) -> list[str]:
+    """The verdict, a sentence or two for each use: best accuracy, pairs, fastest, balanced, fine-tuned, against chance.
+
+    `fine_tuned` names the models that were trained on such images; a bundle does not know.
+    """
     measured = [each for each in evaluations if _value(each, PRIMARY) is not None]
     if not measured:
         return ["No finding is held by enough studies to judge likeness, so no model is recommended."]
@@ -25,6 +30,7 @@ def judge_models(evaluations: Sequence[Evaluation], tests: Sequence[PairedTest])
     if (pairs := _pairs(evaluations, tests)) is not None:
         lines.append(pairs)
     lines += _speed(evaluations, best, equals)
+    lines += _fine_tuned(ranked, tests, fine_tuned)
     lines += _against_chance(evaluations)
     lines += _against_baselines(best)
     return lines
@@ -87,6 +93,31 @@ def _speed(evaluations: Sequence[Evaluation], best: Evaluation, equals: Sequence
         lines.append(f"Balanced: {best.model}; every faster model is shown to be less accurate.")
     else:
         lines.append(f"Balanced: {quick.model}, the fastest of those not shown to be less accurate than {best.model}.")
+    return lines
+
+
+def _fine_tuned(ranked: Sequence[Evaluation], tests: Sequence[PairedTest], names: Sequence[str]) -> list[str]:
+    """What training on such images has brought over the best model that was not."""
+    trained = [each for each in ranked if each.model in names]
+    others = [each for each in ranked if each.model not in names]
+    if not trained:
+        return []
+    best = trained[0]
+    lines = []
+    if others:
+        other = others[0]
+        told = f"{best.model} ({_shown(best, PRIMARY)}) against {other.model} ({_shown(other, PRIMARY)})"
+        if not _is_shown(tests, PRIMARY, best, other):
+            outcome = "no difference shown"
+        else:
+            better = (_value(best, PRIMARY) or 0) > (_value(other, PRIMARY) or 0)
+            outcome = "training has paid" if better else "training has cost"
+        lines.append(f"Fine-tuned: {told}: {outcome}; {_p(tests, PRIMARY, best, other)}.")
+    if best.protocol.split is None:
+        lines.append(
+            f"{', '.join(each.model for each in trained)} may have been trained on studies that are judged here: "
+            "name a split that was held out (--split), or these figures flatter."
+        )
     return lines
 
 

@@ -76,6 +76,16 @@ def test_the_verdict_names_the_best_the_fastest_the_balanced_and_what_is_no_bett
     assert any(line.startswith("dice is not shown to be better than chance") for line in told)
 
 
+def test_the_verdict_says_what_training_has_brought_and_that_a_split_was_not_named(perfect, random):
+    told = compare([random, perfect], fine_tuned=["sage"]).verdict
+    assert any(line.startswith("Fine-tuned: sage (1.000") and "training has paid" in line for line in told)
+    assert any(line.startswith("sage may have been trained on studies that are judged here") for line in told)
+    told = compare([random, perfect], fine_tuned=["dice"]).verdict
+    assert any(line.startswith("Fine-tuned: dice") and "training has cost" in line for line in told)
+    with pytest.raises(InvalidRequest, match="nobody is not compared here"):
+        compare([random, perfect], fine_tuned=["nobody"])
+
+
 def test_where_models_do_not_differ_the_verdict_says_so_and_takes_the_faster():
     one, other = evaluation("random", "dice", ms=30.0), evaluation("random", "coin", ms=10.0, seed=1)
     comparison = compare([one, other])

@@ -1,4 +1,4 @@
-"""The commands `cxr evaluate`, `cxr compare` and `cxr doctor`."""
+"""The commands `cxr evaluate`, `cxr compare` and `cxr doctor`, and the mounting of all of the evaluation's commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
+from retrieval.evaluation.tune_cli import tune
 
 if TYPE_CHECKING:
     from retrieval.evaluation.doctor import Diagnosis
@@ -45,6 +46,7 @@ def mount(app: typer.Typer, *, archives: Archives) -> None:
     app.command()(evaluate)
     app.command()(compare)
     app.command()(doctor)
+    app.command()(tune)
 
 
 def evaluate(

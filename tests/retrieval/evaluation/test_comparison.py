@@ -71,8 +71,10 @@ def test_the_verdict_names_the_best_the_fastest_the_balanced_and_what_is_no_bett
     assert told[0].startswith("Best accuracy: sage, with 1.000 [1.000, 1.000]")
     assert "p < 0.0001" in told[0] and "after correction for 4 comparisons" in told[0]
     assert any(line.startswith("Finding the report of an image: sage") for line in told)
-    assert any(line.startswith("Fastest: dice, with a median of 20.0 ms") for line in told)
-    assert "Balanced: sage; every faster model is shown to be less accurate." in told
+    assert any(
+        line.startswith("Fastest: dice; ") and "dice 20.0 / 40.0 ms, sage 60.0 / 120.0 ms" in line for line in told
+    )
+    assert "Balanced: sage; every model shown to be faster is shown to be less accurate." in told
     assert any(line.startswith("dice is not shown to be better than chance") for line in told)
 
 
@@ -94,8 +96,14 @@ def test_where_models_do_not_differ_the_verdict_says_so_and_takes_the_faster():
     best = comparison.tests[2].better
     wanted = f"Balanced: coin, the fastest of those not shown to be less accurate than {best}."
     if best == "coin":
-        wanted = "Balanced: coin, the most accurate and the fastest here."
+        wanted = "Balanced: coin; no model is shown to be faster."
     assert wanted in comparison.verdict
+
+
+def test_times_that_overlap_are_not_told_apart(perfect):
+    told = compare([perfect, evaluation("random", "dice", ms=20.0)]).verdict
+    assert any(line.startswith("Fastest: no difference shown between dice and sage;") for line in told)
+    assert "Balanced: sage; no model is shown to be faster." in told
 
 
 def test_p_values_are_corrected_for_all_pairs_of_models(perfect, random):

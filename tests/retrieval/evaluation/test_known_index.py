@@ -1,4 +1,4 @@
-"""A real index of six images whose every figure is worked by hand."""
+"""A real index of six images, in either engine, whose every figure is worked by hand."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from retrieval.evaluation.baselines import BM25, LABELS
 from retrieval.evaluation.corpus import read_collection
 from retrieval.evaluation.evaluate import CIRCULAR, NOT_APPLICABLE, OWN_REPORT, UNKNOWN_LABELS, measure_corpus
 from retrieval.evaluation.records import Protocol
-from retrieval.index.edge import EdgeIndex
 from retrieval.index.interface import Collection, IndexPoint
 from retrieval.index.schema import CollectionMeta, Payload
 from tests.conftest import DIM, write_tiny_bundle
+from tests.retrieval.engines import new_index
 
 # Study, labels of the indexing, labels of the text alone, report, image vector, report vector; both are directions.
 #   The nearest images of s0 are s1 (.8), s4 (.6) and then all others (0), of these s2 before s3 before s5, by id.
@@ -53,8 +53,8 @@ def point(number: int, row: tuple) -> IndexPoint:
     return IndexPoint(point_id, {"image": vector(image), "findings": vector(text)}, report, payload)
 
 
-def stored(folder: Path, points: list[IndexPoint]) -> Iterator[Collection]:
-    index = EdgeIndex(folder)
+def stored(folder: Path, points: list[IndexPoint], engine: str = "edge") -> Iterator[Collection]:
+    index = new_index(engine, folder)
     meta = CollectionMeta(model="known", bundle_id="b", dim=DIM, created_at="2026-01-01T00:00:00+00:00")
     collection = index.create(meta, name="cxr_known")
     collection.upsert(points)
@@ -63,9 +63,9 @@ def stored(folder: Path, points: list[IndexPoint]) -> Iterator[Collection]:
     index.close()
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Iterator[Collection]:
-    yield from stored(tmp_path / "index", [point(number, row) for number, row in enumerate(ROWS)])
+@pytest.fixture(params=["edge", "local"])
+def collection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Collection]:
+    yield from stored(tmp_path / "index", [point(number, row) for number, row in enumerate(ROWS)], request.param)
 
 
 @pytest.fixture

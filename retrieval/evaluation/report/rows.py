@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrieval.evaluation.records import Comparison, Estimate, Evaluation, Resources, Times
+from retrieval.evaluation.records import Comparison, Estimate, Evaluation, Resources, TaskResult, Times
 from retrieval.evaluation.verdict import show, show_p
 
 TASK_TITLES = {
@@ -49,13 +49,12 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
                 *_costs(cost),
             ]
         )
-    chance = evaluations[0]
+    of_pairs, of_labels = _holder(evaluations, pairs), _holder(evaluations, labels)
     rows.append(
         [
             "chance",
-            *(_chance(chance.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
-            _chance(chance.estimate(labels, "AP")),
-            _chance(chance.estimate(labels, "P@10")),
+            *(_chance(of_pairs and of_pairs.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
+            *(_chance(of_labels and of_labels.estimate(labels, name)) for name in ("AP", "P@10")),
             *[NONE] * 5,
         ]
     )
@@ -129,42 +128,39 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def tasks(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """One table for each task: every model, then the baselines, which need none."""
+    """One table for each task: every model, then the baselines, which need none, and chance."""
     tables = []
     for task, title in TASK_TITLES.items():
-        rows, gallery, queries = [], 0, 0
+        base = _holder(evaluations, task)
+        if base is None:
+            continue
         shown = _SHOWN["labels" if task in ("image_to_image", "text_to_image") else "pairs"]
-        for each in evaluations:
-            others = [row for row in each.results if row.task == task]
-            # Baselines do not depend on the model: those of the first stand for all.
-            mine = [row for row in others if row.system.startswith(each.model) or each is evaluations[0]]
-            for row in mine:
-                gallery, queries = max(gallery, row.gallery), max(queries, row.queries)
-                headline = row.measures.get(shown[2] if len(shown) == 4 else shown[1])
-                lift = f"{headline.lift:.1f}" if headline and headline.lift is not None else NONE
-                figures = [_show(row.measures.get(name)) for name in shown]
-                rows.append((row.system.startswith(each.model), [row.system, *figures, lift, "; ".join(row.marks)]))
-            if each is evaluations[0] and mine:
-                measured = next(row for row in mine if row.system == each.model)
-                chance = [_chance(measured.measures.get(name)) for name in shown]
-                rows.append((False, ["chance", *chance, NONE, "expectation over all orders"]))
-        if rows:
-            ordered = [row for is_model, row in rows if is_model] + [row for is_model, row in rows if not is_model]
-            lift_of = shown[2] if len(shown) == 4 else shown[1]
-            tables.append(
-                Table(
-                    title=title,
-                    note=f"Gallery {gallery:,}, n = {queries:,} queries; lift: {lift_of} over chance.",
-                    headings=["System", *shown, "Lift", "To mind"],
-                    rows=ordered,
-                )
+        headline = "P@10" if "P@10" in shown else "R@10"
+        models = [row for each in evaluations for row in each.results if row.task == task and _is_own(each, row)]
+        # Baselines do not depend on the model: those of the first stand for all.
+        others = [row for row in base.results if row.task == task and not _is_own(base, row)]
+        rows = []
+        for row in (*models, *others):
+            found = row.measures.get(headline)
+            lift = f"{found.lift:.1f}" if found and found.lift is not None else NONE
+            rows.append([row.system, *(_show(row.measures.get(name)) for name in shown), lift, "; ".join(row.marks)])
+        chance = [_chance(base.estimate(task, name)) for name in shown]
+        rows.append(["chance", *chance, NONE, "expectation over all orders"])
+        tables.append(
+            Table(
+                title=title,
+                note=f"Gallery {models[0].gallery:,}, n = {models[0].queries:,} queries; lift: {headline} over chance.",
+                headings=["System", *shown, "Lift", "To mind"],
+                rows=rows,
             )
+        )
     return tables
 
 
 def findings(evaluations: Sequence[Evaluation], task: str) -> Table | None:
     """P@10 by finding, of each model."""
-    first = evaluations[0].row(task)
+    base = _holder(evaluations, task)
+    first = base.row(task) if base else None
     if first is None or not first.by_finding:
         return None
     rows = []
@@ -220,7 +216,7 @@ def live(evaluations: Sequence[Evaluation]) -> Table:
         title="The index, and denials",
         note="Recall of the engine's nearest images against exact search. Denied: share of the first ten hits that hold "
         "what the query denies, with its words understood, without that, and in the whole collection; mean over "
-        f"{len(evaluations[0].probes)} queries.",
+        f"{max(len(each.probes) for each in evaluations)} queries.",
         headings=["Model", "ANN recall@10", "ANN recall@100", "Denied", "Denied, not understood", "Chance"],
         rows=rows,
     )
@@ -266,6 +262,16 @@ def protocol_lines(evaluation: Evaluation) -> list[str]:
         f"{rules.queries:,} queries a task or finding; rankings cut at {rules.depth:,}; {rules.resamples:,} resamples.",
         "ANN recall, denials, times and examples are of the whole collection, whatever the split.",
     ]
+
+
+def _holder(evaluations: Sequence[Evaluation], task: str) -> Evaluation | None:
+    """The first evaluation that has `task`; a model without a text tower has not all."""
+    return next((each for each in evaluations if each.row(task)), None)
+
+
+def _is_own(evaluation: Evaluation, row: TaskResult) -> bool:
+    """Whether a row is the model's, as it is or reranked, and not a baseline's."""
+    return row.system in (evaluation.model, f"{evaluation.model}, reranked")
 
 
 def _costs(cost: Resources | None) -> list[str]:

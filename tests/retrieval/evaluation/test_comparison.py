@@ -14,7 +14,9 @@ from retrieval.evaluation.report.page import render_page
 from tests.retrieval.evaluation.corpora import PROTOCOL, Bundle, Prompted, perfect_corpus, random_corpus
 
 
-def evaluation(kind: str, name: str, *, ms: float = 10.0, seed: int = 0, studies: int = 200) -> Evaluation:
+def evaluation(
+    kind: str, name: str, *, ms: float = 10.0, seed: int = 0, studies: int = 200, has_text: bool = True
+) -> Evaluation:
     """A model that knows everything or nothing, on the same data."""
     perfect, knows = perfect_corpus(studies)
     if kind == "perfect":
@@ -34,7 +36,7 @@ def evaluation(kind: str, name: str, *, ms: float = 10.0, seed: int = 0, studies
         versions={"ir-measures": "1"},
         machine="tests",
         measured_at="2026-01-01T00:00:00+00:00",
-        results=measure_corpus(Prompted(encoder.vectors, Bundle(name)), corpus, PROTOCOL),
+        results=measure_corpus(Prompted(encoder.vectors, Bundle(name, has_text)), corpus, PROTOCOL),
         distributions=distributions(corpus, 0),
         resources=Resources(
             device="cpu", threads=2, encode_image=times, encode_text=times, query=times, query_reranked=times,
@@ -165,6 +167,18 @@ def test_markdown_has_the_table_that_users_know_filled_with_measurements(compari
         assert f"| {system} |" in text
     assert "bundle-of-sage" in text and comparison.evaluations[0].data.fingerprint in text
     assert "Not a medical device" in text
+
+
+def test_a_model_without_a_text_tower_stands_beside_others(perfect):
+    blind = evaluation("random", "mute", has_text=False)
+    comparison = compare([blind, perfect])
+    assert [(test.task, test.better) for test in comparison.tests] == [("image_to_image", "sage")]
+    text = render_markdown(comparison)
+    table = text.split("## Image to report, the very report")[1].split("##")[0]
+    assert "| sage |" in table and "| mute |" not in table
+    assert "| random |" in table and "| chance | 0.005 |" in table
+    assert "| mute | – | – | – | – | 0." in text
+    assert render_page(comparison, None).count("<svg") == 4
 
 
 def test_what_was_not_recorded_is_said(perfect):

@@ -53,8 +53,8 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
     rows.append(
         [
             "chance",
-            *(_chance(of_pairs and of_pairs.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
-            *(_chance(of_labels and of_labels.estimate(labels, name)) for name in ("AP", "P@10")),
+            *(_chance(of_pairs.estimate(pairs, name) if of_pairs else None) for name in ("R@1", "R@5", "R@10", "RR")),
+            *(_chance(of_labels.estimate(labels, name) if of_labels else None) for name in ("AP", "P@10")),
             *[NONE] * 5,
         ]
     )

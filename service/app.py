@@ -93,7 +93,9 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             Router(
                 "/",
                 route_handlers=[QueryController],
+                # Images come as base64, four characters for three bytes.
                 request_max_body_size=settings.upload_limit_bytes * 4 // 3 + settings.json_limit_bytes,
+                before_request=_require_room(searches),
             ),
             create_static_files_router(
                 "/static",
@@ -137,6 +139,13 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
     app.asgi_handler = Observation(SecurityHeaders(app.asgi_handler), operations.metrics, operations.tracing)
     return app
+
+
+def _require_room(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+    async def require_room(_: Request[Any, Any, Any]) -> None:
+        searches.require_room()
+
+    return require_room
 
 
 def _take_upload(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:

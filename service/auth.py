@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
@@ -18,7 +18,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from retrieval.errors import RetrievalError
 from service.audit import AuditLog
 from service.keys import ApiKey, KeyRing, KeyScope, hash_secret
-from service.rate_limit import RateLimited, TokenBuckets, address_of
+from service.rate_limit import TokenBuckets, address_of
+from service.refusals import RateLimited, Refusal
 from service.sessions import COOKIE, Sessions
 
 # For the `opt` of a controller or handler. A route that has none of these does not start.
@@ -28,40 +29,43 @@ UNCOUNTED: dict[str, Any] = {"needs": "nothing", "uncounted": True}
 ANY_KEY: dict[str, Any] = {"needs": "any"}
 """For what is no case and no report: whoever has a key, of whatever scope."""
 READ: dict[str, Any] = {"needs": "read"}
-INGEST: dict[str, Any] = {"needs": "ingest"}
 ADMIN: dict[str, Any] = {"needs": "admin"}
 
 WRONG_KEYS_PER_MINUTE = 10
 _ALL_SCOPES: frozenset[KeyScope] = frozenset({"read", "ingest", "admin"})
 _NEEDS = {"nothing", "any", *_ALL_SCOPES}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cxr"'}
 
 
-class KeyRequired(RetrievalError):
+class _Unauthorized(Refusal):
+    """Says with which kind of credentials to come back."""
+
+    http_status = 401
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="cxr"'})
+
+
+class KeyRequired(_Unauthorized):
     """The request carries no key."""
 
     code = "key_required"
-    http_status = 401
-    headers: ClassVar = _CHALLENGE
 
 
-class InvalidKey(RetrievalError):
+class InvalidKey(_Unauthorized):
     """The request carries a key that opens nothing: unknown, expired, or revoked."""
 
     code = "invalid_key"
-    http_status = 401
-    headers: ClassVar = _CHALLENGE
 
 
-class ScopeMissing(RetrievalError):
+class ScopeMissing(Refusal):
     """The key is good, but not for this."""
 
     code = "scope_missing"
     http_status = 403
 
 
-class CrossSite(RetrievalError):
+class CrossSite(Refusal):
     """A page of another site made the browser send this request."""
 
     code = "cross_site"

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import anyio
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
-from retrieval.errors import RetrievalError
-
-
-class UploadTooSlow(RetrievalError):
-    """The request's body did not arrive in time."""
-
-    code = "upload_too_slow"
-    http_status = 408
-    # What is still under way would be read as the next request.
-    headers: ClassVar = {"Connection": "close"}
-
-
-class UploadAborted(RetrievalError):
-    """The client went away before its request's body was complete. Nobody reads this answer."""
-
-    code = "upload_aborted"
-    http_status = 400
+from service.refusals import UploadAborted, UploadTooSlow
 
 
 class BodyDeadline(ASGIMiddleware):
@@ -50,7 +32,10 @@ class BodyDeadline(ASGIMiddleware):
                 with anyio.fail_after(deadline - anyio.current_time()):
                     message = await receive()
             except TimeoutError:
-                raise UploadTooSlow(f"the request's body was not complete after {self._limit_s:g} s") from None
+                raise UploadTooSlow(
+                    f"the request's body was not complete after {self._limit_s:g} s",
+                    headers={"Connection": "close"},  # what is still under way would be read as the next request
+                ) from None
             if message["type"] == "http.disconnect":
                 raise UploadAborted("the connection was closed before the request's body was complete")
             complete = not message.get("more_body", False)

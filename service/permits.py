@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from litestar import Request
@@ -85,9 +86,17 @@ class SearchPermits:
     async def search(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `run`, for a search: its stages go into the answer's `Server-Timing`."""
         result = await self.run(partial(call, *args, **kwargs))
-        for stage, milliseconds in result.timings_ms.items():
-            self._add(stage, milliseconds)
+        self.note(result)
         return result
+
+    def note(self, *results: Timed) -> None:
+        """Add the stages of `results` to the answer's `Server-Timing`.
+
+        Several results are of one batch, which was encoded once: each tells the time of that one run.
+        """
+        for stage in dict.fromkeys(chain.from_iterable(result.timings_ms for result in results)):
+            times_ms = [result.timings_ms.get(stage, 0.0) for result in results]
+            self._add(stage, max(times_ms) if stage == "encode" else sum(times_ms))
 
     def _add(self, stage: str, milliseconds: float) -> None:
         self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + milliseconds

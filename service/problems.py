@@ -13,6 +13,7 @@ from litestar.openapi.spec import Example
 from litestar.types import ExceptionHandlersMap
 
 from retrieval.errors import RetrievalError
+from service.refusals import NotReady, Refusal
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -65,17 +66,6 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasons: tuple[str, ...] = ()
 
 
-class NotReady(RetrievalError):
-    """The service runs but cannot answer a search. `reasons` says why."""
-
-    code = "not_ready"
-    http_status = 503
-
-    def __init__(self, reasons: tuple[str, ...]) -> None:
-        super().__init__("; ".join(reasons))
-        self.reasons = reasons
-
-
 def make_problem(code: str, status: int, detail: str, **more: Any) -> Problem:
     """A problem document; its title is the code in words."""
     title = code.replace("_", " ").capitalize()
@@ -117,7 +107,8 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     """The answer to a request that raised `error`."""
     problem = describe_error(error)
     request.scope["state"]["code"] = problem.code  # for the log and the metrics
-    headers = getattr(error, "headers", None)  # both Litestar's exceptions and ours may say more than the document
+    # Both may say more than the document: when to come back, how to log in, which methods there are.
+    headers = error.headers if isinstance(error, (Refusal, HTTPException)) else None
     return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,20 +10,9 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from retrieval.errors import RetrievalError
+from service.refusals import RateLimited
 
 _LIMIT = 10_000
-
-
-class RateLimited(RetrievalError):
-    """Too many requests, or too many wrong keys. `headers` say when to come back."""
-
-    code = "rate_limited"
-    http_status = 429
-
-    def __init__(self, message: str, wait_s: float) -> None:
-        super().__init__(message)
-        self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
 class TokenBuckets:

@@ -1,7 +1,8 @@
-"""What the service itself refuses or gives up, before or beside the engine."""
+"""What the service itself refuses or gives up, before or beside the engine; those of keys are in `service.auth`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from retrieval.errors import RetrievalError
@@ -48,3 +49,38 @@ class ClientGone(Refusal):
 
     code = "client_gone"
     http_status = 499
+
+
+class RateLimited(Refusal):
+    """Too many requests, or too many wrong keys."""
+
+    code = "rate_limited"
+    http_status = 429
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(message, headers={"Retry-After": str(math.ceil(wait_s))})
+
+
+class UploadTooSlow(Refusal):
+    """The request's body did not arrive in time."""
+
+    code = "upload_too_slow"
+    http_status = 408
+
+
+class UploadAborted(Refusal):
+    """The client went away before its request's body was complete. Nobody reads this answer."""
+
+    code = "upload_aborted"
+    http_status = 400
+
+
+class NotReady(Refusal):
+    """The service runs but cannot answer a search. `reasons` says why."""
+
+    code = "not_ready"
+    http_status = 503
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons

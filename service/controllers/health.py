@@ -16,7 +16,8 @@ from service.auth import OPEN, UNCOUNTED
 from service.drain import WHILE_DRAINING, Drain
 from service.examples import answer_examples
 from service.permits import SearchPermits
-from service.problems import NotReady, problem_responses
+from service.problems import problem_responses
+from service.refusals import NotReady
 from service.schemas import HealthDocument
 
 

@@ -13,6 +13,7 @@ from retrieval.errors import RetrievalError
 from service.audit import AuditLog
 from service.auth import OPEN, Authenticator, InvalidKey, read_cookie
 from service.problems import Problem, describe_error, respond
+from service.refusals import Refusal
 from service.sessions import COOKIE, LIFETIME_S
 
 _SEE_OTHER: Literal[303] = 303
@@ -49,7 +50,7 @@ class LoginController(Controller):
                 raise InvalidKey(f"the key {key.name} may not search: it has not the scope read")
             await audit.record(request, "login", login=key.name)
         except RetrievalError as error:
-            return _form(request, describe_error(error), getattr(error, "headers", None))
+            return _form(request, describe_error(error), error.headers if isinstance(error, Refusal) else None)
         cookie = _cookie(authenticator, authenticator.sessions.begin(key.sha256), LIFETIME_S)
         return Redirect(_address("/", request), status_code=_SEE_OTHER, cookies=[cookie])
 

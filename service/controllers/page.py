@@ -95,6 +95,7 @@ async def _render(
     if view.study and retriever:
         await audit.study(request, retriever, view.study)
     if result:
+        permits.note(result)
         await audit.search(request, result, kind=kind_of(form.query(image)), k=form.k)
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:

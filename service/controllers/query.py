@@ -91,6 +91,7 @@ class QueryController(Controller):
             return catalog.retriever(data.model).search_batch(data.queries)
 
         results = await permits.run(search)
+        permits.note(*results)
         for query, result in zip(data.queries, results, strict=True):
             await audit.search(request, result, kind=kind_of(query), k=query.k)
         return BatchDocument(results=[search_document(result) for result in results])

@@ -85,13 +85,31 @@ def test_a_crowd_gets_answers_or_refusals_and_nothing_else_and_the_service_recov
         assert [live.post().status_code for _ in range(8)] == [200] * 8
 
 
-def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: HeldModel) -> None:
+def test_thirty_two_clients_are_all_answered_by_default(catalog: Catalog) -> None:
+    with serving(catalog) as live:
+        asking = Asking()
+        start = threading.Barrier(32)
+
+        def ask_ten_times() -> httpx.Response:
+            start.wait()
+            for _ in range(9):
+                assert live.post().status_code == 200
+            return live.post()
+
+        for _ in range(32):
+            asking.ask(ask_ten_times)
+        assert [answer.status_code for answer in asking.wait()] == [200] * 32
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
+def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: HeldModel, kind: str) -> None:
+    path = "/v1/search" if kind == "application/json" else "/v1/search/image"
     asking = Asking()
     fill(live, held, asking)
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         connection.sendall(
-            b"POST /v1/search/image HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50000000\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50000000\r\n"
+            f"Content-Type: {kind}\r\n\r\n".encode()
         )
         assert connection.recv(12) == b"HTTP/1.1 429"
     held.gate.set()
@@ -189,6 +207,14 @@ def test_answers_say_how_long_their_stages_took(client: Client, png: bytes) -> N
         assert {name: found[name] for name in timings} == pytest.approx(timings, abs=0.06)
         assert found["total"] + 0.5 >= sum(found.values()) - found["total"]
     assert "server-timing" not in client.get("/health/live").headers
+
+
+def test_batches_and_the_page_say_how_long_their_stages_took_too(client: Client) -> None:
+    batch = client.post("/v1/search/batch", json={"queries": [{"text": "heart"}, {"text": "nodule"}]})
+    found, results = stages(batch.headers["server-timing"]), batch.json()["results"]
+    assert found["encode"] == pytest.approx(results[0]["timings_ms"]["encode"], abs=0.06)  # one run for both
+    assert found["search"] == pytest.approx(sum(result["timings_ms"]["search"] for result in results), abs=0.06)
+    assert set(stages(client.get("/?text=heart").headers["server-timing"])) >= {"queue", "encode", "search", "total"}
 
 
 def memory_bytes() -> int:

@@ -1,4 +1,4 @@
-"""A service that is told to stop finishes what runs, refuses what is new, and says that it is stopping."""
+"""Stopping: what runs is answered, what is new is sent away, and nobody waits for ever."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-import threading
-import urllib.request
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,77 +21,102 @@ from retrieval.catalog import Catalog
 from tests.service.live import Asking, HeldModel, serving, until
 from tests.service.test_search import assert_problem
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+BODY = json.dumps({"text": "heart", "k": 1}).encode()
 
 
-@pytest.fixture
-def held(catalog: Catalog) -> Iterator[HeldModel]:
-    with HeldModel(catalog) as held:
-        yield held
-
-
-def test_what_runs_is_answered_and_what_is_new_is_refused(catalog: Catalog, held: HeldModel) -> None:
-    with serving(catalog, shutdown_grace_s=20) as live:
-        asking = Asking()
-        asking.ask(lambda: live.post("running"))
-        until(lambda: held.texts == ["running"])
-        live.operations.drain.begin()
-        refused = live.post("too late")
-        assert_problem(refused, 503, "draining")
-        assert refused.headers["retry-after"]
-        assert refused.headers["connection"] == "close"
-        assert_problem(live.client.get("/health/ready"), 503, "not_ready")
-        assert live.client.get("/health/live").status_code == 200
-        held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200]
-        assert live.ended.wait(20)
-    assert held.texts == ["running"]
-
-
-def test_a_request_that_outlasts_the_grace_is_told_so_and_the_service_ends(catalog: Catalog, held: HeldModel) -> None:
-    with serving(catalog, shutdown_grace_s=0.3) as live:
-        asking = Asking()
-        asking.ask(lambda: live.post("endless"))
-        until(lambda: held.texts == ["endless"])
-        live.operations.drain.begin()
-        (answer,) = asking.wait()
-        assert_problem(answer, 503, "draining")
-        held.gate.set()
-        assert live.ended.wait(20)
-
-
-def test_a_process_that_is_terminated_answers_what_it_has_taken(tiny_home: Path) -> None:
-    environment = os.environ | {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
-    environment["CXR_SERVICE_RATE_PER_MINUTE"] = "0"
-    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0", "--model", "tiny-a"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+@contextmanager
+def process(home: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A real `cxr serve`, and its port."""
+    variables = {f"CXR_SERVICE_{name.upper()}": value for name, value in settings.items()}
+    environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | variables
+    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as service:
         try:
-            assert process.stderr is not None
-            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line)))
-            urllib.request.urlopen(f"{address}/health/ready", timeout=30).close()
-            # Large enough that it is still running when the signal comes.
-            batch = {"queries": [{"text": f"effusion {n}", "candidates": 24, "k": 24} for n in range(32)]}
-            answers: list[httpx.Response] = []
-
-            def ask() -> None:
-                answers.append(httpx.post(f"{address}/v1/search/batch", json=batch, timeout=30))
-
-            threads = [threading.Thread(target=ask) for _ in range(6)]
-            for thread in threads:
-                thread.start()
-            until(lambda: len(answers) >= 1, limit_s=30)
-            process.send_signal(signal.SIGTERM)
-            for thread in threads:
-                thread.join(30)
-            log = process.stderr.read()
-            process.wait(timeout=30)
+            assert service.stderr is not None
+            port = next(int(found[1]) for line in service.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
+            yield service, port
         finally:
-            process.kill()
-    assert len(answers) == 6
-    for answer in answers:
-        if answer.status_code == 200:
-            assert len(answer.json()["results"]) == 32
-        else:
-            assert (answer.status_code, json.loads(answer.text)["code"]) == (503, "draining")
-    assert "Traceback" not in log
-    assert process.returncode == 0
+            service.kill()
+
+
+@contextmanager
+def half_sent(port: int) -> Iterator[socket.socket]:
+    """A connection with a search that the service has begun to read: it said `100 Continue`."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        lines = (
+            "POST /v1/search/text HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(BODY)}",
+            "Expect: 100-continue",
+            "",
+            "",
+        )
+        connection.sendall("\r\n".join(lines).encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")
+        yield connection
+
+
+def ask(port: int, path: str = "/health/ready") -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20)
+
+
+def test_a_process_told_to_stop_answers_what_it_has_begun_and_refuses_what_is_new(tiny_home: Path) -> None:
+    with process(tiny_home) as (service, port):
+        assert ask(port).status_code == 200
+        with half_sent(port) as connection:
+            service.send_signal(signal.SIGTERM)
+            until(lambda: ask(port).status_code == 503)
+            assert ask(port).json()["reasons"] == ["draining: the service is stopping and takes no new requests"]
+            assert ask(port, "/health/live").status_code == 200
+            refused = ask(port, "/v1/models")
+            assert_problem(refused, 503, "draining")
+            assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+            assert service.poll() is None
+            connection.sendall(BODY)
+            answer = connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        assert service.wait(timeout=20) == 0
+        with pytest.raises(httpx.ConnectError):
+            ask(port)
+
+
+def test_a_process_gives_up_what_does_not_end_in_time(tiny_home: Path) -> None:
+    with process(tiny_home, shutdown_grace_s="0.5") as (service, port), half_sent(port) as connection:
+        service.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"draining"' in answer + connection.recv(65536)
+        assert service.wait(timeout=20) == 0
+        assert 0.4 < time.monotonic() - begun < 10
+
+
+def test_a_second_signal_stops_a_process_at_once(tiny_home: Path) -> None:
+    with process(tiny_home, shutdown_grace_s="60") as (service, port), half_sent(port):
+        service.send_signal(signal.SIGTERM)
+        until(lambda: ask(port).status_code == 503)
+        service.send_signal(signal.SIGTERM)
+        service.wait(timeout=20)
+
+
+def test_searches_that_run_and_wait_are_answered_while_draining(catalog: Catalog) -> None:
+    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
+        asking = Asking()
+        for _ in range(3):
+            asking.ask(live.post)
+        until(lambda: live.operations.drain.active == 3)
+        live.operations.drain.begin()
+        assert_problem(live.post(), 503, "draining")
+        held.gate.set()
+        assert [answer.status_code for answer in asking.wait()] == [200] * 3
+        assert live.ended.wait(10)
+
+
+def test_a_load_balancer_has_time_to_notice(catalog: Catalog) -> None:
+    with serving(catalog, drain_notice_s=0.6) as live:
+        live.operations.drain.begin()
+        assert_problem(live.client.get("/health/ready"), 503, "not_ready")
+        assert not live.ended.wait(0.4)
+        assert live.ended.wait(10)

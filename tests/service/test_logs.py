@@ -6,8 +6,8 @@ import io
 import json
 import logging
 import re
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from typing import Any
 
 import pytest
@@ -28,15 +28,12 @@ Line = dict[str, Any]
 class Log:
     """What `configure_logs` made the process write."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._patch = patch
-        self._stream = io.StringIO()
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
 
     def switch(self, form: LogFormat) -> None:
-        """Log anew in this form; pytest puts its own stream back between the set-up of a test and the test."""
-        logging.getLogger().handlers.clear()  # pytest's own would be closed by a new configuration
-        self._patch.setattr(sys, "stderr", self._stream)
-        configure_logs(form)
+        with redirect_stderr(self._stream):  # only for now: pytest sets its own between the phases of a test
+            configure_logs(form)
 
     @property
     def text(self) -> str:
@@ -52,11 +49,12 @@ class Log:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+def log() -> Iterator[Log]:
     """The process's log as JSON, and as it was again afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    log = Log(monkeypatch)
+    root.handlers.clear()  # pytest's own would be closed by a new configuration
+    log = Log(io.StringIO())
     log.switch("json")
     yield log
     root.handlers[:] = handlers

@@ -106,31 +106,6 @@ def test_not_ready_when_the_bundle_is_not_the_one_the_collection_was_built_with(
         assert client.post("/v1/search/text", json={"text": "heart", "model": "tiny-b"}).status_code == 200
 
 
-def test_not_ready_when_the_engine_is_gone(
-    catalog: Catalog, own_client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert own_client.get("/health/ready").status_code == 200
-
-    def gone(*_: object, **__: object) -> None:
-        raise RuntimeError("the shard is closed")
-
-    monkeypatch.setattr(catalog.retriever().collection, "facet", gone)
-    problem = assert_problem(own_client.get("/health/ready"), 503, "not_ready")
-    assert "does not answer" in problem["reasons"][0]
-    monkeypatch.undo()
-    assert own_client.get("/health/ready").status_code == 200
-
-
-@pytest.mark.parametrize("tower", ["image", "text"])
-def test_not_ready_when_a_tower_runs_on_another_device_than_asked(
-    catalog: Catalog, own_client: Client, monkeypatch: pytest.MonkeyPatch, tower: str
-) -> None:
-    session = getattr(catalog.retriever().encoder, f"{tower}_session")
-    monkeypatch.setattr(type(session), "providers", ("CUDAExecutionProvider", "CPUExecutionProvider"))
-    problem = assert_problem(own_client.get("/health/ready"), 503, "not_ready")
-    assert "device=cpu was asked for" in problem["reasons"][0]
-
-
 def test_bodies_over_the_limit_are_refused(shared_catalog: Catalog, png: bytes) -> None:
     settings = ServiceSettings(json_limit_bytes=200, upload_limit_bytes=1)
     with connect(shared_catalog, settings) as client:

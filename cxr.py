@@ -10,6 +10,7 @@ import typer
 import exporters.cli
 import ingest.cli
 import retrieval.cli
+import retrieval.evaluation.cli
 import service.cli
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
 from retrieval.errors import MissingExtra, RetrievalError, SystemFailure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from retrieval.catalog import Catalog
     from retrieval.hits import SearchResult
     from retrieval.records import Study
+    from retrieval.settings import RetrievalSettings
 
 app = typer.Typer(
     name="cxr",
@@ -39,6 +41,8 @@ _DEMO_SEED = 0
 # Packages that only an extra brings, and the extra.
 _EXTRA_OF = {
     "gdcm": "dicom",
+    "ir_measures": "eval",
+    "matplotlib": "eval",
     "onnx": "export",
     "onnxruntime": "cpu",
     "onnxscript": "export",
@@ -120,7 +124,42 @@ def _read_sample(folder: Path | None, count: int) -> Sample:
         )
 
 
+class _Archives:
+    """What evaluation needs of ingest; see `retrieval.evaluation.jobs.Archives`."""
+
+    def ingest(
+        self, data: Path, studies: frozenset[str] | None, model: str, settings: RetrievalSettings, home: Path
+    ) -> None:
+        from ingest.sources.indiana import IndianaSource
+        from ingest.worker import Worker
+        from retrieval.bundle import find_bundle
+        from retrieval.encoder import Encoder
+        from retrieval.index.edge import EdgeIndex
+
+        tables = (data / "indiana_reports.csv", data / "indiana_projections.csv")
+        if not tables[0].exists():
+            tables = (data / "reports.csv", data / "projections.csv")
+        source = IndianaSource(*tables, data / "images", uids=set(studies) if studies is not None else None)
+        encoder = Encoder(find_bundle(model, settings.models_dir), device=settings.device, threads=settings.threads)
+        index = EdgeIndex(home / "index")
+        try:
+            Worker(encoder, index, home=home, media_dir=home / "media").run(source)
+        finally:
+            index.close()
+
+    def build(self, home: Path, location: str, model: str) -> tuple[int, float] | None:
+        from ingest.history import build_of
+
+        return build_of(home, location, model)
+
+    def indexed(self, home: Path, location: str, model: str) -> frozenset[tuple[str, str]] | None:
+        from ingest.history import indexed_images
+
+        return indexed_images(home, location, model)
+
+
 retrieval.cli.mount(app)
+retrieval.evaluation.cli.mount(app, archives=_Archives())
 exporters.cli.mount(app, read_studies=_read_studies, read_sample=_read_sample)
 ingest.cli.mount(app)
 service.cli.mount(app)

@@ -31,7 +31,6 @@ from ingest.sources.indiana import IndianaSource
 from ingest.sources.phantom import write_phantoms
 from retrieval.bundle import PACKAGED_DIR, ModelBundle
 from retrieval.encoder import Encoder
-from retrieval.labels import read_labels
 from retrieval.records import Study, studies_of
 
 RESULTS = FOLDER / "demo_models.json"
@@ -138,17 +137,11 @@ def measure(name: str, studies: list[Study]) -> dict[str, Any]:
         "bundle_id": bundle.bundle_id,
         "size_bytes": bundle.size_bytes,
         "parity": msgspec.to_builtins(bundle.manifest.parity),
-        "findings_frontal": measure_findings(encoder, studies, PROMPTS, findings_of, view="frontal"),
-        "findings_all_views": measure_findings(encoder, studies, PROMPTS, findings_of, view=None),
+        "findings_frontal": measure_findings(encoder, studies, PROMPTS, view="frontal"),
+        "findings_all_views": measure_findings(encoder, studies, PROMPTS, view=None),
         "reports_grouped": measure_groups(encoder, studies, view="frontal"),
         "reports_by_study": measure_pairs(encoder, studies, view="frontal"),
     }
-
-
-def findings_of(study: Study) -> frozenset[str]:
-    """The findings that are present by the study's MeSH terms; `normal` where the study is indexed as such."""
-    labels = read_labels(study.mesh, study.problems)
-    return frozenset(labels.present) | (frozenset(["normal"]) if study.mesh == "normal" else frozenset())
 
 
 def say(message: str) -> None:

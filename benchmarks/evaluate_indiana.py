@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.pair_retrieval import measure_likeness, measure_pairs
 from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource, read_split
 from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.encoder import Encoder
-from retrieval.records import studies_of
+from retrieval.records import View, studies_of
 from retrieval.settings import RetrievalSettings
 
 
@@ -48,9 +48,9 @@ def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, Any]:
         uids=read_split(data / "splits.csv", split),
     )
     encoder, studies = Encoder(bundle), list(studies_of(source))
-    wanted = None if view == "all" else view
+    wanted: View | None = None if view == "all" else cast(View, view)
     return {
-        "protocol": "exact pair; R@K over queries with a relevant item; ties broken on the gallery's order",
+        "protocol": "exact pair; R@K over queries with a relevant item; ties broken on the id",
         "bundle": bundle.name,
         "bundle_id": bundle.bundle_id,
         "precision": bundle.manifest.precision,

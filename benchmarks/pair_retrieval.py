@@ -1,173 +1,126 @@
-"""What a shipped bundle finds: pairs of image and report, and images for the name of a finding."""
+"""What a bundle finds without an index, by the protocol of `retrieval.evaluation`: for benchmarks of single models."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.encoder import Encoder
-from retrieval.evaluation.measures import (
-    chance_macro_precision,
-    chance_recall_at,
-    macro_precision_at,
-    precision_at,
-    recall_at,
-    same_label,
-)
-from retrieval.imaging.decode import read_image
-from retrieval.labels import CHEXPERT_14, NORMAL, read_labels
-from retrieval.records import ImageRecord, Report, Study
+from retrieval.evaluation.corpus import Corpus, embed_studies
+from retrieval.evaluation.evaluate import model_scorer
+from retrieval.evaluation.intervals import macro_mean
+from retrieval.evaluation.records import Protocol, Vocabulary
+from retrieval.evaluation.scoring import judge
+from retrieval.evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
+from retrieval.labels import NORMAL
+from retrieval.records import Study, View
 
 KS = (1, 5, 10)
-_BATCH = 32
 NOT_FINDINGS = {NORMAL, "No Indexing", "Technical Quality of Image Unsatisfactory"}
+_RULES = Protocol(queries=1_000_000)  # every image is asked
 
 
-def images_of(studies: Sequence[Study], *, view: str | None) -> list[tuple[Study, ImageRecord]]:
-    """All images of `view` (None: of any) with the study each belongs to, in order."""
-    return [(study, image) for study in studies for image in study.images if view in (None, image.view)]
-
-
-def embed_files(encoder: Encoder, images: Sequence[ImageRecord]) -> NDArray[np.float32]:
-    """Embeddings of image files, float32 [N, D], through the encoder that ships."""
-    batches = []
-    for start in range(0, len(images), _BATCH):
-        batches.append(encoder.encode_images([read_image(image.path)[0] for image in images[start : start + _BATCH]]))
-    return np.concatenate(batches)
-
-
-def report_query(report: Report) -> str:
-    """The text of a report as it is searched by: findings, then impression."""
-    return " ".join(f"{report.findings} {report.impression}".split())
-
-
-def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: str | None) -> dict[str, Any]:
-    """Exact-pair recall both ways, strict and grouped, with chance beside it.
-
-    The galleries: every image of `view`, and one report for each study that has such an image and report text.
-    """
-    pairs = [(study, image) for study, image in images_of(studies, view=view) if study.report.group]
-    reports = list({study.study_id: study for study, _ in pairs}.values())
-    images = embed_files(encoder, [image for _, image in pairs])
-    texts = encoder.encode_texts([report_query(study.report) for study in reports])
-    similarity = images @ texts.T
-    relevances = {
-        "strict": same_label([study.study_id for study, _ in pairs], [study.study_id for study in reports]),
-        "grouped": same_label([study.report.group for study, _ in pairs], [study.report.group for study in reports]),
-    }
+def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
+    """Exact-pair recall both ways, strict and grouped, with chance beside it; a report is encoded as one text."""
+    corpus = embed_studies(encoder, studies, view=view, vocabulary="chexpert")
+    tasks = {task.name: task for task in pair_tasks(corpus, _RULES)}
+    strict = tasks["image_to_report_strict"]
     scores: dict[str, Any] = {
         "view": view or "all",
         "text": "findings + impression",
-        "images": len(pairs),
-        "reports": len(reports),
-        "report_groups": len({study.report.group for study in reports}),
+        "images": len(strict.rows),
+        "reports": len(strict.columns),
+        "report_groups": len(tasks["image_to_report_distinct"].columns),
     }
-    ways = {"image_to_report": (similarity, False), "report_to_image": (similarity.T, True)}
-    for way, (matrix, transposed) in ways.items():
-        for rule, relevant in relevances.items():
-            mine = relevant.T if transposed else relevant
-            scores[f"{way}_{rule}"] = {
-                **{f"R@{k}": round(recall_at(matrix, mine, k), 4) for k in KS},
-                **{f"chance_R@{k}": round(chance_recall_at(mine, k), 4) for k in KS},
-            }
+    for name, task in tasks.items():
+        if not name.endswith("distinct"):
+            scores[name] = _recall(task, corpus, encoder)
     return scores
 
 
-def measure_likeness(
-    encoder: Encoder, studies: Sequence[Study], *, view: str | None, k: int = 10, smallest: int = 5
-) -> dict[str, Any]:
-    """P@k of images for an image: how many of its neighbours share a finding with it, macro-averaged over findings.
+def measure_groups(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
+    """Image -> report recall where reports that say the same stand in the gallery once, as one report.
 
-    The query's own study is left out of the gallery. Once over the heads of the indexing with at least `smallest` images,
-    `normal` left out, and once over CheXpert's findings without `No Finding`.
+    Without it, one report that a third of all studies share would fill the first ten places with itself.
     """
-    pairs = images_of(studies, view=view)
-    images = embed_files(encoder, [image for _, image in pairs])
-    owners = [study.study_id for study, _ in pairs]
-    similarity = np.where(same_label(owners, owners), -np.inf, images @ images.T)
-    labels = [read_labels(study.mesh, study.problems) for study, _ in pairs]
-    heads = [frozenset(label.problems) - NOT_FINDINGS for label in labels]
-    chexpert = [frozenset(label.present) & (frozenset(CHEXPERT_14) - {"No Finding"}) for label in labels]
-    scores: dict[str, Any] = {"view": view or "all", "images": len(pairs)}
-    for vocabulary, found in (("heads", heads), ("chexpert", chexpert)):
-        counts = Counter(finding for each in found for finding in each)
-        findings = sorted(finding for finding, count in counts.items() if count >= smallest)
-        asked, rows, relevant = [], [], []
-        for finding in findings:
-            holds = np.array([finding in each for each in found])
-            for query in np.flatnonzero(holds):
-                asked.append(finding)
-                rows.append(query)
-                relevant.append(holds & (np.array(owners) != owners[query]))
-        precision = macro_precision_at(similarity[rows], np.array(relevant), k, asked)
-        chance = chance_macro_precision(np.array(relevant), asked)
+    corpus = embed_studies(encoder, studies, view=view, vocabulary="chexpert")
+    task = next(task for task in pair_tasks(corpus, _RULES) if task.name == "image_to_report_distinct")
+    found = _recall(task, corpus, encoder)
+    return {
+        "view": view or "all",
+        "text": "findings + impression",
+        "gallery": "one report per group of identical reports",
+        "images": len(task.rows),
+        "report_groups": len(task.columns),
+        **{f"R@{k}": found[f"R@{k}"] for k in KS},
+        "chance_R@10": found["chance_R@10"],
+        "lift_R@10": round(found["R@10"] / found["chance_R@10"], 2),
+    }
+
+
+def measure_likeness(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
+    """P@10 from image to image, macro over the heads of the indexing, and over CheXpert's, without normal."""
+    scores: dict[str, Any] = {"view": view or "all"}
+    vocabularies: tuple[Vocabulary, ...] = ("heads", "chexpert")
+    for vocabulary in vocabularies:
+        corpus = embed_studies(encoder, studies, view=view, vocabulary=vocabulary)
+        task = image_to_image(corpus, Protocol(vocabulary=vocabulary, queries=_RULES.queries))
+        if task is None:
+            continue
+        scores["images"] = len(corpus.images)
+        precision, chance, findings = _precision(task, corpus, encoder)
         scores[vocabulary] = {
-            "findings": {finding: counts[finding] for finding in findings},
-            f"macro_P@{k}": round(precision, 4),
-            f"chance_macro_P@{k}": round(chance, 4),
+            "findings": {finding: corpus.counts[finding] for finding in sorted(set(findings))},
+            "macro_P@10": round(precision, 4),
+            "chance_macro_P@10": round(chance, 4),
             "lift": round(precision / chance, 2),
         }
     return scores
 
 
-def measure_groups(encoder: Encoder, studies: Sequence[Study], *, view: str | None) -> dict[str, Any]:
-    """Image -> report recall where reports that say the same stand in the gallery once, as one report.
-
-    Without it, one report that a third of all studies share would fill the first ten places with itself.
-    """
-    pairs = [(study, image) for study, image in images_of(studies, view=view) if study.report.group]
-    reports = list({study.report.group: study for study, _ in pairs}.values())
-    similarity = (
-        embed_files(encoder, [image for _, image in pairs])
-        @ encoder.encode_texts([report_query(study.report) for study in reports]).T
-    )
-    relevant = same_label([study.report.group for study, _ in pairs], [study.report.group for study in reports])
-    found, chance = recall_at(similarity, relevant, 10), chance_recall_at(relevant, 10)
-    return {
-        "view": view or "all",
-        "text": "findings + impression",
-        "gallery": "one report per group of identical reports",
-        "images": len(pairs),
-        "report_groups": len(reports),
-        **{f"R@{k}": round(recall_at(similarity, relevant, k), 4) for k in KS},
-        "chance_R@10": round(chance, 4),
-        "lift_R@10": round(found / chance, 2),
-    }
-
-
 def measure_findings(
-    encoder: Encoder,
-    studies: Sequence[Study],
-    prompts: dict[str, str],
-    present: Callable[[Study], frozenset[str]],
-    *,
-    view: str | None,
-    k: int = 10,
+    encoder: Encoder, studies: Sequence[Study], prompts: dict[str, str], *, view: View | None
 ) -> dict[str, Any]:
-    """P@k of images for a finding's prompt, macro-averaged over findings, with chance beside it.
-
-    Args:
-        prompts: the text that is searched for each finding.
-        present: the findings of a study.
-    """
-    pairs = images_of(studies, view=view)
-    images = embed_files(encoder, [image for _, image in pairs])
-    findings = list(prompts)
-    similarity = encoder.encode_texts([prompts[finding] for finding in findings]) @ images.T
-    holds = [present(study) for study, _ in pairs]
-    relevant = np.array([[finding in found for found in holds] for finding in findings], dtype=bool)
-    each = precision_at(similarity, relevant, k)
+    """P@10 of images for the `prompts` of findings (heads), normal among them, macro-averaged, with chance beside it."""
+    corpus = embed_studies(encoder, studies, view=view, vocabulary="heads")
+    task = text_to_image(corpus, Protocol(vocabulary="heads", smallest=1))
+    assert task is not None, "a labelled archive"
+    queries = encoder.encode_texts([prompts[finding] for finding in task.findings])
+    judged = judge(task, lambda numbers: queries[numbers] @ corpus.vectors.T, len(corpus.images))
+    each = {task.findings[n]: place for place, n in enumerate(judged.numbers)}
+    values, chance = judged.values["P@10"], judged.chance["P@10"]
     return {
         "view": view or "all",
-        "images": len(pairs),
-        f"macro_P@{k}": round(macro_precision_at(similarity, relevant, k, findings), 4),
-        f"chance_macro_P@{k}": round(chance_macro_precision(relevant, findings), 4),
+        "images": len(corpus.images),
+        "macro_P@10": round(float(values.mean()), 4),
+        "chance_macro_P@10": round(float(chance.mean()), 4),
         "by_finding": {
-            finding: {"prompt": prompts[finding], f"P@{k}": round(float(value), 4), "relevant": int(count)}
-            for finding, value, count in zip(findings, each, relevant.sum(axis=1), strict=True)
+            finding: {
+                "prompt": prompts[finding],
+                "P@10": round(float(values[each[finding]]), 4),
+                "relevant": judged.relevant[each[finding]],
+            }
+            for finding in prompts
+            if finding in each
         },
     }
+
+
+def _recall(task: Task, corpus: Corpus, encoder: Encoder) -> dict[str, float]:
+    judged = judge(task, model_scorer(task, corpus, encoder), len(task.columns))
+    found = {f"R@{k}": round(float(judged.values[f"R@{k}"].mean()), 4) for k in KS}
+    return found | {f"chance_R@{k}": round(float(judged.chance[f"R@{k}"].mean()), 4) for k in KS}
+
+
+def _precision(task: Task, corpus: Corpus, encoder: Encoder) -> tuple[float, float, list[str]]:
+    judged = judge(task, model_scorer(task, corpus, encoder), len(task.columns))
+    findings = [task.findings[n] for n in judged.numbers]
+    kept = np.array([finding != task.normal for finding in findings])
+    abnormal = [finding for finding in findings if finding != task.normal]
+    return (
+        macro_mean(judged.values["P@10"][kept], abnormal),
+        macro_mean(judged.chance["P@10"][kept], abnormal),
+        abnormal,
+    )

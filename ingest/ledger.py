@@ -169,6 +169,10 @@ class Ledger:
         )
         return dict(rows)
 
+    def image_ids(self) -> list[tuple[str, str]]:
+        """Dataset and image id of every indexed file."""
+        return [(dataset, image_id) for dataset, image_id in self._all("SELECT dataset, image_id FROM files")]
+
     def forget(self, dataset: str, image_ids: Iterable[str]) -> None:
         """Remove the rows of images that were pruned."""
         self._write("DELETE FROM files WHERE dataset = ? AND image_id = ?", [(dataset, each) for each in image_ids])

@@ -53,40 +53,6 @@ def chance_recall_at(relevant: NDArray[np.bool_], k: int) -> float:
     return float(1 - np.mean(misses)) if counts else float("nan")
 
 
-def precision_at(similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int) -> NDArray[np.float64]:
-    """P@K of each query: the share of relevant items among the first `k`, float64 [Q].
-
-    Divided by `k` also where the gallery is smaller, as trec_eval does.
-    """
-    _require_same_shape(similarity, relevant)
-    first = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    hits: NDArray[np.float64] = np.take_along_axis(relevant, first, axis=1).sum(axis=1) / k
-    return hits
-
-
-def macro_precision_at(
-    similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int, findings: Sequence[Hashable]
-) -> float:
-    """P@K averaged within each finding first and over findings then; `findings` names the finding of each query.
-
-    Queries without any relevant item do not count: they say nothing about the model. NaN where none is left.
-    """
-    return _macro_mean(precision_at(similarity, relevant, k), relevant, findings)
-
-
-def chance_macro_precision(relevant: NDArray[np.bool_], findings: Sequence[Hashable]) -> float:
-    """What a random order gives for `macro_precision_at`, whatever K: the share of relevant items, averaged alike."""
-    return _macro_mean(relevant.mean(axis=1), relevant, findings)
-
-
-def _macro_mean(values: NDArray[np.float64], relevant: NDArray[np.bool_], findings: Sequence[Hashable]) -> float:
-    by_finding: dict[Hashable, list[float]] = {}
-    for finding, value, has_relevant in zip(findings, values, relevant.max(axis=1, initial=False), strict=True):
-        if has_relevant:
-            by_finding.setdefault(finding, []).append(float(value))
-    return float(np.mean([np.mean(each) for each in by_finding.values()])) if by_finding else float("nan")
-
-
 def _require_same_shape(similarity: NDArray[np.floating], relevant: NDArray[np.bool_]) -> None:
     if similarity.shape != relevant.shape or similarity.ndim != 2:
         raise ValueError(f"similarity {similarity.shape} and relevance {relevant.shape} must be [Q, G] alike")

@@ -8,11 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.evaluation.measures import (
-    chance_macro_precision,
     chance_recall_at,
     first_relevant_ranks,
-    macro_precision_at,
-    precision_at,
     recall_at,
     same_label,
 )
@@ -41,7 +38,6 @@ def test_measures_without_any_relevant_item_are_nan() -> None:
     nothing = np.zeros((3, 4), dtype=bool)
     assert math.isnan(recall_at(SIMILARITY, nothing, 1))
     assert math.isnan(chance_recall_at(nothing, 1))
-    assert math.isnan(macro_precision_at(SIMILARITY, nothing, 1, ["a", "b", "c"]))
 
 
 def test_chance_recall_is_that_of_drawing_without_replacement() -> None:
@@ -52,18 +48,6 @@ def test_chance_recall_is_that_of_drawing_without_replacement() -> None:
 
 def test_chance_recall_of_pairs_is_k_over_the_gallery() -> None:
     assert chance_recall_at(np.eye(364, dtype=bool), 10) == pytest.approx(10 / 364)
-
-
-def test_precision_divides_by_k_even_where_the_gallery_is_smaller() -> None:
-    assert precision_at(SIMILARITY, RELEVANT, 2).tolist() == [0.5, 0.0, 0.0]
-    assert precision_at(SIMILARITY, RELEVANT, 10).tolist() == [0.2, 0.1, 0.0]
-
-
-def test_macro_precision_averages_within_a_finding_first() -> None:
-    relevant = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], dtype=bool)
-    # P@1 is 1, 0, 1; effusion has 1 and 0, nodule has 1.
-    assert macro_precision_at(SIMILARITY, relevant, 1, ["effusion", "effusion", "nodule"]) == 0.75
-    assert chance_macro_precision(relevant, ["effusion", "effusion", "nodule"]) == 0.25
 
 
 def test_grouped_relevance_counts_every_equal_report() -> None:
@@ -81,14 +65,10 @@ def test_measures_equal_ir_measures() -> None:
     similarity = rng.permutation(40 * 25).reshape(40, 25).astype(np.float32)
     relevant = rng.random((40, 25)) < 0.12
     for k in (1, 5, 10):
-        reference = _reference(similarity, relevant, k)
-        assert recall_at(similarity, relevant, k) == pytest.approx(reference["success"])
-        assert precision_at(similarity, relevant, k)[relevant.any(axis=1)].mean() == pytest.approx(
-            reference["precision"]
-        )
+        assert recall_at(similarity, relevant, k) == pytest.approx(_reference(similarity, relevant, k))
 
 
-def _reference(similarity: NDArray[np.float32], relevant: NDArray[np.bool_], k: int) -> dict[str, float]:
+def _reference(similarity: NDArray[np.float32], relevant: NDArray[np.bool_], k: int) -> float:
     qrels = [
         ir_measures.Qrel(str(query), str(item), 1)
         for query, row in enumerate(relevant)
@@ -101,6 +81,5 @@ def _reference(similarity: NDArray[np.float32], relevant: NDArray[np.bool_], k: 
         for item, score in enumerate(row)
         if str(query) in judged
     ]
-    success, precision = ir_measures.parse_measure(f"Success@{k}"), ir_measures.parse_measure(f"P@{k}")
-    found = ir_measures.calc_aggregate([success, precision], qrels, run)
-    return {"success": found[success], "precision": found[precision]}
+    success = ir_measures.parse_measure(f"Success@{k}")
+    return float(ir_measures.calc_aggregate([success], qrels, run)[success])

@@ -1,0 +1,32 @@
+"""What the ledger of a collection tells those who measure it: what building took, and which images it calls indexed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingest.ledger import Ledger, ledger_path
+from retrieval.index.schema import collection_name
+
+
+def build_of(home: Path, location: str, model: str) -> tuple[int, float] | None:
+    """Images that the runs of a collection have encoded, and the seconds of those runs; None if none was recorded.
+
+    A run that encoded nothing is not counted, for it says nothing about building.
+    """
+    path = ledger_path(home, location, collection_name(model))
+    if not path.exists():
+        return None
+    with Ledger(path) as ledger:
+        done = [run.summary for run in ledger.runs() if run.summary and run.summary["indexed"]]
+    if not done:
+        return None
+    return sum(summary["indexed"] for summary in done), sum(summary["seconds"] for summary in done)
+
+
+def indexed_images(home: Path, location: str, model: str) -> frozenset[tuple[str, str]] | None:
+    """Dataset and image id of every image that the ledger calls indexed; None if the collection has no ledger."""
+    path = ledger_path(home, location, collection_name(model))
+    if not path.exists():
+        return None
+    with Ledger(path) as ledger:
+        return frozenset(ledger.image_ids())

@@ -1,0 +1,1 @@
+"""Reports of a comparison: Markdown, and one HTML page that needs nothing beside it."""

@@ -199,7 +199,7 @@ def demo(
         for name in DEMO_MODELS:
             encoder = Encoder(find_bundle(name, settings.models_dir), device=settings.device, threads=settings.threads)
             with progress_bar(f"Ingesting with {name}") as progress:
-                worker = Worker(encoder, catalog.index, media_dir=settings.media_dir)
+                worker = Worker(encoder, catalog.index, home=settings.home, media_dir=settings.media_dir)
                 ingested.append(worker.run(source, progress=progress).to_dict())
         searches = _demo_searches(catalog, list(studies_of(source)))
         active = catalog.active_model()

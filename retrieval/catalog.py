@@ -109,9 +109,11 @@ class Catalog:
             if known is None or (collection and collection.meta.bundle_id != known.bundle.bundle_id):
                 bundle = find_bundle(name, self.settings.models_dir)
                 encoder = self._make_encoder(bundle, device=self.settings.device, threads=self.settings.threads)
-                self._retrievers[name] = Retriever(encoder, collection or self.index.open(collection_name(name)))
+                self._retrievers[name] = Retriever(
+                    encoder, collection or self.index.open(collection_name(name)), home=self.settings.home
+                )
             elif collection and collection.meta != known.collection.meta:
-                self._retrievers[name] = Retriever(known.encoder, collection)
+                self._retrievers[name] = Retriever(known.encoder, collection, home=self.settings.home)
             return self._retrievers[name]
 
     def active_model(self) -> str | None:

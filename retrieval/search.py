@@ -22,8 +22,11 @@ from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, Scored, SearchRequest, Stored
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
 from retrieval.labels import Mentions, find_mentions, resolve_finding
+from retrieval.presets import read_preset
 from retrieval.query import LIMIT_BATCH, LIMIT_K, Case, Query
 from retrieval.rerank import (
+    NONE,
+    PRESETS,
     QueryKind,
     QuerySides,
     Rerank,
@@ -58,8 +61,8 @@ class _Asked:
 class Retriever:
     """Searches one collection with the model that built it. Safe from several threads."""
 
-    def __init__(self, encoder: Encoder, collection: Collection) -> None:
-        """Join an encoder and a collection.
+    def __init__(self, encoder: Encoder, collection: Collection, *, home: Path | None = None) -> None:
+        """Join an encoder and a collection; `home` is where presets of weights are kept.
 
         Raises:
             BundleMismatch: the collection was built by another bundle: the vectors would not be comparable.
@@ -68,6 +71,7 @@ class Retriever:
         self.encoder = encoder
         self.collection = collection
         self.model = encoder.bundle.name
+        self._home = home
         self._on_close: Callable[[], None] = lambda: None
 
     @classmethod
@@ -209,7 +213,7 @@ class Retriever:
             vectors=("image",) if query.diversity else (),
         )
         calibration = self.collection.meta.calibration
-        request = plan(sides, calibration, request, rerank=query.rerank, match=query.match)
+        request = plan(sides, calibration, request, rerank=self._rerank(query.rerank), match=query.match)
         with asked.stage("search"):
             found = self.collection.search(request)
         with asked.stage("rerank"):
@@ -229,6 +233,12 @@ class Retriever:
             timings_ms=stages,
             facets=facets,
         )
+
+    def _rerank(self, rerank: Rerank) -> Rerank:
+        """`rerank` with a saved preset's name replaced by its weights, read anew each time."""
+        if isinstance(rerank, dict) or rerank in (NONE, *PRESETS) or self._home is None:
+            return rerank
+        return read_preset(self._home, rerank)
 
     def _examples(self, query: Query) -> tuple[list[Stored], list[Stored], tuple[str, ...]]:
         """The images that stand for the stored cases of a query, liked and disliked, and all images of those studies."""

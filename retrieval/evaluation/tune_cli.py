@@ -24,16 +24,20 @@ def tune(
     report: Annotated[str, typer.Option("--report", help="Split to report on; with --splits-csv.")] = "val",
     view: Annotated[str, typer.Option("--view", help="frontal, lateral, unknown or all.")] = "frontal",
     out: Annotated[Path | None, typer.Option("--out", help="File for the weights, as JSON.")] = None,
+    save: Annotated[
+        str | None, typer.Option("--save", help="Name under which --rerank shall find the weights.")
+    ] = None,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit the weights of the rerank for image queries on some studies, and measure on others what that brings.
 
-    The weights go into a file that --rerank takes. It is written also where no gain is shown; the last line says which.
+    They are kept also where no gain is shown; the last line says which.
 
     \b
-    cxr tune --model biomedclip --out weights.json
-    cxr search --image case.png --model biomedclip --rerank "$(cat weights.json)"
+    cxr tune --model biomedclip --save tuned
+    cxr search --image case.png --model biomedclip --rerank tuned
+    cxr tune --model biomedclip --splits-csv splits.csv --fit train --report val --out weights.json
     """
     from retrieval.errors import InvalidRequest
     from retrieval.evaluation.records import Protocol, to_document
@@ -41,18 +45,22 @@ def tune(
     from retrieval.evaluation.tuning import tune as fit_weights
     from retrieval.index import open_index
     from retrieval.index.schema import collection_name
+    from retrieval.presets import save_preset
 
     if view not in ("frontal", "lateral", "unknown", "all"):
         raise InvalidRequest(f"view must be one of frontal, lateral, unknown, all, found {view!r}")
     protocol = Protocol(view=None if view == "all" else cast(Any, view))
     sets = (read_split(splits_csv, fit), read_split(splits_csv, report)) if splits_csv else (None, None)
-    opened = open_index(read_settings(index))
+    settings = read_settings(index)
+    opened = open_index(settings)
     try:
         found = fit_weights(opened.open(collection_name(model)), model, protocol, fit=sets[0], report=sets[1])
     finally:
         opened.close()
     if out:
         out.write_text(json.dumps(found.weights) + "\n")
+    if save:
+        say(f"written: {save_preset(settings.home, save, found.weights)}")
     if as_json:
         print_json(to_document(found))
     else:

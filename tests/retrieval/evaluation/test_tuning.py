@@ -169,7 +169,9 @@ def test_the_file_of_weights_is_what_rerank_takes(tiny_home, tmp_path):
     options = [word for name, path in archive.items() for word in (f"--{name.replace('_', '-')}", path)]
     run("ingest", *options, "--model", "tiny-a", "--recreate", home=tiny_home)
     out = tmp_path / "weights.json"
-    found = run("tune", "--model", "tiny-a", "--out", out, "--json", home=tiny_home)
+    found = run("tune", "--model", "tiny-a", "--out", out, "--save", "tuned", "--json", home=tiny_home)
     assert json.loads(out.read_text()) == found["weights"]
     hits = run("search", "--text", "nodule", "--rerank", out.read_text().strip(), "--json", home=tiny_home)
     assert hits["interpreted"]["rerank"] == found["weights"]
+    named = run("search", "--text", "nodule", "--rerank", "tuned", "--json", home=tiny_home)
+    assert named["hits"] == hits["hits"]

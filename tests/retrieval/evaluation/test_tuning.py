@@ -174,4 +174,4 @@ def test_the_file_of_weights_is_what_rerank_takes(tiny_home, tmp_path):
     hits = run("search", "--text", "nodule", "--rerank", out.read_text().strip(), "--json", home=tiny_home)
     assert hits["interpreted"]["rerank"] == found["weights"]
     named = run("search", "--text", "nodule", "--rerank", "tuned", "--json", home=tiny_home)
-    assert named["hits"] == hits["hits"]
+    assert named["interpreted"]["weights"] == hits["interpreted"]["weights"]

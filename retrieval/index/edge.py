@@ -29,6 +29,7 @@ from retrieval.index.schema import (
     ALIAS,
     DATE_FIELD,
     DENSE_VECTORS,
+    EXACT_FILTERED_UP_TO_KB,
     EXACT_UP_TO_KB,
     KEYWORD_FIELDS,
     PREVIOUS,
@@ -182,7 +183,7 @@ def _config(dim: int, layout: CollectionLayout) -> edge.EdgeConfig:
     return edge.EdgeConfig(
         vectors=dict.fromkeys(DENSE_VECTORS, dense),
         sparse_vectors={SPARSE_VECTOR: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=EXACT_UP_TO_KB),
+        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=EXACT_FILTERED_UP_TO_KB),
         optimizers=edge.EdgeOptimizersConfig(indexing_threshold=EXACT_UP_TO_KB),
         quantization_config=int8 if layout.quantization == "int8" else None,
         # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.

@@ -31,6 +31,12 @@ Below that a graph is no faster and finds less: on 6,677 images both take a mill
 finds eight in ten (benchmarks/results).
 """
 
+EXACT_FILTERED_UP_TO_KB = 10_000
+"""Kilobytes of one named vector, among the points that a filter leaves, up to which they are all compared.
+
+Where there is a graph and a filter leaves more, the graph is followed (benchmarks/results, "Index").
+"""
+
 KEYWORD_FIELDS = (
     "study_id",
     "dataset",

@@ -12,6 +12,7 @@ from random import SystemRandom
 from typing import Any
 
 from litestar import Request
+from litestar.datastructures import Cookie
 
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
@@ -20,7 +21,7 @@ from retrieval.search import Retriever
 from service.experiments.interleaving import image_of, interleave
 from service.experiments.laboratory import SHADOW, Laboratory
 from service.experiments.store import Experiment, Exposure, Shadow, ShownHit, Team
-from service.experiments.visits import session_of
+from service.experiments.visits import begin_visit, session_of
 
 Search = Callable[[Retriever], list[SearchResult]]
 _log = logging.getLogger("cxr.service.experiments")
@@ -37,17 +38,29 @@ class ShownResult(SearchResult):
 class SearchChoice:
     """The searches of one request. Calls block; they belong into the thread that a permit gives."""
 
-    def __init__(self, laboratory: Laboratory, catalog: Catalog, *, session: str | None, state: dict[str, Any]) -> None:
+    def __init__(
+        self, laboratory: Laboratory, catalog: Catalog, *, session: str | None, state: dict[str, Any], secure: bool
+    ) -> None:
         self.session = session
         self._laboratory = laboratory
         self._catalog = catalog
         self._state = state
+        self._secure = secure
 
     @classmethod
-    def of(cls, request: Request[Any, Any, Any], laboratory: Laboratory, catalog: Catalog) -> SearchChoice:
-        """The choice for `request`."""
+    def of(
+        cls, request: Request[Any, Any, Any], laboratory: Laboratory, catalog: Catalog, *, secure: bool
+    ) -> SearchChoice:
+        """The choice for `request`; `secure` as that of `Sessions`."""
         state: dict[str, Any] = request.scope["state"]
-        return cls(laboratory, catalog, session=session_of(request), state=state)
+        return cls(laboratory, catalog, session=session_of(request), state=state, secure=secure)
+
+    def begin_visit(self) -> list[Cookie]:
+        """Let the browser be known again, if nothing tells its session yet; the cookie to send, if so."""
+        if self.session is not None:
+            return []
+        self.session, cookie = begin_visit(secure=self._secure)
+        return [cookie]
 
     def search(self, model: str | None, search: Callable[[Retriever], SearchResult]) -> ShownResult:
         """The answer of `model`, or of whichever the running experiment says, or of the active one; recorded.

@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
 from litestar import Request
 
 from retrieval.errors import RetrievalError
@@ -107,7 +109,7 @@ class Laboratory:
         if not work.cancelled() and (error := work.exception()):
             _log.warning("an unseen answer was lost: %s", type(error).__name__)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Begin nothing more, let what runs end, and release the store."""
-        self._shadows.shutdown(wait=True, cancel_futures=True)
+        await run_sync(partial(self._shadows.shutdown, wait=True, cancel_futures=True))
         self.store.close()

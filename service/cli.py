@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.console import DeviceOption, IndexOption, read_settings, say
-from service import keys_cli
+from service import experiments_cli, keys_cli
 
 if TYPE_CHECKING:
     from retrieval.catalog import Catalog
@@ -19,6 +19,7 @@ def mount(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(serve)
     keys_cli.mount(app)
+    experiments_cli.mount(app)
 
 
 def serve(

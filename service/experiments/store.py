@@ -179,7 +179,7 @@ class ExperimentStore:
             "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
             "ORDER BY started_at DESC, name"
         )
-        return [Experiment(*row[:8], json.loads(row[8]) if row[8] else None) for row in rows]
+        return [Experiment(*row, json.loads(result) if result else None) for *row, result in rows]
 
     def experiment(self, name: str) -> Experiment:
         """One experiment.

@@ -103,8 +103,8 @@ def _say(experiment: Experiment, reading: Reading) -> dict[str, Any]:
 def _shadow(experiment: Experiment, shadows: Sequence[Shadow]) -> dict[str, Any]:
     done = [shadow for shadow in shadows if shadow.overlap is not None]
     times = {
-        experiment.model_a: [shadow.ms_a for shadow in done],
-        experiment.model_b: [shadow.ms_b for shadow in done],
+        experiment.model_a: [shadow.ms_a for shadow in done if shadow.ms_a is not None],
+        experiment.model_b: [shadow.ms_b for shadow in done if shadow.ms_b is not None],
     }
     errors = [shadow.error for shadow in shadows if shadow.error]
     return {

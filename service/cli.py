@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.console import DeviceOption, IndexOption, read_settings, say
-from service import experiments_cli, keys_cli
+from service import keys_cli
+from service.experiments import cli as experiments_cli
 
 if TYPE_CHECKING:
     from retrieval.catalog import Catalog

@@ -26,8 +26,8 @@ def team_draft(
 ) -> list[Drafted]:
     """At most `k` hits, none twice by `key`. The teams choose in turn, each its best hit left; a coin says who begins.
 
-    The draft ends when a team has no hits left, as it does in the paper: what the other has left would be credited to it
-    without a rival. It is shown all the same, for nobody.
+    The draft ends where a team cannot answer the other's choice: what that has left would be credited to it without a
+    rival. It is shown all the same, for nobody.
     """
     lists: dict[Team, Sequence[Hit]] = {"a": first, "b": second}
     chosen: dict[Hashable, Drafted] = {}
@@ -36,11 +36,16 @@ def team_draft(
     def best_left(team: Team) -> Hit | None:
         return next((hit for hit in lists[team] if key(hit) not in chosen), None)
 
-    while len(chosen) < k and best_left("a") and best_left("b"):
-        a_chooses = size["a"] < size["b"] or (size["a"] == size["b"] and random.random() < 0.5)
-        team: Team = "a" if a_chooses else "b"
+    while len(chosen) < k:
+        if size["a"] == size["b"]:
+            if not (best_left("a") and best_left("b")):
+                break
+            team: Team = "a" if random.random() < 0.5 else "b"
+        else:
+            team = "a" if size["a"] < size["b"] else "b"
         hit = best_left(team)
-        assert hit
+        if hit is None:
+            break
         chosen[key(hit)] = Drafted(hit, team)
         size[team] += 1
     for hit in (*first, *second):

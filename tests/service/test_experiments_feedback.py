@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from retrieval.catalog import Catalog
-from service.experiments.store import FILE_NAME
+from service.experiments.conditions import design
+from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
 from tests.service.conftest import Client, bearer, connect
 from tests.service.test_search import assert_problem
@@ -58,23 +59,23 @@ def test_feedback_is_kept_once_for_each_session_and_kind(
     assert len(rows(catalog)) == 3
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "code"),
-    [
-        ({"search_id": "0" * 32}, 404, "unknown_search"),
-        ({"image_id": "other.png"}, 404, "not_shown"),
-        ({"study_id": "other"}, 404, "not_shown"),
-        ({"dataset": "other"}, 404, "not_shown"),
-        ({"kind": "good"}, 400, "invalid_request"),
-        ({"search_id": ""}, 400, "invalid_request"),
-        ({"search_id": "x" * 65}, 400, "invalid_request"),
-        ({"note": "free text"}, 400, "invalid_request"),
-    ],
-)
+REFUSED: list[tuple[dict[str, str], int, str]] = [
+    ({"search_id": "0" * 32}, 404, "unknown_search"),
+    ({"image_id": "other.png"}, 404, "not_shown"),
+    ({"study_id": "other"}, 404, "not_shown"),
+    ({"dataset": "other"}, 404, "not_shown"),
+    ({"kind": "good"}, 400, "invalid_request"),
+    ({"search_id": ""}, 400, "invalid_request"),
+    ({"search_id": "x" * 65}, 400, "invalid_request"),
+    ({"note": "free text"}, 400, "invalid_request"),
+]
+
+
 def test_feedback_that_is_about_nothing_shown_is_refused_and_not_recorded(
-    own_client: Client, said: dict[str, Any], catalog: Catalog, change: dict[str, str], status: int, code: str
+    own_client: Client, said: dict[str, Any], catalog: Catalog
 ) -> None:
-    assert_problem(own_client.post("/v1/feedback", json=said | change), status, code)
+    for change, status, code in REFUSED:
+        assert_problem(own_client.post("/v1/feedback", json=said | change), status, code)
     assert rows(catalog) == []
     assert "feedback" not in {line["action"] for line in lines(catalog)}
 
@@ -121,53 +122,42 @@ def links(page: str, label: str) -> list[str]:
     return [html.unescape(link) for link in re.findall(rf'<a[^>]* ?href="([^"]*)">{label}<', page)]
 
 
-@pytest.mark.parametrize(
-    ("label", "kind"), [("More like this", "click"), ("fits", "relevant"), ("does not fit", "not_relevant")]
-)
-def test_following_a_link_of_the_page_says_what_it_means(
-    own_client: Client, catalog: Catalog, label: str, kind: str
-) -> None:
-    page = own_client.get("/?text=heart&k=3").text
-    (first, *others) = links(page, label)
-    assert len(others) == 2
-    assert rows(catalog) == []
-    followed = own_client.get(first)
-    assert followed.status_code == 200
-    fields = dict(parse_qsl(urlsplit(first).query))
-    ((search_id, dataset, image_id, found, session),) = rows(catalog)
-    assert (search_id, dataset, image_id, found) == (
-        fields["said_of"], "indiana", fields["said_image"], kind,
-    )  # fmt: skip
-    assert len(session) == 32
-    own_client.get(first)
-    assert len(rows(catalog)) == 1
-    # What was said is not said again by the links of the page that follows.
-    (next_link, *_) = links(followed.text, label)
-    again = parse_qsl(urlsplit(next_link).query)
-    assert [value for name, value in again if name == "said_of"] != [search_id]
-    assert len([name for name, _ in again if name == "said_of"]) == 1
+KINDS = {"More like this": "click", "fits": "relevant", "does not fit": "not_relevant"}
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_following_a_link_of_the_page_says_what_it_means(own_client: Client, catalog: Catalog) -> None:
+    for count, (label, kind) in enumerate(KINDS.items()):
+        first, *others = links(own_client.get("/?text=heart&k=3").text, label)
+        assert len(others) == 2
+        assert len(rows(catalog)) == count
+        followed = own_client.get(first)
+        assert followed.status_code == 200
+        fields = dict(parse_qsl(urlsplit(first).query))
+        search_id, dataset, image_id, found, session = rows(catalog)[-1]
+        assert (search_id, image_id) == (fields["said_of"], fields["said_image"])
+        assert (dataset, found, len(session)) == ("indiana", kind, 32)
+        own_client.get(first)
+        assert len(rows(catalog)) == count + 1
+        # What was said is not said again by the links of the page that follows.
+        again = parse_qsl(urlsplit(links(followed.text, label)[0]).query)
+        (search_of_next,) = [value for name, value in again if name == "said_of"]
+        assert search_of_next != search_id
+
+
+def test_a_link_that_was_made_up_says_nothing_and_shows_its_page(client: Client) -> None:
+    for query in (
         "said=click",
         "said=click&said_of=x&said_study=1&said_image=y",
         "said=nonsense&said_of=x&said_study=1&said_image=y",
         "said=click&said_of=&said_study=1&said_image=y",
         "said=click&said_of=" + "x" * 200 + "&said_study=1&said_image=y",
-    ],
-)
-def test_a_link_that_was_made_up_says_nothing_and_shows_its_page(own_client: Client, query: str) -> None:
-    answer = own_client.get(f"/?text=heart&k=2&{query}")
-    assert answer.status_code == 200
-    assert answer.text.count('<li class="card">') == 2
+    ):
+        answer = client.get(f"/?text=heart&k=2&{query}")
+        assert answer.status_code == 200
+        assert answer.text.count('<li class="card">') == 2
 
 
 def test_the_page_of_an_interleaved_search_shows_no_model_of_a_hit(own_client: Client, catalog: Catalog) -> None:
-    from service.experiments.conditions import design
-    from service.experiments.store import ExperimentStore
-
     store = ExperimentStore(catalog.settings.home)
     store.start(design(catalog, name="e", kind="interleave", model_a="tiny-a", model_b="tiny-b", share=50))
     page = own_client.get("/?text=heart&k=4").text

@@ -179,7 +179,7 @@ class ExperimentStore:
             "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
             "ORDER BY started_at DESC, name"
         )
-        return [Experiment(*row, json.loads(result) if result else None) for *row, result in rows]
+        return [Experiment(**dict(row) | {"result": row["result"] and json.loads(row["result"])}) for row in rows]
 
     def experiment(self, name: str) -> Experiment:
         """One experiment.
@@ -335,6 +335,7 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
     database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+    database.row_factory = sqlite3.Row
     deadline = time.monotonic() + _BUSY_S
     while True:
         try:

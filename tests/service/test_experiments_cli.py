@@ -164,13 +164,19 @@ def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
         with pytest.raises(InvalidRequest):
             start(*arguments)
     record(tiny_home, "tiny-b", counts={"indiana": 23})
-    with pytest.raises(ModelsDiffer, match="24 of indiana.*23 of indiana"):
+    with pytest.raises(ModelsDiffer, match=r"24 of indiana.*23 of indiana"):
         start()
     record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=False)
     with pytest.raises(ModelsDiffer, match="not complete"):
         start()
     assert document("experiment", "status") == {"experiments": []}
     record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=True)
+    manifest = tiny_home / "models" / "tiny-b" / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text(json.dumps(json.loads(whole) | {"tokenization": None}))
+    with pytest.raises(ModelsDiffer, match="tiny-b reads no texts"):
+        start()
+    manifest.write_text(whole)
     start()
     with pytest.raises(ExperimentRunning, match="cxr experiment stop e"):
         start(name="f")

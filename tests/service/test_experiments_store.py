@@ -123,8 +123,8 @@ def test_only_its_owner_may_read_the_file_and_what_is_written_is_on_the_disk(sto
     expose(store)
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     with store._database() as database:
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert database.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     store.close()
 
 

@@ -1,4 +1,8 @@
-"""What an experiment has shown so far: counts, and the sequential test's reading of them."""
+"""What an experiment has shown so far: counts, and the sequential test's reading of them.
+
+The test takes a search, or the session of a split, for over. While users still click, what they have begun may change
+its verdict, so that the error rate holds for what is over, not for the last few that are not.
+"""
 
 from __future__ import annotations
 

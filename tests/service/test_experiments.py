@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import threading
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+import cxr
 from retrieval.catalog import Catalog
 from retrieval.imaging.pseudonyms import hash_uid, load_salt
 from service.experiments.choice import team_of
@@ -193,6 +196,33 @@ def test_a_running_service_notices_an_experiment_that_begins_and_one_that_ends(
     until(lambda: search(own_client)["experiment"] == "e", limit_s=3)
     store.stop("e", {})
     until(lambda: search(own_client)["experiment"] is None, limit_s=3)
+
+
+def test_the_commands_work_beside_a_service_that_has_the_index_open(own_client: Client) -> None:
+    for model in ("tiny-a", "tiny-b"):
+        search(own_client, model=model)
+    begun = CliRunner().invoke(
+        cxr.app, ["experiment", "start", "e", "--kind", "interleave", "--models", "tiny-a,tiny-b"]
+    )
+    assert begun.exception is None
+    until(lambda: search(own_client)["experiment"] == "e", limit_s=3)
+    shown = CliRunner().invoke(cxr.app, ["experiment", "status", "e", "--json"])
+    assert json.loads(shown.stdout)["exposures"] == 1
+    assert CliRunner().invoke(cxr.app, ["experiment", "stop", "e"]).exception is None
+    until(lambda: search(own_client)["experiment"] is None, limit_s=3)
+
+
+def test_each_search_of_a_batch_is_interleaved_by_itself(
+    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+) -> None:
+    begin("interleave")
+    queries = [{"text": "heart", "k": 3}, {"text": "small effusion", "k": 6}]
+    results = own_client.post("/v1/search/batch", json={"queries": queries}).json()["results"]
+    assert [len(result["hits"]) for result in results] == [3, 6]
+    assert {result["model"] for result in results} == {"tiny-a+tiny-b"}
+    for result in results:
+        assert images(result) == [hit.image_id for hit in store.exposure(result["search_id"]).shown]
+    assert len(store.outcomes("e")) == 2
 
 
 def test_a_model_that_is_gone_leaves_users_with_the_active_one(

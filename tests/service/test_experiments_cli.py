@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cxr
-from retrieval.errors import CountsDiffer, InvalidRequest, NoCollection, UnknownModel
+from retrieval.bundle import ModelBundle
+from retrieval.errors import BundleMismatch, CountsDiffer, InvalidRequest, NoCollection, UnknownModel
 from retrieval.index.edge import EdgeIndex
 from service.experiments.refusals import (
     ExperimentExists,
@@ -174,9 +175,13 @@ def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
     manifest = tiny_home / "models" / "tiny-b" / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text(json.dumps(json.loads(whole) | {"tokenization": None}))
+    record(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
     with pytest.raises(ModelsDiffer, match="tiny-b reads no texts"):
         start()
     manifest.write_text(whole)
+    with pytest.raises(BundleMismatch):
+        start()
+    record(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
     start()
     with pytest.raises(ExperimentRunning, match="cxr experiment stop e"):
         start(name="f")

@@ -74,21 +74,17 @@ class SearchChoice:
         """As `search`, for several queries that are answered together."""
         experiment = None if model else self._laboratory.running()
         players = self._open(experiment) if experiment else None
-        # A session that is not named is as long as the request.
-        session = self._hashed(self.session or secrets.token_hex(16))
-        if experiment is None or players is None or session is None:
-            return self._plain(search(self._catalog.retriever(model)), session)
+        if experiment is None or players is None:
+            return self._record(search(self._catalog.retriever(model)))
         first, second = players
         match experiment.kind:
             case "split":
-                team = team_of(experiment, session)
-                results = search(first if team == "a" else second)
-                return self._record(results, [_shown(result.hits) for result in results], session, experiment, team)
+                team = self._team(experiment)
+                return self._record(search(second if team == "b" else first), experiment, team)
             case "interleave":
-                return self._interleave(experiment, search(first), search(second), session)
+                return self._interleave(experiment, search(first), search(second))
             case "shadow":
-                results = search(first)
-                shown = self._record(results, [_shown(result.hits) for result in results], session, experiment)
+                shown = self._record(search(first), experiment)
                 if shown[0].search_id:
                     self._state[SHADOW] = lambda: self._shadow(shown, second, search)
                 return shown
@@ -101,42 +97,55 @@ class SearchChoice:
             _log.warning("the experiment %s cannot go on: %s", experiment.name, error)
             return None
 
-    def _hashed(self, session: str) -> str | None:
+    def _team(self, experiment: Experiment) -> Team:
+        session = self._hashed_session()
+        return team_of(experiment, session) if session else "a"
+
+    def _hashed_session(self) -> str | None:
         try:
-            return self._laboratory.hash_session(session)
+            return self._laboratory.hash_session(self._named_session)
         except (RetrievalError, OSError) as error:
             _log.warning("searches are answered without an id: %s", error)
             return None
 
-    def _plain(self, results: list[SearchResult], session: str | None) -> list[ShownResult]:
-        if session is None:
-            return [_of(result) for result in results]
-        return self._record(results, [_shown(result.hits) for result in results], session)
+    @property
+    def _named_session(self) -> str:
+        # A session that nothing tells is as long as the request.
+        self.session = self.session or secrets.token_hex(16)
+        return self.session
 
     def _interleave(
-        self, experiment: Experiment, first: list[SearchResult], second: list[SearchResult], session: str
+        self, experiment: Experiment, first: list[SearchResult], second: list[SearchResult]
     ) -> list[ShownResult]:
         results, shown = [], []
         for a, b in zip(first, second, strict=True):
             result, drafted = interleave(a, b, SystemRandom())
             results.append(result)
-            shown.append(tuple(_shown_hit(each.hit, each.team) for each in drafted))
-        return self._record(results, shown, session, experiment)
+            shown.append([each.team for each in drafted])
+        return self._record(results, experiment, teams=shown)
 
     def _record(
         self,
         results: list[SearchResult],
-        shown: list[tuple[ShownHit, ...]],
-        session: str,
         experiment: Experiment | None = None,
         team: Team | None = None,
+        teams: list[list[Team | None]] | None = None,
     ) -> list[ShownResult]:
-        name = experiment.name if experiment else None
-        exposures = [Exposure(secrets.token_hex(16), session, hits, name, team) for hits in shown]
-        if not self._laboratory.expose(exposures):
-            return [_of(result, experiment=name) for result in results]
+        """The results with their ids; `teams` are those of each hit of each result, where they were interleaved."""
+        name, session = experiment.name if experiment else None, self._hashed_session()
+        exposures = [
+            Exposure(
+                search_id=secrets.token_hex(16),
+                session=session or "",
+                shown=_shown(result.hits, teams[number] if teams else [None] * len(result.hits)),
+                experiment=name,
+                team=team,
+            )
+            for number, result in enumerate(results)
+        ]
+        recorded = session is not None and self._laboratory.expose(exposures)
         return [
-            _of(result, search_id=exposure.search_id, experiment=name)
+            _of(result, search_id=exposure.search_id if recorded else None, experiment=name)
             for result, exposure in zip(results, exposures, strict=True)
         ]
 
@@ -173,12 +182,8 @@ def compare(search_id: str, seen: SearchResult, unseen: SearchResult) -> Shadow:
     )
 
 
-def _shown(hits: list[Hit]) -> tuple[ShownHit, ...]:
-    return tuple(_shown_hit(hit) for hit in hits)
-
-
-def _shown_hit(hit: Hit, team: Team | None = None) -> ShownHit:
-    return ShownHit(hit.dataset, hit.study_id, hit.image_id, team)
+def _shown(hits: list[Hit], teams: list[Team | None]) -> tuple[ShownHit, ...]:
+    return tuple(ShownHit(hit.dataset, hit.study_id, hit.image_id, team) for hit, team in zip(hits, teams, strict=True))
 
 
 def _of(result: SearchResult, *, search_id: str | None = None, experiment: str | None = None) -> ShownResult:

@@ -305,6 +305,8 @@ class ExperimentStore:
             return database.execute(f"DELETE FROM exposures WHERE search_id IN ({old})", limit).rowcount
 
     def _all(self, statement: str, *parameters: Any) -> list[Any]:
+        if self._opened is None and not self.path.exists():  # who only asks makes no file
+            return []
         with self._database() as database:
             return database.execute(statement, parameters).fetchall()
 

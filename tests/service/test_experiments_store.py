@@ -212,3 +212,10 @@ def test_a_damaged_file_or_one_of_another_version_is_said_so(tmp_path: Path) -> 
     database.close()
     with pytest.raises(ExperimentsUnavailable, match="format 9"):
         ExperimentStore(tmp_path).experiments()
+
+
+def test_who_only_asks_makes_no_file(store: ExperimentStore) -> None:
+    assert store.running() is None
+    with pytest.raises(UnknownExperiment):
+        store.experiment("e")
+    assert not store.path.exists()

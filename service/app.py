@@ -22,6 +22,7 @@ from service.admission import Admission
 from service.audit import AuditLog
 from service.auth import READ, UNCOUNTED, Authentication, Authenticator, KeyRequired, ScopesDeclared, require_scope
 from service.binding import is_loopback
+from service.controllers.feedback import FeedbackController
 from service.controllers.health import HealthController
 from service.controllers.images import ImagesController
 from service.controllers.login import LoginController, ask_to_log_in
@@ -32,6 +33,8 @@ from service.controllers.query import FacetsController, QueryController
 from service.controllers.search import ImageSearchController, TextSearchController
 from service.controllers.studies import StudiesController
 from service.deadlines import BodyDeadline
+from service.experiments.choice import SearchChoice
+from service.experiments.laboratory import Laboratory
 from service.headers import SecurityHeaders
 from service.hosts import KnownHosts
 from service.keys import KeyFile, KeyRing
@@ -67,6 +70,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     thumbnails, probes = Admission("thumbnails", **_THUMBNAILS), Admission("probes", **_PROBES)
     media_dir = catalog.settings.media_dir
     static_dir = WEB_DIR / "static"
+    laboratory = Laboratory(catalog.settings.home, exposure_days=settings.exposure_days)
     audit = _audit_log(settings, catalog.settings.home)
     # Only loopback may be served without keys, and only until the first one is made.
     keys = KeyRing(KeyFile(catalog.settings.home), always_required=not is_loopback(settings.host))
@@ -83,6 +87,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             TextSearchController,
             FacetsController,
             StudiesController,
+            FeedbackController,
             ModelsController,
             ImagesController,
             HealthController,
@@ -114,6 +119,8 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "metrics": Provide(lambda: operations.metrics, sync_to_thread=False),
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
+            "laboratory": Provide(lambda: laboratory, sync_to_thread=False),
+            "choice": _provide_choice(laboratory, catalog, secure=settings.https),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
         middleware=[
@@ -132,7 +139,8 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
-        on_shutdown=[searches.close, thumbnails.close, probes.close],
+        after_response=laboratory.work_unseen,
+        on_shutdown=[searches.close, thumbnails.close, probes.close, laboratory.close],
     )
     for admission in (searches, thumbnails, probes):
         operations.metrics.watch(admission)
@@ -163,6 +171,13 @@ def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
     return Provide(permits, sync_to_thread=False)
 
 
+def _provide_choice(laboratory: Laboratory, catalog: Catalog, *, secure: bool) -> Provide:
+    def choice(request: Request[Any, Any, Any]) -> SearchChoice:
+        return SearchChoice.of(request, laboratory, catalog, secure=secure)
+
+    return Provide(choice, sync_to_thread=False)
+
+
 def _audit_log(settings: ServiceSettings, home: Path) -> AuditLog:
     return AuditLog((settings.audit_dir or home / "audit") if settings.audit else None)
 
@@ -190,6 +205,7 @@ def _openapi() -> OpenAPIConfig:
         tags=[
             Tag(name="search", description="Cases by words or by image."),
             Tag(name="studies", description="Stored studies and the cases like them."),
+            Tag(name="feedback", description="What users did with hits, and think of them."),
             Tag(name="models", description="Which models there are, and which one is active."),
             Tag(name="images", description="Thumbnails."),
             Tag(name="health", description="For whatever watches the service."),

@@ -9,6 +9,7 @@ import typer
 
 from retrieval.console import DeviceOption, IndexOption, read_settings, say
 from service import keys_cli
+from service.experiments import cli as experiments_cli
 
 if TYPE_CHECKING:
     from retrieval.catalog import Catalog
@@ -19,6 +20,7 @@ def mount(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(serve)
     keys_cli.mount(app)
+    experiments_cli.mount(app)
 
 
 def serve(

@@ -101,6 +101,8 @@ SEARCH_EXAMPLE: dict[str, Any] = {
     ],
     "timings_ms": {"encode": 11.2, "fetch": 0.0, "search": 2.4, "rerank": 0.1, "facets": 0.3},
     "facets": {"view": {"frontal": 118}},
+    "search_id": "5f1c6a0e9d3b4c2f8a7e6d5c4b3a2910",
+    "experiment": None,
 }
 
 BATCH_EXAMPLE: dict[str, Any] = {"results": [SEARCH_EXAMPLE]}
@@ -118,6 +120,16 @@ STUDY_EXAMPLE: dict[str, Any] = {
     "report": _REPORT,
     "study_date": "",
 }
+
+FEEDBACK_EXAMPLE: dict[str, Any] = {
+    "search_id": "5f1c6a0e9d3b4c2f8a7e6d5c4b3a2910",
+    "dataset": "phantom",
+    "study_id": "phantom-000042",
+    "image_id": "phantom-000042-frontal.png",
+    "kind": "relevant",
+}
+
+FEEDBACK_QUERY_EXAMPLE = Example(summary="The first hit fits", value=FEEDBACK_EXAMPLE)
 
 MODEL_EXAMPLE: dict[str, Any] = {
     "key": "phantom-siglip",

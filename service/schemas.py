@@ -11,6 +11,7 @@ from msgspec import Meta
 from retrieval.index.filters import Filters
 from retrieval.query import LIMIT_BATCH, LIMIT_K, Facet, Query, Text
 from retrieval.records import View
+from service.experiments.store import FeedbackKind
 
 Preset = Literal["signals", "visual", "report", "none"]
 """The names that `rerank` takes; weights by signal only in the body of `/v1/search`."""
@@ -72,6 +73,16 @@ class ModelChoice(_Request, frozen=True, kw_only=True):
     force: bool = False
 
 
+class Feedback(_Request, frozen=True, kw_only=True):
+    """What a user did with, or thinks of, an image that a search has shown. `dataset` only where two datasets share ids."""
+
+    search_id: Annotated[str, Meta(min_length=1, max_length=64, description="`search_id` of the answer.")]
+    study_id: Annotated[str, Meta(min_length=1, max_length=200, description="`study_id` of the hit.")]
+    image_id: Annotated[str, Meta(min_length=1, max_length=500, description="`image_id` of the hit.")]
+    kind: FeedbackKind
+    dataset: Annotated[str, Meta(min_length=1, max_length=200, description="`dataset` of the hit.")] | None = None
+
+
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every answer has in common: an engine that grows a field must grow it here, too."""
 
@@ -118,7 +129,9 @@ class HitDocument(_Document, frozen=True, kw_only=True):
 class SearchDocument(_Document, frozen=True, kw_only=True):
     """The answer to a search: hits, best first, and what they were found with.
 
-    `facets` has, for each field asked for, the number of images under the filters by value.
+    `facets` has, for each field asked for, the number of images under the filters by value. `search_id` is what feedback
+    refers to; null if the search could not be recorded. While an `experiment` runs, a search that names no model may be
+    answered by either of its two, or by both in one list; then `model` names both, and a hit's score is one over its rank.
     """
 
     model: str
@@ -128,6 +141,8 @@ class SearchDocument(_Document, frozen=True, kw_only=True):
     hits: list[HitDocument]
     timings_ms: dict[str, float]
     facets: dict[str, dict[str, int]]
+    search_id: str | None = None
+    experiment: str | None = None
 
 
 class BatchDocument(_Document, frozen=True, kw_only=True):
@@ -195,6 +210,16 @@ class ModelsDocument(_Document, frozen=True, kw_only=True):
     """All models, by name."""
 
     models: list[ModelDocument]
+
+
+class FeedbackDocument(_Document, frozen=True, kw_only=True):
+    """Feedback that is kept now."""
+
+    search_id: str
+    dataset: str
+    study_id: str
+    image_id: str
+    kind: FeedbackKind
 
 
 class HealthDocument(_Document, frozen=True, kw_only=True, omit_defaults=True):

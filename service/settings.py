@@ -42,6 +42,11 @@ class ServiceSettings(BaseSettings):
     )
     audit: bool = Field(True, description="Record searches and opened studies; while that fails, they are refused.")
     audit_dir: Path | None = Field(None, description="Folder of the audit log; `<CXR_HOME>/audit` if unset.")
+    exposure_days: int = Field(
+        90,
+        ge=1,
+        description="Days for which it is kept what a search showed, and feedback on it; experiments are kept for good.",
+    )
     concurrent_searches: int = Field(4, ge=1, description="Searches that run at once; further ones wait their turn.")
     waiting_searches: int = Field(
         32, ge=0, description="Searches that may wait their turn; further ones are told to try again later (429)."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from typing import Any
 
 from litestar import Controller, Request, get, post
@@ -14,20 +15,25 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
-from retrieval.hits import SearchResult
 from retrieval.imaging.decode import decode_image
 from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ, KeyRequired
+from service.controllers.feedback import keep_feedback
 from service.controllers.login import ask_to_log_in
 from service.controllers.query import kind_of
+from service.experiments.choice import SearchChoice, ShownResult
+from service.experiments.laboratory import Laboratory
+from service.experiments.refusals import ExperimentsUnavailable, NotShown, UnknownSearch
 from service.permits import SearchPermits
 from service.problems import describe_error
 from service.refusals import Refusal
+from service.web.feedback import said_by
 from service.web.form import PageForm, read_form
 from service.web.view import PageView, render_results
 
 _PREVIEW_SIDE = 320
+_log = logging.getLogger("cxr.service.experiments")
 _NOT_KEPT = (ResponseHeader(name="Cache-Control", value="no-store"),)
 
 
@@ -47,10 +53,13 @@ class PageController(Controller):
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
+        choice: NamedDependency[SearchChoice],
+        laboratory: NamedDependency[Laboratory],
     ) -> Template:
-        """The form; with `text` or `study` in the address, its hits, too."""
+        """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
-        return await _render(request, form, catalog, permits, audit)
+        await keep_said(request, laboratory, audit)
+        return await _render(request, form, catalog, permits, audit, choice)
 
 
 class ImagePageController(Controller):
@@ -69,13 +78,31 @@ class ImagePageController(Controller):
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
+        choice: NamedDependency[SearchChoice],
     ) -> Template:
         """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(request, read_form(texts), catalog, permits, audit, image=content)
+        return await _render(request, read_form(texts), catalog, permits, audit, choice, image=content)
+
+
+async def keep_said(request: Request[Any, Any, Any], laboratory: Laboratory, audit: AuditLog) -> None:
+    """Keep what following the link has said. An old link, or one that was made up, says nothing.
+
+    Raises:
+        AuditUnavailable: it could not be recorded.
+    """
+    feedback = said_by(request.query_params)
+    if feedback is None:
+        return
+    try:
+        await keep_feedback(request, feedback, laboratory, audit)
+    except (UnknownSearch, NotShown):
+        return
+    except ExperimentsUnavailable as error:
+        _log.warning("feedback was lost: %s", error)
 
 
 async def _render(
@@ -84,11 +111,13 @@ async def _render(
     catalog: Catalog,
     permits: SearchPermits,
     audit: AuditLog,
+    choice: SearchChoice,
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
+    cookies = choice.begin_visit() if image or form.looks else []
     try:
-        view, retriever, result = await permits.run(_look_up, form, catalog, image)
+        view, retriever, result = await permits.run(_look_up, form, catalog, choice, image)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
         view, retriever, result = PageView(status=problem.status, problem=problem), None, None
@@ -100,12 +129,14 @@ async def _render(
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:
         request.scope["state"]["code"] = view.problem.code  # for the log and the metrics
-    return Template("page.html", context={"view": view, "form": form}, status_code=view.status, headers=headers)
+    return Template(
+        "page.html", context={"view": view, "form": form}, status_code=view.status, headers=headers, cookies=cookies
+    )
 
 
 def _look_up(
-    form: PageForm, catalog: Catalog, image: bytes | None
-) -> tuple[PageView, Retriever | None, SearchResult | None]:
+    form: PageForm, catalog: Catalog, choice: SearchChoice, image: bytes | None
+) -> tuple[PageView, Retriever | None, ShownResult | None]:
     """Everything the page shows, and what it was found with, for the audit log.
 
     A request that cannot be answered still shows the form, and says why.
@@ -126,7 +157,8 @@ def _look_up(
         if form.study:
             view.study = retriever.study(form.study)
         if image or form.looks:
-            result = retriever.search(form.query(image))
+            query = form.query(image)
+            result = choice.search(form.model, lambda retriever: retriever.search(query))
     except RetrievalError as error:
         view.problem = describe_error(error)
         view.status = view.problem.status

@@ -9,7 +9,6 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from retrieval.catalog import Catalog
-from retrieval.hits import SearchResult
 from retrieval.query import Query
 from service.audit import AuditLog
 from service.auth import READ
@@ -23,6 +22,7 @@ from service.examples import (
     SEARCH_EXAMPLE,
     answer_examples,
 )
+from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
 from service.problems import problem_responses
 from service.schemas import BatchDocument, FacetQuery, FacetsDocument, SearchBatch, SearchDocument, SearchQuery
@@ -58,12 +58,12 @@ class QueryController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: Annotated[SearchQuery, Body(examples=QUERY_EXAMPLES)],
-        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[SearchChoice],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that the query asks for, best first; every hit obeys the filters. An image is base64, and is not kept."""
-        result = await permits.search(lambda: catalog.retriever(data.model).search(data))
+        result = await permits.search(choice.search, data.model, lambda retriever: retriever.search(data))
         await audit.search(request, result, kind=kind_of(data), k=data.k)
         return search_document(result)
 
@@ -81,16 +81,14 @@ class QueryController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: Annotated[SearchBatch, Body(examples=[BATCH_QUERY_EXAMPLE])],
-        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[SearchChoice],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
     ) -> BatchDocument:
         """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is."""
-
-        def search() -> list[SearchResult]:
-            return catalog.retriever(data.model).search_batch(data.queries)
-
-        results = await permits.run(search)
+        results = await permits.run(
+            choice.search_batch, data.model, lambda retriever: retriever.search_batch(data.queries)
+        )
         permits.note(*results)
         for query, result in zip(data.queries, results, strict=True):
             await audit.search(request, result, kind=kind_of(query), k=query.k)

@@ -10,13 +10,14 @@ from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
-from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
 from retrieval.hits import SearchResult
 from retrieval.index.filters import Filters
+from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
+from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
@@ -57,17 +58,16 @@ class TextSearchController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
-        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[SearchChoice],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that the words describe, nearest first; every hit obeys the filters."""
 
-        def search() -> SearchResult:
-            retriever = catalog.retriever(data.model)
+        def search(retriever: Retriever) -> SearchResult:
             return retriever.search_text(data.text, filters=data.filters, k=data.k, rerank=data.rerank)
 
-        result = await permits.search(search)
+        result = await permits.search(choice.search, data.model, search)
         await audit.search(request, result, kind="text", k=data.k)
         return search_document(result)
 
@@ -97,7 +97,7 @@ class ImageSearchController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
-        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[SearchChoice],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
@@ -105,16 +105,16 @@ class ImageSearchController(Controller):
         filters = decode_filters(data.filters)
         image = await data.image.read()
 
-        def search() -> SearchResult:
-            return catalog.retriever(data.model).search_image(image, filters=filters, k=data.k, rerank=data.rerank)
+        def search(retriever: Retriever) -> SearchResult:
+            return retriever.search_image(image, filters=filters, k=data.k, rerank=data.rerank)
 
-        result = await permits.search(search)
+        result = await permits.search(choice.search, data.model, search)
         await audit.search(request, result, kind="image", k=data.k)
         return search_document(result)
 
 
 def search_document(result: SearchResult) -> SearchDocument:
-    """The result as the document that goes over the wire; the command line prints the same one."""
+    """The result as the document that goes over the wire; the command line prints the same one, without a `search_id`."""
     return msgspec.convert(result.to_dict(), SearchDocument)
 
 

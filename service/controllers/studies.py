@@ -20,6 +20,7 @@ from service.audit import AuditLog
 from service.auth import READ
 from service.controllers.search import search_document
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
+from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import Preset, SearchDocument, StudyDocument
@@ -88,7 +89,7 @@ class StudiesController(Controller):
         self,
         request: Request[Any, Any, Any],
         study_id: StudyId,
-        catalog: NamedDependency[Catalog],
+        choice: NamedDependency[SearchChoice],
         permits: NamedDependency[SearchPermits],
         audit: NamedDependency[AuditLog],
         present: Annotated[
@@ -106,9 +107,9 @@ class StudiesController(Controller):
         """Cases that look and read like the study; its own images are left out."""
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
 
-        def search() -> SearchResult:
-            return catalog.retriever(model).search_similar(study_id, filters=filters, k=k, rerank=rerank)
+        def search(retriever: Retriever) -> SearchResult:
+            return retriever.search_similar(study_id, filters=filters, k=k, rerank=rerank)
 
-        result = await permits.search(search)
+        result = await permits.search(choice.search, model, search)
         await audit.search(request, result, kind="study", k=k, like=study_id)
         return search_document(result)

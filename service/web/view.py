@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import get_args
 
-from retrieval.hits import Hit, SearchResult, StudyRecord
+from retrieval.hits import Hit, StudyRecord
+from service.experiments.choice import ShownResult
+from service.experiments.store import FeedbackKind
 from service.problems import Problem
+from service.web.feedback import say_of_hit
 
 SIGNALS = {
     "image": "Image",
@@ -14,6 +18,7 @@ SIGNALS = {
     "mesh": "MeSH terms",
     "problems": "Problems",
     "bm25": "Words of the report",
+    "rank": "Place in the list",
 }
 """Names of the signals as the page gives them, in the order of the bars."""
 
@@ -39,6 +44,8 @@ class Card:
     rank: int
     hit: Hit
     parts: list[Part]
+    said: dict[str, str]
+    """What a link of the card adds to its address, by kind of feedback, to say what following it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,12 @@ class PageView:
     """Name of the key of the session, if the page was logged in to."""
 
 
-def render_results(result: SearchResult) -> Results:
+def render_results(result: ShownResult) -> Results:
     """The cards of a search result."""
-    cards = [Card(rank, hit, _segments(hit.parts)) for rank, hit in enumerate(result.hits, start=1)]
+    cards = [
+        Card(rank, hit, _segments(hit.parts), {kind: say_of_hit(result, hit, kind) for kind in get_args(FeedbackKind)})
+        for rank, hit in enumerate(result.hits, start=1)
+    ]
     used = {part.name for card in cards for part in card.parts}
     return Results(
         model=result.model,

@@ -21,6 +21,8 @@ from service.schemas import (
     BatchDocument,
     FacetQuery,
     FacetsDocument,
+    Feedback,
+    FeedbackDocument,
     HealthDocument,
     ModelDocument,
     ModelsDocument,
@@ -40,6 +42,7 @@ PATHS = {
     ("post", "/v1/search/image"),
     ("get", "/v1/studies/{study_id}"),
     ("get", "/v1/studies/{study_id}/similar"),
+    ("post", "/v1/feedback"),
     ("get", "/v1/models"),
     ("put", "/v1/models/active"),
     ("get", "/v1/images/{sha256}/thumbnail"),
@@ -53,6 +56,7 @@ DOCUMENTS = {
         BatchDocument,
         FacetsDocument,
         StudyDocument,
+        FeedbackDocument,
         ModelDocument,
         ModelsDocument,
         HealthDocument,
@@ -146,7 +150,12 @@ def test_request_example_is_a_request(openapi: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("path", "query"),
-    [("/v1/search", SearchQuery), ("/v1/search/batch", SearchBatch), ("/v1/facets", FacetQuery)],
+    [
+        ("/v1/search", SearchQuery),
+        ("/v1/search/batch", SearchBatch),
+        ("/v1/facets", FacetQuery),
+        ("/v1/feedback", Feedback),
+    ],
 )
 def test_request_examples_have_the_shape_of_their_bodies(openapi: dict[str, Any], path: str, query: type) -> None:
     body = operations(openapi)["post", path]["requestBody"]["content"]["application/json"]["schema"]

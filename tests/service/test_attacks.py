@@ -111,8 +111,9 @@ TRAVERSALS = (
 
 
 def files_of(home: Path) -> set[Path]:
-    """All files of a home but those that come and go: the log's and the engine's."""
-    return {path for path in home.rglob("*") if not {"audit", "index"} & set(path.relative_to(home).parts)}
+    """All files of a home but those that come and go: the log's, the engine's and sqlite's."""
+    lasting = (path for path in home.rglob("*") if not path.name.endswith(("-wal", "-shm")))
+    return {path for path in lasting if not {"audit", "index"} & set(path.relative_to(home).parts)}
 
 
 @pytest.mark.parametrize(

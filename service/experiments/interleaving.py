@@ -1,0 +1,102 @@
+"""Two ranked lists in one, so that a click on a hit speaks for the model that put it there.
+
+Team-draft interleaving: Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from retrieval.hits import Hit, SearchResult
+from service.experiments.store import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A hit and the team that chose it; None for what filled the list up when one team had no hits left."""
+
+    hit: Hit
+    team: Team | None
+
+
+def team_draft(
+    first: Sequence[Hit], second: Sequence[Hit], *, k: int, random: Random, key: Callable[[Hit], Hashable]
+) -> list[Drafted]:
+    """At most `k` hits, none twice by `key`. The teams choose in turn, each its best hit left; a coin says who begins.
+
+    The draft ends where a team cannot answer the other's choice: what that has left would be credited to it without a
+    rival. It is shown all the same, for nobody.
+    """
+    lists: dict[Team, Sequence[Hit]] = {"a": first, "b": second}
+    chosen: dict[Hashable, Drafted] = {}
+    size: dict[Team, int] = {"a": 0, "b": 0}
+
+    def best_left(team: Team) -> Hit | None:
+        return next((hit for hit in lists[team] if key(hit) not in chosen), None)
+
+    while len(chosen) < k:
+        if size["a"] == size["b"]:
+            if not (best_left("a") and best_left("b")):
+                break
+            team: Team = "a" if random.random() < 0.5 else "b"
+        else:
+            team = "a" if size["a"] < size["b"] else "b"
+        hit = best_left(team)
+        if hit is None:
+            break
+        chosen[key(hit)] = Drafted(hit, team)
+        size[team] += 1
+    for hit in (*first, *second):
+        if len(chosen) < k:
+            chosen.setdefault(key(hit), Drafted(hit, None))
+    return list(chosen.values())
+
+
+def interleave(first: SearchResult, second: SearchResult, random: Random) -> tuple[SearchResult, list[Drafted]]:
+    """One result of two, and whose each hit is. Nothing in the result says that.
+
+    Scores, signals and percentiles would: those of one model are not those of the other. In their place stands one over
+    the rank. What the query was understood as and the facets are the first model's, which has the same images.
+    """
+    drafted = team_draft(
+        first.hits,
+        second.hits,
+        k=max(len(first.hits), len(second.hits)),
+        random=random,
+        key=_key(first.interpreted.get("collapse", "none")),
+    )
+    hits = [
+        replace(each.hit, score=1 / rank, parts={"rank": 1 / rank}, signals={}, percentiles={}, folded=0)
+        for rank, each in enumerate(drafted, start=1)
+    ]
+    stages = dict.fromkeys([*first.timings_ms, *second.timings_ms])
+    timings = {stage: first.timings_ms.get(stage, 0.0) + second.timings_ms.get(stage, 0.0) for stage in stages}
+    result = SearchResult(
+        model=f"{first.model}+{second.model}",
+        collection=f"{first.collection}+{second.collection}",
+        bundle_id=f"{first.bundle_id}+{second.bundle_id}",
+        interpreted=first.interpreted,
+        hits=hits,
+        timings_ms=timings,
+        facets=first.facets,
+    )
+    return result, drafted
+
+
+def image_of(hit: Hit) -> tuple[str, str]:
+    """What tells an image from all others."""
+    return hit.dataset, hit.image_id
+
+
+def _key(collapse: str) -> Callable[[Hit], Hashable]:
+    """What must not be shown twice: an image or, if the query asks for one hit per study or report, that."""
+    if collapse == "none":
+        return image_of
+
+    def group(hit: Hit) -> Hashable:
+        texts = (hit.report["findings"], hit.report["impression"])
+        return texts if collapse == "report" and any(texts) else (hit.dataset, hit.study_id)
+
+    return group

@@ -1,0 +1,374 @@
+"""What is kept of experiments: which there were, what searches showed, and what was said of it.
+
+One sqlite file, `<CXR_HOME>/experiments.sqlite`. It holds random ids of searches, ids of the studies and images shown,
+names of models, and sessions as HMACs; never a query, an image, a report or the name of a key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from service.experiments.refusals import (
+    ExperimentExists,
+    ExperimentRunning,
+    ExperimentStopped,
+    ExperimentsUnavailable,
+    NotShown,
+    UnknownExperiment,
+    UnknownSearch,
+)
+
+Kind = Literal["split", "interleave", "shadow"]
+FeedbackKind = Literal["click", "relevant", "not_relevant"]
+Team = Literal["a", "b"]
+
+FILE_NAME = "experiments.sqlite"
+_FORMAT = 1
+# `slot` is 1 while an experiment runs and null after it, so that only one can.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS experiments (
+    name TEXT PRIMARY KEY, kind TEXT NOT NULL, model_a TEXT NOT NULL, model_b TEXT NOT NULL, share REAL NOT NULL,
+    salt BLOB NOT NULL, started_at REAL NOT NULL, stopped_at REAL, result TEXT, slot INTEGER UNIQUE
+);
+CREATE TABLE IF NOT EXISTS exposures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, search_id TEXT NOT NULL UNIQUE, experiment TEXT, session TEXT NOT NULL,
+    team TEXT, shown TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_experiment ON exposures (experiment);
+CREATE INDEX IF NOT EXISTS by_time ON exposures (at);
+CREATE TABLE IF NOT EXISTS feedback (
+    search_id TEXT, dataset TEXT, image_id TEXT, kind TEXT, session TEXT, at REAL NOT NULL,
+    PRIMARY KEY (search_id, dataset, image_id, kind, session)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shadows (
+    search_id TEXT PRIMARY KEY, overlap REAL, k INTEGER, ms_a REAL, ms_b REAL, error TEXT
+) WITHOUT ROWID;
+"""
+_BUSY_S = 30
+_BUSY_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One experiment. `share` is the per cent of sessions that B answers (split); `result` is what it ended with."""
+
+    name: str
+    kind: Kind
+    model_a: str
+    model_b: str
+    share: float
+    salt: bytes
+    started_at: float
+    stopped_at: float | None = None
+    result: dict[str, Any] | None = None
+
+    def model_of(self, team: Team) -> str:
+        """The model that plays for `team`."""
+        return self.model_a if team == "a" else self.model_b
+
+
+@dataclass(frozen=True, slots=True)
+class ShownHit:
+    """An image as a search showed it; `team` is the side of an interleaving that it is credited to, if any."""
+
+    dataset: str
+    study_id: str
+    image_id: str
+    team: Team | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One answered search; `session` is an HMAC, `team` the model of a split that answered."""
+
+    search_id: str
+    session: str
+    shown: tuple[ShownHit, ...]
+    experiment: str | None = None
+    team: Team | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A search of an experiment, and which of the images it showed were clicked or rated well, as (dataset, image)."""
+
+    exposure: Exposure
+    positive: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """What the second model would have shown: the share of the `k` hits in common, and both models' milliseconds."""
+
+    search_id: str
+    k: int
+    overlap: float | None = None
+    ms_a: float | None = None
+    ms_b: float | None = None
+    error: str | None = None
+
+
+class ExperimentStore:
+    """The sqlite file, opened at first use; safe from several threads and several processes. All calls block."""
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / FILE_NAME
+        self._lock = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Release the file; the next call opens it again."""
+        with self._lock:
+            if self._opened:
+                self._opened.close()
+            self._opened = None
+
+    def start(self, experiment: Experiment) -> None:
+        """Begin an experiment.
+
+        Raises:
+            ExperimentExists: its name was used before. ExperimentRunning: another one runs.
+        """
+        with self._transaction() as database:
+            if database.execute("SELECT 1 FROM experiments WHERE name = ?", (experiment.name,)).fetchone():
+                raise ExperimentExists(f"there is an experiment {experiment.name!r} already; choose another name")
+            running = database.execute("SELECT name FROM experiments WHERE slot = 1").fetchone()
+            if running:
+                raise ExperimentRunning(f"the experiment {running[0]!r} runs; `cxr experiment stop {running[0]}` first")
+            database.execute(
+                "INSERT INTO experiments VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 1)",
+                (
+                    experiment.name,
+                    experiment.kind,
+                    experiment.model_a,
+                    experiment.model_b,
+                    experiment.share,
+                    experiment.salt,
+                    experiment.started_at,
+                ),
+            )
+
+    def stop(self, name: str, result: dict[str, Any]) -> None:
+        """End an experiment and keep its result, which outlives its exposures.
+
+        Raises:
+            UnknownExperiment: there is none. ExperimentStopped: it has ended before.
+        """
+        with self._transaction() as database:
+            changed = database.execute(
+                "UPDATE experiments SET stopped_at = ?, result = ?, slot = NULL WHERE name = ? AND slot = 1",
+                (time.time(), json.dumps(result), name),
+            ).rowcount
+            if not changed:
+                if database.execute("SELECT 1 FROM experiments WHERE name = ?", (name,)).fetchone():
+                    raise ExperimentStopped(f"the experiment {name!r} was stopped before")
+                raise _unknown(name)
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, the newest first."""
+        rows = self._all(
+            "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
+            "ORDER BY started_at DESC, name"
+        )
+        return [Experiment(**dict(row) | {"result": row["result"] and json.loads(row["result"])}) for row in rows]
+
+    def experiment(self, name: str) -> Experiment:
+        """One experiment.
+
+        Raises:
+            UnknownExperiment: there is none of this name.
+        """
+        for experiment in self.experiments():
+            if experiment.name == name:
+                return experiment
+        raise _unknown(name)
+
+    def running(self) -> Experiment | None:
+        """The experiment that runs now."""
+        return next((each for each in self.experiments() if each.stopped_at is None), None)
+
+    def expose(self, exposures: list[Exposure]) -> None:
+        """Write down searches that are about to be answered, all or none."""
+        now = time.time()
+        rows = [
+            (
+                exposure.search_id,
+                exposure.experiment,
+                exposure.session,
+                exposure.team,
+                json.dumps([[hit.dataset, hit.study_id, hit.image_id, hit.team] for hit in exposure.shown]),
+                now,
+            )
+            for exposure in exposures
+        ]
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO exposures (search_id, experiment, session, team, shown, at) VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+    def exposure(self, search_id: str) -> Exposure:
+        """An answered search.
+
+        Raises:
+            UnknownSearch: there was none with this id, or it was forgotten.
+        """
+        rows = self._all(
+            "SELECT search_id, session, shown, experiment, team FROM exposures WHERE search_id = ?", search_id
+        )
+        if not rows:
+            raise UnknownSearch(f"no search {search_id!r} was answered, or it is too long ago")
+        return _exposure(*rows[0])
+
+    def find_shown(
+        self, search_id: str, study_id: str, image_id: str, dataset: str | None
+    ) -> tuple[Exposure, ShownHit]:
+        """A search and the hit of it that feedback is about.
+
+        Raises:
+            UnknownSearch: as `exposure`. NotShown: the search showed no such image.
+        """
+        exposure = self.exposure(search_id)
+        for hit in exposure.shown:
+            if (hit.study_id, hit.image_id) == (study_id, image_id) and dataset in (None, hit.dataset):
+                return exposure, hit
+        raise NotShown(f"the search {search_id} did not show the image {image_id!r} of the study {study_id!r}")
+
+    def add_feedback(self, search_id: str, hit: ShownHit, kind: FeedbackKind, session: str) -> None:
+        """Keep one word of feedback; the same of the same session again changes nothing but when it was said."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (search_id, dataset, image_id, kind, session) DO UPDATE SET at = excluded.at",
+                (search_id, hit.dataset, hit.image_id, kind, session, time.time()),
+            )
+
+    def add_shadow(self, shadow: Shadow) -> None:
+        """Keep what the second model would have shown."""
+        with self._transaction() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO shadows VALUES (?, ?, ?, ?, ?, ?)",
+                (shadow.search_id, shadow.overlap, shadow.k, shadow.ms_a, shadow.ms_b, shadow.error),
+            )
+
+    def outcomes(self, experiment: str) -> list[Outcome]:
+        """The searches of an experiment in the order they were answered.
+
+        An image is positive for a session that rated it as relevant and not as the contrary since, or that clicked it
+        and did not rate it.
+        """
+        # Of the ratings of one session the last one stands; a click stands where there is no rating.
+        said = self._all(
+            "SELECT search_id, dataset, image_id, session, kind FROM feedback "
+            "WHERE search_id IN (SELECT search_id FROM exposures WHERE experiment = ?) ORDER BY kind <> 'click', at",
+            experiment,
+        )
+        last = {tuple(row[:4]): row[4] for row in said}
+        positive: dict[str, set[tuple[str, str]]] = {}
+        for (search_id, dataset, image_id, _), kind in last.items():
+            if kind != "not_relevant":
+                positive.setdefault(search_id, set()).add((dataset, image_id))
+        rows = self._all(
+            "SELECT search_id, session, shown, experiment, team FROM exposures WHERE experiment = ? ORDER BY number",
+            experiment,
+        )
+        return [Outcome(_exposure(*row), frozenset(positive.get(row[0], ()))) for row in rows]
+
+    def shadows(self, experiment: str) -> list[Shadow]:
+        """What the second model would have shown in the searches of an experiment."""
+        rows = self._all(
+            "SELECT search_id, k, overlap, ms_a, ms_b, error FROM shadows JOIN exposures USING (search_id) "
+            "WHERE experiment = ? ORDER BY number",
+            experiment,
+        )
+        return [Shadow(*row) for row in rows]
+
+    def prune(self, days: float) -> int:
+        """Forget searches, and what was said of them, after so many days; but none of the experiment that runs."""
+        with self._transaction() as database:
+            old = (
+                "SELECT search_id FROM exposures WHERE at < ? AND "
+                "(experiment IS NULL OR experiment NOT IN (SELECT name FROM experiments WHERE slot = 1))"
+            )
+            limit = (time.time() - days * 86400,)
+            database.execute(f"DELETE FROM feedback WHERE search_id IN ({old})", limit)
+            database.execute(f"DELETE FROM shadows WHERE search_id IN ({old})", limit)
+            return database.execute(f"DELETE FROM exposures WHERE search_id IN ({old})", limit).rowcount
+
+    def _all(self, statement: str, *parameters: Any) -> list[Any]:
+        if self._opened is None and not self.path.exists():  # who only asks makes no file
+            return []
+        with self._database() as database:
+            return database.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, that is on the disk when the block has ended."""
+        with self._database() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._opened = self._opened or _open(self.path)
+                yield self._opened
+            except (sqlite3.Error, OSError) as error:
+                raise ExperimentsUnavailable(f"{self.path} cannot be used: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
+    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+    database.row_factory = sqlite3.Row
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            _prepare(database, path)
+            return database
+        except sqlite3.OperationalError as error:
+            # Of processes that make the file at the same time one may be refused at once, without waiting.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                database.close()
+                raise
+            time.sleep(_BUSY_POLL_S)
+        except BaseException:
+            database.close()
+            raise
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("PRAGMA journal_mode=WAL")
+    # Feedback is given once and nowhere else: it must outlast a power failure.
+    database.execute("PRAGMA synchronous=FULL")
+    found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, _FORMAT):
+        raise ExperimentsUnavailable(f"{path} is of format {found}, this version knows {_FORMAT}")
+    database.executescript(_SCHEMA)
+    database.execute(f"PRAGMA user_version={_FORMAT}")
+
+
+def _exposure(search_id: str, session: str, shown: str, experiment: str | None, team: str | None) -> Exposure:
+    hits = tuple(ShownHit(*hit) for hit in json.loads(shown))
+    return Exposure(search_id, session, hits, experiment, cast("Team | None", team))
+
+
+def _unknown(name: str) -> UnknownExperiment:
+    return UnknownExperiment(f"there is no experiment {name!r}; see `cxr experiment status`")

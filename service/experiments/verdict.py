@@ -1,0 +1,124 @@
+"""What an experiment has shown so far: counts, and the sequential test's reading of them.
+
+The test takes a search, or the session of a split, for over. While users still click, what they have begun may change
+its verdict, so that the error rate holds for what is over, not for the last few that are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from retrieval.evaluation.sequential import ALPHA, Reading, read_preference, read_split
+from service.experiments.store import Experiment, ExperimentStore, Outcome, Shadow, Team
+
+UNDECIDED = "no difference shown yet"
+UNSEEN = "nobody was shown the second model, so there is no winner"
+
+
+def describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
+    """The document that `cxr experiment status --json` gives; of a stopped experiment what it ended with.
+
+    Raises:
+        ExperimentsUnavailable: the store cannot be read.
+    """
+    facts = {
+        "name": experiment.name,
+        "kind": experiment.kind,
+        "models": [experiment.model_a, experiment.model_b],
+        "share": experiment.share if experiment.kind == "split" else None,
+        "started_at": experiment.started_at,
+        "stopped_at": experiment.stopped_at,
+    }
+    return facts | (experiment.result or summarize(store, experiment))
+
+
+def summarize(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
+    """The counts of an experiment and what they say: `winner` is a model, or None."""
+    outcomes = store.outcomes(experiment.name)
+    counts = {"exposures": len(outcomes), "sessions": len({each.exposure.session for each in outcomes})}
+    match experiment.kind:
+        case "interleave":
+            return counts | _interleaving(experiment, outcomes)
+        case "split":
+            return counts | _split(experiment, outcomes)
+        case "shadow":
+            return counts | _shadow(experiment, store.shadows(experiment.name))
+
+
+def credit(outcome: Outcome) -> Team | str:
+    """The team with more positive hits in a search: `a`, `b`, `tie`, or `none` without any that a team is credited with."""
+    teams = [hit.team for hit in outcome.exposure.shown if hit.team and (hit.dataset, hit.image_id) in outcome.positive]
+    lead = teams.count("a") - teams.count("b")
+    if not teams:
+        return "none"
+    return "tie" if not lead else "a" if lead > 0 else "b"
+
+
+def _interleaving(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    credits = [credit(outcome) for outcome in outcomes]
+    wins = {"a": credits.count("a"), "b": credits.count("b")}
+    reading = read_preference(wins["a"], wins["b"])
+    return {
+        "wins": {experiment.model_a: wins["a"], experiment.model_b: wins["b"]},
+        "ties": credits.count("tie"),
+        "without_feedback": credits.count("none"),
+        "measure": f"share of decided searches that {experiment.model_a} won",
+        **_say(experiment, reading),
+    }
+
+
+def _split(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    team: dict[str, Team] = {}
+    succeeded: dict[str, bool] = {}
+    for outcome in outcomes:
+        session = outcome.exposure.session
+        team.setdefault(session, outcome.exposure.team or "a")
+        succeeded[session] = succeeded.get(session, False) or bool(outcome.positive)
+    is_b = [each == "b" for each in team.values()]
+    successes = list(succeeded.values())
+    reading = read_split(is_b, successes, experiment.share / 100)
+    a, b = experiment.model_a, experiment.model_b
+    return {
+        "sessions_by_model": {a: is_b.count(False), b: is_b.count(True)},
+        "successes": {
+            a: sum(good and not arm for arm, good in zip(is_b, successes, strict=True)),
+            b: sum(good and arm for arm, good in zip(is_b, successes, strict=True)),
+        },
+        "measure": f"share of sessions with a success with {b}, less that with {a}",
+        **_say(experiment, reading),
+    }
+
+
+def _say(experiment: Experiment, reading: Reading) -> dict[str, Any]:
+    winner = experiment.model_of(reading.winner) if reading.winner else None
+    return {
+        "estimate": reading.estimate,
+        "interval": list(reading.interval),
+        "e_value": reading.e_value,
+        "alpha": ALPHA,
+        "winner": winner,
+        "verdict": f"{winner} wins" if winner else UNDECIDED,
+    }
+
+
+def _shadow(experiment: Experiment, shadows: Sequence[Shadow]) -> dict[str, Any]:
+    done = [shadow for shadow in shadows if shadow.overlap is not None]
+    times = {
+        experiment.model_a: [shadow.ms_a for shadow in done if shadow.ms_a is not None],
+        experiment.model_b: [shadow.ms_b for shadow in done if shadow.ms_b is not None],
+    }
+    errors = [shadow.error for shadow in shadows if shadow.error]
+    return {
+        "compared": len(done),
+        "failed": {code: errors.count(code) for code in sorted(set(errors))},
+        "overlap": float(np.mean([shadow.overlap for shadow in done])) if done else None,
+        "latency_ms": {
+            model: {"p50": float(np.median(ms)), "p95": float(np.percentile(ms, 95))} if ms else None
+            for model, ms in times.items()
+        },
+        "winner": None,
+        "verdict": UNSEEN,
+    }

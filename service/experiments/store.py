@@ -210,7 +210,8 @@ class ExperimentStore:
             )
             for exposure in exposures
         ]
-        with self._transaction() as database:
+        # Not waited for: what a power failure takes is a search that nobody has spoken of yet, and feedback writes it out.
+        with self._transaction(durable=False) as database:
             database.executemany(
                 "INSERT INTO exposures (search_id, experiment, session, team, shown, at) VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
@@ -311,9 +312,10 @@ class ExperimentStore:
             return database.execute(statement, parameters).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, that is on the disk when the block has ended."""
+    def _transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction, with the system when the block has ended, and on the disk if it shall be `durable`."""
         with self._database() as database:
+            database.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
@@ -356,8 +358,6 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA journal_mode=WAL")
-    # Feedback is given once and nowhere else: it must outlast a power failure.
-    database.execute("PRAGMA synchronous=FULL")
     found = database.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, _FORMAT):
         raise ExperimentsUnavailable(f"{path} is of format {found}, this version knows {_FORMAT}")

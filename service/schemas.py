@@ -11,7 +11,7 @@ from msgspec import Meta
 from retrieval.index.filters import Filters
 from retrieval.query import LIMIT_BATCH, LIMIT_K, Facet, Query, Text
 from retrieval.records import View
-from service.experiments.store import FeedbackKind
+from service.experiments.records import FeedbackKind
 
 Preset = Literal["signals", "visual", "report", "none"]
 """The names that `rerank` takes; weights by signal only in the body of `/v1/search`."""

@@ -20,7 +20,7 @@ from retrieval.hits import Hit, SearchResult
 from retrieval.search import Retriever
 from service.experiments.interleaving import image_of, interleave
 from service.experiments.laboratory import SHADOW, Laboratory
-from service.experiments.store import Experiment, Exposure, Shadow, ShownHit, Team
+from service.experiments.records import Experiment, Exposure, Shadow, ShownHit, Team
 from service.experiments.visits import begin_visit, session_of
 
 Search = Callable[[Retriever], list[SearchResult]]

@@ -10,7 +10,8 @@ import typer
 from retrieval.console import IndexOption, JsonOption, print_json, read_settings, say
 
 if TYPE_CHECKING:
-    from service.experiments.store import Experiment, ExperimentStore
+    from service.experiments.records import Experiment
+    from service.experiments.store import ExperimentStore
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
 
@@ -55,7 +56,8 @@ def start(
     from retrieval.catalog import Catalog
     from retrieval.errors import InvalidRequest
     from service.experiments.conditions import design
-    from service.experiments.store import ExperimentStore, Kind
+    from service.experiments.records import Kind
+    from service.experiments.store import ExperimentStore
 
     chosen: Any = kind
     if chosen not in get_args(Kind):

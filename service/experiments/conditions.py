@@ -10,8 +10,8 @@ from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, NoCollection
 from retrieval.index.schema import CollectionMeta, collection_name, require_same_bundle
+from service.experiments.records import Experiment, Kind
 from service.experiments.refusals import ModelsDiffer
-from service.experiments.store import Experiment, Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SALT_BYTES = 32

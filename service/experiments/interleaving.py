@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from retrieval.hits import Hit, SearchResult
-from service.experiments.store import Team
+from service.experiments.records import Team
 
 
 @dataclass(frozen=True, slots=True)

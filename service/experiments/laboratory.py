@@ -16,7 +16,8 @@ from litestar import Request
 
 from retrieval.errors import RetrievalError
 from retrieval.imaging.pseudonyms import hash_uid, load_salt
-from service.experiments.store import Experiment, ExperimentStore, Exposure, FeedbackKind, ShownHit
+from service.experiments.records import Experiment, Exposure, FeedbackKind, ShownHit
+from service.experiments.store import ExperimentStore
 
 SHADOW = "cxr_shadow"
 """Key of a request's state: what is to be done unseen once its answer was sent."""

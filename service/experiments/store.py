@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from service.experiments.records import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
 from service.experiments.refusals import (
     ExperimentExists,
     ExperimentRunning,
@@ -26,10 +26,6 @@ from service.experiments.refusals import (
     UnknownExperiment,
     UnknownSearch,
 )
-
-Kind = Literal["split", "interleave", "shadow"]
-FeedbackKind = Literal["click", "relevant", "not_relevant"]
-Team = Literal["a", "b"]
 
 FILE_NAME = "experiments.sqlite"
 _FORMAT = 1
@@ -55,66 +51,6 @@ CREATE TABLE IF NOT EXISTS shadows (
 """
 _BUSY_S = 30
 _BUSY_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """One experiment. `share` is the per cent of sessions that B answers (split); `result` is what it ended with."""
-
-    name: str
-    kind: Kind
-    model_a: str
-    model_b: str
-    share: float
-    salt: bytes
-    started_at: float
-    stopped_at: float | None = None
-    result: dict[str, Any] | None = None
-
-    def model_of(self, team: Team) -> str:
-        """The model that plays for `team`."""
-        return self.model_a if team == "a" else self.model_b
-
-
-@dataclass(frozen=True, slots=True)
-class ShownHit:
-    """An image as a search showed it; `team` is the side of an interleaving that it is credited to, if any."""
-
-    dataset: str
-    study_id: str
-    image_id: str
-    team: Team | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """One answered search; `session` is an HMAC, `team` the model of a split that answered."""
-
-    search_id: str
-    session: str
-    shown: tuple[ShownHit, ...]
-    experiment: str | None = None
-    team: Team | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A search of an experiment, and which of the images it showed were clicked or rated well, as (dataset, image)."""
-
-    exposure: Exposure
-    positive: frozenset[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
-    """What the second model would have shown: the share of the `k` hits in common, and both models' milliseconds."""
-
-    search_id: str
-    k: int
-    overlap: float | None = None
-    ms_a: float | None = None
-    ms_b: float | None = None
-    error: str | None = None
 
 
 class ExperimentStore:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from retrieval.evaluation.sequential import ALPHA, Reading, read_preference, read_split
-from service.experiments.store import Experiment, ExperimentStore, Outcome, Shadow, Team
+from service.experiments.records import Experiment, Outcome, Shadow, Team
+from service.experiments.store import ExperimentStore
 
 UNDECIDED = "no difference shown yet"
 UNSEEN = "nobody was shown the second model, so there is no winner"

@@ -10,7 +10,7 @@ import msgspec
 
 from retrieval.hits import Hit
 from service.experiments.choice import ShownResult
-from service.experiments.store import FeedbackKind
+from service.experiments.records import FeedbackKind
 from service.schemas import Feedback
 
 # Names in an address; none is a field of the form, so that the next page's links do not say it again.

@@ -7,7 +7,7 @@ from typing import get_args
 
 from retrieval.hits import Hit, StudyRecord
 from service.experiments.choice import ShownResult
-from service.experiments.store import FeedbackKind
+from service.experiments.records import FeedbackKind
 from service.problems import Problem
 from service.web.feedback import say_of_hit
 

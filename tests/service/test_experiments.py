@@ -19,7 +19,8 @@ from retrieval.catalog import Catalog
 from retrieval.imaging.pseudonyms import hash_uid, load_salt
 from service.experiments.choice import team_of
 from service.experiments.conditions import design
-from service.experiments.store import FILE_NAME, Experiment, ExperimentStore
+from service.experiments.records import Experiment
+from service.experiments.store import FILE_NAME, ExperimentStore
 from service.experiments.verdict import summarize
 from service.experiments.visits import COOKIE
 from service.keys import KeyFile

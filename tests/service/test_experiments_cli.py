@@ -14,6 +14,7 @@ import cxr
 from retrieval.bundle import ModelBundle
 from retrieval.errors import BundleMismatch, CountsDiffer, InvalidRequest, NoCollection, UnknownModel
 from retrieval.index.edge import EdgeIndex
+from service.experiments.records import Exposure, Shadow, ShownHit
 from service.experiments.refusals import (
     ExperimentExists,
     ExperimentRunning,
@@ -22,7 +23,7 @@ from service.experiments.refusals import (
     NoWinner,
     UnknownExperiment,
 )
-from service.experiments.store import ExperimentStore, Exposure, Shadow, ShownHit
+from service.experiments.store import ExperimentStore
 
 START = ("experiment", "start", "e", "--models", "tiny-a,tiny-b", "--kind")
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from retrieval.hits import Hit, SearchResult
 from service.experiments.choice import compare, team_of
 from service.experiments.interleaving import image_of, interleave, team_draft
-from service.experiments.store import Experiment, ExperimentStore, Exposure, ShownHit
+from service.experiments.records import Experiment, Exposure, ShownHit
+from service.experiments.store import ExperimentStore
 from service.experiments.verdict import UNDECIDED, summarize
 
 HIT = Hit(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.experiments.records import Experiment, Exposure, Shadow, ShownHit
 from service.experiments.refusals import (
     ExperimentExists,
     ExperimentRunning,
@@ -21,7 +22,7 @@ from service.experiments.refusals import (
     UnknownExperiment,
     UnknownSearch,
 )
-from service.experiments.store import FILE_NAME, Experiment, ExperimentStore, Exposure, Shadow, ShownHit
+from service.experiments.store import FILE_NAME, ExperimentStore
 
 HITS = tuple(ShownHit("d", f"s{n}", f"i{n}", "ab"[n % 2]) for n in range(4))  # type: ignore[arg-type]
 WRITERS, WRITES = 4, 40
@@ -48,7 +49,8 @@ def positive(store: ExperimentStore) -> list[str]:
 ENDLESS = """
 import sys
 from pathlib import Path
-from service.experiments.store import ExperimentStore, Exposure, ShownHit
+from service.experiments.records import Exposure, ShownHit
+from service.experiments.store import ExperimentStore
 store = ExperimentStore(Path(sys.argv[1]))
 for n in range(100_000):
     hit = ShownHit("d", "s", f"i{n}", "a")
@@ -61,7 +63,8 @@ for n in range(100_000):
 MANY = """
 import sys, threading
 from pathlib import Path
-from service.experiments.store import ExperimentStore, Exposure, ShownHit
+from service.experiments.records import Exposure, ShownHit
+from service.experiments.store import ExperimentStore
 writer, threads, writes = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 store = ExperimentStore(Path(sys.argv[1]))
 hit = ShownHit("d", "s", "i", "a")

@@ -122,8 +122,9 @@ def test_threads_that_say_the_same_at_once_say_it_once(store: ExperimentStore) -
     store.close()
 
 
-def test_only_its_owner_may_read_the_file_and_what_is_written_is_on_the_disk(store: ExperimentStore) -> None:
+def test_only_its_owner_may_read_the_file_and_feedback_is_on_the_disk(store: ExperimentStore) -> None:
     expose(store)
+    store.add_feedback("one", HITS[0], "click", "s")
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
     with store._database() as database:
         assert database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

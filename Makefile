@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-export bench-ingest bench-index demo-models constraints clean
+.PHONY: help demo test check format bench bench-export bench-ingest bench-index bench-search demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,9 +40,13 @@ format: $(DEVELOP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEVELOP)  ## measure encoding and search, into benchmarks/results/
+bench: $(DEVELOP)  ## measure encoding, into benchmarks/results/
 	$(BIN)/python -m benchmarks.encode
+
+bench-search: $(DEVELOP)  ## searches beside FAISS and local mode, whole requests, load, memory, into benchmarks/results/
+	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt
 	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.serve
 
 bench-export: $(DEVELOP)  ## torch against every precision at full size, into benchmarks/results/
 	$(BIN)/python -m benchmarks.export
@@ -52,6 +56,7 @@ bench-ingest: $(DEVELOP)  ## whole ingests over the bare sessions and over a pla
 	$(BIN)/python -m benchmarks.ingest
 
 bench-index: $(DEVELOP)  ## size, load and search of embedded collections up to 100,000 images, into benchmarks/results/
+	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt
 	$(BIN)/python -m benchmarks.index
 
 demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scratch (under 20 minutes on 2 cores)

@@ -39,6 +39,7 @@ def test_every_operation_answers_as_described_and_never_fails(api: Any, method: 
 
     @settings(
         max_examples=60,
+        derandomize=True,  # a suite must not fail on Tuesdays only; raise the examples to look further
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )

@@ -193,7 +193,7 @@ def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
 
 _ENCODE = """
 import sys, time
-from retrieval.bundle import find_bundle
+from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from benchmarks.serve import TEXTS
 encoder = Encoder(ModelBundle.load(sys.argv[1]), device="cpu")

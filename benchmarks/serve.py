@@ -193,10 +193,11 @@ def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
 
 _ENCODE = """
 import sys, time
+from pathlib import Path
 from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from benchmarks.serve import TEXTS
-encoder = Encoder(ModelBundle.load(sys.argv[1]), device="cpu")
+encoder = Encoder(ModelBundle.load(Path(sys.argv[1])), device="cpu")
 encoder.warm_up()
 for size in map(int, sys.argv[2:]):
     batch = [TEXTS[n % len(TEXTS)] for n in range(size)]

@@ -95,7 +95,7 @@ def _speed(evaluations: Sequence[Evaluation], best: Evaluation, equals: Sequence
     elif faster:
         lines.append(f"Balanced: {best.model}; every model shown to be faster is shown to be less accurate.")
     else:
-        lines.append(f"Balanced: {best.model}; no model is shown to be faster.")
+        lines.append(f"Balanced: {best.model}; no model is shown to be faster than it.")
     return lines
 
 

@@ -98,14 +98,14 @@ def test_where_models_do_not_differ_the_verdict_says_so_and_takes_the_faster():
     best = comparison.tests[2].better
     wanted = f"Balanced: coin, the fastest of those not shown to be less accurate than {best}."
     if best == "coin":
-        wanted = "Balanced: coin; no model is shown to be faster."
+        wanted = "Balanced: coin; no model is shown to be faster than it."
     assert wanted in comparison.verdict
 
 
 def test_times_that_overlap_are_not_told_apart(perfect):
     told = compare([perfect, evaluation("random", "dice", ms=20.0)]).verdict
     assert any(line.startswith("Fastest: no difference shown between dice and sage;") for line in told)
-    assert "Balanced: sage; no model is shown to be faster." in told
+    assert "Balanced: sage; no model is shown to be faster than it." in told
 
 
 def test_p_values_are_corrected_for_all_pairs_of_models(perfect, random):

@@ -26,10 +26,17 @@ def read_query(
 
     from retrieval.errors import InvalidRequest
     from retrieval.imaging.decode import read_file
+    from retrieval.index.filters import Filters
     from retrieval.query import Query
 
     plain = _object(_read(document), "--query") if document is not None else {}
-    narrowed = dict(plain.get("filters") or {}) | (_object(filters, "--filters") if filters is not None else {})
+    narrowed: dict[str, Any] = {}
+    for given_filters in (plain.get("filters", {}), _object(filters, "--filters") if filters is not None else {}):
+        try:
+            msgspec.convert(given_filters, Filters)  # before they are added to, which takes the right shape for granted
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"the filters: {error}") from error
+        narrowed |= given_filters
     for name, value in conditions.items():
         if isinstance(value, list):
             narrowed[name] = [*narrowed.get(name, ()), *value]

@@ -57,7 +57,7 @@ class TextQuery(_Request, frozen=True, kw_only=True):
 
 
 class ImageQuery(_Request, frozen=True, kw_only=True):
-    """A search by image (PNG, JPEG or WebP), as a multipart form. `filters` is JSON text of the shape `Filters`."""
+    """A search by image (PNG, JPEG, WebP or DICOM), as a multipart form. `filters` is JSON text of the shape `Filters`."""
 
     image: UploadFile
     filters: Annotated[str, Meta(max_length=100_000, examples=['{"all": ["Cardiomegaly"], "view": "frontal"}'])] = "{}"

@@ -80,6 +80,8 @@ def test_options_say_all_that_a_query_can(tiny_home):
         (("--query", "nowhere.json"), "neither JSON nor a file"),
         (("--text", "x", "--filters", "{"), "--filters: expected JSON"),
         (("--text", "x", "--filters", '{"alll": []}'), "alll"),
+        (("--query", '{"text": "x", "filters": [1]}'), "filters"),
+        (("--text", "x", "--filters", '{"all": "Nodule"}', "--with", "Opacity"), "all"),
         (("--text", "x", "--view", "sideways"), "view"),
         (("--text", "x", "-k", "0"), "k`"),
         (("--text", "x", "--match", "fuzzy"), "match"),

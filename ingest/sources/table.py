@@ -69,7 +69,7 @@ class TableSource:
         self._folder = ImagesFolder(table.parent if images_dir is None else images_dir)
         self._owns_folder = images_dir is not None
         self._studies = self._read_studies(columns)
-        self._conflicts = [
+        self._notes = [
             found
             for look in (self._conflict, self._bad_date)
             for study in self._studies.items()
@@ -78,10 +78,10 @@ class TableSource:
 
     def image_count(self) -> int:
         """Rows, studies whose rows contradict each other or have no good date, and files that no row names."""
-        return sum(map(len, self._studies.values())) + len(self._conflicts) + len(self._unlisted)
+        return sum(map(len, self._studies.values())) + len(self._notes) + len(self._unlisted)
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
-        yield from self._conflicts
+        yield from self._notes
         ids: set[str] = set()
         files: set[str] = set()
         for study_id, rows in self._studies.items():

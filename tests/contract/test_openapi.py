@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
+from retrieval.rerank import NONE, PRESETS
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
 from service.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE
@@ -26,6 +27,7 @@ from service.schemas import (
     HealthDocument,
     ModelDocument,
     ModelsDocument,
+    Preset,
     SearchBatch,
     SearchDocument,
     SearchQuery,
@@ -162,6 +164,10 @@ def test_request_examples_have_the_shape_of_their_bodies(openapi: dict[str, Any]
     assert body["examples"]
     for example in body["examples"]:
         msgspec.convert(example, query)
+
+
+def test_the_short_routes_take_every_preset_that_ships() -> None:
+    assert set(get_args(Preset)) == {*PRESETS, NONE}
 
 
 def test_limits_are_in_the_document(openapi: dict[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from retrieval.index.interface import Stored
 
@@ -59,7 +61,7 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The document that the command line and the HTTP API give."""
-        return asdict(self)
+        return dict(msgspec.to_builtins(self))  # `dataclasses.asdict` takes a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class StudyRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """The document that the HTTP API gives."""
-        return asdict(self)
+        return dict(msgspec.to_builtins(self))
 
 
 def study_of(images: list[Stored]) -> StudyRecord:

@@ -80,7 +80,8 @@ class EdgeIndex:
             self._require_none(name)  # it may have been made before the lock was ours
             shutil.rmtree(folder, ignore_errors=True)  # what a killed `create` left
             (folder / _SHARD).mkdir(parents=True)
-            shard = edge.EdgeShard.create(str(folder / _SHARD), _config(meta.dim, layout))
+            # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.
+            shard = edge.EdgeShard.create(str(folder / _SHARD), _config(meta.dim, layout, wal_enabled=False))
             for field in KEYWORD_FIELDS:
                 shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
             shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
@@ -107,7 +108,8 @@ class EdgeIndex:
                     self._require(name)  # it may have been dropped before the lock was ours
                     for swept in (folder, self.folder):
                         sweep_drafts(swept)
-                    self._open[name] = EdgeCollection(name, folder, _load(folder), _read_meta(folder / META), lock)
+                    meta = _read_meta(folder / META)
+                    self._open[name] = EdgeCollection(name, folder, _load(folder, meta), meta, lock)
                     held.pop_all()
             return self._open[name]
 
@@ -177,7 +179,7 @@ class EdgeIndex:
         return self.folder / name
 
 
-def _config(dim: int, layout: CollectionLayout) -> edge.EdgeConfig:
+def _config(dim: int, layout: CollectionLayout, *, wal_enabled: bool | None = None) -> edge.EdgeConfig:
     dense = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16)
     int8 = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
     return edge.EdgeConfig(
@@ -186,14 +188,16 @@ def _config(dim: int, layout: CollectionLayout) -> edge.EdgeConfig:
         hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=EXACT_FILTERED_UP_TO_KB),
         optimizers=edge.EdgeOptimizersConfig(indexing_threshold=EXACT_UP_TO_KB),
         quantization_config=int8 if layout.quantization == "int8" else None,
-        # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.
-        wal_enabled=False,
+        # With one, a search runs in the thread that asks, and is not handed over. More would only search segments side by
+        # side: the engine holds the GIL, so that searches take turns whatever their threads.
+        max_search_threads=1,
+        wal_enabled=wal_enabled,
     )
 
 
-def _load(folder: Path) -> edge.EdgeShard:
+def _load(folder: Path, meta: CollectionMeta) -> edge.EdgeShard:
     try:
-        return edge.EdgeShard.load(str(folder / _SHARD))
+        return edge.EdgeShard.load(str(folder / _SHARD), _config(meta.dim, meta.layout))
     except Exception as error:  # Edge raises its own exception type for everything
         if "WouldBlock" in str(error):  # by an earlier version, which relied on the lock of the write-ahead log
             raise in_use(folder) from error

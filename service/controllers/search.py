@@ -115,7 +115,7 @@ class ImageSearchController(Controller):
 
 def search_document(result: SearchResult) -> SearchDocument:
     """The result as the document that goes over the wire; the command line prints the same one, without a `search_id`."""
-    return msgspec.convert(result.to_dict(), SearchDocument)
+    return msgspec.convert(result, SearchDocument, from_attributes=True)
 
 
 def decode_filters(text: str) -> Filters:

@@ -7,7 +7,11 @@ from typing import Any
 
 import msgspec
 
-from retrieval.index.interface import Stored
+from retrieval.index.filters import Filters
+from retrieval.index.interface import Scored, SearchRequest, Stored
+from retrieval.labels import Mentions
+from retrieval.query import Query
+from retrieval.rerank import parts, raw_signals
 
 REPORT_SECTIONS = ("findings", "impression", "indication", "comparison")
 _LABELS = ("present", "uncertain", "absent", "qualified", "from_indexing", "from_text", "problems", "mesh")
@@ -112,3 +116,38 @@ def described(payload: dict[str, Any]) -> dict[str, Any]:
     labels = {name: payload.get(name, []) for name in _LABELS}
     report = {section: payload[section] for section in REPORT_SECTIONS}
     return labels | {"report": report, "study_date": payload.get("study_date", "")}
+
+
+def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], folded: int) -> Hit:
+    """The point that `request` found, with its percentiles by vector (`shares`) and how many were folded into it."""
+    copied = ("study_id", "image_id", "dataset", "view", "image_sha256")
+    return Hit(
+        score=found.score,
+        parts=parts(request, found),
+        signals=raw_signals(request, found),
+        percentiles=shares,
+        folded=folded,
+        **{name: found.payload[name] for name in copied},
+        **described(found.payload),
+    )
+
+
+def interpretation(query: Query, filters: Filters, request: SearchRequest, mentions: Mentions) -> dict[str, Any]:
+    """How `query` was understood: filters, weights and options, and what its text asks for and denies."""
+    weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
+    weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
+    if not weights and len(request.sources) == 1:
+        weights = {request.sources[0].name: 1.0}
+    shown: dict[str, Any] = {
+        "filters": filters.to_dict(),
+        "weights": weights,
+        "rerank": query.rerank,
+        "match": query.match,
+        "candidates": query.candidates,
+        "diversity": query.diversity,
+        "collapse": query.collapse,
+        "interpret": query.interpret,
+    }
+    if query.text and query.interpret:
+        shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied")}
+    return shown

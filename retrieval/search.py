@@ -1,8 +1,9 @@
-"""The retriever: a query -> encode -> one engine request -> hits with what each signal gave."""
+"""The retriever: a query -> encode -> search the engine -> hits with what each signal gave."""
 
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from PIL import Image
 
 from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, UnknownStudy
-from retrieval.hits import Hit, SearchResult, StudyRecord, described, study_of
+from retrieval.hits import SearchResult, StudyRecord, hit_of, interpretation, study_of
 from retrieval.imaging.decode import decode_image, read_image
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, FloatArray, Scored, SearchRequest, Stored
+from retrieval.index.interface import Collection, FloatArray, SearchRequest, Stored
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
 from retrieval.labels import Mentions, find_mentions, resolve_finding
 from retrieval.presets import read_preset
@@ -33,12 +35,14 @@ from retrieval.rerank import (
     Side,
     collapse,
     diversify,
-    parts,
     percentiles,
     plan,
-    raw_signals,
 )
 from retrieval.settings import Device
+
+# A decoded image takes up to 192 MB, its file and its pixels at the model's size a hundredth: of the searches that run at
+# once no more than these hold one.
+_DECODING = threading.BoundedSemaphore(4)
 
 
 @dataclass(slots=True)
@@ -46,7 +50,7 @@ class _Asked:
     """A query on its way: what it brings, as far as that is known, and the milliseconds of each stage."""
 
     query: Query
-    picture: Image.Image | None = None
+    pixel_values: FloatArray | None = None
     text_vector: FloatArray | None = None
     image_vector: FloatArray | None = None
     elapsed_ms: dict[str, float] = field(default_factory=dict)
@@ -148,10 +152,10 @@ class Retriever:
         rerank: Rerank = "signals",
     ) -> SearchResult:
         """The `k` images nearest to an image: the bytes of a file, its path, or a decoded image; see `search`."""
-        asked = _Asked(Query(filters=filters, k=k, rerank=rerank, image=image if isinstance(image, bytes) else None))
+        query = Query(filters=filters, k=k, rerank=rerank, image=image if isinstance(image, bytes) else None)
+        asked = _Asked(query)
         if not isinstance(image, bytes):
-            with asked.stage("decode"):
-                asked.picture = read_image(image)[0] if isinstance(image, Path) else image
+            self._look_at(asked, lambda: read_image(image)[0] if isinstance(image, Path) else image)
         return self._answer([asked])[0]
 
     def search_similar(
@@ -176,25 +180,30 @@ class Retriever:
         for asked in batch:
             asked.query.require_valid()
             if asked.query.image is not None:
-                with asked.stage("decode"):
-                    asked.picture = decode_image(asked.query.image)
+                self._look_at(asked, functools.partial(decode_image, asked.query.image))
         self._encode(batch)
         return [self._search(asked) for asked in batch]
 
+    def _look_at(self, asked: _Asked, picture: Callable[[], Image.Image]) -> None:
+        with asked.stage("decode"), _DECODING:
+            asked.pixel_values = self.encoder.preprocess(picture())
+
     def _encode(self, batch: list[_Asked]) -> None:
         worded = [asked for asked in batch if asked.query.text is not None]
-        pictured = [asked for asked in batch if asked.picture is not None]
+        pictured = [(asked, asked.pixel_values) for asked in batch if asked.pixel_values is not None]
         start = time.perf_counter()
         if worded:
             texts = self.encoder.encode_texts([str(asked.query.text) for asked in worded])
             for asked, vector in zip(worded, texts, strict=True):
                 asked.text_vector = vector
         if pictured:
-            images = self.encoder.encode_images([asked.picture for asked in pictured if asked.picture])
-            for asked, vector in zip(pictured, images, strict=True):
+            images = self.encoder.encode_pixels(np.stack([pixel_values for _, pixel_values in pictured]))
+            for (asked, _), vector in zip(pictured, images, strict=True):
                 asked.image_vector = vector
-        for asked in {id(asked): asked for asked in (*worded, *pictured)}.values():
-            asked.elapsed_ms["encode"] = round((time.perf_counter() - start) * 1000, 3)
+        elapsed_ms = round((time.perf_counter() - start) * 1000, 3)
+        for asked in batch:
+            if asked.text_vector is not None or asked.image_vector is not None:
+                asked.elapsed_ms["encode"] = elapsed_ms
 
     def _search(self, asked: _Asked) -> SearchResult:
         query = asked.query
@@ -228,8 +237,8 @@ class Retriever:
             model=self.model,
             collection=self.collection.name,
             bundle_id=self.bundle.bundle_id,
-            interpreted=_interpreted(query, filters, request, mentions),
-            hits=[_to_hit(request, hit, percentiles(sides, calibration, hit), folded[hit.point_id]) for hit in hits],
+            interpreted=interpretation(query, filters, request, mentions),
+            hits=[hit_of(request, hit, percentiles(sides, calibration, hit), folded[hit.point_id]) for hit in hits],
             timings_ms=stages,
             facets=facets,
         )
@@ -318,36 +327,3 @@ def _representative(images: list[Stored], case: Case) -> Stored:
 
 def _kind(vector: str) -> QueryKind:
     return "image" if vector == "image" else "text"
-
-
-def _interpreted(query: Query, filters: Filters, request: SearchRequest, mentions: Mentions) -> dict[str, Any]:
-    weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
-    weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
-    if not weights and len(request.sources) == 1:
-        weights = {request.sources[0].name: 1.0}
-    shown: dict[str, Any] = {
-        "filters": filters.to_dict(),
-        "weights": weights,
-        "rerank": query.rerank,
-        "match": query.match,
-        "candidates": query.candidates,
-        "diversity": query.diversity,
-        "collapse": query.collapse,
-        "interpret": query.interpret,
-    }
-    if query.text and query.interpret:
-        shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied")}
-    return shown
-
-
-def _to_hit(request: SearchRequest, hit: Scored, shares: dict[str, float], folded: int) -> Hit:
-    copied = ("study_id", "image_id", "dataset", "view", "image_sha256")
-    return Hit(
-        score=hit.score,
-        parts=parts(request, hit),
-        signals=raw_signals(request, hit),
-        percentiles=shares,
-        folded=folded,
-        **{name: hit.payload[name] for name in copied},
-        **described(hit.payload),
-    )

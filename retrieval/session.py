@@ -60,6 +60,8 @@ class OrtSession:
         wanted = resolve_device(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # Threads that look for more work after a run would take a core from whatever uses its result.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # onnxruntime warns about every constant it folds
         providers: list[Any] = ["CPUExecutionProvider"]
         if wanted == "cuda":

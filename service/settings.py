@@ -47,7 +47,9 @@ class ServiceSettings(BaseSettings):
         ge=1,
         description="Days for which it is kept what a search showed, and feedback on it; experiments are kept for good.",
     )
-    concurrent_searches: int = Field(4, ge=1, description="Searches that run at once; further ones wait their turn.")
+    concurrent_searches: int = Field(
+        16, ge=1, description="Searches that run at once, encoded together; further ones wait their turn."
+    )
     waiting_searches: int = Field(
         32, ge=0, description="Searches that may wait their turn; further ones are told to try again later (429)."
     )

@@ -1,4 +1,7 @@
 import io
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -8,7 +11,7 @@ from PIL import Image
 
 from ingest.sources.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval import Filters, Retriever
+from retrieval import Filters, Retriever, search
 from retrieval.catalog import Catalog
 from retrieval.errors import (
     BundleMismatch,
@@ -19,6 +22,7 @@ from retrieval.errors import (
     UnknownStudy,
     UnreadableImage,
 )
+from retrieval.imaging.decode import decode_image
 from retrieval.index.schema import Scale
 from retrieval.query import Case, Query
 from retrieval.rerank import WEIGHTS
@@ -66,6 +70,32 @@ def test_the_stored_image_itself_is_the_nearest_one(retriever, tiny_home):
         assert hit.image_id == "3_Frontal.png"
         assert hit.score == pytest.approx(1, abs=2e-3)
         assert hit.parts == {"image": hit.score}
+
+
+def test_few_images_lie_decoded_in_memory_however_many_searches_run(retriever, tiny_home, monkeypatch):
+    content = (tiny_home / "archive" / "images" / "3_Frontal.png").read_bytes()
+    held = weakref.WeakValueDictionary()
+    most = []
+
+    def decode(data):
+        image = decode_image(data)
+        held[id(image)] = image
+        most.append(len(held))
+        time.sleep(0.02)
+        return image
+
+    monkeypatch.setattr(search, "decode_image", decode)
+    with ThreadPoolExecutor(12) as threads:
+        found = list(
+            threads.map(
+                lambda _: retriever.search(Query(image=content, k=1, rerank="none")).hits[0].image_id, range(24)
+            )
+        )
+    assert set(found) == {"3_Frontal.png"}
+    assert 1 < max(most) <= 4
+    most.clear()
+    retriever.search_batch([Query(image=content, k=1)] * 8)
+    assert max(most) == 1
 
 
 def test_rerank_none_is_plain_cosine_order(retriever):

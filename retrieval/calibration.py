@@ -41,14 +41,14 @@ def calibrate(collection: Collection) -> dict[str, Scale]:
     return scales
 
 
-def percentile_of(cosine: float, scale: Scale) -> float | None:
-    """Per cent of this collection's unrelated pairs whose cosine is lower, 0..100; None for a scale without quantiles.
+def percentiles_of(cosines: Sequence[float], scale: Scale) -> list[float]:
+    """Per cent of this collection's unrelated pairs whose cosine is lower, 0..100, for each cosine.
 
-    Linear between the percentiles kept: 99.9 means that one unrelated pair in a thousand is as alike.
+    Linear between the percentiles kept: 99.9 means that one unrelated pair in a thousand is as alike. The scale must
+    have quantiles.
     """
-    if not scale.quantiles:
-        return None
-    return round(float(np.interp(cosine, scale.quantiles, PERCENTILES)), 2)
+    found: list[float] = np.interp(cosines, scale.quantiles, PERCENTILES).round(2).tolist()
+    return found
 
 
 def _scale_of(points: Sequence[Any], left: str, right: str) -> Scale | None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.calibration import percentile_of
+from retrieval.calibration import percentiles_of
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import RRF_K, FloatArray, OverlapSignal, Scored, SearchRequest, VectorSignal, Words
 from retrieval.index.schema import Scale
@@ -159,17 +159,20 @@ def parts(request: SearchRequest, hit: Scored) -> dict[str, float]:
     return gave
 
 
-def percentiles(sides: QuerySides, calibration: dict[str, Scale], hit: Scored) -> dict[str, float]:
+def percentiles(sides: QuerySides, calibration: dict[str, Scale], hits: Sequence[Scored]) -> list[dict[str, float]]:
     """Per cent of the collection's unrelated pairs that are less alike than query and hit, by vector, 0..100.
 
     Only of vectors to which the query brings a single example: a sum of several has no such distribution.
     """
-    found = {}
+    found: list[dict[str, float]] = [{} for _ in hits]
     for name, side in sides.vectors.items():
-        if name in hit.cosines and len(side.like) == 1 and not side.unlike:
-            percentile = percentile_of(hit.cosines[name], _scale(side.like[0][0], name, calibration))
-            if percentile is not None:
-                found[name] = percentile
+        scale = _scale(side.like[0][0], name, calibration)
+        if len(side.like) > 1 or side.unlike or not scale.quantiles:
+            continue
+        having = [number for number, hit in enumerate(hits) if name in hit.cosines]
+        cosines = [hits[number].cosines[name] for number in having]
+        for number, percentile in zip(having, percentiles_of(cosines, scale), strict=True):
+            found[number][name] = percentile
     return found
 
 

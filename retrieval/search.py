@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from retrieval.bundle import ModelBundle
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, UnknownStudy
 from retrieval.hits import SearchResult, StudyRecord, hit_of, interpretation, study_of
-from retrieval.imaging.decode import decode_image, read_image
+from retrieval.imaging.decode import DECODING, decode_image, read_image
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, SearchRequest, Stored
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
@@ -39,10 +38,6 @@ from retrieval.rerank import (
     plan,
 )
 from retrieval.settings import Device
-
-# A decoded image takes up to 192 MB, its file and its pixels at the model's size a hundredth: of the searches that run at
-# once no more than these hold one.
-_DECODING = threading.BoundedSemaphore(4)
 
 
 @dataclass(slots=True)
@@ -185,7 +180,7 @@ class Retriever:
         return [self._search(asked) for asked in batch]
 
     def _look_at(self, asked: _Asked, picture: Callable[[], Image.Image]) -> None:
-        with asked.stage("decode"), _DECODING:
+        with asked.stage("decode"), DECODING:
             asked.pixel_values = self.encoder.preprocess(picture())
 
     def _encode(self, batch: list[_Asked]) -> None:
@@ -238,7 +233,10 @@ class Retriever:
             collection=self.collection.name,
             bundle_id=self.bundle.bundle_id,
             interpreted=interpretation(query, filters, request, mentions),
-            hits=[hit_of(request, hit, percentiles(sides, calibration, hit), folded[hit.point_id]) for hit in hits],
+            hits=[
+                hit_of(request, hit, shares, folded[hit.point_id])
+                for hit, shares in zip(hits, percentiles(sides, calibration, hits), strict=True)
+            ],
             timings_ms=stages,
             facets=facets,
         )

@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,15 @@ class AuditLog:
         self._broken = False
 
     async def record(self, connection: Connection, action: str, **facts: Any) -> None:
-        """Append one line: time, request id, name of the key, `action`, and `facts` (plain values).
+        """As `write`, for those who must not block.
+
+        Raises:
+            AuditUnavailable: as `write`.
+        """
+        await run_sync(partial(self.write, connection, action, **facts))
+
+    def write(self, connection: Connection, action: str, **facts: Any) -> None:
+        """Append one line: time, request id, name of the key, `action`, and `facts` (plain values). Blocks.
 
         The line is handed to the operating system before the answer is sent; a power failure may lose the last ones.
 
@@ -65,15 +74,17 @@ class AuditLog:
             "action": action,
             **facts,
         }
-        await run_sync(self._append, line)
+        self._append(line)
 
-    async def search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
+    def search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
         """Record a search that is about to be answered: once for each `result`. `kind` is `text`, `image`, `study` ….
 
+        Blocks: it belongs into the thread that searched. One whose client leaves at this moment is recorded, too.
+
         Raises:
-            AuditUnavailable: as `record`.
+            AuditUnavailable: as `write`.
         """
-        await self.record(
+        self.write(
             connection,
             "search",
             kind=kind,
@@ -85,21 +96,21 @@ class AuditLog:
             **facts,
         )
 
-    async def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
-        """Record a study whose report is about to be shown.
+    def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
+        """Record a study whose report is about to be shown. Blocks, as `search`.
 
         Raises:
-            AuditUnavailable: as `record`.
+            AuditUnavailable: as `write`.
         """
         model, collection = retriever.model, retriever.collection.name
-        await self.record(connection, "open_study", model=model, collection=collection, studies=[record.study_id])
+        self.write(connection, "open_study", model=model, collection=collection, studies=[record.study_id])
 
     @asynccontextmanager
     async def change(self, connection: Connection, action: str, **facts: Any) -> AsyncIterator[None]:
         """Record a change twice: before it, so that none happens unrecorded, and with its outcome.
 
         Raises:
-            AuditUnavailable: as `record`.
+            AuditUnavailable: as `write`.
         """
         await self.record(connection, action, **facts, outcome="asked")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 LIMIT_BYTES = 64 * 1024 * 1024
 LIMIT_PIXELS = 64_000_000
 """A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""
+
+DECODING = threading.BoundedSemaphore(4)
+"""Held by those who answer requests while they have a decoded image: what waits has its file alone, a hundredth of it."""
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
+from functools import partial
 from typing import Any
 
+from anyio.to_thread import run_sync
 from litestar import Controller, Request, get, post
 from litestar.datastructures import ResponseHeader, UploadFile
 from litestar.di import NamedDependency
@@ -15,13 +17,13 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
-from retrieval.imaging.decode import decode_image
+from retrieval.imaging.decode import DECODING, decode_image
 from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ, KeyRequired
 from service.controllers.feedback import keep_feedback
 from service.controllers.login import ask_to_log_in
-from service.controllers.query import kind_of
+from service.controllers.search import kind_of
 from service.experiments.choice import SearchChoice, ShownResult
 from service.experiments.laboratory import Laboratory
 from service.experiments.refusals import ExperimentsUnavailable, NotShown, UnknownSearch
@@ -122,10 +124,10 @@ async def _render(
         problem, headers = describe_error(error), error.headers
         view, retriever, result = PageView(status=problem.status, problem=problem), None, None
     if view.study and retriever:
-        await audit.study(request, retriever, view.study)
+        await run_sync(audit.study, request, retriever, view.study)
     if result:
         permits.note(result)
-        await audit.search(request, result, kind=kind_of(form.query(image)), k=form.k)
+        await run_sync(partial(audit.search, request, result, kind=kind_of(form.query(image)), k=form.k))
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:
         request.scope["state"]["code"] = view.problem.code  # for the log and the metrics
@@ -153,7 +155,8 @@ def _look_up(
         if image is not None and not image:
             raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
         if image:
-            view.preview = _preview(decode_image(image, name="the uploaded file"))
+            with DECODING:
+                view.preview = _preview(decode_image(image, name="the uploaded file"))
         if form.study:
             view.study = retriever.study(form.study)
         if image or form.looks:

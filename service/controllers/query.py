@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from litestar import Controller, Request, post
@@ -9,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from retrieval.catalog import Catalog
-from retrieval.query import Query
+from retrieval.hits import SearchResult
 from service.audit import AuditLog
 from service.auth import READ
-from service.controllers.search import SEARCH_PROBLEMS, search_document
+from service.controllers.search import SEARCH_PROBLEMS, answer, kind_of, search_document
 from service.examples import (
     BATCH_EXAMPLE,
     BATCH_QUERY_EXAMPLE,
@@ -63,9 +64,7 @@ class QueryController(Controller):
         audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that the query asks for, best first; every hit obeys the filters. An image is base64, and is not kept."""
-        result = await permits.search(choice.search, data.model, lambda retriever: retriever.search(data))
-        await audit.search(request, result, kind=kind_of(data), k=data.k)
-        return search_document(result)
+        return await answer(request, data, data.model, choice, permits, audit)
 
     @post(
         "/batch",
@@ -86,12 +85,15 @@ class QueryController(Controller):
         audit: NamedDependency[AuditLog],
     ) -> BatchDocument:
         """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is."""
-        results = await permits.run(
-            choice.search_batch, data.model, lambda retriever: retriever.search_batch(data.queries)
-        )
+
+        def search() -> Sequence[SearchResult]:
+            results = choice.search_batch(data.model, lambda retriever: retriever.search_batch(data.queries))
+            for query, result in zip(data.queries, results, strict=True):
+                audit.search(request, result, kind=kind_of(query), k=query.k)
+            return results
+
+        results = await permits.run(search)
         permits.note(*results)
-        for query, result in zip(data.queries, results, strict=True):
-            await audit.search(request, result, kind=kind_of(query), k=query.k)
         return BatchDocument(results=[search_document(result) for result in results])
 
 
@@ -130,8 +132,3 @@ class FacetsController(Controller):
             return FacetsDocument(model=retriever.model, facets=counts)
 
         return await permits.run(count)
-
-
-def kind_of(query: Query) -> str:
-    """What a query brings, for the audit log: `text`, `image`, `study`, `like`, or several joined by `+`."""
-    return "+".join(name for name in ("text", "image", "study", "like") if getattr(query, name))

@@ -13,11 +13,11 @@ from litestar.params import Body
 from retrieval.errors import InvalidRequest
 from retrieval.hits import SearchResult
 from retrieval.index.filters import Filters
-from retrieval.search import Retriever
+from retrieval.query import Query
 from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
-from service.experiments.choice import SearchChoice
+from service.experiments.choice import SearchChoice, ShownResult
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
@@ -63,13 +63,8 @@ class TextSearchController(Controller):
         audit: NamedDependency[AuditLog],
     ) -> SearchDocument:
         """Cases that the words describe, nearest first; every hit obeys the filters."""
-
-        def search(retriever: Retriever) -> SearchResult:
-            return retriever.search_text(data.text, filters=data.filters, k=data.k, rerank=data.rerank)
-
-        result = await permits.search(choice.search, data.model, search)
-        await audit.search(request, result, kind="text", k=data.k)
-        return search_document(result)
+        query = Query(text=data.text, filters=data.filters, k=data.k, rerank=data.rerank)
+        return await answer(request, query, data.model, choice, permits, audit)
 
 
 class ImageSearchController(Controller):
@@ -103,14 +98,32 @@ class ImageSearchController(Controller):
     ) -> SearchDocument:
         """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
         filters = decode_filters(data.filters)
-        image = await data.image.read()
+        query = Query(image=await data.image.read(), filters=filters, k=data.k, rerank=data.rerank)
+        return await answer(request, query, data.model, choice, permits, audit)
 
-        def search(retriever: Retriever) -> SearchResult:
-            return retriever.search_image(image, filters=filters, k=data.k, rerank=data.rerank)
 
-        result = await permits.search(choice.search, data.model, search)
-        await audit.search(request, result, kind="image", k=data.k)
-        return search_document(result)
+async def answer(
+    request: Request[Any, Any, Any],
+    query: Query,
+    model: str | None,
+    choice: SearchChoice,
+    permits: SearchPermits,
+    audit: AuditLog,
+    **facts: str,
+) -> SearchDocument:
+    """What `query` finds, recorded with `facts` in the audit log."""
+
+    def search() -> ShownResult:
+        result = choice.search(model, lambda retriever: retriever.search(query))
+        audit.search(request, result, kind=kind_of(query), k=query.k, **facts)
+        return result
+
+    return search_document(await permits.search(search))
+
+
+def kind_of(query: Query) -> str:
+    """What a query brings, for the audit log: `text`, `image`, `study`, `like`, or several joined by `+`."""
+    return "+".join(name for name in ("text", "image", "study", "like") if getattr(query, name))
 
 
 def search_document(result: SearchResult) -> SearchDocument:

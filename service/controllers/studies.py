@@ -11,14 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from retrieval.catalog import Catalog
-from retrieval.hits import SearchResult, StudyRecord
+from retrieval.hits import StudyRecord
 from retrieval.index.filters import Filters
-from retrieval.query import LIMIT_K
+from retrieval.query import LIMIT_K, Case, Query
 from retrieval.records import View
-from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ
-from service.controllers.search import search_document
+from service.controllers.search import answer
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
@@ -68,12 +67,13 @@ class StudiesController(Controller):
     ) -> StudyDocument:
         """A study's images, findings and report, as the collection holds them."""
 
-        def open_study() -> tuple[Retriever, StudyRecord]:
+        def open_study() -> StudyRecord:
             retriever = catalog.retriever(model)
-            return retriever, retriever.study(study_id, dataset=dataset)
+            record = retriever.study(study_id, dataset=dataset)
+            audit.study(request, retriever, record)
+            return record
 
-        retriever, record = await permits.run(open_study)
-        await audit.study(request, retriever, record)
+        record = await permits.run(open_study)
         return msgspec.convert(record.to_dict(), StudyDocument)
 
     @get(
@@ -107,9 +107,5 @@ class StudiesController(Controller):
         """Cases that look and read like the study; its own images are left out."""
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
 
-        def search(retriever: Retriever) -> SearchResult:
-            return retriever.search_similar(study_id, filters=filters, k=k, rerank=rerank)
-
-        result = await permits.search(choice.search, model, search)
-        await audit.search(request, result, kind="study", k=k, like=study_id)
-        return search_document(result)
+        query = Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank)
+        return await answer(request, query, model, choice, permits, audit, like=study_id)

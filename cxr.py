@@ -82,7 +82,8 @@ def _read_studies(
     reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path | None, split: str
 ) -> Sequence[Study]:
     """The studies of an archive in the Indiana form, or of one split of it; exporters may not import ingest."""
-    from ingest.sources.indiana import IndianaSource, read_split
+    from ingest.sources.indiana import IndianaSource
+    from retrieval.evaluation.splits import read_split
     from retrieval.records import Quarantined, studies_of
 
     uids = read_split(splits_csv, split) if splits_csv else None

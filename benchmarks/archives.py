@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.indiana import FOLDER
 from ingest.sources.cells import read_table
 from ingest.sources.phantom import PhantomFiles, write_phantoms
 from ingest.sources.spec import SourceSpec
@@ -34,8 +35,8 @@ class Archive:
 
 
 def indiana_files() -> PhantomFiles | None:
-    """The Indiana collection, if it is there: `CXR_INDIANA_DIR`, or beside the checkout."""
-    folder = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")).absolute()
+    """The Indiana collection, if it is there."""
+    folder = FOLDER.absolute()
     if not folder.is_dir():
         return None
     return PhantomFiles(folder / "indiana_reports.csv", folder / "indiana_projections.csv", folder / "images")

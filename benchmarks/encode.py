@@ -9,7 +9,6 @@ speed of a model does not depend on its weights. Both are timed in turn, so that
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from benchmarks.indiana import FOLDER
 from benchmarks.record import write_result
 from ingest.sources.phantom import write_phantoms
 from retrieval.bundle import IMAGE_GRAPH, ModelBundle, find_bundle
@@ -50,10 +50,10 @@ def main() -> None:
 
 def read_images(folder: Path, count: int) -> list[Image.Image]:
     """Decoded images of the Indiana archive, or phantoms where it is absent."""
-    indiana = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")) / "images"
-    if not indiana.is_dir():
-        indiana = write_phantoms(folder / "phantoms", count, seed=3).images_dir
-    return [read_image(path)[0] for path in sorted(indiana.iterdir())[:count]]
+    images = FOLDER / "images"
+    if not images.is_dir():
+        images = write_phantoms(folder / "phantoms", count, seed=3).images_dir
+    return [read_image(path)[0] for path in sorted(images.iterdir())[:count]]
 
 
 def measure(encoder: Encoder, images: list[Image.Image], rounds: int) -> dict[str, Any]:

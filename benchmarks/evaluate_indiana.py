@@ -8,13 +8,12 @@ Prints one JSON document and writes it to `benchmarks/results/indiana_<bundle>_<
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import measure_likeness, measure_pairs
 from benchmarks.record import write_result
-from ingest.sources.indiana import IndianaSource, read_split
 from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.encoder import Encoder
 from retrieval.records import View, studies_of
@@ -25,8 +24,7 @@ def main() -> None:
     """Measure the bundle named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="name of an installed bundle, or a bundle's folder")
-    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    add_data_option(parser)
     parser.add_argument("--split", default="val")
     parser.add_argument("--view", choices=("frontal", "lateral", "all"), default="frontal")
     arguments = parser.parse_args()
@@ -41,13 +39,7 @@ def evaluate(name: str, data: Path, split: str, view: str) -> dict[str, Any]:
         bundle = ModelBundle.load(folder)
     else:
         bundle = find_bundle(name, RetrievalSettings().models_dir)
-    source = IndianaSource(
-        data / "indiana_reports.csv",
-        data / "indiana_projections.csv",
-        data / "images",
-        uids=read_split(data / "splits.csv", split),
-    )
-    encoder, studies = Encoder(bundle), list(studies_of(source))
+    encoder, studies = Encoder(bundle), list(studies_of(indiana_source(data, split)))
     wanted: View | None = None if view == "all" else cast(View, view)
     return {
         "protocol": "exact pair; R@K over queries with a relevant item; ties broken on the id",

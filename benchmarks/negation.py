@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-from pathlib import Path
 from typing import Any
 
+from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.record import write_result
 from benchmarks.report_labels import TABLES
 from benchmarks.rerank import collection_of
-from ingest.sources.indiana import IndianaSource
 from retrieval.bundle import find_bundle
 from retrieval.encoder import Encoder
 from retrieval.hits import Hit
@@ -34,14 +32,12 @@ def main() -> None:
     """Ask every probe with interpretation on and off, by dense and by hybrid search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="name of an installed bundle")
-    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    add_data_option(parser)
     arguments = parser.parse_args()
     with (TABLES / "negation_queries.csv").open(newline="") as file:
         probes = [row for row in csv.DictReader(file) if row["denied"]]
-    files = (arguments.data / name for name in ("indiana_reports.csv", "indiana_projections.csv", "images"))
     encoder = Encoder(find_bundle(arguments.bundle, RetrievalSettings().models_dir))
-    with collection_of(encoder, IndianaSource(*files)) as retriever:
+    with collection_of(encoder, indiana_source(arguments.data)) as retriever:
         found = {
             match: {
                 "interpreted": violations(retriever, probes, match=match, interpret=True),

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import time
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.indiana import add_data_option, indiana_source
+from benchmarks.label_scoring import STATUSES, Agreement, compare, heads_of, score_phrases
 from benchmarks.pair_retrieval import NOT_FINDINGS
 from benchmarks.record import write_result
-from ingest.sources.indiana import IndianaSource
 from retrieval.labels import read_labels, read_report
-from retrieval.labels.scoring import STATUSES, Agreement, compare, heads_of, score_phrases
 from retrieval.labels.words import WORDS_OF_HEAD
 from retrieval.records import studies_of
 
@@ -32,8 +31,7 @@ FEWEST = 5
 def main() -> None:
     """Score both tables; with the collection there, agreement and speed, too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    add_data_option(parser)
     arguments = parser.parse_args()
     found: dict[str, Any] = {name: score_table(name) for name in ("labelled_sentences", "held_out_sentences")}
     if arguments.data.is_dir():
@@ -64,7 +62,7 @@ def score_table(name: str) -> dict[str, Any]:
 
 def beside_indexing(data: Path) -> dict[str, Any]:
     """Present in the text beside present in the indexing, over studies that have both, for the heads that have words."""
-    source = IndianaSource(data / "indiana_reports.csv", data / "indiana_projections.csv", data / "images")
+    source = indiana_source(data)
     studies = [study for study in studies_of(source) if study.report.group]
     start = time.perf_counter()
     texts = [read_report(study.report.findings, study.report.impression) for study in studies]

@@ -16,7 +16,6 @@ text names are matched with the indexing of the candidates. They say that the te
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,9 +27,9 @@ import ir_measures
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import NOT_FINDINGS
 from benchmarks.record import write_result
-from ingest.sources.indiana import IndianaSource, read_split
 from ingest.worker import Worker
 from retrieval.bundle import find_bundle
 from retrieval.encoder import Encoder
@@ -91,12 +90,10 @@ def main() -> None:
     """Measure all rows with the bundle named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="name of an installed bundle")
-    data = os.environ.get("CXR_INDIANA_DIR", "../shared/indiana")
-    parser.add_argument("--data", type=Path, default=Path(data), help="folder of the collection (default: %(default)s)")
+    add_data_option(parser)
     parser.add_argument("--split", default="val")
     arguments = parser.parse_args()
-    files = (arguments.data / name for name in ("indiana_reports.csv", "indiana_projections.csv", "images"))
-    source = IndianaSource(*files, uids=read_split(arguments.data / "splits.csv", arguments.split))
+    source = indiana_source(arguments.data, arguments.split)
     encoder = Encoder(find_bundle(arguments.bundle, RetrievalSettings().models_dir))
     with collection_of(encoder, source) as retriever:
         queries = Queries(list(studies_of(source)))

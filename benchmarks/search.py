@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import tempfile
 import time
 import warnings
@@ -25,6 +24,7 @@ import msgspec
 import numpy as np
 from qdrant_client import QdrantClient
 
+from benchmarks.indiana import FOLDER, indiana_source
 from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax
 from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource
@@ -94,9 +94,8 @@ def _over(figures: dict[str, Any], other: str, search: str) -> float:
 
 def read_source(folder: Path) -> IndianaSource:
     """The Indiana archive, or as many phantoms."""
-    indiana = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana"))
-    if indiana.is_dir():
-        return IndianaSource(indiana / "indiana_reports.csv", indiana / "indiana_projections.csv", indiana / "images")
+    if FOLDER.is_dir():
+        return indiana_source()
     files = write_phantoms(folder / "phantoms", 3500, seed=3)
     return IndianaSource(files.reports_csv, files.projections_csv, files.images_dir)
 

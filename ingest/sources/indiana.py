@@ -9,12 +9,11 @@ from pathlib import Path
 
 from ingest.sources.cells import read_table
 from ingest.sources.files import ImagesFolder
-from retrieval.errors import RetrievalError, SourceError
+from retrieval.errors import RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
 
 REPORT_COLUMNS = ("uid", "MeSH", "Problems", "indication", "comparison", "findings", "impression")
 PROJECTION_COLUMNS = ("uid", "filename", "projection")
-SPLIT_COLUMNS = ("uid", "split")
 
 _VIEWS: dict[str, View] = {"frontal": "frontal", "lateral": "lateral"}
 _DUPLICATE = "duplicate_id"
@@ -140,19 +139,3 @@ class IndianaSource:
             else:
                 studies[uid] = cells
         return studies, duplicates
-
-
-def read_split(path: Path, split: str) -> set[str]:
-    """Uids of one split from a table with the columns `uid` and `split`.
-
-    Raises:
-        SourceError: the table cannot be read, or has no such split; the message lists those it has.
-        MissingColumn: it lacks a column.
-    """
-    table = read_table(path, SPLIT_COLUMNS)
-    names = table["split"].str.strip()
-    uids = set(table["uid"].str.strip()[names == split])
-    if not uids:
-        listing = ", ".join(sorted(set(names))) or "none"
-        raise SourceError(f"{path} has no split {split!r}; it has: {listing}")
-    return uids

@@ -81,7 +81,7 @@ def read_preference(wins_a: int, wins_b: int, alpha: float = ALPHA) -> Reading:
     )
 
 
-def read_split(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: float, alpha: float = ALPHA) -> Reading:
+def read_successes(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: float, alpha: float = ALPHA) -> Reading:
     """What a split says: for each session in the order of their beginnings, whether it was B's and had a success.
 
     The interval of the difference is made of one for each rate, each at half of `alpha`: it may hold zero a little

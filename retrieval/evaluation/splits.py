@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from retrieval.errors import SourceError
+from retrieval.errors import MissingColumn, SourceError
 
 _STUDY_COLUMNS = ("study_id", "uid")
 
@@ -14,7 +14,7 @@ def read_split(path: Path, split: str) -> frozenset[str]:
     """Ids of the studies of one split, from a CSV table with the columns `study_id` (or `uid`) and `split`.
 
     Raises:
-        SourceError: the table cannot be read, has no such split, or puts a study into two.
+        SourceError: the table cannot be read, has no such split, or puts a study into two. MissingColumn: it lacks one.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -23,7 +23,7 @@ def read_split(path: Path, split: str) -> frozenset[str]:
         raise SourceError(f"{path} cannot be read as a table of splits: {error}") from error
     column = next((name for name in _STUDY_COLUMNS if rows and name in rows[0]), None)
     if column is None or "split" not in rows[0]:
-        raise SourceError(f"{path}: expected the columns study_id (or uid) and split")
+        raise MissingColumn(f"{path}: expected the columns study_id (or uid) and split")
     found: dict[str, str] = {}
     for row in rows:
         study, name = (row[column] or "").strip(), (row["split"] or "").strip()

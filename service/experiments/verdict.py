@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluation.sequential import ALPHA, Reading, read_preference, read_split
+from retrieval.evaluation.sequential import ALPHA, Reading, read_preference, read_successes
 from service.experiments.records import Experiment, Outcome, Shadow, Team
 from service.experiments.store import ExperimentStore
 
@@ -80,7 +80,7 @@ def _split(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any
         succeeded[session] = succeeded.get(session, False) or bool(outcome.positive)
     is_b = [each == "b" for each in team.values()]
     successes = list(succeeded.values())
-    reading = read_split(is_b, successes, experiment.share / 100)
+    reading = read_successes(is_b, successes, experiment.share / 100)
     a, b = experiment.model_a, experiment.model_b
     return {
         "sessions_by_model": {a: is_b.count(False), b: is_b.count(True)},

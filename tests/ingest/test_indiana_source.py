@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.indiana import IndianaSource, read_split
+from ingest.sources.indiana import IndianaSource
 from retrieval.errors import MissingColumn, SourceError
 from retrieval.records import Quarantined, Report, Study
 
@@ -256,15 +256,6 @@ def test_a_file_that_is_no_table_is_an_error(archive: Archive, content: bytes) -
 def test_a_byte_order_mark_is_not_part_of_the_first_column(archive: Archive) -> None:
     (archive.folder / "reports.csv").write_text(ONE_REPORT, encoding="utf-8-sig")
     assert archive.read()[0][0].report.impression == "Big heart."
-
-
-def test_a_split_is_read_and_an_unknown_one_lists_those_there_are(tmp_path: Path) -> None:
-    table = tmp_path / "splits.csv"
-    table.write_text("uid,split\n1,train\n2, val\n3,train\n")
-    assert read_split(table, "train") == {"1", "3"}
-    assert read_split(table, "val") == {"2"}
-    with pytest.raises(SourceError, match="no split 'test'; it has: train, val"):
-        read_split(table, "test")
 
 
 def test_the_real_collection_sets_aside_exactly_the_rows_without_an_image() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.label_scoring import STATUSES, score_phrases
 from retrieval.labels import find_mentions, label_study, read_report
 from retrieval.labels.assertions import read_assertions
-from retrieval.labels.scoring import STATUSES, score_phrases
 
 HERE = Path(__file__).parent
 

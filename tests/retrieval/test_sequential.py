@@ -12,7 +12,7 @@ from retrieval.evaluation.sequential import (
     preference_log_e,
     proportion_interval,
     read_preference,
-    read_split,
+    read_successes,
     split_log_e,
 )
 
@@ -38,7 +38,7 @@ def test_preference_e_value_is_a_fair_bet_if_the_models_are_equal() -> None:
 def test_nothing_seen_decides_nothing() -> None:
     reading = read_preference(0, 0)
     assert (reading.e_value, reading.estimate, reading.interval, reading.winner) == (1.0, None, (0.0, 1.0), None)
-    reading = read_split([], [], 0.5)
+    reading = read_successes([], [], 0.5)
     assert (reading.e_value, reading.estimate, reading.interval, reading.winner) == (1.0, None, (-1.0, 1.0), None)
 
 
@@ -132,7 +132,7 @@ def test_users_who_prefer_one_model_are_understood_within_two_thousand_sessions(
     assert found.count(preferred) >= 0.99 * EXPERIMENTS  # type: ignore[arg-type]
     is_b = rng.random((20, SESSIONS)) < 0.5
     success = rng.random((20, SESSIONS)) < np.where(is_b == (preferred == "b"), 0.55, 0.4)
-    readings = [read_split(arm, good, 0.5) for arm, good in zip(is_b, success, strict=True)]  # type: ignore[arg-type]
+    readings = [read_successes(arm, good, 0.5) for arm, good in zip(is_b, success, strict=True)]  # type: ignore[arg-type]
     assert sum(reading.winner == preferred for reading in readings) >= 18
     assert not [reading for reading in readings if reading.winner not in (preferred, None)]
     assert all((reading.estimate or 0.0) > 0 for reading in readings) == (preferred == "b")

@@ -1,0 +1,28 @@
+"""The Indiana collection, which most benchmarks measure on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ingest.sources.indiana import IndianaSource
+from retrieval.evaluation.splits import read_split
+
+FOLDER = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana"))
+"""Where the collection lies, if it is there: `CXR_INDIANA_DIR`, or beside the checkout."""
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """Let the command be told where the collection lies."""
+    parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the collection (default: %(default)s)")
+
+
+def indiana_source(folder: Path = FOLDER, split: str | None = None) -> IndianaSource:
+    """The collection in `folder`, or one split of it by its `splits.csv`."""
+    return IndianaSource(
+        folder / "indiana_reports.csv",
+        folder / "indiana_projections.csv",
+        folder / "images",
+        uids=read_split(folder / "splits.csv", split) if split else None,
+    )

@@ -74,7 +74,10 @@ def compare(folder: Path, points: list[IndexPoint], queries: int, *, local: bool
     chosen = np.random.default_rng(1).choice([n for n, p in enumerate(points) if len(p.vectors) == 3], queries + 10)
     asked = [in_full(points[number]) for number in chosen]
     index = EdgeIndex(folder / "index")
-    edge = load(index, meta, points)
+    load(index, meta, points)
+    index.close()  # opened anew, as `cxr serve` finds it
+    index = EdgeIndex(folder / "index")
+    edge = index.open(collection_name(meta.model))
     script = PlainSearch(folder, points)
     figures = {"edge": measure(edge, asked), "plain_script": measure_script(script, asked)}
     ratios = {"script_over_edge": _over(figures, "plain_script", "five_signals")}

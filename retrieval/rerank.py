@@ -102,6 +102,8 @@ def plan(
         _signal(name, side, usable[name] / total, calibration) for name, side in sides.vectors.items() if name in usable
     ]
     overlaps = [OverlapSignal(name, values, usable[name] / total) for name, values in terms.items() if name in usable]
+    if not signals:  # terms alone: the engine reorders by a sum that has a vector in it
+        signals = [_signal("image", sides.vectors["image"], 0.0, calibration)]
     return replace(request, lists=lists, signals=tuple(signals), overlaps=tuple(overlaps))
 
 

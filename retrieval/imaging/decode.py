@@ -31,7 +31,7 @@ LIMIT_PIXELS = 64_000_000
 """A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""
 
 DECODING = threading.BoundedSemaphore(4)
-"""Held by those who answer requests while they have a decoded image: what waits has its file alone, a hundredth of it."""
+"""Held by those who answer requests while they have a decoded image; who waits has the bytes of its file alone."""
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 

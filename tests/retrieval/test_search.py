@@ -51,6 +51,15 @@ def test_parts_add_up_to_the_score_for_every_kind_of_query(retriever, tiny_home)
         assert sum(result.interpreted["weights"].values()) == pytest.approx(1, abs=1e-3)
 
 
+def test_terms_alone_can_give_the_order(retriever):
+    result = retriever.search(Query(study=Case(study_id="1"), rerank={"mesh": 1.0}, k=20))
+    for hit in result.hits:
+        assert hit.score == pytest.approx(hit.signals["mesh"], abs=1e-6)
+        assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=1e-6)
+    assert [hit.score for hit in result.hits] == sorted((hit.score for hit in result.hits), reverse=True)
+    assert result.hits[0].score > result.hits[-1].score
+
+
 def test_a_stored_study_uses_all_five_signals_and_is_not_its_own_neighbour(retriever):
     result = retriever.search_similar("1", k=30)
     assert set(result.hits[0].parts) == set(WEIGHTS)

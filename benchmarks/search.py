@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=100_000, help="images of the large collection; 0 leaves it out")
     parser.add_argument("--large-dim", type=int, default=512, help="length of its vectors (default: %(default)s)")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", message="Payload indexes have no effect")
+    warnings.filterwarnings("ignore", message="Payload indexes have no effect|Local mode performs exact")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         points = make_points(read_source(root), arguments.dim)

@@ -4,7 +4,7 @@
 <index>/aliases.json
 <index>/<collection>.lock              held by the process that has the collection open
 <index>/<collection>/collection.json   what the collection records of itself, written last
-<index>/<collection>/shard/            Qdrant Edge's own files
+<index>/<collection>/shard/            Qdrant Edge's own files, see `edge_shard`
 ```
 
 Edge has neither collections nor aliases; both are made here from folders and a file that is replaced atomically.
@@ -18,28 +18,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
-import qdrant_edge as edge
 
 from retrieval.drafts import sweep_drafts
 from retrieval.errors import CollectionExists, IndexFailure, InvalidRequest, NoCollection
 from retrieval.index.edge_collection import META, EdgeCollection, write_json
-from retrieval.index.edge_lock import FolderLock, in_use
+from retrieval.index.edge_lock import FolderLock
+from retrieval.index.edge_shard import create_shard, load_shard
 from retrieval.index.interface import Collection
-from retrieval.index.schema import (
-    ALIAS,
-    DATE_FIELD,
-    DENSE_VECTORS,
-    EXACT_FILTERED_UP_TO_KB,
-    EXACT_UP_TO_KB,
-    KEYWORD_FIELDS,
-    PREVIOUS,
-    SPARSE_VECTOR,
-    CollectionLayout,
-    CollectionMeta,
-    moved_alias,
-)
+from retrieval.index.schema import ALIAS, PREVIOUS, CollectionLayout, CollectionMeta, moved_alias
 
-_SHARD = "shard"
 _ALIASES = "aliases.json"
 
 
@@ -79,15 +66,9 @@ class EdgeIndex:
             lock = held.enter_context(FolderLock(folder))
             self._require_none(name)  # it may have been made before the lock was ours
             shutil.rmtree(folder, ignore_errors=True)  # what a killed `create` left
-            (folder / _SHARD).mkdir(parents=True)
-            # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.
-            shard = edge.EdgeShard.create(str(folder / _SHARD), _config(meta.dim, layout, wal_enabled=False))
-            for field in KEYWORD_FIELDS:
-                shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
-            shard.update(edge.UpdateOperation.create_field_index(DATE_FIELD, edge.PayloadSchemaType.Datetime))
-            shard.flush()
-            collection = EdgeCollection(name, folder, shard, meta, lock)
-            collection.record(msgspec.structs.replace(meta, layout=layout))
+            meta = msgspec.structs.replace(meta, layout=layout)
+            collection = EdgeCollection(name, folder, create_shard(folder, meta), meta, lock)
+            collection.record(meta)
             self._open[name] = collection
             held.pop_all()
         return collection
@@ -109,7 +90,7 @@ class EdgeIndex:
                     for swept in (folder, self.folder):
                         sweep_drafts(swept)
                     meta = _read_meta(folder / META)
-                    self._open[name] = EdgeCollection(name, folder, _load(folder, meta), meta, lock)
+                    self._open[name] = EdgeCollection(name, folder, load_shard(folder, meta), meta, lock)
                     held.pop_all()
             return self._open[name]
 
@@ -177,31 +158,6 @@ class EdgeIndex:
         if not name or Path(name).name != name or name.startswith("."):
             raise InvalidRequest(f"{name!r} is no name of a collection")
         return self.folder / name
-
-
-def _config(dim: int, layout: CollectionLayout, *, wal_enabled: bool | None = None) -> edge.EdgeConfig:
-    dense = edge.EdgeVectorParams(size=dim, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16)
-    int8 = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
-    return edge.EdgeConfig(
-        vectors=dict.fromkeys(DENSE_VECTORS, dense),
-        sparse_vectors={SPARSE_VECTOR: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
-        hnsw_config=edge.HnswIndexConfig(m=16, ef_construct=128, full_scan_threshold=EXACT_FILTERED_UP_TO_KB),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=EXACT_UP_TO_KB),
-        quantization_config=int8 if layout.quantization == "int8" else None,
-        # With one, a search runs in the thread that asks, and is not handed over. More would only search segments side by
-        # side: the engine holds the GIL, so that searches take turns whatever their threads.
-        max_search_threads=1,
-        wal_enabled=wal_enabled,
-    )
-
-
-def _load(folder: Path, meta: CollectionMeta) -> edge.EdgeShard:
-    try:
-        return edge.EdgeShard.load(str(folder / _SHARD), _config(meta.dim, meta.layout))
-    except Exception as error:  # Edge raises its own exception type for everything
-        if "WouldBlock" in str(error):  # by an earlier version, which relied on the lock of the write-ahead log
-            raise in_use(folder) from error
-        raise IndexFailure(f"{folder} cannot be opened: {error}") from error
 
 
 def _read_meta(path: Path) -> CollectionMeta:

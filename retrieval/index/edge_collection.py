@@ -13,25 +13,16 @@ import qdrant_edge as edge
 
 from retrieval.drafts import replacing
 from retrieval.index.edge_lock import FolderLock
-from retrieval.index.filters import Filters, only_points, render_filter
-from retrieval.index.interface import (
-    RRF_K,
-    IndexPoint,
-    Scored,
-    SearchRequest,
-    Stored,
-    VectorSignal,
-    Words,
-    ranked,
-    to_stored,
-)
+from retrieval.index.edge_query import BM25, fused, nearest, query_of, scored, summed
+from retrieval.index.edge_shard import load_shard, needs_graph
+from retrieval.index.filters import Filters, render_filter
+from retrieval.index.interface import RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 
 META = "collection.json"
 # Points a scroll asks for at once; with vectors they are some hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
-_BM25 = edge.Bm25()
 
 
 class _Found(NamedTuple):
@@ -102,30 +93,24 @@ class EdgeCollection:
         for every signal; and payloads cost a fifth when they are retrieved by id.
         """
         narrow = render_filter(request.filters, edge, request.exclude)
-        lists = [_query(source) for source in request.sources]
+        lists = [query_of(source) for source in request.sources]
         if request.is_plain:
-            found = self._shard.query(_scores(lists[0], narrow, request.limit))
+            found = self._shard.query(nearest(lists[0], narrow, request.limit))
             return ranked(request, self._filled(found, request), [found])
         if not request.signals:
             # Fused here: ties may stand in another order in each search, and a hit's ranks must be those that chose it.
-            raw = self._shard.query_batch(
-                edge.QueryBatchRequest([_scores(query, narrow, request.depth) for query in lists])
-            )
+            each = [nearest(query, narrow, request.depth) for query in lists]
+            raw = self._shard.query_batch(edge.QueryBatchRequest(each))
             return ranked(request, self._filled(_fused(raw, request.limit), request), raw)
         if len(lists) == 1:
-            pool = self._shard.query(_scores(lists[0], narrow, request.depth))
+            pool = self._shard.query(nearest(lists[0], narrow, request.depth))
         else:
-            fusion: Any = edge.Fusion.Rrf(k=RRF_K)  # its stub is no subclass of `Fusion`
-            prefetches = [edge.Prefetch(query=query, filter=narrow, limit=request.depth) for query in lists]
-            pool = self._shard.query(edge.QueryRequest(prefetches=prefetches, query=fusion, limit=request.depth))
+            pool = self._shard.query(fused(lists, narrow, request.depth))
         if not pool:
             return []
-        queries = [_query(signal) for signal in request.signals]
-        found = self._shard.query(
-            edge.QueryRequest(prefetches=_among(request, queries, pool), query=_formula(request), limit=request.limit)
-        )
-        narrow = _only(found)
-        raw = self._shard.query_batch(edge.QueryBatchRequest([_scores(query, narrow, len(found)) for query in queries]))
+        queries = [query_of(signal) for signal in request.signals]
+        found = self._shard.query(summed(request, queries, pool))
+        raw = self._shard.query_batch(scored(queries, found))
         return ranked(request, self._filled(found, request), raw)
 
     def scroll(
@@ -168,7 +153,11 @@ class EdgeCollection:
         """See `Collection.pause_optimizer`."""
 
     def optimize(self) -> None:
-        """See `Collection.optimize`."""
+        """See `Collection.optimize`. Opens the shard anew, so not beside other calls."""
+        graph = needs_graph(self.meta, self.count())
+        self._shard.flush()
+        self._shard.close()
+        self._shard = load_shard(self._folder, self.meta, graph=graph)
         self._shard.optimize()
         self._shard.flush()
 
@@ -200,20 +189,8 @@ def _to_edge(point: IndexPoint) -> edge.Point:
 def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     vectors: dict[str, Any] = {name: vector.tolist() for name, vector in point.vectors.items()}
     if point.text:
-        vectors[SPARSE_VECTOR] = _BM25.embed_document(point.text)
+        vectors[SPARSE_VECTOR] = BM25.embed_document(point.text)
     return vectors
-
-
-def _query(source: VectorSignal | Words) -> edge.Query:
-    if isinstance(source, Words):
-        return edge.Query.Nearest(_BM25.embed_query(source.text), using=SPARSE_VECTOR)
-    if source.is_single:
-        return edge.Query.Nearest(source.query.tolist(), using=source.name)
-    examples = edge.RecommendQuery(
-        positives=[source.query.tolist(), *(vector.tolist() for vector in source.like)],
-        negatives=[vector.tolist() for vector in source.unlike],
-    )
-    return edge.Query.RecommendSumScores(examples, using=source.name)
 
 
 def _fused(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
@@ -225,44 +202,6 @@ def _fused(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
             points[point.id] = point
             scores[point.id] = scores.get(point.id, 0.0) + 1 / (RRF_K + rank)
     return [points[key] for key in sorted(scores, key=lambda key: (-scores[key], str(key)))[:limit]]
-
-
-def _only(points: Sequence[Any]) -> edge.Filter:
-    return edge.Filter(must=[only_points({point.id for point in points}, edge)])
-
-
-def _among(request: SearchRequest, queries: Sequence[edge.Query], pool: Sequence[Any]) -> list[edge.Prefetch]:
-    """What a formula needs: the scores of the candidates by each signal, and every candidate at least once."""
-    narrow = _only(pool)
-    scored = [edge.Prefetch(query=query, filter=narrow, limit=len(pool)) for query in queries]
-    if any(signal.name == "image" for signal in request.signals):
-        return scored  # every point has an image
-    # A prefetch holds only points that have its vector: this one lets those in that lack all of them.
-    return [*scored, edge.Prefetch(filter=narrow, limit=len(pool))]
-
-
-def _scores(query: edge.Query, narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
-    return edge.QueryRequest(query=query, filter=narrow, limit=limit, with_payload=False)
-
-
-def _formula(request: SearchRequest) -> edge.Formula:
-    """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
-    term = edge.Expression
-    terms = []
-    for number, signal in enumerate(request.signals):
-        # A signal of several examples is scored by the sum of its cosines.
-        examples = 1 + len(signal.like)
-        slope = signal.weight / (signal.one - signal.zero) / examples
-        cosine = term.Sum([term.Variable(f"$score[{number}]"), term.Constant(-signal.zero * examples)])
-        terms.append(term.Mult([term.Constant(slope), cosine]))
-    for overlap in request.overlaps:
-        for value in overlap.values:
-            has = term.Condition(edge.FieldCondition(key=overlap.name, match=edge.MatchValue(value=value)))
-            terms.append(term.Mult([term.Constant(overlap.weight / len(overlap.values)), has]))
-    unrelated = {
-        f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
-    }
-    return edge.Formula(term.Sum(terms), defaults=unrelated)
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -37,6 +37,20 @@ EXACT_FILTERED_UP_TO_KB = 10_000
 Where there is a graph and a filter leaves more, the graph is followed (benchmarks/results, "Index").
 """
 
+INT8_FROM_KB = 1_000
+"""Kilobytes of one named vector from which an `int8` layout takes effect: 435 images of 1,152 dimensions."""
+
+_RESCORED = 200
+
+
+def oversampling(limit: int) -> float:
+    """How many times `limit` points an `int8` search scores again in half precision: 2, or more to make it 200 points.
+
+    With that it finds all of the nearest (benchmarks/results, "Index"); without it, 97 of 100.
+    """
+    return max(2.0, _RESCORED / limit)
+
+
 KEYWORD_FIELDS = (
     "study_id",
     "dataset",
@@ -123,13 +137,13 @@ Quantization = Literal["none", "int8"]
 class CollectionLayout(msgspec.Struct, frozen=True, kw_only=True):
     """How a new collection is laid out. Only a server has shards and copies of them (`replicas`), both at least 1.
 
-    `int8` keeps a quarter of each vector in memory beside the half-precision one on disk and searches there first; the
-    nearest are scored again in half precision.
+    `int8` keeps a copy of each vector at half its size in memory beside the half-precision one and searches there first;
+    the nearest are scored again in half precision, see `oversampling`.
     """
 
     shards: int = 1
     replicas: int = 1
-    quantization: Quantization = "none"
+    quantization: Quantization = "int8"
 
 
 class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,13 +23,14 @@ from retrieval.index.interface import (
     ranked,
     to_stored,
 )
-from retrieval.index.schema import EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+from retrieval.index.schema import EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta, oversampling
 
 # Points a scroll asks for at once; with vectors they are some hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
 # Tokens come from Edge's BM25 on both engines, so that both index the same terms.
 _BM25 = edge.Bm25()
+_IN_FULL = models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True))
 _POLL_S = 0.5
 
 
@@ -92,27 +93,25 @@ class ServerCollection:
         narrow = render_filter(request.filters, models, request.exclude)
         lists = [_query(source) for source in request.sources]
         if request.is_plain:
-            found = self._ask(_answer(request, filter=narrow, **lists[0]))[0]
+            found = self._ask(_answer(request, filter=narrow, params=_rescored(request.limit), **lists[0]))[0]
             return ranked(request, found, [found])
-        prefetches = [models.Prefetch(filter=narrow, limit=request.depth, **query) for query in lists]
+        nearest: dict[str, Any] = {"filter": narrow, "params": _rescored(request.depth), "limit": request.depth}
+        prefetches = [models.Prefetch(**nearest, **query) for query in lists]
         fusion = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
         if not request.signals:
             fused = _answer(request, prefetch=prefetches, query=fusion)
-            found, *raw = self._ask(
-                fused, *(models.QueryRequest(filter=narrow, limit=request.depth, **query) for query in lists)
-            )
+            found, *raw = self._ask(fused, *(models.QueryRequest(**nearest, **query) for query in lists))
             return ranked(request, found, raw)
         pool = prefetches[0]
         if len(lists) > 1:
             pool = models.Prefetch(prefetch=prefetches, query=fusion, limit=request.depth)
         queries = [_query(signal) for signal in request.signals]
-        scored = [models.Prefetch(prefetch=[pool], limit=request.depth, **query) for query in queries]
+        among: dict[str, Any] = {"prefetch": [pool], "params": _IN_FULL, "limit": request.depth}
+        scored = [models.Prefetch(**among, **query) for query in queries]
         # A prefetch holds only points that have its vector: the pool itself lets those in that lack all of them.
         summed = _answer(request, prefetch=[*scored, pool], query=_formula(request))
         # The same prefetches again, as queries: their scores are the raw values behind each hit's parts.
-        found, *raw = self._ask(
-            summed, *(models.QueryRequest(prefetch=[pool], limit=request.depth, **query) for query in queries)
-        )
+        found, *raw = self._ask(summed, *(models.QueryRequest(**among, **query) for query in queries))
         return ranked(request, found, raw)
 
     def _ask(self, *requests: models.QueryRequest) -> list[list[models.ScoredPoint]]:
@@ -205,6 +204,12 @@ def _query(source: VectorSignal | Words) -> dict[str, Any]:
         strategy=models.RecommendStrategy.SUM_SCORES,
     )
     return {"query": models.RecommendQuery(recommend=examples), "using": source.name}
+
+
+def _rescored(limit: int) -> models.SearchParams:
+    return models.SearchParams(
+        quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling(limit))
+    )
 
 
 def _answer(request: SearchRequest, **query: Any) -> models.QueryRequest:

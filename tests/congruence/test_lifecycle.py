@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import qdrant_edge as edge
 
-from retrieval.errors import CollectionExists, IndexLocked, InvalidRequest, NoCollection
+from retrieval.errors import CollectionExists, IndexLocked, NoCollection
 from retrieval.index import edge_collection, server_collection
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.edge_collection import EdgeCollection
 from retrieval.index.filters import Filters
 from retrieval.index.interface import SearchRequest, VectorSignal
-from retrieval.index.schema import DENSE_VECTORS, CollectionLayout
+from retrieval.index.schema import DENSE_VECTORS
 from tests.congruence.conftest import DIM, META, NAME, unit_vectors
 
 OTHER = f"{NAME}_other"
@@ -219,40 +219,6 @@ def test_the_way_back_outlives_the_active_collection(two):
     assert (two.active(), two.previous()) == (None, NAME)
     two.activate(NAME)
     assert (two.active(), two.previous()) == (NAME, NAME)
-
-
-@pytest.mark.parametrize("quantization", ["none", "int8"])
-def test_a_layout_is_recorded_and_searched(index, points, quantization):
-    layout = CollectionLayout(quantization=quantization)
-    made = index.create(META, name=NAME, layout=layout)
-    made.pause_optimizer()
-    made.upsert(points)
-    made.optimize()
-    made.optimize()
-    assert index.collections()[NAME].layout == index.open(NAME).meta.layout == layout
-    query = points[8].vectors["image"]
-    hits = made.search(SearchRequest(signals=(VectorSignal("image", query, 1.0),), limit=10))
-    assert hits[0].point_id == points[8].point_id
-    assert hits[0].score == pytest.approx(1, abs=2e-3)
-    assert made.count() == len(points)
-
-
-@pytest.mark.parametrize("layout", [CollectionLayout(shards=2), CollectionLayout(replicas=2)])
-def test_the_embedded_engine_refuses_shards_and_copies_before_it_makes_anything(tmp_path, layout):
-    index = EdgeIndex(tmp_path)
-    with pytest.raises(InvalidRequest, match="--index"):
-        index.require_layout(layout)
-    with pytest.raises(InvalidRequest, match="--index"):
-        index.create(META, name=NAME, layout=layout)
-    assert not list(tmp_path.iterdir())
-
-
-def test_int8_is_in_the_configuration_of_the_shard(tmp_path):
-    index = EdgeIndex(tmp_path)
-    index.create(META, name=NAME, layout=CollectionLayout(quantization="int8"))
-    index.close()
-    config = json.loads((tmp_path / NAME / "shard" / "edge_config.json").read_text())
-    assert config["quantization_config"]["scalar"]["type"] == "int8"
 
 
 def test_a_shard_without_a_log_keeps_every_change_when_it_is_opened_again(tmp_path, points):

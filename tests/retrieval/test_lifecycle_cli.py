@@ -128,7 +128,7 @@ def test_push_takes_layouts_and_refuses_those_that_the_engine_has_not(tiny_home)
     run("push", "tiny-a", "--to", target, "--quantization", "int8", "--pause-optimizer")
     assert metas(target)[TINY].layout == CollectionLayout(quantization="int8")
     run("push", "tiny-a", "--to", target, "--quantization", "none", "--recreate")
-    assert metas(target)[TINY].layout == CollectionLayout()
+    assert metas(target)[TINY].layout == CollectionLayout(quantization="none")
 
 
 def test_push_to_itself_or_to_nowhere_is_refused(tiny_home, monkeypatch):

@@ -182,12 +182,12 @@ def test_nothing_is_dropped_for_a_layout_that_cannot_be_or_an_original_that_is_e
 
 def test_a_new_collection_is_quantised_as_the_original_unless_told_otherwise(tmp_path):
     source, target = new_index("edge", tmp_path / "a"), new_index("edge", tmp_path / "b")
-    original = source.create(META, name=NAME, layout=CollectionLayout(quantization="int8"))
+    original = source.create(META, name=NAME, layout=CollectionLayout(quantization="none"))
     original.upsert(POINTS[:9])
     push(original, target)
+    assert target.collections()[NAME].layout == CollectionLayout(quantization="none")
+    push(original, target, LoadOptions(recreate=True, quantization="int8"))
     assert target.collections()[NAME].layout == CollectionLayout(quantization="int8")
-    push(original, target, LoadOptions(recreate=True, quantization="none"))
-    assert target.collections()[NAME].layout == CollectionLayout()
     source.close()
     target.close()
 

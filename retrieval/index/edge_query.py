@@ -1,0 +1,88 @@
+"""A search request in the terms of the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qdrant_edge as edge
+
+from retrieval.index.filters import only_points
+from retrieval.index.interface import RRF_K, SearchRequest, VectorSignal, Words
+from retrieval.index.schema import SPARSE_VECTOR, oversampling
+
+BM25 = edge.Bm25()
+_IN_FULL = edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
+
+
+def query_of(source: VectorSignal | Words) -> edge.Query:
+    """The query of one list or signal; of several examples it scores the sum of their cosines."""
+    if isinstance(source, Words):
+        return edge.Query.Nearest(BM25.embed_query(source.text), using=SPARSE_VECTOR)
+    if source.is_single:
+        return edge.Query.Nearest(source.query.tolist(), using=source.name)
+    examples = edge.RecommendQuery(
+        positives=[source.query.tolist(), *(vector.tolist() for vector in source.like)],
+        negatives=[vector.tolist() for vector in source.unlike],
+    )
+    return edge.Query.RecommendSumScores(examples, using=source.name)
+
+
+def nearest(query: edge.Query, narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
+    """The `limit` best points of one list."""
+    return edge.QueryRequest(query=query, filter=narrow, params=_rescored(limit), limit=limit)
+
+
+def fused(queries: Sequence[edge.Query], narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
+    """The `limit` best points of several lists of that length, by reciprocal ranks."""
+    fusion: Any = edge.Fusion.Rrf(k=RRF_K)  # its stub is no subclass of `Fusion`
+    params = _rescored(limit)
+    prefetches = [edge.Prefetch(query=query, filter=narrow, params=params, limit=limit) for query in queries]
+    return edge.QueryRequest(prefetches=prefetches, query=fusion, limit=limit)
+
+
+def summed(request: SearchRequest, queries: Sequence[edge.Query], pool: Sequence[Any]) -> edge.QueryRequest:
+    """The best points of `pool` by the weighted sum of all signals, whose queries are `queries`."""
+    among = _only(pool)
+    # What the formula needs: the scores of the candidates by each signal, and every candidate at least once.
+    prefetches = [edge.Prefetch(query=query, filter=among, params=_IN_FULL, limit=len(pool)) for query in queries]
+    if all(signal.name != "image" for signal in request.signals):
+        # A prefetch holds only points that have its vector: this one lets those in that lack all of them.
+        prefetches.append(edge.Prefetch(filter=among, limit=len(pool)))
+    return edge.QueryRequest(prefetches=prefetches, query=_formula(request), limit=request.limit)
+
+
+def scored(queries: Sequence[edge.Query], points: Sequence[Any]) -> edge.QueryBatchRequest:
+    """The scores of `points` by each query."""
+    among = _only(points)
+    return edge.QueryBatchRequest(
+        [edge.QueryRequest(query=query, filter=among, params=_IN_FULL, limit=len(points)) for query in queries]
+    )
+
+
+def _only(points: Sequence[Any]) -> edge.Filter:
+    return edge.Filter(must=[only_points({point.id for point in points}, edge)])
+
+
+def _rescored(limit: int) -> edge.SearchParams:
+    return edge.SearchParams(quantization=edge.QuantizationSearchParams(rescore=True, oversampling=oversampling(limit)))
+
+
+def _formula(request: SearchRequest) -> edge.Formula:
+    """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
+    term = edge.Expression
+    terms = []
+    for number, signal in enumerate(request.signals):
+        # A signal of several examples is scored by the sum of its cosines.
+        examples = 1 + len(signal.like)
+        slope = signal.weight / (signal.one - signal.zero) / examples
+        cosine = term.Sum([term.Variable(f"$score[{number}]"), term.Constant(-signal.zero * examples)])
+        terms.append(term.Mult([term.Constant(slope), cosine]))
+    for overlap in request.overlaps:
+        for value in overlap.values:
+            has = term.Condition(edge.FieldCondition(key=overlap.name, match=edge.MatchValue(value=value)))
+            terms.append(term.Mult([term.Constant(overlap.weight / len(overlap.values)), has]))
+    unrelated = {
+        f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
+    }
+    return edge.Formula(term.Sum(terms), defaults=unrelated)

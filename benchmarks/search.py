@@ -4,7 +4,8 @@
 
 On the 6,677-image collection and on 100,000 synthetic images. Payloads are those of the Indiana archive (phantoms where it
 is absent); vectors are random around one centre per report group, so that neighbours exist. All engines get the same
-requests, in turn: filtered nearest neighbours, and the filtered five-signal rerank with the payload of ten hits.
+requests: filtered nearest neighbours, and the filtered five-signal rerank with the payload of ten hits. Edge and the script
+take turns, 50 requests each, since the speed of a virtual machine changes from minute to minute.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from retrieval.records import point_id, studies_of
 from retrieval.rerank import QuerySides, Side, plan
 
 _PLANE = 64
+_TURN = 50
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 
 
@@ -71,7 +73,7 @@ def compare(folder: Path, points: list[IndexPoint], queries: int, *, local: bool
     folder.mkdir()
     dim = len(points[0].vectors["image"])
     meta = CollectionMeta(model="bench", bundle_id="bench", dim=dim, created_at="")
-    chosen = np.random.default_rng(1).choice([n for n, p in enumerate(points) if len(p.vectors) == 3], queries + 10)
+    chosen = np.random.default_rng(1).choice([n for n, p in enumerate(points) if len(p.vectors) == 3], queries + _TURN)
     asked = [in_full(points[number]) for number in chosen]
     index = EdgeIndex(folder / "index")
     load(index, meta, points)
@@ -79,11 +81,13 @@ def compare(folder: Path, points: list[IndexPoint], queries: int, *, local: bool
     index = EdgeIndex(folder / "index")
     edge = index.open(collection_name(meta.model))
     script = PlainSearch(folder, points)
-    figures = {"edge": measure(edge, asked), "plain_script": measure_script(script, asked)}
+    figures = in_turn({"edge": searches_of(edge, asked), "plain_script": script_searches_of(script, asked)})
     ratios = {"script_over_edge": _over(figures, "plain_script", "five_signals")}
     if local:
         memory = ServerIndex(QdrantClient(":memory:"), "local mode")
-        figures["qdrant_client_local"] = measure(load(memory, meta, points), asked[: max(20, queries // 10) + 10])
+        few = asked[: max(20, queries // 10) + 10]
+        searches = searches_of(load(memory, meta, points), few)
+        figures["qdrant_client_local"] = {name: timed(searches[name]) for name in searches}
         ratios["local_over_edge_nearest"] = _over(figures, "qdrant_client_local", "nearest")
         ratios["local_over_edge_five_signals"] = _over(figures, "qdrant_client_local", "five_signals")
         memory.close()
@@ -168,20 +172,21 @@ def in_full(point: IndexPoint) -> IndexPoint:
     return replace(point, vectors={name: vector.astype(np.float32) for name, vector in point.vectors.items()})
 
 
-def measure(collection: Collection, asked: list[IndexPoint]) -> dict[str, Any]:
-    """Milliseconds of filtered searches for the studies of `asked`, which warm up with the first ten."""
+Searches = dict[str, list[Callable[[], Sized]]]
+
+
+def searches_of(collection: Collection, asked: list[IndexPoint]) -> Searches:
+    """Filtered searches for the studies of `asked`, by what they are."""
     return {
-        search: timed([partial(collection.search, request_for(point, collection, rerank)) for point in asked])
+        search: [partial(collection.search, request_for(point, collection, rerank)) for point in asked]
         for search, rerank in (("nearest", "none"), ("five_signals", "signals"))
     }
 
 
-def measure_script(script: PlainSearch, asked: list[IndexPoint]) -> dict[str, Any]:
+def script_searches_of(script: PlainSearch, asked: list[IndexPoint]) -> Searches:
     """The same of the plain script, with its filter after the search and without any."""
     searches = {"five_signals": frontal_without_pneumothorax, "five_signals_unfiltered": lambda _: True}
-    return {
-        name: timed([partial(_ask_script, script, point, keeps) for point in asked]) for name, keeps in searches.items()
-    }
+    return {name: [partial(_ask_script, script, point, keeps) for point in asked] for name, keeps in searches.items()}
 
 
 def _ask_script(script: PlainSearch, point: IndexPoint, keeps: Callable[[Row], bool]) -> list[Any]:
@@ -200,23 +205,51 @@ def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> Searc
     return plan(sides, collection.meta.calibration, SearchRequest((), filters=filters, limit=10), rerank=rerank)
 
 
+def in_turn(engines: dict[str, Searches]) -> dict[str, dict[str, Any]]:
+    """Milliseconds per search by engine and kind, which take turns; the first turn of each warms up."""
+    timers = {(engine, name): Timer() for engine, searches in engines.items() for name in searches}
+    turns = len(next(iter(engines["edge"].values()))) // _TURN
+    for turn in range(turns):
+        for (engine, name), timer in timers.items():
+            for search in engines[engine][name][turn * _TURN : (turn + 1) * _TURN]:
+                timer.run(search, measured=turn > 0)
+    return {engine: {name: timers[engine, name].figures() for name in searches} for engine, searches in engines.items()}
+
+
 def timed(searches: Sequence[Callable[[], Sized]]) -> dict[str, float]:
     """Milliseconds per search, payload of ten hits included; the first ten warm up."""
-    elapsed, found = [], 0
+    timer = Timer()
     for number, search in enumerate(searches):
+        timer.run(search, measured=number >= 10)
+    return timer.figures()
+
+
+class Timer:
+    """Collects milliseconds per search."""
+
+    def __init__(self) -> None:
+        self._elapsed_ms: list[float] = []
+        self._hits = 0
+
+    def run(self, search: Callable[[], Sized], *, measured: bool) -> None:
+        """Run a search, and count it if it is `measured`."""
         start = time.perf_counter()
         hits = search()
-        if number >= 10:
-            elapsed.append((time.perf_counter() - start) * 1000)
-            found += len(hits)
-    p50, p95, p99 = np.percentile(elapsed, [50, 95, 99])
-    return {
-        "p50_ms": round(float(p50), 3),
-        "p95_ms": round(float(p95), 3),
-        "p99_ms": round(float(p99), 3),
-        "searches": len(elapsed),
-        "hits_per_search": round(found / len(elapsed), 1),
-    }
+        elapsed_ms = (time.perf_counter() - start) * 1000
+        if measured:
+            self._elapsed_ms.append(elapsed_ms)
+            self._hits += len(hits)
+
+    def figures(self) -> dict[str, float]:
+        """Percentiles of what was measured."""
+        p50, p95, p99 = np.percentile(self._elapsed_ms, [50, 95, 99])
+        return {
+            "p50_ms": round(float(p50), 3),
+            "p95_ms": round(float(p95), 3),
+            "p99_ms": round(float(p99), 3),
+            "searches": len(self._elapsed_ms),
+            "hits_per_search": round(self._hits / len(self._elapsed_ms), 1),
+        }
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
             pattern = [replace(point, vectors={}) for point in real]
             kept: list[IndexPoint] = []
             large = synthetic(pattern, arguments.points, 512, kept)
-            found["synthetic_512"] = {"none": measure(Path(folder) / "large", large, kept, "none", arguments.queries)}
+            found["synthetic_512"] = {"int8": measure(Path(folder) / "large", large, kept, "int8", arguments.queries)}
     write_result("index", {"filters": FILTERS.to_dict(), **found})
 
 

@@ -34,7 +34,7 @@ EDGE, SERVER = "retrieval.index.edge_collection:EdgeCollection", "retrieval.inde
 # While the collection is made. `os:replace` puts the finished draft of a file in its place.
 MAKING = {
     "edge": (
-        Moment("retrieval.index.edge:_config"),
+        Moment("retrieval.index.edge_shard:_config"),
         Moment(f"{EDGE}.record"),
         Moment("os:replace"),
         Moment("retrieval.index.edge:EdgeIndex.create", "after"),

@@ -3,27 +3,23 @@
     cxr ingest --model NAME …                       # for every model that is to be looked at
     python -m benchmarks.int8_recall --home HOME
 
-Stored images and impressions are the queries. Recall is the share of the nearest 10 or 100 images, by the vectors as half
-precision holds them, that a search finds; one that is as near as the last of them counts, too.
+Stored images and impressions are the queries; recall is that of `benchmarks.index`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.index import recalls
 from benchmarks.record import write_result
+from benchmarks.search import FILTERS
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, SearchRequest, Stored, VectorSignal
-
-_ROUNDING = 1e-5  # of a cosine in single precision
-FILTERS = {"all": Filters(), "filtered": Filters(view="frontal", none=("Pneumothorax",))}
+from retrieval.index.interface import Collection
 
 
 def main() -> None:
@@ -33,50 +29,28 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=300, help="of each kind (default: %(default)s)")
     arguments = parser.parse_args()
     index = EdgeIndex(arguments.home / "index")
-    found = {}
-    for name, meta in index.collections().items():
-        if meta.layout.quantization == "int8":
-            found[meta.model] = {"dim": meta.dim, "images": sum(meta.counts.values())} | dict(
-                recalls(index.open(name), arguments.queries)
-            )
+    found = {
+        meta.model: measure(index.open(name), arguments.queries)
+        for name, meta in index.collections().items()
+        if meta.layout.quantization == "int8"
+    }
     index.close()
     if not found:
         raise SystemExit(f"no collection with int8 copies in {arguments.home}; run `cxr ingest` first")
-    write_result("int8_recall", found)
+    write_result("int8_recall", {"filters": FILTERS.to_dict(), **found})
 
 
-def recalls(collection: Collection, queries: int) -> Iterator[tuple[str, dict[str, float]]]:
-    """Recall of the nearest 10 and 100, by kind of query and filter."""
+def measure(collection: Collection, queries: int) -> dict[str, Any]:
+    """Recall by kind of query, among all images and among those that the filter leaves."""
     stored = list(collection.scroll(limit=None, vectors=("image", "impression")))
     asked = [stored[number] for number in np.random.default_rng(0).permutation(len(stored))[:queries]]
+    found: dict[str, Any] = {"dim": collection.meta.dim, "images": len(stored)}
     for kind in ("image", "impression"):
         vectors = [point.vectors[kind] for point in asked if kind in point.vectors]
-        for name, filters in FILTERS.items():
-            allowed = np.stack([point.vectors["image"] for point in stored if obeys(point, filters)])
-            yield (
-                f"{kind}, {name}",
-                {
-                    f"recall_at_{k}": round(
-                        float(np.mean([recall(collection, allowed, vector, filters, k) for vector in vectors])), 5
-                    )
-                    for k in (10, 100)
-                },
-            )
-
-
-def obeys(point: Stored, filters: Filters) -> bool:
-    """Whether a stored image obeys one of `FILTERS`."""
-    named: list[Any] = [*point.payload["present"], *point.payload["uncertain"]]
-    return filters.view in (None, point.payload["view"]) and not set(filters.none) & set(named)
-
-
-def recall(
-    collection: Collection, allowed: NDArray[np.float32], query: NDArray[np.float32], filters: Filters, k: int
-) -> float:
-    """Share of the `k` nearest of `allowed`, float32 [N, D], that a search for `query`, float32 [D], finds, 0..1."""
-    nearest = np.sort(allowed @ query)[-k:]
-    hits = collection.search(SearchRequest((VectorSignal("image", query, 1.0),), filters=filters, limit=k))
-    return sum(hit.score >= nearest[0] - _ROUNDING for hit in hits) / len(nearest)
+        found[kind] = {
+            name: recalls(collection, vectors, filters) for name, filters in (("all", Filters()), ("filtered", FILTERS))
+        }
+    return found
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ from retrieval.rerank import QuerySides, Side, plan
 _PLANE = 64
 _TURN = 50
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
+Searches = dict[str, list[Callable[[], Sized]]]
+"""Searches to be timed, by what they are."""
 
 
 def main() -> None:
@@ -172,9 +174,6 @@ def in_full(point: IndexPoint) -> IndexPoint:
     return replace(point, vectors={name: vector.astype(np.float32) for name, vector in point.vectors.items()})
 
 
-Searches = dict[str, list[Callable[[], Sized]]]
-
-
 def searches_of(collection: Collection, asked: list[IndexPoint]) -> Searches:
     """Filtered searches for the studies of `asked`, by what they are."""
     return {
@@ -208,11 +207,11 @@ def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> Searc
 def in_turn(engines: dict[str, Searches]) -> dict[str, dict[str, Any]]:
     """Milliseconds per search by engine and kind, which take turns; the first turn of each warms up."""
     timers = {(engine, name): Timer() for engine, searches in engines.items() for name in searches}
-    turns = len(next(iter(engines["edge"].values()))) // _TURN
-    for turn in range(turns):
+    longest = max(len(searches) for named in engines.values() for searches in named.values())
+    for start in range(0, longest, _TURN):
         for (engine, name), timer in timers.items():
-            for search in engines[engine][name][turn * _TURN : (turn + 1) * _TURN]:
-                timer.run(search, measured=turn > 0)
+            for search in engines[engine][name][start : start + _TURN]:
+                timer.run(search, measured=start > 0)
     return {engine: {name: timers[engine, name].figures() for name in searches} for engine, searches in engines.items()}
 
 

@@ -101,7 +101,7 @@ class EdgeCollection:
             # Fused here: ties may stand in another order in each search, and a hit's ranks must be those that chose it.
             each = [nearest(query, narrow, request.depth) for query in lists]
             raw = self._shard.query_batch(edge.QueryBatchRequest(each))
-            return ranked(request, self._filled(_fused(raw, request.limit), request), raw)
+            return ranked(request, self._filled(_by_ranks(raw, request.limit), request), raw)
         if len(lists) == 1:
             pool = self._shard.query(nearest(lists[0], narrow, request.depth))
         else:
@@ -193,7 +193,7 @@ def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     return vectors
 
 
-def _fused(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
+def _by_ranks(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
     """The `limit` best points of several ranked lists by reciprocal ranks; ties break on the id."""
     scores: dict[Any, float] = {}
     points = {}

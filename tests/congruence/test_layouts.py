@@ -106,7 +106,9 @@ def test_the_signals_of_an_int8_collection_are_summed_in_half_precision(quantize
     term = many[0].payload.mesh[0]
     request = SearchRequest(signals=signals, overlaps=(OverlapSignal("mesh", (term,), 0.1),), candidates=50)
     by_id = {point.point_id: point for point in many}
-    for hit in quantized.search(request):
+    hits = quantized.search(request)
+    assert len(hits) == 10
+    for hit in hits:
         point = by_id[hit.point_id]
         score = 0.1 * (term in point.payload.mesh)
         for signal in signals:

@@ -19,7 +19,8 @@ Status = Literal["present", "uncertain", "absent"]
 Dialect = Literal["report", "query"]
 """`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""
 
-_SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|\?(?=\s|$)")
+# "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
+_SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
 _SHORT_NOT = re.compile(r"(?<=ca)n['’]t\b|n['’]t\b")
 _CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
 # Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus".
@@ -118,6 +119,11 @@ class _Reading:
                     self._doubted = True
                 case "doubt_either":
                     self._back(index, "uncertain")
+                case "question" if any(each.kind in ("finding", "subject") for each in self._events[index + 1 :]):
+                    self._end_scope()
+                    self._doubted = True
+                case "question":
+                    self._back(index, "uncertain")
                 case "doubt_list":
                     self._doubted = self._enumerates = True
                 case "comma":
@@ -170,8 +176,10 @@ class _Reading:
         for each in reversed(self._found):
             between = {event.kind for event in self._events[each.index + 1 : place]}
             barred = {"end", "denial", "predicate", "finding", "subject"} | (
-                {"verb", "relative", "doubt"} if place != index else set()
+                {"verb", "relative", "doubt", "question"} if place != index else set()
             )
+            if self._events[index].kind == "question":
+                barred.add("comma")  # "opacity (atelectasis?)" doubts the one
             if between & barred or self._events[each.index].kind != "finding":
                 break
             if each.status != "absent":
@@ -293,7 +301,8 @@ def _is_partial(sentence: str, subject: _Event, predicate: _Event) -> bool:
 def _described(sentence: str, events: list[_Event], found: _Found, head: str) -> tuple[str, str]:
     """Side and severity said with a finding: a few words before and after it, not past another finding or a boundary."""
     event = events[found.index]
-    boundaries = ("finding", "comma", "and", "or", "end", "relative", "doubt", "denial", "subject", "predicate")
+    boundaries = {"comma", "and", "or", "end", "relative", "denial", "doubt", "question"}
+    boundaries |= {"finding", "subject", "predicate"}
     before = max((e.end for e in events[: found.index] if e.kind in boundaries), default=0)
     after = min((e.start for e in events[found.index + 1 :] if e.kind in boundaries), default=len(sentence))
     words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
@@ -332,7 +341,7 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
 
 
 _KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
-_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "doubt"}
+_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "question"}
 
 
 @functools.cache

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrieval.labels import triggers
-from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY, PREDICATES, SUBJECTS, WORDS_OF_HEAD
+from retrieval.labels.events import Dialect, Event, read_events
+from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
 
 Status = Literal["present", "uncertain", "absent"]
-Dialect = Literal["report", "query"]
-"""`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""
 
 # "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
 _SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
@@ -39,16 +38,6 @@ class Assertion:
     severity: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """A stretch of a sentence that means something: its kind, and which of its kind it is."""
-
-    kind: str
-    value: str
-    start: int
-    end: int
-
-
 @dataclass(slots=True)
 class _Found:
     """A finding at the event `index`; None for a status of which nothing is known."""
@@ -68,7 +57,7 @@ def read_assertions(text: str, dialect: Dialect = "report") -> Iterator[Assertio
 
 @functools.lru_cache(maxsize=_CACHED)
 def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
-    events = [_to_event(match) for match in _scanner(dialect).finditer(sentence)]
+    events = read_events(sentence, dialect)
     if not any(event.kind in ("finding", "subject") for event in events):
         return ()
     found = _Reading(sentence, events, dialect).read()
@@ -83,12 +72,12 @@ def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
 class _Reading:
     """One pass over the events of a sentence, with what is denied and doubted at the moment."""
 
-    def __init__(self, sentence: str, events: list[_Event], dialect: Dialect) -> None:
+    def __init__(self, sentence: str, events: list[Event], dialect: Dialect) -> None:
         self._sentence = sentence
         self._events = events
         self._dialect = dialect
         self._found: list[_Found] = []
-        self._subjects: list[_Event] = []
+        self._subjects: list[Event] = []
         self._subjects_done = False
         self._named = self._told = False
         self._end_scope()
@@ -257,11 +246,11 @@ class _Reading:
             self._subjects_done = True
             self._end_scope()
 
-    def _directly_precedes(self, event: _Event, following: _Event) -> bool:
+    def _directly_precedes(self, event: Event, following: Event) -> bool:
         between = self._sentence[event.end : following.start]
         return following.kind == "subject" and "," not in between and self._gap(event, following) <= _ADJACENT
 
-    def _say(self, predicate: _Event, subjects: list[_Event], index: int) -> None:
+    def _say(self, predicate: Event, subjects: list[Event], index: int) -> None:
         for subject in subjects:
             said = (subject.value, predicate.value)
             if _is_partial(self._sentence, subject, predicate):
@@ -279,18 +268,18 @@ class _Reading:
         following = next((each for each in self._events[index + 1 :] if each.kind != "cue"), None)
         return bool(following and following.kind == "finding" and self._gap(event, following) <= 2 * _ADJACENT)
 
-    def _next(self, index: int) -> _Event | None:
+    def _next(self, index: int) -> Event | None:
         return self._events[index + 1] if index + 1 < len(self._events) else None
 
     @staticmethod
-    def _gap(one: _Event, other: _Event) -> int:
+    def _gap(one: Event, other: Event) -> int:
         return other.start - one.end
 
 
 _PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
 
 
-def _is_partial(sentence: str, subject: _Event, predicate: _Event) -> bool:
+def _is_partial(sentence: str, subject: Event, predicate: Event) -> bool:
     """Whether a normal predicate is said of a part ("the lungs are otherwise clear"), which denies nothing of the whole."""
     if predicate.value not in ("normal", "clear", "intact"):
         return False
@@ -298,7 +287,7 @@ def _is_partial(sentence: str, subject: _Event, predicate: _Event) -> bool:
     return bool(_PARTIAL.search(sentence[max(0, start - 20) : end]))
 
 
-def _described(sentence: str, events: list[_Event], found: _Found, head: str) -> tuple[str, str]:
+def _described(sentence: str, events: list[Event], found: _Found, head: str) -> tuple[str, str]:
     """Side and severity said with a finding: a few words before and after it, not past another finding or a boundary."""
     event = events[found.index]
     boundaries = {"comma", "and", "or", "end", "relative", "denial", "doubt", "question"}
@@ -323,36 +312,3 @@ def _whole(words: str) -> re.Pattern[str]:
 
 _SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
 _SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}
-
-
-def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
-    """Kind, value and pattern of every event, in the order in which they are tried."""
-    words = dict(triggers.TRIGGERS)
-    kind = "doubt" if dialect == "report" else "denial"
-    words[kind] += f"|(?:to )?{triggers.ASKED_IN_REPORTS}"
-    first = [(name, "", words.pop(name)) for name in ("empty", "silence_back", "doubt_back", "denial_back")]
-    findings = [("finding", head, pattern) for head, pattern in WORDS_OF_HEAD.items()]
-    subjects = [("subject", name, pattern) for name, pattern in SUBJECTS.items()]
-    predicates = [("predicate", name, pattern) for name, pattern in PREDICATES.items()]
-    doubts = [("doubt", "versus", "versus|vs"), ("doubt", "adjective", r"suspicious(?! for| of)")]
-    cues = "|".join((*triggers.SIDES.values(), "mild(?:ly)?", "moderate(?:ly)?", "severe(?:ly)?", triggers.OTHER_CUES))
-    last = [("cue", "", cues), ("verb", "", triggers.VERBS), ("and", "", "and"), ("or", "", "or")]
-    return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
-
-
-_KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
-_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "question"}
-
-
-@functools.cache
-def _scanner(dialect: Dialect) -> re.Pattern[str]:
-    groups = "|".join(f"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_KINDS[dialect]))
-    return re.compile(rf"(?<![\w])(?:{groups})(?![\w])|(?P<mark>[,()+&:?])")
-
-
-def _to_event(match: re.Match[str]) -> _Event:
-    group = str(match.lastgroup)
-    if group == "mark":
-        return _Event(_PUNCTUATION[match.group()], "", match.start(), match.end())
-    kind, value, _ = _KINDS["report"][int(group[1:])]
-    return _Event(kind, value, match.start(), match.end())

@@ -1,0 +1,62 @@
+"""The events of a sentence: findings, structures, and the words and marks that deny, doubt and join them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from retrieval.labels import triggers
+from retrieval.labels.words import PREDICATES, SUBJECTS, WORDS_OF_HEAD
+
+Dialect = Literal["report", "query"]
+"""`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stretch of a sentence that means something: its kind, and which of its kind it is."""
+
+    kind: str
+    value: str
+    start: int
+    end: int
+
+
+def read_events(sentence: str, dialect: Dialect) -> list[Event]:
+    """The events of a sentence in lower case, in order; none overlaps another."""
+    return [_to_event(match) for match in _scanner(dialect).finditer(sentence)]
+
+
+def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
+    """Kind, value and pattern of every event, in the order in which they are tried."""
+    words = dict(triggers.TRIGGERS)
+    kind = "doubt" if dialect == "report" else "denial"
+    words[kind] += f"|(?:to )?{triggers.ASKED_IN_REPORTS}"
+    first = [(name, "", words.pop(name)) for name in ("empty", "silence_back", "doubt_back", "denial_back")]
+    findings = [("finding", head, pattern) for head, pattern in WORDS_OF_HEAD.items()]
+    subjects = [("subject", name, pattern) for name, pattern in SUBJECTS.items()]
+    predicates = [("predicate", name, pattern) for name, pattern in PREDICATES.items()]
+    doubts = [("doubt", "versus", "versus|vs"), ("doubt", "adjective", r"suspicious(?! for| of)")]
+    cues = "|".join((*triggers.SIDES.values(), "mild(?:ly)?", "moderate(?:ly)?", "severe(?:ly)?", triggers.OTHER_CUES))
+    last = [("cue", "", cues), ("verb", "", triggers.VERBS), ("and", "", "and"), ("or", "", "or")]
+    return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
+
+
+_KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
+_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "question"}
+
+
+@functools.cache
+def _scanner(dialect: Dialect) -> re.Pattern[str]:
+    groups = "|".join(f"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_KINDS[dialect]))
+    return re.compile(rf"(?<![\w])(?:{groups})(?![\w])|(?P<mark>[,()+&:?])")
+
+
+def _to_event(match: re.Match[str]) -> Event:
+    group = str(match.lastgroup)
+    if group == "mark":
+        return Event(_PUNCTUATION[match.group()], "", match.start(), match.end())
+    kind, value, _ = _KINDS["report"][int(group[1:])]
+    return Event(kind, value, match.start(), match.end())

@@ -41,10 +41,22 @@ from retrieval.settings import Device
 
 
 @dataclass(slots=True)
+class _Examples:
+    """The images that stand for the stored cases of a query, liked and disliked, and the ids of all of their studies."""
+
+    like: list[Stored] = field(default_factory=list)
+    unlike: list[Stored] = field(default_factory=list)
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
 class _Asked:
     """A query on its way: what it brings, as far as that is known, and the milliseconds of each stage."""
 
     query: Query
+    mentions: Mentions = Mentions()
+    filters: Filters = Filters()
+    examples: _Examples = field(default_factory=lambda: _Examples())
     pixel_values: FloatArray | None = None
     text_vector: FloatArray | None = None
     image_vector: FloatArray | None = None
@@ -174,10 +186,20 @@ class Retriever:
     def _answer(self, batch: list[_Asked]) -> list[SearchResult]:
         for asked in batch:
             asked.query.require_valid()
+            self._understand(asked)  # before the model runs: what can be refused is refused at once
             if asked.query.image is not None:
                 self._look_at(asked, functools.partial(decode_image, asked.query.image))
         self._encode(batch)
         return [self._search(asked) for asked in batch]
+
+    def _understand(self, asked: _Asked) -> None:
+        query = asked.query
+        if query.text and query.interpret:
+            asked.mentions = find_mentions(query.text)
+        denied = (head for head in asked.mentions.denied if head not in query.filters.none)
+        asked.filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
+        with asked.stage("fetch"):
+            asked.examples = self._examples(query)
 
     def _look_at(self, asked: _Asked, picture: Callable[[], Image.Image]) -> None:
         with asked.stage("decode"), DECODING:
@@ -201,19 +223,14 @@ class Retriever:
                 asked.elapsed_ms["encode"] = elapsed_ms
 
     def _search(self, asked: _Asked) -> SearchResult:
-        query = asked.query
-        mentions = find_mentions(query.text) if query.text and query.interpret else Mentions()
-        denied = (head for head in mentions.denied if head not in query.filters.none)
-        filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
-        with asked.stage("fetch"):
-            like, unlike, exclude = self._examples(query)
-        sides = self._sides(asked, mentions, like, unlike)
+        query, filters = asked.query, asked.filters
+        sides = self._sides(asked)
         orders = bool(query.diversity) or query.collapse != "none"
         request = SearchRequest(
             filters=filters,
             limit=max(query.k, query.candidates) if orders else query.k,
             candidates=query.candidates,
-            exclude=exclude,
+            exclude=asked.examples.exclude,
             vectors=("image",) if query.diversity else (),
         )
         calibration = self.collection.meta.calibration
@@ -232,7 +249,7 @@ class Retriever:
             model=self.model,
             collection=self.collection.name,
             bundle_id=self.bundle.bundle_id,
-            interpreted=interpretation(query, filters, request, mentions),
+            interpreted=interpretation(query, filters, request, asked.mentions),
             hits=[
                 hit_of(request, hit, shares, folded[hit.point_id])
                 for hit, shares in zip(hits, percentiles(sides, calibration, hits), strict=True)
@@ -247,8 +264,7 @@ class Retriever:
             return rerank
         return read_preset(self._home, rerank)
 
-    def _examples(self, query: Query) -> tuple[list[Stored], list[Stored], tuple[str, ...]]:
-        """The images that stand for the stored cases of a query, liked and disliked, and all images of those studies."""
+    def _examples(self, query: Query) -> _Examples:
         exclude: list[str] = []
 
         def images(case: Case) -> Stored:
@@ -259,11 +275,11 @@ class Retriever:
 
         like = [images(case) for case in (*((query.study,) if query.study else ()), *query.like)]
         unlike = [images(case) for case in query.unlike]
-        return like, unlike, tuple(dict.fromkeys(exclude))
+        return _Examples(like, unlike, tuple(dict.fromkeys(exclude)))
 
-    def _sides(self, asked: _Asked, mentions: Mentions, like: list[Stored], unlike: list[Stored]) -> QuerySides:
+    def _sides(self, asked: _Asked) -> QuerySides:
         """What the query brings to each vector; a text or a report compares with reports better than an image does."""
-        vectors = {}
+        vectors, like, unlike = {}, asked.examples.like, asked.examples.unlike
         for name in DENSE_VECTORS if self.bundle.has_text else ("image",):
             liked: list[tuple[QueryKind, FloatArray]] = [
                 (_kind(name), c.vectors[name]) for c in like if name in c.vectors
@@ -278,7 +294,7 @@ class Retriever:
         if "image" not in vectors:
             raise InvalidRequest("nothing to look for: give a text, an image, a study or a case that is liked")
         terms = {
-            name: tuple(dict.fromkeys([*mentions.asked, *(term for case in like for term in case.payload[name])]))
+            name: tuple(dict.fromkeys([*asked.mentions.asked, *(term for case in like for term in case.payload[name])]))
             for name in ("mesh", "problems")
         }
         return QuerySides(vectors, terms, words=asked.query.text or "")

@@ -68,7 +68,6 @@ class AuditLog:
             return
         caller = connection.scope.get("auth")
         line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": connection.scope.get("state", {}).get("request_id"),
             "key": caller.name if caller else None,
             "action": action,
@@ -129,15 +128,16 @@ class AuditLog:
         if self._folder is None:
             return
         if self._broken:
-            self._append({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "action": "audit_resumed"})
+            self._append({"action": "audit_resumed"})
         else:
             self._append(None)
 
-    def _append(self, line: dict[str, Any] | None) -> None:
+    def _append(self, facts: dict[str, Any] | None) -> None:
         assert self._folder is not None
-        content = msgspec.json.encode(line) + b"\n" if line is not None else b""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        content = msgspec.json.encode({"time": now} | facts) + b"\n" if facts is not None else b""
         try:
-            _append_bytes(self._folder, content)
+            _append_bytes(self._folder, f"{now[:10]}.jsonl", content)
         except (OSError, portalocker.LockException) as error:
             self._broken = True
             reason = getattr(error, "strerror", None) or error
@@ -145,20 +145,33 @@ class AuditLog:
         self._broken = False
 
 
-def _append_bytes(folder: Path, content: bytes) -> None:
-    """Append to today's file. Opened anew each time: a folder that was moved or removed is noticed at once."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{datetime.now(UTC):%Y-%m-%d}.jsonl"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "rb+", buffering=0) as file:
+def _append_bytes(folder: Path, name: str, content: bytes) -> None:
+    """Append to a file. Opened anew each time: a folder that was moved or removed is noticed at once.
+
+    In plain system calls: each search waits for this, and after a run of the model, which leaves all caches cold, the
+    layers of pathlib and of Python's files cost more than the calls.
+    """
+    descriptor = _open(folder, name)
+    try:
         portalocker.lock(
-            file, portalocker.LOCK_EX
-        )  # other threads and processes append, too; closing the file releases it
+            descriptor, portalocker.LOCK_EX
+        )  # other threads and processes append, too; closing releases it
         size = os.fstat(descriptor).st_size
         if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
             content = b"\n" + content  # a full disk or a crash has cut the line before
         if os.write(descriptor, content) != len(content):
             raise OSError("no space for a whole line")
+    finally:
+        os.close(descriptor)
+
+
+def _open(folder: Path, name: str) -> int:
+    path, flags = f"{folder}/{name}", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def _name_filters(filters: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class SearchPermits:
         finally:
             for task in (work, gone):
                 task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+                task.add_done_callback(_forget)
 
     async def search(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `run`, for a search: its stages go into the answer's `Server-Timing`."""
@@ -100,6 +100,12 @@ class SearchPermits:
 
     def _add(self, stage: str, milliseconds: float) -> None:
         self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + milliseconds
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    """Take a task's error, if it has one, so that asyncio does not report it as unseen. Nothing waits for the task."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -12,8 +12,10 @@ Edge has neither collections nor aliases; both are made here from folders and a 
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from retrieval.index.interface import Collection
 from retrieval.index.schema import ALIAS, PREVIOUS, CollectionLayout, CollectionMeta, moved_alias
 
 _ALIASES = "aliases.json"
+_SETTLED_NS = 2_000_000_000
 
 
 class EdgeIndex:
@@ -38,6 +41,8 @@ class EdgeIndex:
         self.location = str(folder)
         self._open: dict[str, EdgeCollection] = {}
         self._lock = threading.Lock()
+        self._aliases_path = str(folder / _ALIASES)
+        self._known_aliases: tuple[tuple[int, int, int], dict[str, str]] | None = None
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`."""
@@ -147,12 +152,28 @@ class EdgeIndex:
             raise CollectionExists(f"the collection {name} exists already in {self.folder}")
 
     def _aliases(self) -> dict[str, str]:
+        """Every search asks, and the file seldom changes: it is read again when it is another one."""
         try:
-            return msgspec.json.decode((self.folder / _ALIASES).read_bytes(), type=dict[str, str])
+            status = os.stat(self._aliases_path)
+        except FileNotFoundError:
+            return {}
+        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._known_aliases
+        if known and known[0] == stamp:
+            return known[1]
+        aliases = self._read_aliases()
+        # A file that is still young may be replaced by one with the same stamp: clocks of file systems are coarse.
+        if abs(time.time_ns() - status.st_mtime_ns) > _SETTLED_NS:
+            self._known_aliases = (stamp, aliases)
+        return aliases
+
+    def _read_aliases(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(Path(self._aliases_path).read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
         except msgspec.MsgspecError as error:
-            raise IndexFailure(f"{self.folder / _ALIASES} is damaged: {error}; run `cxr use MODEL` anew") from error
+            raise IndexFailure(f"{self._aliases_path} is damaged: {error}; run `cxr use MODEL` anew") from error
 
     def _folder_of(self, name: str) -> Path:
         if not name or Path(name).name != name or name.startswith("."):

@@ -45,6 +45,7 @@ from service.problems import EXCEPTION_HANDLERS
 from service.rate_limit import RateLimit
 from service.reference import ReferencePlugin
 from service.requests import BodyRequest, only_files, read_form
+from service.searches import Searches
 from service.sessions import Sessions
 from service.settings import ServiceSettings
 
@@ -121,6 +122,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "audit": Provide(lambda: audit, sync_to_thread=False),
             "laboratory": Provide(lambda: laboratory, sync_to_thread=False),
             "choice": _provide_choice(laboratory, catalog, secure=settings.https),
+            "searches": _provide_searches(searches, laboratory, catalog, audit, settings),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
         middleware=[
@@ -176,6 +178,16 @@ def _provide_choice(laboratory: Laboratory, catalog: Catalog, *, secure: bool) -
         return SearchChoice.of(request, laboratory, catalog, secure=secure)
 
     return Provide(choice, sync_to_thread=False)
+
+
+def _provide_searches(
+    admission: Admission, laboratory: Laboratory, catalog: Catalog, audit: AuditLog, settings: ServiceSettings
+) -> Provide:
+    def searches(request: Request[Any, Any, Any]) -> Searches:
+        choice = SearchChoice.of(request, laboratory, catalog, secure=settings.https)
+        return Searches(request, choice, SearchPermits.of(request, admission, settings.request_timeout_s), audit)
+
+    return Provide(searches, sync_to_thread=False)
 
 
 def _audit_log(settings: ServiceSettings, home: Path) -> AuditLog:

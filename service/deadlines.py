@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import anyio
+import asyncio
+
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
@@ -27,9 +28,9 @@ class BodyDeadline(ASGIMiddleware):
             nonlocal deadline, complete
             if complete:  # what follows is only the end of the connection, which may be long
                 return await receive()  # type: ignore[return-value]
-            deadline = deadline or anyio.current_time() + self._limit_s
+            deadline = deadline or asyncio.get_running_loop().time() + self._limit_s
             try:
-                with anyio.fail_after(deadline - anyio.current_time()):
+                async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
                 raise UploadTooSlow(

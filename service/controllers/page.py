@@ -23,13 +23,13 @@ from service.audit import AuditLog
 from service.auth import READ, KeyRequired
 from service.controllers.feedback import keep_feedback
 from service.controllers.login import ask_to_log_in
-from service.controllers.search import kind_of
 from service.experiments.choice import SearchChoice, ShownResult
 from service.experiments.laboratory import Laboratory
 from service.experiments.refusals import ExperimentsUnavailable, NotShown, UnknownSearch
 from service.permits import SearchPermits
 from service.problems import describe_error
 from service.refusals import Refusal
+from service.searches import kind_of
 from service.web.feedback import said_by
 from service.web.form import PageForm, read_form
 from service.web.view import PageView, render_results

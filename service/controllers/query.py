@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Controller, Request, post
+from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.params import Body
 
 from retrieval.catalog import Catalog
-from retrieval.hits import SearchResult
-from service.audit import AuditLog
 from service.auth import READ
-from service.controllers.search import SEARCH_PROBLEMS, answer, kind_of, search_document
+from service.controllers.search import SEARCH_PROBLEMS
 from service.examples import (
     BATCH_EXAMPLE,
     BATCH_QUERY_EXAMPLE,
@@ -23,10 +20,10 @@ from service.examples import (
     SEARCH_EXAMPLE,
     answer_examples,
 )
-from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
 from service.problems import problem_responses
 from service.schemas import BatchDocument, FacetQuery, FacetsDocument, SearchBatch, SearchDocument, SearchQuery
+from service.searches import Searches
 
 _QUERY_PROBLEMS = {
     "invalid_request_400": "diversity: Expected `float` <= 1.0",
@@ -57,14 +54,11 @@ class QueryController(Controller):
     )
     async def search(
         self,
-        request: Request[Any, Any, Any],
         data: Annotated[SearchQuery, Body(examples=QUERY_EXAMPLES)],
-        choice: NamedDependency[SearchChoice],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
+        searches: NamedDependency[Searches],
     ) -> SearchDocument:
         """Cases that the query asks for, best first; every hit obeys the filters. An image is base64, and is not kept."""
-        return await answer(request, data, data.model, choice, permits, audit)
+        return await searches.answer(data, data.model)
 
     @post(
         "/batch",
@@ -78,23 +72,12 @@ class QueryController(Controller):
     )
     async def search_batch(
         self,
-        request: Request[Any, Any, Any],
         data: Annotated[SearchBatch, Body(examples=[BATCH_QUERY_EXAMPLE])],
-        choice: NamedDependency[SearchChoice],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
+        searches: NamedDependency[Searches],
     ) -> BatchDocument:
         """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is."""
 
-        def search() -> Sequence[SearchResult]:
-            results = choice.search_batch(data.model, lambda retriever: retriever.search_batch(data.queries))
-            for query, result in zip(data.queries, results, strict=True):
-                audit.search(request, result, kind=kind_of(query), k=query.k)
-            return results
-
-        results = await permits.run(search)
-        permits.note(*results)
-        return BatchDocument(results=[search_document(result) for result in results])
+        return BatchDocument(results=await searches.answer_batch(data.queries, data.model))
 
 
 class FacetsController(Controller):

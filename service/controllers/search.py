@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Controller, Request, post
+from litestar import Controller, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
 from retrieval.errors import InvalidRequest
-from retrieval.hits import SearchResult
 from retrieval.index.filters import Filters
 from retrieval.query import Query
-from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
-from service.experiments.choice import SearchChoice, ShownResult
-from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
+from service.searches import Searches
 
 SEARCH_PROBLEMS = {
     "unknown_model_404": "no model 'x' is installed",
@@ -56,15 +53,12 @@ class TextSearchController(Controller):
     )
     async def search_text(
         self,
-        request: Request[Any, Any, Any],
         data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
-        choice: NamedDependency[SearchChoice],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
+        searches: NamedDependency[Searches],
     ) -> SearchDocument:
         """Cases that the words describe, nearest first; every hit obeys the filters."""
         query = Query(text=data.text, filters=data.filters, k=data.k, rerank=data.rerank)
-        return await answer(request, query, data.model, choice, permits, audit)
+        return await searches.answer(query, data.model)
 
 
 class ImageSearchController(Controller):
@@ -90,45 +84,13 @@ class ImageSearchController(Controller):
     )
     async def search_image(
         self,
-        request: Request[Any, Any, Any],
         data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
-        choice: NamedDependency[SearchChoice],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
+        searches: NamedDependency[Searches],
     ) -> SearchDocument:
         """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
         filters = decode_filters(data.filters)
         query = Query(image=await data.image.read(), filters=filters, k=data.k, rerank=data.rerank)
-        return await answer(request, query, data.model, choice, permits, audit)
-
-
-async def answer(
-    request: Request[Any, Any, Any],
-    query: Query,
-    model: str | None,
-    choice: SearchChoice,
-    permits: SearchPermits,
-    audit: AuditLog,
-    **facts: str,
-) -> SearchDocument:
-    """What `query` finds, recorded with `facts` in the audit log."""
-
-    def search() -> ShownResult:
-        result = choice.search(model, lambda retriever: retriever.search(query))
-        audit.search(request, result, kind=kind_of(query), k=query.k, **facts)
-        return result
-
-    return search_document(await permits.search(search))
-
-
-def kind_of(query: Query) -> str:
-    """What a query brings, for the audit log: `text`, `image`, `study`, `like`, or several joined by `+`."""
-    return "+".join(name for name in ("text", "image", "study", "like") if getattr(query, name))
-
-
-def search_document(result: SearchResult) -> SearchDocument:
-    """The result as the document that goes over the wire; the command line prints the same one, without a `search_id`."""
-    return msgspec.convert(result, SearchDocument, from_attributes=True)
+        return await searches.answer(query, data.model)
 
 
 def decode_filters(text: str) -> Filters:

@@ -17,12 +17,11 @@ from retrieval.query import LIMIT_K, Case, Query
 from retrieval.records import View
 from service.audit import AuditLog
 from service.auth import READ
-from service.controllers.search import answer
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
-from service.experiments.choice import SearchChoice
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import Preset, SearchDocument, StudyDocument
+from service.searches import Searches
 
 _PROBLEMS = {
     "unknown_study_404": "the collection cxr_x holds no study '42'",
@@ -87,11 +86,8 @@ class StudiesController(Controller):
     )
     async def search_similar(
         self,
-        request: Request[Any, Any, Any],
         study_id: StudyId,
-        choice: NamedDependency[SearchChoice],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
+        searches: NamedDependency[Searches],
         present: Annotated[
             tuple[str, ...], QueryParameter(name="with", description="Findings that every hit has; may be repeated.")
         ] = (),
@@ -108,4 +104,4 @@ class StudiesController(Controller):
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
 
         query = Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank)
-        return await answer(request, query, model, choice, permits, audit, like=study_id)
+        return await searches.answer(query, model, like=study_id)

@@ -15,7 +15,7 @@ import pytest
 from retrieval.catalog import Catalog
 from service import audit
 from service.audit import AuditLog, AuditUnavailable
-from service.controllers.search import search_document
+from service.searches import search_document
 from service.settings import ServiceSettings
 from tests.service.conftest import Client, bearer, connect
 from tests.service.test_auth import log_in, same_site

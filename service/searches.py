@@ -1,0 +1,68 @@
+"""The searches of one request: each runs when its turn comes, with the model that shall answer, and is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from retrieval.hits import SearchResult
+from retrieval.query import Query
+from service.audit import AuditLog
+from service.experiments.choice import SearchChoice, ShownResult
+from service.permits import SearchPermits
+from service.schemas import SearchDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Searches:
+    """What a route that searches asks for, as one: of several dependencies Litestar resolves each in a task of its own."""
+
+    request: Request[Any, Any, Any]
+    choice: SearchChoice
+    permits: SearchPermits
+    audit: AuditLog
+
+    async def answer(self, query: Query, model: str | None, **facts: str) -> SearchDocument:
+        """What `query` finds, recorded with `facts` in the audit log.
+
+        Raises:
+            RetrievalError: as `SearchChoice.search`, `AuditLog.search` and `SearchPermits.run`.
+        """
+
+        def search() -> ShownResult:
+            result = self.choice.search(model, lambda retriever: retriever.search(query))
+            self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
+            return result
+
+        return search_document(await self.permits.search(search))
+
+    async def answer_batch(self, queries: Sequence[Query], model: str | None) -> list[SearchDocument]:
+        """What each of `queries` finds; they are encoded together.
+
+        Raises:
+            RetrievalError: as `answer`, if any of them cannot be answered.
+        """
+
+        def search() -> Sequence[ShownResult]:
+            results = self.choice.search_batch(model, lambda retriever: retriever.search_batch(queries))
+            for query, result in zip(queries, results, strict=True):
+                self.audit.search(self.request, result, kind=kind_of(query), k=query.k)
+            return results
+
+        results = await self.permits.run(search)
+        self.permits.note(*results)
+        return [search_document(result) for result in results]
+
+
+def kind_of(query: Query) -> str:
+    """What a query brings, for the audit log: `text`, `image`, `study`, `like`, or several joined by `+`."""
+    return "+".join(name for name in ("text", "image", "study", "like") if getattr(query, name))
+
+
+def search_document(result: SearchResult) -> SearchDocument:
+    """The result as the document that goes over the wire; the command line prints the same one, without a `search_id`."""
+    return msgspec.convert(result, SearchDocument, from_attributes=True)

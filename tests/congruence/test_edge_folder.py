@@ -1,12 +1,16 @@
 """What only the embedded engine has: a folder, a lock, a file for the alias."""
 
+import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from retrieval.errors import IndexFailure, IndexLocked, InvalidRequest, NoCollection
 from retrieval.index.edge import EdgeIndex
+from retrieval.index.schema import ALIAS
 from tests.congruence.conftest import META, NAME
 
 HOLD = """
@@ -65,6 +69,30 @@ def test_what_a_killed_create_left_is_no_collection_and_is_replaced(folder, poin
 def test_a_name_may_not_leave_the_folder(folder, name):
     with pytest.raises(InvalidRequest):
         EdgeIndex(folder).open(name)
+
+
+def test_an_alias_that_was_read_before_is_read_again_once_another_has_moved_it(folder):
+    index, elsewhere, aliases = EdgeIndex(folder), EdgeIndex(folder), folder / "aliases.json"
+    elsewhere.create(META, name="cxr_other")
+    for name in (NAME, "cxr_other", NAME):
+        elsewhere.activate(name)
+        assert index.active() == name
+        os.utime(aliases, (1, 1))  # old enough to be remembered
+        assert (index.active(), index.active()) == (name, name)
+    aliases.write_text("{")
+    with pytest.raises(IndexFailure, match="cxr use"):
+        index.active()
+    aliases.unlink()
+    assert index.active() is None
+    elsewhere.close()
+
+
+def test_an_alias_that_moves_twice_within_a_tick_of_the_clock_is_seen(folder):
+    index, aliases, now = EdgeIndex(folder), folder / "aliases.json", time.time_ns()
+    for name in ("cxr_a", "cxr_b"):  # of one length, in one file, at one time: nothing but the content differs
+        aliases.write_text(json.dumps({ALIAS: name}))
+        os.utime(aliases, ns=(now, now))
+        assert index.active() == name
 
 
 @pytest.mark.parametrize(("file", "match"), [("aliases.json", "cxr use"), (f"{NAME}/collection.json", "damaged")])

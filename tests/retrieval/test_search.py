@@ -167,6 +167,19 @@ def test_wrong_requests_are_refused_by_name(retriever):
         retriever.search_text("x", rerank="best")
 
 
+def test_what_the_collection_does_not_know_is_refused_before_the_model_runs(retriever, monkeypatch):
+    def run(*_):
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(retriever.encoder, "encode_texts", run)
+    with pytest.raises(UnknownFinding):
+        retriever.search_text("x", filters=Filters(none=("Plural Effusion",)))
+    with pytest.raises(UnknownStudy):
+        retriever.search(Query(text="x", like=(Case(study_id="nobody"),)))
+    with pytest.raises(AssertionError, match="the model ran"):
+        retriever.search_text("x")
+
+
 def test_a_study_comes_with_its_images_labels_and_report(retriever):
     study = retriever.study("3")
     assert [image.view for image in study.images] == ["frontal", "lateral"]

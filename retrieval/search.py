@@ -15,16 +15,17 @@ import numpy as np
 from PIL import Image
 
 from retrieval.bundle import ModelBundle
+from retrieval.cases import Examples, find_examples, images_of
 from retrieval.encoder import Encoder
-from retrieval.errors import InvalidRequest, UnknownStudy
+from retrieval.errors import InvalidRequest
 from retrieval.hits import SearchResult, StudyRecord, hit_of, interpretation, study_of
 from retrieval.imaging.decode import DECODING, decode_image, read_image
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, FloatArray, SearchRequest, Stored
+from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
 from retrieval.labels import Mentions, find_mentions, resolve_finding
 from retrieval.presets import read_preset
-from retrieval.query import LIMIT_BATCH, LIMIT_K, Case, Query
+from retrieval.query import LIMIT_BATCH, Case, Query
 from retrieval.rerank import (
     NONE,
     PRESETS,
@@ -41,22 +42,13 @@ from retrieval.settings import Device
 
 
 @dataclass(slots=True)
-class _Examples:
-    """The images that stand for the stored cases of a query, liked and disliked, and the ids of all of their studies."""
-
-    like: list[Stored] = field(default_factory=list)
-    unlike: list[Stored] = field(default_factory=list)
-    exclude: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
 class _Asked:
     """A query on its way: what it brings, as far as that is known, and the milliseconds of each stage."""
 
     query: Query
     mentions: Mentions = Mentions()
     filters: Filters = Filters()
-    examples: _Examples = field(default_factory=lambda: _Examples())
+    examples: Examples = Examples()
     pixel_values: FloatArray | None = None
     text_vector: FloatArray | None = None
     image_vector: FloatArray | None = None
@@ -177,7 +169,7 @@ class Retriever:
         Raises:
             UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
         """
-        return study_of(self._images_of(Case(study_id=study_id, dataset=dataset)))
+        return study_of(images_of(self.collection, Case(study_id=study_id, dataset=dataset)))
 
     def facet(self, name: str, filters: Filters = Filters()) -> dict[str, int]:
         """Images per value of a keyword field (`present`, `view`, `dataset`, …), most frequent first."""
@@ -199,7 +191,7 @@ class Retriever:
         denied = (head for head in asked.mentions.denied if head not in query.filters.none)
         asked.filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
         with asked.stage("fetch"):
-            asked.examples = self._examples(query)
+            asked.examples = find_examples(self.collection, query)
 
     def _look_at(self, asked: _Asked, picture: Callable[[], Image.Image]) -> None:
         with asked.stage("decode"), DECODING:
@@ -264,19 +256,6 @@ class Retriever:
             return rerank
         return read_preset(self._home, rerank)
 
-    def _examples(self, query: Query) -> _Examples:
-        exclude: list[str] = []
-
-        def images(case: Case) -> Stored:
-            case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
-            found = self._images_of(case, vectors=DENSE_VECTORS)
-            exclude.extend(image.point_id for image in found)
-            return _representative(found, case)
-
-        like = [images(case) for case in (*((query.study,) if query.study else ()), *query.like)]
-        unlike = [images(case) for case in query.unlike]
-        return _Examples(like, unlike, tuple(dict.fromkeys(exclude)))
-
     def _sides(self, asked: _Asked) -> QuerySides:
         """What the query brings to each vector; a text or a report compares with reports better than an image does."""
         vectors, like, unlike = {}, asked.examples.like, asked.examples.unlike
@@ -315,28 +294,6 @@ class Retriever:
             for group in ("all", "any", "none", "absent")
         }
         return msgspec.structs.replace(filters, **groups)
-
-    def _images_of(self, case: Case, vectors: tuple[str, ...] = ()) -> list[Stored]:
-        wanted = Filters(study_id=case.study_id, dataset=case.dataset)
-        images = list(self.collection.scroll(wanted, limit=LIMIT_K, vectors=vectors))
-        if not images:
-            raise UnknownStudy(f"no study {case.study_id!r} in the collection {self.collection.name}")
-        datasets = sorted({image.payload["dataset"] for image in images})
-        if len(datasets) > 1:
-            raise InvalidRequest(
-                f"several datasets hold a study {case.study_id!r}: {', '.join(datasets)}; name one of them"
-            )
-        return sorted(images, key=lambda image: str(image.payload["image_id"]))
-
-
-def _representative(images: list[Stored], case: Case) -> Stored:
-    """The image asked for, or the first frontal one, or the first."""
-    if case.image_id is None:
-        return next((image for image in images if image.payload["view"] == "frontal"), images[0])
-    for image in images:
-        if image.payload["image_id"] == case.image_id:
-            return image
-    raise UnknownStudy(f"no image {case.image_id!r} in the study {case.study_id!r}")
 
 
 def _kind(vector: str) -> QueryKind:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +90,7 @@ class Observation:
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The client's own id if it is short and plain, so that it can be found in the logs of both; else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _headers_of(exchange: Exchange) -> list[tuple[bytes, bytes]]:

@@ -148,10 +148,9 @@ class ExperimentStore:
         ]
         places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
         with self._database() as database:
-            # Not waited for: what a power failure takes is a search that nobody has spoken of yet, and feedback writes it
-            # out.
+            # Not waited for: a power failure takes searches that nobody has spoken of yet, and feedback writes them out.
             database.execute("PRAGMA synchronous=NORMAL")
-            # A statement is its own transaction, and cheaper than three of them.
+            # One statement is a transaction, and cheaper than the three that would spell it out.
             database.execute(
                 f"INSERT INTO exposures (search_id, experiment, session, team, shown, at) VALUES {places}",
                 [value for row in rows for value in row],

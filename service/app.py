@@ -121,7 +121,6 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
             "laboratory": Provide(lambda: laboratory, sync_to_thread=False),
-            "choice": _provide_choice(laboratory, catalog, secure=settings.https),
             "searches": _provide_searches(searches, laboratory, catalog, audit, settings),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
@@ -171,13 +170,6 @@ def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
         return SearchPermits.of(request, admission, timeout_s)
 
     return Provide(permits, sync_to_thread=False)
-
-
-def _provide_choice(laboratory: Laboratory, catalog: Catalog, *, secure: bool) -> Provide:
-    def choice(request: Request[Any, Any, Any]) -> SearchChoice:
-        return SearchChoice.of(request, laboratory, catalog, secure=secure)
-
-    return Provide(choice, sync_to_thread=False)
 
 
 def _provide_searches(

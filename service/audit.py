@@ -9,7 +9,6 @@ whoever may run it may read the index.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import portalocker
 from anyio.to_thread import run_sync
 from litestar.connection import ASGIConnection
 
@@ -138,9 +138,10 @@ class AuditLog:
         content = msgspec.json.encode({"time": now} | facts) + b"\n" if facts is not None else b""
         try:
             _append_bytes(self._folder, f"{now[:10]}.jsonl", content)
-        except OSError as error:
+        except (OSError, portalocker.LockException) as error:
             self._broken = True
-            raise AuditUnavailable(f"the audit log cannot be written: {error.strerror or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise AuditUnavailable(f"the audit log cannot be written: {reason}") from error
         self._broken = False
 
 
@@ -152,7 +153,8 @@ def _append_bytes(folder: Path, name: str, content: bytes) -> None:
     """
     descriptor = _open(folder, name)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # other threads and processes append, too; closing releases it
+        # Other threads and processes append, too. Closing the file releases it.
+        portalocker.lock(descriptor, portalocker.LOCK_EX)
         size = os.fstat(descriptor).st_size
         if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
             content = b"\n" + content  # a full disk or a crash has cut the line before

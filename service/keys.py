@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from retrieval.drafts import replacing
 from retrieval.errors import RetrievalError
+from retrieval.watched import WatchedFile
 
 KeyScope = Literal["read", "ingest", "admin"]
 FILE_NAME = "keys.json"
@@ -162,9 +163,8 @@ class KeyRing:
     """The keys as a running service sees them: read anew whenever the file has changed."""
 
     def __init__(self, file: KeyFile, *, always_required: bool) -> None:
-        self._file = file
+        self._watched = WatchedFile(file.path, file.read)
         self._required = always_required
-        self._signature: tuple[int, ...] | None = None
         self._keys: tuple[ApiKey, ...] = ()
 
     @property
@@ -194,17 +194,11 @@ class KeyRing:
 
     def _refresh(self) -> None:
         try:
-            status = self._file.path.stat()
-        except FileNotFoundError:
-            signature = None
+            keys = self._watched.read()
         except OSError as error:
             raise KeysDamaged(f"{FILE_NAME} cannot be read: {error.strerror}") from error
-        else:
-            signature = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if signature != self._signature:
-            self._keys = self._file.read() or ()  # raises before the signature is kept, so it is tried again
-            self._signature = signature
-        self._required = self._required or signature is not None
+        self._keys = keys or ()
+        self._required = self._required or keys is not None
 
 
 def hash_secret(secret: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
@@ -73,15 +72,11 @@ class Metrics:
         )
         self._images = Gauge("cxr_collection_images", "Images in a model's collection.", ["model"], registry=registry)
         self._index_up = Gauge("cxr_index_up", "Whether the index told of its collections.", registry=registry)
-        # Looking a series up costs more than counting, and there are eight in a search. Their labels are few.
-        self._requests_of = functools.cache(self._requests.labels)
-        self._request_seconds_of = functools.cache(self._request_seconds.labels)
-        self._stage_seconds_of = functools.cache(self._stage_seconds.labels)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self._requests_of(method, route, str(status)).inc()
-        self._request_seconds_of(method, route).observe(seconds)
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
 
     def observe_problem(self, code: str) -> None:
         """Count one problem document."""
@@ -90,7 +85,7 @@ class Metrics:
     def observe_stages(self, stages_ms: Mapping[str, float]) -> None:
         """Count the stages of one request."""
         for stage, milliseconds in stages_ms.items():
-            self._stage_seconds_of(stage).observe(milliseconds / 1000)
+            self._stage_seconds.labels(stage).observe(milliseconds / 1000)
 
     def observe_batch(self, tower: Tower, size: int, seconds: float) -> None:
         """Count one run of a model."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import chain
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -25,9 +24,6 @@ class Timed(Protocol):
     @property
     def timings_ms(self) -> dict[str, float]:
         """Milliseconds by stage."""
-
-
-R = TypeVar("R", bound=Timed)
 
 
 class SearchPermits:
@@ -82,12 +78,6 @@ class SearchPermits:
             for task in (work, gone):
                 task.cancel()
                 task.add_done_callback(_forget)
-
-    async def search(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """As `run`, for a search: its stages go into the answer's `Server-Timing`."""
-        result = await self.run(partial(call, *args, **kwargs))
-        self.note(result)
-        return result
 
     def note(self, *results: Timed) -> None:
         """Add the stages of `results` to the answer's `Server-Timing`.

@@ -30,27 +30,23 @@ class Searches:
         """What `query` finds, recorded with `facts` in the audit log.
 
         Raises:
-            RetrievalError: as `SearchChoice.search`, `AuditLog.search` and `SearchPermits.run`.
+            RetrievalError: as `answer_batch`.
         """
 
-        def search() -> ShownResult:
-            result = self.choice.search(model, lambda retriever: retriever.search(query))
-            self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
-            return result
+        return (await self.answer_batch([query], model, **facts))[0]
 
-        return search_document(await self.permits.search(search))
-
-    async def answer_batch(self, queries: Sequence[Query], model: str | None) -> list[SearchDocument]:
-        """What each of `queries` finds; they are encoded together.
+    async def answer_batch(self, queries: Sequence[Query], model: str | None, **facts: str) -> list[SearchDocument]:
+        """What each of `queries` finds, recorded as by `answer`; they are encoded together.
 
         Raises:
-            RetrievalError: as `answer`, if any of them cannot be answered.
+            RetrievalError: as `SearchChoice.search`, `AuditLog.search` and `SearchPermits.run`, if any of them cannot be
+                answered.
         """
 
         def search() -> Sequence[ShownResult]:
             results = self.choice.search_batch(model, lambda retriever: retriever.search_batch(queries))
             for query, result in zip(queries, results, strict=True):
-                self.audit.search(self.request, result, kind=kind_of(query), k=query.k)
+                self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
             return results
 
         results = await self.permits.run(search)

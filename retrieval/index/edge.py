@@ -12,10 +12,8 @@ Edge has neither collections nor aliases; both are made here from folders and a 
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,9 +26,9 @@ from retrieval.index.edge_lock import FolderLock
 from retrieval.index.edge_shard import create_shard, load_shard
 from retrieval.index.interface import Collection
 from retrieval.index.schema import ALIAS, PREVIOUS, CollectionLayout, CollectionMeta, moved_alias
+from retrieval.watched import WatchedFile
 
 _ALIASES = "aliases.json"
-_SETTLED_NS = 2_000_000_000
 
 
 class EdgeIndex:
@@ -41,8 +39,7 @@ class EdgeIndex:
         self.location = str(folder)
         self._open: dict[str, EdgeCollection] = {}
         self._lock = threading.Lock()
-        self._aliases_path = str(folder / _ALIASES)
-        self._known_aliases: tuple[tuple[int, int, int], dict[str, str]] | None = None
+        self._watched_aliases = WatchedFile(folder / _ALIASES, self._read_aliases)  # every search asks
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`."""
@@ -152,28 +149,16 @@ class EdgeIndex:
             raise CollectionExists(f"the collection {name} exists already in {self.folder}")
 
     def _aliases(self) -> dict[str, str]:
-        """Every search asks, and the file seldom changes: it is read again when it is another one."""
-        try:
-            status = os.stat(self._aliases_path)
-        except FileNotFoundError:
-            return {}
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._known_aliases
-        if known and known[0] == stamp:
-            return known[1]
-        aliases = self._read_aliases()
-        # A file that is still young may be replaced by one with the same stamp: clocks of file systems are coarse.
-        if abs(time.time_ns() - status.st_mtime_ns) > _SETTLED_NS:
-            self._known_aliases = (stamp, aliases)
-        return aliases
+        return self._watched_aliases.read() or {}
 
-    def _read_aliases(self) -> dict[str, str]:
+    def _read_aliases(self) -> dict[str, str] | None:
+        path = self.folder / _ALIASES
         try:
-            return msgspec.json.decode(Path(self._aliases_path).read_bytes(), type=dict[str, str])
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
-            return {}
+            return None
         except msgspec.MsgspecError as error:
-            raise IndexFailure(f"{self._aliases_path} is damaged: {error}; run `cxr use MODEL` anew") from error
+            raise IndexFailure(f"{path} is damaged: {error}; run `cxr use MODEL` anew") from error
 
     def _folder_of(self, name: str) -> Path:
         if not name or Path(name).name != name or name.startswith("."):

@@ -26,10 +26,9 @@ from service.controllers.login import ask_to_log_in
 from service.experiments.choice import SearchChoice, ShownResult
 from service.experiments.laboratory import Laboratory
 from service.experiments.refusals import ExperimentsUnavailable, NotShown, UnknownSearch
-from service.permits import SearchPermits
 from service.problems import describe_error
 from service.refusals import Refusal
-from service.searches import kind_of
+from service.searches import Searches, kind_of
 from service.web.feedback import said_by
 from service.web.form import PageForm, read_form
 from service.web.view import PageView, render_results
@@ -53,15 +52,13 @@ class PageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
-        choice: NamedDependency[SearchChoice],
+        searches: NamedDependency[Searches],
         laboratory: NamedDependency[Laboratory],
     ) -> Template:
         """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
-        await keep_said(request, laboratory, audit)
-        return await _render(request, form, catalog, permits, audit, choice)
+        await keep_said(request, laboratory, searches.audit)
+        return await _render(request, form, catalog, searches)
 
 
 class ImagePageController(Controller):
@@ -78,16 +75,14 @@ class ImagePageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        permits: NamedDependency[SearchPermits],
-        audit: NamedDependency[AuditLog],
-        choice: NamedDependency[SearchChoice],
+        searches: NamedDependency[Searches],
     ) -> Template:
         """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(request, read_form(texts), catalog, permits, audit, choice, image=content)
+        return await _render(request, read_form(texts), catalog, searches, image=content)
 
 
 async def keep_said(request: Request[Any, Any, Any], laboratory: Laboratory, audit: AuditLog) -> None:
@@ -111,12 +106,11 @@ async def _render(
     request: Request[Any, Any, Any],
     form: PageForm,
     catalog: Catalog,
-    permits: SearchPermits,
-    audit: AuditLog,
-    choice: SearchChoice,
+    searches: Searches,
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
+    permits, audit, choice = searches.permits, searches.audit, searches.choice
     cookies = choice.begin_visit() if image or form.looks else []
     try:
         view, retriever, result = await permits.run(_look_up, form, catalog, choice, image)

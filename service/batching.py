@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Generic, Literal, TypeVar
 
@@ -32,6 +33,8 @@ class BatchingEncoder(Encoder):
 
     Nobody waits for company: the first request runs at once, and those that arrive meanwhile are the next batch. A batch
     gives the vectors that each request would get alone, and one that fails is run again request by request.
+
+    Texts that were asked not long ago are not encoded again: who steers a search sends the same words with other filters.
     """
 
     def __init__(
@@ -41,9 +44,13 @@ class BatchingEncoder(Encoder):
         device: str = "auto",
         threads: int = 0,
         limit: int = 32,
+        remember: int = 0,
         observe: BatchObserver = ignore_batch,
     ) -> None:
-        """Encode with `bundle`, at most `limit` texts or images of several requests at once."""
+        """Encode with `bundle`, at most `limit` texts or images of several requests at once.
+
+        The last `remember` different texts that came one at a time are kept in memory, with their vectors.
+        """
         super().__init__(bundle, device=device, threads=threads)
         if bundle.manifest.precision == "int8":
             limit = 1  # int8 takes its scale from all activations of a run, so neighbours would change the answer
@@ -52,14 +59,21 @@ class BatchingEncoder(Encoder):
         self._pixels: _Batcher[FloatArray] = _Batcher(
             turns, "image", super().encode_pixels, np.concatenate, limit, observe
         )
+        self._remembered = lru_cache(remember)(self._encode_text)
 
     def encode_pixels(self, pixel_values: FloatArray) -> FloatArray:
         """See `Encoder.encode_pixels`."""
         return self._pixels.encode(pixel_values)
 
     def encode_texts(self, texts: Iterable[str]) -> FloatArray:
-        """See `Encoder.encode_texts`."""
-        return self._texts.encode(list(texts))
+        """See `Encoder.encode_texts`. What is returned for one text cannot be written to, since others get it, too."""
+        texts = list(texts)
+        return self._remembered(texts[0]) if len(texts) == 1 else self._texts.encode(texts)
+
+    def _encode_text(self, text: str) -> FloatArray:
+        embedding = self._texts.encode([text]).copy()  # it is a part of its batch, which would be kept whole
+        embedding.flags.writeable = False
+        return embedding
 
 
 def _join_texts(parts: Sequence[list[str]]) -> list[str]:

@@ -59,7 +59,12 @@ def serve(
     try:
         configure_logs(settings.log_format)
         operations = Operations.of(settings)
-        make_encoder = partial(BatchingEncoder, limit=settings.batch_size, observe=operations.metrics.observe_batch)
+        make_encoder = partial(
+            BatchingEncoder,
+            limit=settings.batch_size,
+            remember=settings.remembered_texts,
+            observe=operations.metrics.observe_batch,
+        )
         with Catalog(engine_settings, make_encoder=make_encoder) as catalog:
             if model is not None:
                 catalog.activate(model)

@@ -57,6 +57,12 @@ class ServiceSettings(BaseSettings):
     batch_size: int = Field(
         32, ge=1, description="Texts, or images, of concurrent searches that a model encodes in one run, at most."
     )
+    remembered_texts: int = Field(
+        1024,
+        ge=0,
+        description="Texts whose vectors each model keeps in memory, so that the same words with other filters are not "
+        "encoded again; 0 for none.",
+    )
     shutdown_grace_s: float = Field(
         8.0, ge=0, description="Seconds that running requests have to finish when the service is told to stop."
     )

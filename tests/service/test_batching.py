@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -32,9 +33,11 @@ TEXTS = ["Heart", "the lungs are clear " * 3, "left pleural effusion", "no", "a 
 class Company:
     """Runs calls on an encoder so that the first is alone in the model while all the others come in."""
 
-    def __init__(self, bundle: ModelBundle, *, limit: int = 32) -> None:
+    def __init__(self, bundle: ModelBundle, *, limit: int = 32, remember: int = 0) -> None:
         self.batches: list[tuple[Tower, int]] = []
-        self.encoder = BatchingEncoder(bundle, device="cpu", threads=1, limit=limit, observe=self._observe)
+        self.encoder = BatchingEncoder(
+            bundle, device="cpu", threads=1, limit=limit, remember=remember, observe=self._observe
+        )
         self.encoder.warm_up()
         self.batches.clear()
         self._entered, self._gate = threading.Event(), threading.Event()
@@ -184,6 +187,44 @@ def test_one_run_takes_no_more_than_the_limit_and_the_rest_follow_in_order(bundl
     found = company.encode([of_text(text) for text in TEXTS * 2])
     assert company.batches == [("text", 1), ("text", 4), ("text", 4), ("text", 3)]
     np.testing.assert_allclose(np.concatenate(found[:6]), np.concatenate(found[6:]), atol=1e-6)
+
+
+def test_a_text_asked_again_is_not_encoded_again(bundle: ModelBundle) -> None:
+    batches: list[tuple[Tower, int]] = []
+    encoder = BatchingEncoder(
+        bundle, device="cpu", remember=2, observe=lambda tower, size, _: batches.append((tower, size))
+    )
+    first = encoder.encode_texts(["heart"])
+    np.testing.assert_array_equal(first, Encoder(bundle, device="cpu").encode_texts(["heart"]))
+    with pytest.raises(ValueError, match="read-only"):
+        first += 1
+    encoder.encode_texts(["lungs"])
+    np.testing.assert_array_equal(encoder.encode_texts(["heart"]), first)
+    assert batches == [("text", 1)] * 2
+    encoder.encode_texts(["no"])  # the third text: "lungs" was asked longest ago
+    encoder.encode_texts(["heart"])
+    assert batches == [("text", 1)] * 3
+    encoder.encode_texts(["lungs"])
+    assert batches == [("text", 1)] * 4
+    encoder.encode_texts(["heart", "lungs"])
+    assert batches[4:] == [("text", 2)]
+
+
+def test_a_remembered_text_does_not_keep_its_batch(bundle: ModelBundle) -> None:
+    company = Company(bundle, remember=8)
+    found = company.encode([of_text(text) for text in TEXTS])
+    assert company.batches == [("text", 1), ("text", len(TEXTS) - 1)]
+    assert all(isinstance(embedding, np.ndarray) and embedding.base is None for embedding in found)
+
+
+def test_a_text_that_could_not_be_encoded_is_tried_again(bundle: ModelBundle) -> None:
+    encoder = BatchingEncoder(bundle, device="cpu", remember=8)
+    encoder.warm_up()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder.text_session, "run", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            encoder.encode_texts(["heart"])
+    assert encoder.encode_texts(["heart"]).shape == (1, encoder.dim)
 
 
 def test_a_request_larger_than_the_limit_is_run_by_itself(bundle: ModelBundle) -> None:

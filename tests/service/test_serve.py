@@ -11,6 +11,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +27,22 @@ from service.cli import serve
 from service.keys import KeyFile, KeysDamaged
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def running(home: Path, *options: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`cxr serve` in a process of its own, and the port it listens on."""
+    environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | settings
+    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0", *options]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            yield (
+                process,
+                next(int(found[1]) for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line))),
+            )
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
@@ -57,22 +75,15 @@ def test_a_remote_address_needs_a_key() -> None:
 
 def test_with_a_key_a_remote_address_is_served_and_needs_it(tiny_home: Path) -> None:
     _, secret = KeyFile(tiny_home).create("ward-3", ("read",))
-    environment = os.environ | {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--host", "0.0.0.0", "--port", "0"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            port = next(found[1] for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models")
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(request, timeout=30)
-            assert refused.value.code == 401
-            refused.value.close()
-            request.add_header("Authorization", f"Bearer {secret}")
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                assert json.load(answer)["models"]
-        finally:
-            process.kill()
+    with running(tiny_home, "--host", "0.0.0.0") as (_, port):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        assert refused.value.code == 401
+        refused.value.close()
+        request.add_header("Authorization", f"Bearer {secret}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert json.load(answer)["models"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
@@ -118,19 +129,35 @@ def test_serving_a_model_with_fewer_cases_is_refused(tiny_home: Path) -> None:
 
 
 def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:
-    environment = os.environ | {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0", "--model", "tiny-b"]
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            address = next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line)))
-            with urllib.request.urlopen(f"{address}/health/ready", timeout=30) as answer:
-                assert json.load(answer)["model"] == "tiny-b"
-                assert "server" not in answer.headers
-            process.send_signal(signal.SIGTERM)
-            log = process.stderr.read()
-            process.wait(timeout=30)
-        finally:
-            process.kill()
+    with running(tiny_home, "--model", "tiny-b") as (process, port):
+        assert process.stderr is not None
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as answer:
+            assert json.load(answer)["model"] == "tiny-b"
+            assert "server" not in answer.headers
+        process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+        process.wait(timeout=30)
     assert "Traceback" not in log
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("remembered", "runs"), [("8", 1), ("0", 2)])
+def test_the_same_words_with_other_filters_are_encoded_once(tiny_home: Path, remembered: str, runs: int) -> None:
+    def texts_encoded() -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            counts = re.findall(
+                r'^cxr_encode_batch_size_count\{tower="text"\} (\S+)', answer.read().decode(), re.MULTILINE
+            )
+            return float(counts[0])
+
+    settings = {"CXR_SERVICE_METRICS": "1", "CXR_SERVICE_REMEMBERED_TEXTS": remembered}
+    with running(tiny_home, **settings) as (_, port):
+        before = texts_encoded()
+        for view in ("frontal", "lateral"):
+            body = json.dumps({"text": "heart", "filters": {"view": view}}).encode()
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/v1/search", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert {hit["view"] for hit in json.load(answer)["hits"]} == {view}
+        assert texts_encoded() - before == runs

@@ -14,13 +14,11 @@ from typing import Literal
 
 from retrieval.labels import triggers
 from retrieval.labels.events import Dialect, Event, read_events
+from retrieval.labels.sentences import read_sentences
 from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
 
 Status = Literal["present", "uncertain", "absent"]
 
-# "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
-_SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
-_SHORT_NOT = re.compile(r"(?<=ca)n['’]t\b|n['’]t\b")
 _CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
 # Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus".
 _ADJACENT = 12
@@ -49,10 +47,8 @@ class _Found:
 
 def read_assertions(text: str, dialect: Dialect = "report") -> Iterator[Assertion]:
     """What `text` says of each finding it names, in the order of the text; one finding may come several times."""
-    plain = _SHORT_NOT.sub(" not", text.lower()).replace("can not", "cannot")
-    for sentence in _SENTENCE_END.split(plain):
-        if sentence.strip():
-            yield from _read_sentence(" ".join(sentence.split()), dialect)
+    for sentence in read_sentences(text):
+        yield from _read_sentence(sentence, dialect)
 
 
 @functools.lru_cache(maxsize=_CACHED)

@@ -1,0 +1,82 @@
+"""The sentences of a text, however its lines are broken and its words shortened."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+# "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
+_SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
+_LINE_END = re.compile(r"\r\n?|\n")
+
+# No statement ends in one of these ("effusion: no" does), or begins with one of those.
+_GOES_ON = re.compile(
+    r"(?:[,(/&]|\w-|(?<![:=])(?<![:=] )\bno|\b(?:not|without|w/o|or|and|nor|neither|of|the|an?|with|w/|is|are|was|were"
+    r"|for|any|evidence|focal|pleural|significant|definite))$",
+    re.IGNORECASE,
+)
+_CONTINUES = re.compile(r"(?:or|and|nor|of|is|are|was|were)\b", re.IGNORECASE)
+_ANSWER = re.compile(r"(?:none|no|negative|neg|absent)\b[ .]*$", re.IGNORECASE)
+_ITEM = re.compile(r"(?:[-*•+]|\d+[.)])\s")
+# Lines of a list of findings have no full stop, no verb, and are short.
+_PROSE = re.compile(r"\.(?!\d)|\b(?:is|are|was|were|has|have)\b", re.IGNORECASE)
+_LONG, _LONG_IN_ONE_CASE = 30, 50
+
+_SHORTENED = re.compile(r"\b(sig|signif|evid|poss|prob|vs)\.", re.IGNORECASE)
+_MEANINGS = [
+    (re.compile(pattern), meaning)
+    for pattern, meaning in (
+        (r"(?<=ca)n['’]t\b|n['’]t\b", " not"),
+        (r"\bcan not\b", "cannot"),
+        (r"\bw ?/ ?o(?:ut)?\b|\bwo\b", "without"),
+        (r"\bw ?/(?= ?\w)", "with "),
+        (r"\bsig(?:nif)?\b", "significant"),
+        (r"\bevid\b", "evidence"),
+        (r"\bposs\b", "possible"),
+        (r"\bprob\b", "probable"),
+        (r"(?<!\w)-ve for\b|\bneg\.? for\b", "negative for"),
+        (r"[ \t]*[:=]?[ \t]*(?:\( ?- ?\)|(?<!\w)-ve\b)", " : no,"),
+        (r"[ \t]*[:=]?[ \t]*(?:\( ?\+ ?\)|(?<!\w)\+ve\b(?! for))", " : yes,"),
+    )
+]
+
+
+def read_sentences(text: str) -> Iterator[str]:
+    """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
+    plain = _unwrap(_SHORTENED.sub(r"\1", text)).lower()
+    for pattern, meaning in _MEANINGS:
+        plain = pattern.sub(meaning, plain)
+    for sentence in _SENTENCE_END.split(plain):
+        if folded := " ".join(sentence.split()):
+            yield folded
+
+
+def _unwrap(text: str) -> str:
+    """`text` with a line feed only where a statement ends."""
+    lines = [" ".join(line.split()) for line in _LINE_END.split(text)]
+    if len(lines) == 1:
+        return text
+    prose = bool(_PROSE.search(text))
+    cased = text.upper() != text and any(line[:1].isupper() for line in lines)
+    parts = [lines[0]]
+    for line, following in itertools.pairwise(lines):
+        if not _is_wrapped(line, following, prose=prose, cased=cased):
+            parts.append("\n")
+        elif not line.endswith("-"):
+            parts.append(" ")
+        parts.append(following)
+    return "".join(parts)
+
+
+def _is_wrapped(line: str, following: str, *, prose: bool, cased: bool) -> bool:
+    """Whether the statement of `line` goes on in the one `following` it."""
+    if not line or not following or _ITEM.match(following):
+        return False
+    if line[-1] in ".;!?:":
+        return line[-1] == ":" and bool(_ANSWER.match(following))
+    if _GOES_ON.search(line) or _CONTINUES.match(following):
+        return True
+    if cased:
+        return following[0].islower() and (prose or len(line) >= _LONG)
+    return prose and len(line) >= _LONG_IN_ONE_CASE

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.labels import triggers
+from retrieval.labels.descriptions import describe
 from retrieval.labels.events import Dialect, Event, read_events
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
@@ -22,8 +22,8 @@ Status = Literal["present", "uncertain", "absent"]
 _CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
 # Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus".
 _ADJACENT = 12
-_WORDS_BEFORE, _WORDS_AFTER = 4, 6
-_UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}
+_EVERY = re.compile(r"\b(?:all|any|every\w*|anything)\b")
+_ASKS = re.compile(r"(?:(?!comparison|change)[^,:]){0,24}[:=(] ?[:=]? ?| ?[-–—]? ?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
         return ()
     found = _Reading(sentence, events, dialect).read()
     return tuple(
-        Assertion(head, each.status, *(_described(sentence, events, each, head) if each.status == "present" else ()))
+        Assertion(
+            head, each.status, *(describe(sentence, events, each.index, head) if each.status == "present" else ())
+        )
         for each in sorted(found, key=lambda each: each.index)
         for head in each.heads
         if each.status
@@ -117,12 +119,18 @@ class _Reading:
                     if self._subjects and not self._subjects_done and self._gap(self._subjects[-1], event) > 1:
                         self._subjects = []
                 case "and":
-                    if not self._joins(index):
+                    if event.value == "new" or not self._joins(index):
                         self._end_scope()
                 case "or":
                     self._offer(index)
                 case "end" | "relative":
                     self._end_scope()
+                    self._denied = event.value == "except" and self._leaves_out(index)
+                case "either_way":
+                    self._end_scope()
+                    self._supposed, self._doubted = self._dialect == "query", self._dialect == "report"
+                case "answer" if self._answers(index):
+                    self._back(index, "absent")
                 case "verb":
                     self._told = self._named
                 case "subject":
@@ -159,7 +167,10 @@ class _Reading:
         """Give `status` to the finding before `index`, and to those that a list joins to it."""
         place = index
         for each in reversed(self._found):
-            between = {event.kind for event in self._events[each.index + 1 : place]}
+            joint = self._events[each.index + 1 : place]
+            between = {event.kind for event in joint}
+            if place != index and (self._is_separate(index, between) or ":" in {event.value for event in joint}):
+                break
             barred = {"end", "denial", "predicate", "finding", "subject"} | (
                 {"verb", "relative", "doubt", "question"} if place != index else set()
             )
@@ -172,6 +183,25 @@ class _Reading:
             place = each.index
         self._end_scope()
 
+    def _is_separate(self, index: int, between: set[str]) -> bool:
+        """ "Cardiomegaly, pneumonia negative" denies the one; "effusion, pneumonia: none" both, if it is in a report."""
+        if self._events[index].kind != "answer" or "comma" not in between:
+            return False
+        return self._dialect == "query" or self._events[index - 1].value != ":"
+
+    def _answers(self, index: int) -> bool:
+        """Whether `index` answers the finding before it ("effusion: none"), not something else ("effusion, CT negative")."""
+        if not self._found:
+            return False
+        asked = self._events[self._found[-1].index]
+        return bool(_ASKS.fullmatch(self._sentence[asked.end : self._events[index].start]))
+
+    def _leaves_out(self, index: int) -> bool:
+        """Whether "except" denies: in the query "all cases except effusion", not in "all clear except for an effusion"."""
+        before = self._events[:index]
+        every = _EVERY.search(self._sentence, 0, self._events[index].start)
+        return self._dialect == "query" and bool(every) and not any(e.kind in ("predicate", "denial") for e in before)
+
     def _list_goes_on(self, index: int) -> bool:
         """Whether what follows a comma is one more thing denied or doubted."""
         if self._told or not (self._denied or self._doubted):
@@ -181,7 +211,7 @@ class _Reading:
             match event.kind:
                 case "finding":
                     named += 1
-                case "or" | "and":
+                case "or" | "and" if event.value != "new":
                     return named > 0 or event.kind == "or"
                 case "doubt" if event.value == "adjective" and self._denied:
                     continue  # "no consolidation, suspicious nodule, or effusion"
@@ -281,30 +311,3 @@ def _is_partial(sentence: str, subject: Event, predicate: Event) -> bool:
         return False
     start, end = sorted((subject.start, predicate.start))
     return bool(_PARTIAL.search(sentence[max(0, start - 20) : end]))
-
-
-def _described(sentence: str, events: list[Event], found: _Found, head: str) -> tuple[str, str]:
-    """Side and severity said with a finding: a few words before and after it, not past another finding or a boundary."""
-    event = events[found.index]
-    boundaries = {"comma", "and", "or", "end", "relative", "denial", "doubt", "question"}
-    boundaries |= {"finding", "subject", "predicate"}
-    before = max((e.end for e in events[: found.index] if e.kind in boundaries), default=0)
-    after = min((e.start for e in events[found.index + 1 :] if e.kind in boundaries), default=len(sentence))
-    words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
-    later = " ".join(sentence[event.end : after].split()[:_WORDS_AFTER])
-    sides = {
-        name
-        for name, pattern in _SIDE.items()
-        if pattern.search(f"{words} {sentence[event.start : event.end]} {later}")
-    }
-    side = "bilateral" if len(sides) > 1 else next(iter(sides), "")
-    severity = next((name for name, pattern in _SEVERITY.items() if pattern.search(words)), "")
-    return ("" if head in _UNSIDED else side), severity
-
-
-def _whole(words: str) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{words})\b")
-
-
-_SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
-_SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}

@@ -32,8 +32,8 @@ def read_events(sentence: str, dialect: Dialect) -> list[Event]:
 def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
     """Kind, value and pattern of every event, in the order in which they are tried."""
     words = dict(triggers.TRIGGERS)
-    kind = "doubt" if dialect == "report" else "denial"
-    words[kind] += f"|(?:to )?{triggers.ASKED_IN_REPORTS}"
+    words["doubt" if dialect == "report" else "denial"] += f"|{triggers.DOUBT_IN_REPORTS}"
+    words["denial"] += "" if dialect == "report" else f"|{triggers.DENIAL_IN_QUERIES}"
     first = [(name, "", words.pop(name)) for name in ("empty", "silence_back", "doubt_back", "denial_back")]
     findings = [("finding", head, pattern) for head, pattern in WORDS_OF_HEAD.items()]
     subjects = [("subject", name, pattern) for name, pattern in SUBJECTS.items()]
@@ -41,22 +41,27 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
     doubts = [("doubt", "versus", "versus|vs"), ("doubt", "adjective", r"suspicious(?! for| of)")]
     cues = "|".join((*triggers.SIDES.values(), "mild(?:ly)?", "moderate(?:ly)?", "severe(?:ly)?", triggers.OTHER_CUES))
     last = [("cue", "", cues), ("verb", "", triggers.VERBS), ("and", "", "and"), ("or", "", "or")]
+    first += [("answer", "", triggers.ANSWER), ("end", "except", triggers.EXCEPT)]
     return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
 
 
 _KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
-_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "+": "and", "&": "and", "?": "question"}
+_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "&": "and", "?": "question"}
+_MARK = r"[,()&:?]|\+|[–—](?! ?\w?\d)|(?<= )-+(?= )"  # no range: "5–6 mm"
 
 
 @functools.cache
 def _scanner(dialect: Dialect) -> re.Pattern[str]:
     groups = "|".join(f"(?P<g{number}>{pattern})" for number, (_, _, pattern) in enumerate(_KINDS[dialect]))
-    return re.compile(rf"(?<![\w])(?:{groups})(?![\w])|(?P<mark>[,()+&:?])")
+    return re.compile(rf"(?<![\w])(?:{groups})(?![\w])|(?P<mark>{_MARK})")
 
 
 def _to_event(match: re.Match[str]) -> Event:
     group = str(match.lastgroup)
     if group == "mark":
-        return Event(_PUNCTUATION[match.group()], "", match.start(), match.end())
+        mark = match.group()
+        return Event(
+            _PUNCTUATION.get(mark, "and"), "new" if mark not in _PUNCTUATION else mark, match.start(), match.end()
+        )
     kind, value, _ = _KINDS["report"][int(group[1:])]
     return Event(kind, value, match.start(), match.end())

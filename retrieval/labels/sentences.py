@@ -35,7 +35,7 @@ _MEANINGS = [
         (r"\bevid\b", "evidence"),
         (r"\bposs\b", "possible"),
         (r"\bprob\b", "probable"),
-        (r"(?<!\w)-ve for\b|\bneg\.? for\b", "negative for"),
+        (r"\bneg(?:\.(?= for\b)|\b)|(?<!\w)-ve(?= for\b)", "negative"),
         (r"[ \t]*[:=]?[ \t]*(?:\( ?- ?\)|(?<!\w)-ve\b)", " : no,"),
         (r"[ \t]*[:=]?[ \t]*(?:\( ?\+ ?\)|(?<!\w)\+ve\b(?! for))", " : yes,"),
     )

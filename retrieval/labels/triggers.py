@@ -52,7 +52,7 @@ TRIGGERS = {
         rf"|rule out)|suspected"
     ),
     "denial_either": r"absent",
-    # Denies or doubts what follows.
+    # Doubts what follows.
     "doubt": (
         r"possib(?:le|ly|ility of|ilities)|probab(?:le|ly|ility of)|likely|perhaps|presumabl[ey]|presumed"
         r"|potential(?:ly)?"
@@ -63,34 +63,45 @@ TRIGGERS = {
         r"|question(?:able|ed|s)?(?: of)?|equivocal|suspicious(?: for| of)?|suspicion (?:of|for)|suspect(?:s|ing)?"
         r"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?"
         r"|consider(?:ed|ing)?"
-        r"|favou?r(?:s|ed|ing)?|less likely|rather than|borderline|rule out|r/o|(?:evaluat|assess)\w* for"
+        r"|favou?r(?:s|ed|ing)?|less likely|borderline|rule out|r/o|(?:evaluat|assess)\w* for"
         r"|raises?|doubtful"
         r"|questionably|early changes of"
     ),
     # Doubts every entry of the list that follows, whether or not an "or" ends it.
     "doubt_list": r"differential(?: (?:diagnos[ie]s|considerations?))?|considerations?",
-    "denial": (
-        r"no|not|non|without|w/o|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
-        r"|neither|nor|den(?:y|ies)|never"
-        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|resolved"
-        r"|clearing of|removal of"
-        r"|minus|sans|nothing to suggest|fails? to (?:show|demonstrate)|against|none of|nil|zero"
-    ),
+    # What stands after it may be there or not.
+    "either_way": r"with(?: or| and/or|/)? ?without|\+/-|±",
     # Speaks of what could be, was, or shall be looked for.
     "hypothesis": (
         r"if(?: there (?:is|are|remains))?|history of|h/o|status post|s/p|in (?:the )?(?:setting|case"
         r"|event) of|regarding"
         r"|sensitive (?:in|for|to)|correlat\w+(?: \w+)? for|to (?:identify|characterize)|(?:evaluation|assessment) of"
     ),
+    # Ends what was denied or doubted; some of it looks like a denial.
     "end": (
-        r"but|however|although|though|except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides"
-        r"|secondary to|due to|yet"
+        r"but|however|although|though|secondary to|due to|yet|only|instead(?! of)"
+        r"|just(?! (?:above|below|under|behind|beneath|beyond|over|at|in|on|to)\b)"
+        r"|no doubt|(?:without|beyond) (?:any |a )?doubt|not (?:without|free of|clear of)"
         r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|then|status|in addition to|because of|causing"
+    ),
+    "denial": (
+        r"no|not|non|without|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
+        r"|neither|nor|den(?:y|ies)|never"
+        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|resolved"
+        r"|clearing of|removal of"
+        r"|minus|sans|nothing to suggest|fail(?:s|ed|ing)? to (?:show|demonstrate|reveal)|against|none of|nil|zero"
     ),
     "relative": r"which|that|who|where",
 }
-# Words of which a report asks and a query tells.
-ASKED_IN_REPORTS = r"exclude"
+# After which a report doubts and a query denies.
+DOUBT_IN_REPORTS = r"(?:to )?exclude|rather than|instead of"
+_CASES = r"(?: (?:of|the|other|chest|cases?|stud(?:y|ies)|images?|x-?rays?|films?|reports?|findings?))*"
+# Denies in a query alone: the lungs of a report are clear "but for" what it found.
+DENIAL_IN_QUERIES = rf"(?:any|every)thing but|(?:all|any|every){_CASES} but"
+# Leaves out of "all" what follows; elsewhere what follows it is there.
+EXCEPT = r"except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides"
+# The reply to what stands before it, if it ends its clause: "effusion: none", "pneumonia negative".
+ANSWER = rf"(?:none|no evidence|no|negative|nil)(?: {_SHOWN})?(?= *(?:$|[,)]|(?:and|but)\b))"
 
 VERBS = (
     r"is|are|was|were|has|have|had|be|been|appears?|remains?|demonstrates?|shows?|reveals?"

@@ -43,9 +43,57 @@ def present(*heads):
         ("No effusion.\nCardiomegaly.", present(CM) | absent(PE)),
         ("There is no effusion on the left\n\nor right cardiomegaly.", present(CM) | absent(PE)),
         ("There is no\n\npneumothorax.", present(PTX)),
+        ("Pneumothorax: no\nEffusion: no\nCardiomegaly", absent(PTX, PE) | present(CM)),
+        ("Effusion:\nNone\nCardiomegaly", absent(PE) | present(CM)),
     ],
 )  # fmt: skip
 def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
+    assert statuses(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Pleural effusion: None. Pneumothorax: No. Cardiomegaly: negative.", absent(PE, PTX, CM)),
+        ("Effusion: neg. Pneumothorax (-). Cardiomegaly -ve.", absent(PE, PTX, CM)),
+        ("Effusion on the left: none seen, pneumothorax: no and cardiomegaly", absent(PE, PTX) | present(CM)),
+        ("Cardiomegaly: moderate, effusion: none, pneumothorax: no", present(CM) | absent(PE, PTX)),
+        ("Cardiomegaly (+), effusion (-), pneumothorax (-)", present(CM) | absent(PE, PTX)),
+        ("Effusion, pneumothorax: none", absent(PE, PTX)),
+        ("pneumothorax -ve effusion -ve", absent(PTX, PE)),
+        ("pneumothorax negative", absent(PTX)),
+        ("cardiomegaly, pneumothorax negative", present(CM) | absent(PTX)),
+        ("neg for effusion", absent(PE)),
+        ("neg. for effusion", absent(PE)),
+        ("-ve for effusion", absent(PE)),
+        # no answer, or the answer to something else
+        ("Pneumothorax: No change.", present(PTX)),
+        ("Effusion: no significant interval change", present(PE)),
+        ("Small effusion. Comparison: None.", present(PE)),
+        ("FINDINGS: small effusion COMPARISON: None.", present(PE)),
+        ("Effusion, CT negative", present(PE)),
+        ("Negative chest with effusion", present(PE)),
+    ],
+)  # fmt: skip
+def test_answers_deny_what_they_answer(text, expected):
+    assert statuses(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Lungs show scars except for a small left effusion", present("Cicatrix", PE)),
+        ("All lobes are clear except for a small effusion", present(PE)),
+        ("Opacity with or without effusion", present("Opacity") | {PE: "uncertain"}),
+        ("Opacity instead of effusion", present("Opacity") | {PE: "uncertain"}),
+        ("There is no doubt of an effusion", present(PE)),
+        ("No pneumothorax, only small effusion", absent(PTX) | present(PE)),
+        ("No nodule of 5–6 mm or effusion", absent("Nodule", PE)),
+        ("The study failed to show effusion", absent(PE)),
+        ("No pneumothorax & effusion", absent(PTX, PE)),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_denial_in_a_report(text, expected):
     assert statuses(text) == expected
 
 
@@ -63,5 +111,47 @@ def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
     ],
 )  # fmt: skip
 def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
+    mentions = find_mentions(text)
+    assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "denied"),
+    [
+        # not denials
+        ("cardiomegaly with or without pleural effusion", {CM}, set()),
+        ("cardiomegaly w/ or w/o effusion", {CM}, set()),
+        ("cardiomegaly +/- effusion", {CM}, set()),
+        ("no doubt cardiomegaly", {CM}, set()),
+        ("no effusion, no doubt cardiomegaly", {CM}, {PE}),
+        ("without a doubt pneumothorax", {PTX}, set()),
+        ("not without effusion", {PE}, set()),
+        ("all normal except cardiomegaly", {CM}, set()),
+        ("no findings except effusion", {PE}, set()),
+        ("nothing but effusion", {PE}, set()),
+        # where a denial ends
+        ("no effusion + cardiomegaly", {CM}, {PE}),
+        ("no effusion plus cardiomegaly", {CM}, {PE}),
+        ("no effusion only cardiomegaly", {CM}, {PE}),
+        ("no effusion, just cardiomegaly", {CM}, {PE}),
+        ("no effusion instead cardiomegaly", {CM}, {PE}),
+        ("no effusion – cardiomegaly", {CM}, {PE}),
+        ("no effusion - cardiomegaly", {CM}, {PE}),
+        ("no effusion & pneumothorax", set(), {PE, PTX}),
+        ("no effusion and pneumothorax", set(), {PE, PTX}),
+        # denials
+        ("all cases except pneumothorax", set(), {PTX}),
+        ("all cases with effusion except pneumothorax", {PE}, {PTX}),
+        ("all but pneumothorax", set(), {PTX}),
+        ("anything but effusion", set(), {PE}),
+        ("everything but effusion", set(), {PE}),
+        ("consolidation instead of effusion", {"Consolidation"}, {PE}),
+        ("consolidation rather than effusion", {"Consolidation"}, {PE}),
+        ("failed to show effusion", set(), {PE}),
+        ("cardiomegaly, pneumothorax negative", {CM}, {PTX}),
+        ("effusion: none", set(), {PE}),
+    ],
+)  # fmt: skip
+def test_where_denials_of_queries_begin_and_end(text, asked, denied):
     mentions = find_mentions(text)
     assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)

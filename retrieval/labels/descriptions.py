@@ -1,0 +1,41 @@
+"""The side and the severity that a sentence gives a finding."""
+
+from __future__ import annotations
+
+import re
+
+from retrieval.labels import triggers
+from retrieval.labels.events import Event
+
+_WORDS_BEFORE, _WORDS_AFTER = 4, 6
+_UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}
+
+
+def describe(sentence: str, events: list[Event], index: int, head: str) -> tuple[str, str]:
+    """Side and severity said with `head` at the event `index`, empty where none is.
+
+    They are sought a few words before and after it, not past another finding or a boundary.
+    """
+    event = events[index]
+    boundaries = {"comma", "and", "or", "end", "either_way", "relative", "denial", "doubt", "question"}
+    boundaries |= {"finding", "subject", "predicate"}
+    before = max((e.end for e in events[:index] if e.kind in boundaries), default=0)
+    after = min((e.start for e in events[index + 1 :] if e.kind in boundaries), default=len(sentence))
+    words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
+    later = " ".join(sentence[event.end : after].split()[:_WORDS_AFTER])
+    sides = {
+        name
+        for name, pattern in _SIDE.items()
+        if pattern.search(f"{words} {sentence[event.start : event.end]} {later}")
+    }
+    side = "bilateral" if len(sides) > 1 else next(iter(sides), "")
+    severity = next((name for name, pattern in _SEVERITY.items() if pattern.search(words)), "")
+    return ("" if head in _UNSIDED else side), severity
+
+
+def _whole(words: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{words})\b")
+
+
+_SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
+_SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}

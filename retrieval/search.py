@@ -188,7 +188,7 @@ class Retriever:
         query = asked.query
         if query.text and query.interpret:
             asked.mentions = find_mentions(query.text)
-        denied = (head for head in asked.mentions.denied if head not in query.filters.none)
+        denied = (finding for finding in asked.mentions.denied if finding not in query.filters.none)
         asked.filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
         with asked.stage("fetch"):
             asked.examples = find_examples(self.collection, query)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.labels.descriptions import describe
+from retrieval.labels.descriptions import describe, describe_denied
 from retrieval.labels.events import Dialect, Event, read_events
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
@@ -28,7 +28,10 @@ _ASKS = re.compile(r"(?:(?!comparison|change)[^,:]){0,24}[:=(] ?[:=]? ?| ?[-â€“â
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """One finding (an Indiana head, or `Enlarged Cardiomediastinum`), its status, and the side and severity said with it."""
+    """One finding (an Indiana head, or `Enlarged Cardiomediastinum`), its status, and the side and severity said with it.
+
+    Side and severity are those of what is present, and of what a query denies; else they are empty.
+    """
 
     head: str
     status: Status
@@ -58,13 +61,19 @@ def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
         return ()
     found = _Reading(sentence, events, dialect).read()
     return tuple(
-        Assertion(
-            head, each.status, *(describe(sentence, events, each.index, head) if each.status == "present" else ())
-        )
+        Assertion(head, each.status, *_marks(sentence, events, each, head, dialect))
         for each in sorted(found, key=lambda each: each.index)
         for head in each.heads
         if each.status
     )
+
+
+def _marks(sentence: str, events: list[Event], found: _Found, head: str, dialect: Dialect) -> tuple[str, str]:
+    if found.status == "present":
+        return describe(sentence, events, found.index, head)
+    if found.status == "absent" and dialect == "query" and events[found.index].kind == "finding":
+        return describe_denied(sentence, events, found.index, head)
+    return "", ""
 
 
 class _Reading:

@@ -33,9 +33,19 @@ def describe(sentence: str, events: list[Event], index: int, head: str) -> tuple
     return ("" if head in _UNSIDED else side), severity
 
 
+def describe_denied(sentence: str, events: list[Event], index: int, head: str) -> tuple[str, str]:
+    """As `describe`, of a finding that is denied: empty, too, where the sentence denies it of any side or severity."""
+    return ("", "") if _ANY_MARK.search(sentence) else describe(sentence, events, index, head)
+
+
 def _whole(words: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{words})\b")
 
 
 _SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
 _SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}
+# "No left or right effusion", "no small to moderate effusion", "not even a small effusion": no effusion at all.
+_MARK = "|".join((*triggers.SIDES.values(), *triggers.SEVERITIES.values()))
+_ANY_MARK = _whole(
+    rf"(?:{_MARK})(?: and/or | or | nor | and | to |, (?:or )?| ?/ ?|-to-)(?:the )?(?:{_MARK})|even|either"
+)

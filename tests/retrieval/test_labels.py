@@ -96,7 +96,11 @@ def test_an_unknown_finding_is_refused_with_the_nearest_names():
         ("cardiomegaly with pleural effusion", ("Cardiomegaly", "Pleural Effusion"), ()),
         ("pericardial effusion", ("Pericardial Effusion",), ()),
         ("calcified granuloma; nodule", ("Calcified Granuloma", "Nodule"), ()),
-        ("effusion, no right effusion", ("Pleural Effusion",), ()),
+        (
+            "effusion, no right effusion",
+            ("Pleural Effusion",),
+            ("Pleural Effusion/right", "Pleural Effusion/bilateral"),
+        ),
         ("notable massive heart", (), ()),
     ],
 )

@@ -155,3 +155,39 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
 def test_where_denials_of_queries_begin_and_end(text, asked, denied):
     mentions = find_mentions(text)
     assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "denied"),
+    [
+        ("no left pleural effusion", set(), {f"{PE}/left", f"{PE}/bilateral"}),
+        ("effusion is not seen on the left", set(), {f"{PE}/left", f"{PE}/bilateral"}),
+        ("left effusion, no right effusion", {PE}, {f"{PE}/right", f"{PE}/bilateral"}),
+        ("bilateral effusion, no left effusion", {PE}, {f"{PE}/left"}),
+        ("no bilateral effusion", set(), {f"{PE}/bilateral"}),
+        ("no large effusion", set(), {f"{PE}/large"}),
+        ("no large effusion or pneumothorax", set(), {f"{PE}/large", PTX}),
+        ("small left effusion, no large left effusion", {PE}, {f"{PE}/large"}),
+        ("no mild cardiomegaly", set(), {f"{CM}/mild"}),
+        # of any side or severity
+        ("no left or right effusion", set(), {PE}),
+        ("no effusion on the left or the right", set(), {PE}),
+        ("no effusion on either side", set(), {PE}),
+        ("no small to moderate effusion", set(), {PE}),
+        ("not even a small effusion", set(), {PE}),
+        # nothing is denied that is asked for, and no side is lent by another finding
+        ("effusion, no effusion", {PE}, set()),
+        ("left effusion, no left effusion", {PE}, set()),
+        ("no pneumothorax, left effusion", {PE}, {PTX}),
+        ("no pneumothorax with left effusion", {PE}, {PTX}),
+        ("left effusion without pneumothorax", {PE}, {PTX}),
+        ("no left cardiomegaly", set(), {CM}),
+    ],
+)  # fmt: skip
+def test_a_denied_side_or_severity_stays_one(text, asked, denied):
+    mentions = find_mentions(text)
+    assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
+
+
+def test_reports_deny_findings_without_their_side():
+    assert [(each.side, each.severity) for each in read_assertions("No large left effusion.")] == [("", "")]

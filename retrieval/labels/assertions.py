@@ -140,6 +140,9 @@ class _Reading:
                     self._supposed, self._doubted = self._dialect == "query", self._dialect == "report"
                 case "answer" if self._answers(index):
                     self._back(index, "absent")
+                case "answer" if self._sentence[event.start : event.end] == "no":  # "findings: no effusion: …"
+                    self._end_scope()
+                    self._denied = True
                 case "verb":
                     self._told = self._named
                 case "subject":

@@ -80,7 +80,7 @@ TRIGGERS = {
     # Ends what was denied or doubted; some of it looks like a denial.
     "end": (
         r"but|however|although|though|secondary to|due to|yet|only|instead(?! of)"
-        r"|just(?! (?:above|below|under|behind|beneath|beyond|over|at|in|on|to)\b)"
+        r"|just(?! (?:above|below|under|behind|beneath|beyond|over|at|in|on|to|left|right)\b)"
         r"|no doubt|(?:without|beyond) (?:any |a )?doubt|not (?:without|free of|clear of)"
         r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|then|status|in addition to|because of|causing"
     ),
@@ -96,12 +96,16 @@ TRIGGERS = {
 # After which a report doubts and a query denies.
 DOUBT_IN_REPORTS = r"(?:to )?exclude|rather than|instead of"
 _CASES = r"(?: (?:of|the|other|chest|cases?|stud(?:y|ies)|images?|x-?rays?|films?|reports?|findings?))*"
+_THOSE = r"(?: (?:those|ones|cases|patients|studies) with)?"
 # Denies in a query alone: the lungs of a report are clear "but for" what it found.
-DENIAL_IN_QUERIES = rf"(?:any|every)thing but|(?:all|any|every){_CASES} but"
+DENIAL_IN_QUERIES = rf"(?:any|every)thing but|(?:all|any|every){_CASES} but{_THOSE}"
 # Leaves out of "all" what follows; elsewhere what follows it is there.
-EXCEPT = r"except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides"
-# The reply to what stands before it, if it ends its clause: "effusion: none", "pneumonia negative".
-ANSWER = rf"(?:none|no evidence|no|negative|nil)(?: {_SHOWN})?(?= *(?:$|[,)]|(?:and|but)\b))"
+EXCEPT = rf"(?:except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides){_THOSE}"
+# The reply to what stands before it, if it ends its clause ("effusion: none", "pneumonia negative") or a heading follows.
+ANSWER = (
+    rf"(?:none|no evidence|no|negative|nil)(?: {_SHOWN})?(?= *(?:$|[,)]|(?:and|but)\b))"
+    r"|(?<=: )(?:none|no|negative|nil)(?=(?: \w+){1,3} ?:)"
+)
 
 VERBS = (
     r"is|are|was|were|has|have|had|be|been|appears?|remains?|demonstrates?|shows?|reveals?"

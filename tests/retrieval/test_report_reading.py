@@ -63,6 +63,8 @@ def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
         ("pneumothorax -ve effusion -ve", absent(PTX, PE)),
         ("pneumothorax negative", absent(PTX)),
         ("cardiomegaly, pneumothorax negative", present(CM) | absent(PTX)),
+        ("Pleural effusion: No Pneumothorax: None Cardiomegaly: Yes", absent(PE, PTX) | present(CM)),
+        ("Findings: no pleural effusion: unchanged", absent(PE)),
         ("neg for effusion", absent(PE)),
         ("neg. for effusion", absent(PE)),
         ("-ve for effusion", absent(PE)),
@@ -142,6 +144,7 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
         # denials
         ("all cases except pneumothorax", set(), {PTX}),
         ("all cases with effusion except pneumothorax", {PE}, {PTX}),
+        ("all patients except those with pneumothorax", set(), {PTX}),
         ("all but pneumothorax", set(), {PTX}),
         ("anything but effusion", set(), {PE}),
         ("everything but effusion", set(), {PE}),

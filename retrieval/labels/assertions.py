@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrieval.labels.descriptions import describe, describe_denied
-from retrieval.labels.events import Dialect, Event, read_events
+from retrieval.labels.events import Dialect, Event, is_partial, read_events
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
 
@@ -291,7 +291,7 @@ class _Reading:
     def _say(self, predicate: Event, subjects: list[Event], index: int) -> None:
         for subject in subjects:
             said = (subject.value, predicate.value)
-            if _is_partial(self._sentence, subject, predicate):
+            if is_partial(self._sentence, subject, predicate):
                 continue
             if said in DENIED_BY and not self._denied:
                 self._add(DENIED_BY[said], "absent", index)
@@ -312,14 +312,3 @@ class _Reading:
     @staticmethod
     def _gap(one: Event, other: Event) -> int:
         return other.start - one.end
-
-
-_PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
-
-
-def _is_partial(sentence: str, subject: Event, predicate: Event) -> bool:
-    """Whether a normal predicate is said of a part ("the lungs are otherwise clear"), which denies nothing of the whole."""
-    if predicate.value not in ("normal", "clear", "intact"):
-        return False
-    start, end = sorted((subject.start, predicate.start))
-    return bool(_PARTIAL.search(sentence[max(0, start - 20) : end]))

@@ -29,6 +29,17 @@ def read_events(sentence: str, dialect: Dialect) -> list[Event]:
     return [_to_event(match) for match in _scanner(dialect).finditer(sentence)]
 
 
+_PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
+
+
+def is_partial(sentence: str, subject: Event, predicate: Event) -> bool:
+    """Whether a normal predicate is said of a part ("the lungs are otherwise clear"), which denies nothing of the whole."""
+    if predicate.value not in ("normal", "clear", "intact"):
+        return False
+    start, end = sorted((subject.start, predicate.start))
+    return bool(_PARTIAL.search(sentence[max(0, start - 20) : end]))
+
+
 def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
     """Kind, value and pattern of every event, in the order in which they are tried."""
     words = dict(triggers.TRIGGERS)
@@ -47,7 +58,8 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
 
 _KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
 _PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "&": "and", "?": "question"}
-_MARK = r"[,()&:?]|\+|[–—](?! ?\w?\d)|(?<= )-+(?= )"  # no range: "5–6 mm"
+# Further marks begin something new, as "plus" does, but are no range ("5–6 mm").
+_MARK = r"[,()&:?]|\+|[–—](?! ?\w?\d)|(?<= )-+(?= )"
 
 
 @functools.cache

@@ -22,7 +22,7 @@ class Mentions:
 
 
 def find_mentions(text: str) -> Mentions:
-    """The findings that the words of a query name; what is asked for anywhere in it is not denied.
+    """The findings that the words of a query name; what is asked for anywhere in it is not denied, but another side may be.
 
     "Rule out pneumonia" asks for it, as an indication does; "pneumonia ruled out" denies it. After a denial a list goes on
     over commas only to an "or", "nor" or "and": "no effusion, cardiomegaly" asks for cardiomegaly. "No left effusion" denies

@@ -137,6 +137,15 @@ def test_a_finding_that_the_text_denies_becomes_a_filter_and_is_said(retriever):
     assert all("Cardiomegaly" not in hit.present + hit.uncertain for hit in result.hits)
 
 
+def test_a_denied_side_refuses_that_side_alone(retriever):
+    result = retriever.search_text("no left pleural effusion", k=24)
+    denied = ["Pleural Effusion/left", "Pleural Effusion/bilateral"]
+    assert result.interpreted["denied"] == denied
+    assert result.interpreted["filters"] == {"none": denied}
+    assert all(not {*denied} & {*hit.qualified} for hit in result.hits)
+    assert any("Pleural Effusion/right" in hit.qualified for hit in result.hits)
+
+
 def test_a_denied_finding_that_the_collection_does_not_know_still_filters(retriever):
     result = retriever.search_text("no pneumothorax, no hiatal hernia", k=3)
     assert len(result.hits) == 3

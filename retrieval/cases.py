@@ -50,7 +50,8 @@ def images_of(collection: Collection, case: Case, vectors: tuple[str, ...] = ())
     wanted = Filters(study_id=case.study_id, dataset=case.dataset)
     images = list(collection.scroll(wanted, limit=LIMIT_K, vectors=vectors))
     if not images:
-        raise UnknownStudy(f"no study {case.study_id!r} in the collection {collection.name}")
+        where = f"dataset {case.dataset!r} of the collection" if case.dataset else "collection"
+        raise UnknownStudy(f"no study {case.study_id!r} in the {where} {collection.name}")
     datasets = sorted({image.payload["dataset"] for image in images})
     if len(datasets) > 1:
         raise InvalidRequest(

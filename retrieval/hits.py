@@ -143,7 +143,7 @@ def interpretation(query: Query, filters: Filters, request: SearchRequest, menti
         "weights": weights,
         "rerank": query.rerank,
         "match": query.match,
-        "candidates": query.candidates,
+        "candidates": max(query.candidates, query.k),
         "diversity": query.diversity,
         "collapse": query.collapse,
         "interpret": query.interpret,

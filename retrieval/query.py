@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from retrieval.errors import InvalidRequest
-from retrieval.index.filters import Filters, Name
+from retrieval.index.filters import Filters, Name, require_shape
 from retrieval.rerank import CANDIDATES, Collapse, Match
 
 LIMIT_K = 100
@@ -105,3 +105,4 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if max(len(self.like), len(self.unlike)) > LIMIT_EXAMPLES:
             raise InvalidRequest(f"like and unlike take at most {LIMIT_EXAMPLES} cases each")
         self.filters.require_valid()
+        require_shape(msgspec.structs.replace(self, image=None), "the query")

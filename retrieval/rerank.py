@@ -35,6 +35,8 @@ NONE = "none"
 CANDIDATES = 100
 """Nearest images that are reordered."""
 
+_LIMIT_WEIGHT = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -57,7 +59,7 @@ def weights_of(rerank: Rerank) -> dict[str, float]:
     """The weights that `rerank` stands for; none for `none`.
 
     Raises:
-        InvalidRequest: no such preset or signal, or weights that are negative or all zero.
+        InvalidRequest: no such preset or signal, or weights that are negative, huge or all zero.
     """
     if isinstance(rerank, str):
         if rerank != NONE and rerank not in PRESETS:
@@ -67,8 +69,8 @@ def weights_of(rerank: Rerank) -> dict[str, float]:
         return PRESETS.get(rerank, {})
     if unknown := sorted(set(rerank) - set(WEIGHTS)):
         raise InvalidRequest(f"rerank: no signal {unknown[0]!r}; there are {', '.join(WEIGHTS)}")
-    if any(not 0 <= weight < float("inf") for weight in rerank.values()) or not any(rerank.values()):
-        raise InvalidRequest("rerank: weights must be 0 or more, and one of them above 0")
+    if any(not 0 <= weight <= _LIMIT_WEIGHT for weight in rerank.values()) or not any(rerank.values()):
+        raise InvalidRequest(f"rerank: weights must be 0 to {_LIMIT_WEIGHT:,}, and one of them above 0")
     return {name: weight for name, weight in rerank.items() if weight}
 
 

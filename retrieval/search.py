@@ -23,7 +23,7 @@ from retrieval.imaging.decode import DECODING, decode_image, read_image
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
-from retrieval.labels import Mentions, find_mentions, resolve_finding
+from retrieval.labels import Mentions, find_mentions
 from retrieval.presets import read_preset
 from retrieval.query import LIMIT_BATCH, Case, Query
 from retrieval.rerank import (
@@ -39,6 +39,7 @@ from retrieval.rerank import (
     plan,
 )
 from retrieval.settings import Device
+from retrieval.spelling import in_own_spelling
 
 
 @dataclass(slots=True)
@@ -172,8 +173,13 @@ class Retriever:
         return study_of(images_of(self.collection, Case(study_id=study_id, dataset=dataset)))
 
     def facet(self, name: str, filters: Filters = Filters()) -> dict[str, int]:
-        """Images per value of a keyword field (`present`, `view`, `dataset`, …), most frequent first."""
-        return self.collection.facet(name, self._resolve(filters))
+        """Images per value of a keyword field (`present`, `view`, `dataset`, …), most frequent first.
+
+        Raises:
+            InvalidRequest: the filters hold what no image can have. UnknownFinding: a finding of neither vocabulary.
+        """
+        filters.require_valid()
+        return self.collection.facet(name, in_own_spelling(filters, self.collection))
 
     def _answer(self, batch: list[_Asked]) -> list[SearchResult]:
         for asked in batch:
@@ -189,7 +195,8 @@ class Retriever:
         if query.text and query.interpret:
             asked.mentions = find_mentions(query.text)
         denied = (finding for finding in asked.mentions.denied if finding not in query.filters.none)
-        asked.filters = self._resolve(msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied)))
+        filters = msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied))
+        asked.filters = in_own_spelling(filters, self.collection)
         with asked.stage("fetch"):
             asked.examples = find_examples(self.collection, query)
 
@@ -277,23 +284,6 @@ class Retriever:
             for name in ("mesh", "problems")
         }
         return QuerySides(vectors, terms, words=asked.query.text or "")
-
-    def _resolve(self, filters: Filters) -> Filters:
-        """The filters with every finding in the collection's own spelling."""
-
-        @functools.cache
-        def known() -> set[str]:
-            return {name for field in ("present", "uncertain", "absent") for name in self.collection.facet(field)}
-
-        def spelled(name: str) -> str:
-            finding, slash, qualifier = name.partition("/")
-            return resolve_finding(finding, known) + slash + qualifier.lower()
-
-        groups = {
-            group: tuple(dict.fromkeys(spelled(name) for name in dict.fromkeys(getattr(filters, group))))
-            for group in ("all", "any", "none", "absent")
-        }
-        return msgspec.structs.replace(filters, **groups)
 
 
 def _kind(vector: str) -> QueryKind:

@@ -24,9 +24,11 @@ from litestar.connection import ASGIConnection
 
 from retrieval.errors import RetrievalError
 from retrieval.hits import SearchResult, StudyRecord
+from retrieval.index.filters import Filters
 from retrieval.search import Retriever
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+FacetCounts = dict[str, dict[str, int]]
 
 # Filters whose values are words of a vocabulary. The others' values are whatever the client wrote.
 _FINDINGS = ("all", "any", "none", "absent")
@@ -93,6 +95,23 @@ class AuditLog:
             k=k,
             studies=list(dict.fromkeys(hit.study_id for hit in result.hits)),
             **facts,
+        )
+
+    def facets(self, connection: Connection, retriever: Retriever, filters: Filters, counts: FacetCounts) -> None:
+        """Record counts that are about to be shown: under a filter by study they say what that study has. Blocks.
+
+        Raises:
+            AuditUnavailable: as `write`.
+        """
+        self.write(
+            connection,
+            "count_facets",
+            model=retriever.model,
+            collection=retriever.collection.name,
+            filters=_name_filters(filters.to_dict()),
+            fields=list(counts),
+            # An id that no image has is whatever the client wrote.
+            studies=[filters.study_id] if filters.study_id and any(counts.values()) else [],
         )
 
     def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:

@@ -18,12 +18,14 @@ class BodyRequest(Request[Any, Any, Any]):
         """The body's JSON.
 
         Raises:
-            ClientException: it is nested too deeply. SerializationException: it is not JSON.
+            ClientException: it is nested too deeply, or no text in UTF-8. SerializationException: it is not JSON.
         """
         try:
             return await super().json()
         except RecursionError:
             raise ClientException("the body is nested too deeply") from None
+        except UnicodeDecodeError:
+            raise ClientException("the body is not text in UTF-8") from None
 
     async def form(self) -> FormMultiDict:
         """The body's form fields.

@@ -58,8 +58,10 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """Refuse what the shape alone does not.
 
         Raises:
-            InvalidRequest: a date that no calendar has, or a qualified finding where only bare ones are known.
+            InvalidRequest: a date that no calendar has, a qualified finding where only bare ones are known, or, in filters
+                made in Python, what JSON could not hold or `Filters` does not allow.
         """
+        require_shape(self, "filters")
         for name in ("date_from", "date_to"):
             try:
                 date.fromisoformat(getattr(self, name) or "2000-01-01")
@@ -69,6 +71,20 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise InvalidRequest("qualifiers are known of present findings only; ask with certainty 'present'")
         if any("/" in finding for finding in self.absent):
             raise InvalidRequest("absent: expected findings without a qualifier")
+
+
+def require_shape(value: msgspec.Struct, what: str) -> None:
+    """Refuse what the type of `value` does not allow: JSON is checked when it is read, values made in Python are not.
+
+    Raises:
+        InvalidRequest: naming `what` and the field.
+    """
+    try:
+        msgspec.json.decode(msgspec.json.encode(value), type=type(value))
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{what}: {error}") from error
+    except UnicodeEncodeError as error:  # Python's stand-ins for bytes that it could not read, as in arguments
+        raise InvalidRequest(f"{what}: a text holds bytes that are not UTF-8") from error
 
 
 _BY_DEFAULT = ("certainty", "present")

@@ -4,7 +4,7 @@ Two vocabularies stand side by side: the heads of the Indiana (Open-i) indexing,
 (Irvin et al., AAAI 2019), which other chest X-ray data sets share.
 """
 
-from retrieval.labels.indexing import Labels, read_labels
+from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels
 from retrieval.labels.mentions import Mentions, find_mentions
 from retrieval.labels.report_text import read_report
 from retrieval.labels.study import label_study
@@ -13,6 +13,7 @@ from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve
 __all__ = [
     "CHEXPERT_14",
     "NORMAL",
+    "QUALIFIERS",
     "Labels",
     "Mentions",
     "clean_head",

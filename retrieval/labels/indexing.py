@@ -62,6 +62,9 @@ SITES = frozenset(
 )
 """Qualifiers of the Indiana indexing that name a place; what is neither side, severity nor place describes (`patchy`)."""
 
+QUALIFIERS = {"sides": frozenset(SIDES), "sites": SITES, "severities": frozenset(SEVERITIES)}
+"""Qualifiers by the field that holds them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Controller, post
+from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.params import Body
 
 from retrieval.catalog import Catalog
+from service.audit import AuditLog
 from service.auth import READ
 from service.controllers.search import SEARCH_PROBLEMS
 from service.examples import (
@@ -103,15 +104,18 @@ class FacetsController(Controller):
     )
     async def count_facets(
         self,
+        request: Request[Any, Any, Any],
         data: Annotated[FacetQuery, Body(examples=[FACET_QUERY_EXAMPLE])],
         catalog: NamedDependency[Catalog],
         permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
     ) -> FacetsDocument:
         """How many images under the filters have each value of some fields, such as each finding."""
 
         def count() -> FacetsDocument:
             retriever = catalog.retriever(data.model)
             counts = {str(name): retriever.facet(name, data.filters) for name in data.fields}
+            audit.facets(request, retriever, data.filters, counts)
             return FacetsDocument(model=retriever.model, facets=counts)
 
         return await permits.run(count)

@@ -159,6 +159,12 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
             return None
         return last(name) or None
 
+    def judged(name: str) -> tuple[str, ...]:
+        studies = tuple(dict.fromkeys(values.get(name, ())))
+        if len(studies) > LIMIT_EXAMPLES:
+            refused.append(f"{name} takes at most {LIMIT_EXAMPLES} studies; take one of them back")
+        return studies[:LIMIT_EXAMPLES]
+
     k = K_DEFAULT
     if last("k"):
         if len(last("k")) <= 3 and last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")) <= LIMIT_K:
@@ -180,8 +186,8 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
         collapse=choice("collapse", get_args(Collapse)) or "none",
         side=choice("side", get_args(Side)),
         severity=last("severity")[:100] or None,
-        like=tuple(dict.fromkeys(values.get("like", ())))[:LIMIT_EXAMPLES],
-        unlike=tuple(dict.fromkeys(values.get("unlike", ())))[:LIMIT_EXAMPLES],
+        like=judged("like"),
+        unlike=judged("unlike"),
         literal=bool(last("literal")),
         refused=tuple(refused),
     )

@@ -121,7 +121,7 @@ def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
         ({"candidates": 0}, "candidates must be 1 to 1,000"),
         ({"match": "fuzzy"}, "match must be one of dense, bm25, hybrid"),
         ({"collapse": "patient"}, "collapse must be one of none, study, report"),
-        ({"rerank": {"image": -1.0}}, "0 or more"),
+        ({"rerank": {"image": -1.0}}, "0 to 1,000,000"),
         ({"rerank": {"pixels": 1.0}}, "no signal 'pixels'"),
         ({"rerank": {"mesh": 1.0}, "text": "clear lungs"}, "no side for mesh"),
         ({"like": (case("1"),) * 21}, "at most 20"),

@@ -116,7 +116,14 @@ def print_hits(result: SearchResult, title: str | None = None) -> None:
         findings = "\n".join([*hit.present, *(f"{name}?" for name in hit.uncertain)])
         text = hit.report["impression"] or hit.report["findings"]
         table.add_row(str(rank), f"{hit.score:.3f}", given, f"{hit.study_id}\n{hit.view}", findings, text[:160])
-    Console().print(table)
+    console = Console()
+    if result.hits:
+        console.print(table)
+    else:
+        console.print(f"No case obeys all filters ({_describe(result)}); take one away.", markup=False)
+    for name, counts in result.facets.items():
+        listed = ", ".join(f"{value or 'none'} {count:,}" for value, count in counts.items())
+        console.print(f"{name}: {listed or 'no values'}", markup=False, highlight=False)
 
 
 def _describe(result: SearchResult) -> str:

@@ -48,6 +48,7 @@ from service.requests import BodyRequest, only_files, read_form
 from service.searches import Searches
 from service.sessions import Sessions
 from service.settings import ServiceSettings
+from service.tuples import ListsOfOneKind
 
 WEB_DIR = Path(__file__).parent / "web"
 DISCLAIMER = "For research use only. Not a medical device; not for diagnosis or treatment."
@@ -132,7 +133,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             BodyDeadline(settings.body_timeout_s),
         ],
         guards=[require_scope],
-        plugins=[ScopesDeclared()],
+        plugins=[ScopesDeclared(), ListsOfOneKind()],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.json_limit_bytes,
         request_class=BodyRequest,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_image_and_study_searches_print_tables(tiny_home):
     image = tiny_home / "archive" / "images" / "3_Frontal.png"
     assert "tiny-b" in run("search", "--image", image, "--model", "tiny-b", home=tiny_home).stdout
     assert "tiny-a" in run("search", "--study", "1", "--rerank", "none", home=tiny_home).stdout
+
+
+def test_counts_are_printed_and_so_is_that_nothing_was_found(tiny_home):
+    shown = run("search", "--text", "nodule", "--facet", "view", "--facet", "dataset", home=tiny_home).stdout
+    assert re.search(r"^view: (?:frontal|lateral) \d+, ", shown, re.MULTILINE)
+    assert "dataset: indiana " in shown
+    nothing = run("search", "--text", "nodule", "--with", "Nodule", "--without", "Nodule", home=tiny_home).stdout
+    assert nothing.startswith("No case obeys all filters (filters: all=['Nodule']")
 
 
 def test_a_query_is_one_json_document_that_options_add_to(tiny_home):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema_rs
 import msgspec
 import pytest
 from litestar import Litestar
@@ -123,6 +124,21 @@ def test_every_json_answer_has_an_example_that_its_schema_accepts(openapi: dict[
                 document = DOCUMENTS[content["schema"]["$ref"].rpartition("/")[2]]
                 for example in content["examples"].values():
                     msgspec.convert(example["value"], document)
+
+
+def test_every_json_request_has_examples_that_its_schema_accepts(openapi: dict[str, Any]) -> None:
+    checked = 0
+    for key, operation in operations(openapi).items():
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        examples = content["schema"].get("examples", [])
+        validator = jsonschema_rs.validator_for(content["schema"] | {"components": openapi["components"]})
+        for example in examples:
+            validator.validate(example)
+            checked += 1
+        assert not validator.is_valid([]), key
+    assert checked >= 5
 
 
 def test_every_refusal_is_a_problem_document_of_its_status(openapi: dict[str, Any]) -> None:

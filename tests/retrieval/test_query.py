@@ -122,7 +122,17 @@ def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
         ({"match": "fuzzy"}, "match must be one of dense, bm25, hybrid"),
         ({"collapse": "patient"}, "collapse must be one of none, study, report"),
         ({"rerank": {"image": -1.0}}, "0 to 1,000,000"),
+        ({"rerank": {"image": 1e308, "mesh": 1e308}}, "0 to 1,000,000"),
         ({"rerank": {"pixels": 1.0}}, "no signal 'pixels'"),
+        ({"facets": ("age",)}, "facets"),
+        ({"text": "f\udcfcr"}, "UTF-8"),
+        ({"filters": Filters(dataset="\udcff")}, "UTF-8"),
+        ({"filters": Filters(date_from="20240101")}, "date_from"),
+        ({"filters": Filters(certainty="sure")}, "certainty"),
+        ({"filters": Filters(view="oblique")}, "view"),
+        ({"filters": Filters(all="Pneumothorax")}, "all"),
+        ({"filters": Filters(sides=("lefft",))}, "did you mean 'left'"),
+        ({"filters": Filters(none=("Opacity/lefft",))}, "did you mean 'left'"),
         ({"rerank": {"mesh": 1.0}, "text": "clear lungs"}, "no side for mesh"),
         ({"like": (case("1"),) * 21}, "at most 20"),
         ({"filters": Filters(date_from="2024-02-30")}, "date_from"),
@@ -133,6 +143,18 @@ def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
 def test_values_out_of_range_are_refused_by_name(retriever, fields, message):
     with pytest.raises(InvalidRequest, match=message):
         retriever.search(Query(**{"text": TEXT} | fields))
+
+
+def test_findings_and_qualifiers_may_be_written_in_any_case(retriever):
+    asked = Filters(any=("lung opacity/ LEFT", "cardiomegaly"), sides=("Left ",), severities=("MILD", "mild"))
+    found = retriever.search(Query(text=TEXT, filters=asked))
+    assert found.interpreted["filters"] == {
+        "any": ["Lung Opacity/left", "Cardiomegaly"], "sides": ["left"], "severities": ["mild"],
+    }  # fmt: skip
+
+
+def test_the_number_of_candidates_is_that_which_was_used(retriever):
+    assert retriever.search(Query(text=TEXT, candidates=1, k=5)).interpreted["candidates"] == 5
 
 
 def test_interpretation_can_be_switched_off(retriever):

@@ -123,6 +123,12 @@ def test_errors_are_shown_with_the_form(client: Client, address: str, status: in
     assert 'name="text"' in answer.text
 
 
+def test_more_examples_than_a_search_takes_are_refused(client: Client) -> None:
+    page = client.get("/?text=heart&" + "&".join(f"unlike={number}" for number in range(21)))
+    assert page.status_code == 400
+    assert "unlike takes at most 20 studies" in page.text
+
+
 def test_upload_errors_are_shown_with_the_form(client: Client) -> None:
     answer = client.post("/search/image", files={"image": ("a.png", b"no image")})
     assert answer.status_code == 422

@@ -105,6 +105,50 @@ def test_facets_count_the_images_under_the_filters(client: Client, shared_catalo
     assert_problem(client.post("/v1/facets", json={"fields": ["report_group"]}), 400, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("filters", "code"),
+    [
+        ({"date_from": "2024-13-01"}, "invalid_request"),
+        ({"absent": ["Opacity/left"]}, "invalid_request"),
+        ({"none": ["Pleural Effusion/lft"]}, "invalid_request"),
+        ({"sides": ["lefft"]}, "invalid_request"),
+        ({"all": ["Cardiomegali"]}, "unknown_finding"),
+    ],
+)
+@pytest.mark.parametrize("rest", [("/v1/facets", {"fields": ["view"]}), ("/v1/search", {"text": "heart"})])
+def test_filters_that_nothing_can_match_are_refused(
+    client: Client, rest: tuple[str, dict[str, Any]], filters: dict[str, Any], code: str
+) -> None:
+    address, body = rest
+    assert_problem(client.post(address, json=body | {"filters": filters}), 400, code)
+
+
+@pytest.mark.parametrize("body", [b'{"text": "f\xfcr"}', b'{"\xff": 1}'])
+@pytest.mark.parametrize("address", ["/v1/search", "/v1/search/text", "/v1/search/batch", "/v1/facets", "/v1/feedback"])
+def test_bytes_that_are_not_utf_8_are_refused(client: Client, address: str, body: bytes) -> None:
+    assert_problem(
+        client.post(address, content=body, headers={"content-type": "application/json"}), 400, "invalid_request"
+    )
+
+
+def test_counts_are_recorded_with_the_study_that_they_are_of(
+    keyed: Client, keys: dict[str, str], keyed_home: Path
+) -> None:
+    def counted(study_id: str) -> dict[str, Any]:
+        body = {"fields": ["present", "mesh"], "filters": {"study_id": study_id, "view": "frontal"}}
+        answer = keyed.post("/v1/facets", json=body, headers=bearer(keys["read"]))
+        assert answer.status_code == 200
+        (log,) = (keyed_home / "audit").glob("*.jsonl")
+        line: dict[str, Any] = json.loads(log.read_text().splitlines()[-1])
+        assert line.pop("request_id") == answer.headers["x-request-id"]
+        return line
+
+    line = counted("3")
+    assert (line["action"], line["studies"], line["fields"]) == ("count_facets", ["3"], ["present", "mesh"])
+    assert line["filters"] == {"study_id": True, "view": "frontal"}
+    assert counted("Jane Doe")["studies"] == []
+
+
 def test_each_search_of_a_batch_is_recorded_without_its_words(
     keyed: Client, keys: dict[str, str], keyed_home: Path
 ) -> None:

@@ -63,6 +63,7 @@ def test_requests_beyond_the_rate_are_told_when_to_come_back(shared_catalog: Cat
         assert 1 <= int(answer.headers["retry-after"]) <= 10
         assert_problem(client.get("/v1/studies/1"), 429, "rate_limited")
         assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 200
         assert client.get("/static/page.css").status_code == 200
 
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from retrieval.errors import InvalidRequest
@@ -49,7 +50,7 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def to_dict(self) -> dict[str, Any]:
         """The conditions that narrow, as plain values."""
-        plain = msgspec.json.decode(msgspec.json.encode(self))
+        plain = msgspec.json.decode(msgspec.json.encode(self, enc_hook=_plain))
         return {
             name: value for name, value in plain.items() if value not in (None, []) and (name, value) != _BY_DEFAULT
         }
@@ -80,11 +81,17 @@ def require_shape(value: msgspec.Struct, what: str) -> None:
         InvalidRequest: naming `what` and the field.
     """
     try:
-        msgspec.json.decode(msgspec.json.encode(value), type=type(value))
-    except msgspec.ValidationError as error:
+        msgspec.json.decode(msgspec.json.encode(value, enc_hook=_plain), type=type(value))
+    except (msgspec.ValidationError, TypeError) as error:
         raise InvalidRequest(f"{what}: {error}") from error
     except UnicodeEncodeError as error:  # Python's stand-ins for bytes that it could not read, as in arguments
         raise InvalidRequest(f"{what}: a text holds bytes that are not UTF-8") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no value of a query")
 
 
 _BY_DEFAULT = ("certainty", "present")

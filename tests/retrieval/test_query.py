@@ -153,6 +153,15 @@ def test_findings_and_qualifiers_may_be_written_in_any_case(retriever):
     }  # fmt: skip
 
 
+def test_values_of_numpy_are_taken_for_what_they_hold(retriever):
+    plain = retriever.search(Query(text=TEXT, filters=Filters(sides=("left",)), k=3))
+    study = np.array([TEXT, "left"])
+    same = retriever.search(Query(text=study[0], filters=Filters(sides=(study[1],)), k=np.int64(3)))
+    assert [hit.image_id for hit in same.hits] == [hit.image_id for hit in plain.hits]
+    with pytest.raises(InvalidRequest, match="object is no value"):
+        retriever.search(Query(text=TEXT, study=object()))
+
+
 def test_the_number_of_candidates_is_that_which_was_used(retriever):
     assert retriever.search(Query(text=TEXT, candidates=1, k=5)).interpreted["candidates"] == 5
 

@@ -21,9 +21,10 @@ _LABELS = ("present", "uncertain", "absent", "qualified", "from_indexing", "from
 class Hit:
     """One image found.
 
-    `parts` add up to `score`. `signals` are the raw values (cosines -1..1, term shares 0..1, BM25 from 0). `percentiles`
-    say for each vector what per cent of this collection's unrelated pairs are less alike, 0..100. `folded` counts the
-    candidates that collapse has put behind this one. `from_indexing` and `from_text` say which labels rest on what.
+    `parts` add up to `score`. `signals` are the raw values: cosines -1..1, less a third of that to what is disliked,
+    term shares 0..1, BM25 from 0. `percentiles` say for each vector what per cent of this collection's unrelated pairs
+    are less alike, 0..100. `folded` counts the candidates that collapse has put behind this one. `from_indexing` and
+    `from_text` say which labels rest on what.
     """
 
     study_id: str

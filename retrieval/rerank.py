@@ -37,6 +37,9 @@ CANDIDATES = 100
 
 _LIMIT_WEIGHT = 1_000_000
 
+_LIKED = 3
+"""How many times as much as all that is disliked together what is liked counts (benchmarks/results, "Examples")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -44,6 +47,19 @@ class Side:
 
     like: tuple[tuple[QueryKind, FloatArray], ...]
     unlike: tuple[tuple[QueryKind, FloatArray], ...] = ()
+
+    @classmethod
+    def of(cls, like: Sequence[tuple[QueryKind, FloatArray]], unlike: Sequence[tuple[QueryKind, FloatArray]]) -> Side:
+        """The side of these examples; all that is disliked counts as one, by its mean, or a few would outweigh the query.
+
+        Each is float32 [D], unit norm; those of `unlike` are of one kind. The engines sum the cosines to examples and
+        know no weights, so what is liked comes several times.
+        """
+        if not unlike:
+            return cls(tuple(like))
+        mean = np.mean([vector for _, vector in unlike], axis=0)
+        norm = np.linalg.norm(mean)
+        return cls(tuple(like) * _LIKED, ((unlike[0][0], mean / norm),) if norm else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +160,7 @@ def _scale(kind: QueryKind, name: str, calibration: dict[str, Scale]) -> Scale:
 
 
 def raw_signals(request: SearchRequest, hit: Scored) -> dict[str, float]:
-    """Raw value of each signal of a hit: cosines (-1..1), BM25 (0 or more), shares of terms (0..1)."""
+    """Raw value of each signal of a hit: cosines (-1..1, less a third of that to what is disliked), BM25, shares of terms."""
     return hit.cosines | {overlap.name: _share(overlap, hit.payload) for overlap in request.overlaps}
 
 

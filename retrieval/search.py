@@ -275,8 +275,7 @@ class Retriever:
             if asked.image_vector is not None and (name == "image" or not liked):
                 liked.insert(0, ("image", asked.image_vector))
             if liked:
-                disliked = tuple((_kind(name), c.vectors[name]) for c in unlike if name in c.vectors)
-                vectors[name] = Side(tuple(liked), disliked)
+                vectors[name] = Side.of(liked, [(_kind(name), c.vectors[name]) for c in unlike if name in c.vectors])
         if "image" not in vectors:
             raise InvalidRequest("nothing to look for: give a text, an image, a study or a case that is liked")
         terms = {

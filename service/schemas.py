@@ -99,9 +99,9 @@ class ReportDocument(_Document, frozen=True, kw_only=True):
 class HitDocument(_Document, frozen=True, kw_only=True):
     """One image found, its labels and its report.
 
-    `parts` add up to `score`; `signals` are the raw values they were made of (cosines -1..1, shares of terms 0..1, BM25
-    from 0). `percentiles` say what per cent of the collection's unrelated pairs are less alike (0..100). `folded` counts
-    the candidates that `collapse` has put behind this one.
+    `parts` add up to `score`; `signals` are the raw values they were made of: cosines -1..1, less a third of that to
+    what is disliked, shares of terms 0..1, BM25 from 0. `percentiles` say what per cent of the collection's unrelated
+    pairs are less alike (0..100). `folded` counts the candidates that `collapse` has put behind this one.
     """
 
     study_id: str

@@ -83,9 +83,27 @@ def test_disliked_cases_sink(retriever):
     assert disliked not in {hit.study_id for hit in judged}
     points = {point.payload["image_id"]: point.vectors["image"] for point in stored_points(retriever)}
     bad = next(points[hit.image_id] for hit in plain if hit.study_id == disliked and hit.view == "frontal")
-    wanted = {hit.image_id: hit.score - float(points[hit.image_id] @ bad) for hit in plain}
+    wanted = {hit.image_id: hit.score - float(points[hit.image_id] @ bad) / 3 for hit in plain}
     for hit in judged:
         assert hit.score == pytest.approx(wanted[hit.image_id], abs=3e-3)
+
+
+def test_many_disliked_cases_weigh_as_much_as_one(retriever):
+    plain = retriever.search(Query(text=TEXT, rerank="none", k=24)).hits
+    disliked = list(dict.fromkeys(hit.study_id for hit in plain))[-6:]
+    judged = retriever.search(Query(text=TEXT, unlike=tuple(map(case, disliked)), rerank="none", k=24)).hits
+    points = {point.payload["image_id"]: point for point in stored_points(retriever)}
+    frontal = {p.payload["study_id"]: p.vectors["image"] for p in points.values() if p.payload["view"] == "frontal"}
+    mean = np.mean([frontal[study_id] for study_id in disliked], axis=0)
+    scores = {hit.image_id: hit.score for hit in plain}
+    for hit in judged:
+        against = float(points[hit.image_id].vectors["image"] @ mean / np.linalg.norm(mean))
+        assert hit.score == pytest.approx(scores[hit.image_id] - against / 3, abs=3e-3)
+    signals = retriever.search(Query(text=TEXT, unlike=tuple(map(case, disliked)), k=24)).hits
+    assert signals
+    for hit in signals:
+        assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=1e-4)
+        assert all(-4 / 3 <= hit.signals[name] <= 4 / 3 for name in ("image", "findings") if name in hit.signals)
 
 
 def test_an_image_of_a_study_can_be_chosen(retriever):

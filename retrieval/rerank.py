@@ -160,7 +160,7 @@ def _scale(kind: QueryKind, name: str, calibration: dict[str, Scale]) -> Scale:
 
 
 def raw_signals(request: SearchRequest, hit: Scored) -> dict[str, float]:
-    """Raw value of each signal of a hit: cosines (-1..1, less a third of that to what is disliked), BM25, shares of terms."""
+    """Raw value of each signal of a hit: cosines (-1..1, less a third of that to what is disliked), BM25, term shares."""
     return hit.cosines | {overlap.name: _share(overlap, hit.payload) for overlap in request.overlaps}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Set
 
 import msgspec
 
@@ -14,6 +14,7 @@ from retrieval.index.filters import Filters
 from retrieval.labels import QUALIFIERS, resolve_finding
 from retrieval.labels.vocabulary import unique
 
+_NAMED = frozenset[str]().union(*QUALIFIERS.values())
 _ALL_QUALIFIED = 100_000
 
 
@@ -30,34 +31,38 @@ def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filte
         return {name for field in ("present", "uncertain", "absent") for name in collection.facet(field)}
 
     @functools.cache
-    def described() -> set[str]:
+    def described() -> frozenset[str]:
         found = collection.facet("qualified", limit=_ALL_QUALIFIED)
-        return {name.rpartition("/")[2] for name in found}.union(*QUALIFIERS.values())
+        return _NAMED.union(name.rpartition("/")[2] for name in found)
 
     def spelled(name: str) -> str:
         finding, slash, qualifier = name.partition("/")
         spelling = resolve_finding(finding, findings)
-        return f"{spelling}/{_qualifier(qualifier, described, 'qualifier')}" if slash else spelling
+        if not slash:
+            return spelling
+        # Other qualifiers are words of this collection (`patchy`), and asking it costs a request.
+        known = _NAMED if _folded(qualifier) in _NAMED else described()
+        return f"{spelling}/{_qualifier(qualifier, known, 'qualifier')}"
 
     groups = {
         group: unique(spelled(name) for name in unique(getattr(filters, group)))
         for group in ("all", "any", "none", "absent")
     }
     kinds = {
-        kind: unique(_qualifier(name, known.copy, kind) for name in getattr(filters, kind))
+        kind: unique(_qualifier(name, known, kind) for name in getattr(filters, kind))
         for kind, known in QUALIFIERS.items()
     }
     return msgspec.structs.replace(filters, **groups, **kinds)
 
 
-def _qualifier(name: str, known: Callable[[], Collection[str]], what: str) -> str:
-    """The qualifier `name` in small letters, if it is among those that `known` gives."""
-    wanted = " ".join(name.split()).lower()
-    if any(wanted in names for names in QUALIFIERS.values()) and what == "qualifier":
-        return wanted  # without asking the collection, which costs a request
-    names = known()
-    if wanted in names:
+def _qualifier(name: str, known: Set[str], what: str) -> str:
+    """The qualifier `name` in small letters, if it is one of `known`."""
+    if (wanted := _folded(name)) in known:
         return wanted
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else "see the facets"
     raise InvalidRequest(f"{what}: there is no {name!r}; {hint}")
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.split()).lower()

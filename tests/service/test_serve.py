@@ -37,10 +37,8 @@ def running(home: Path, *options: str, **settings: str) -> Iterator[tuple[subpro
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            yield (
-                process,
-                next(int(found[1]) for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line))),
-            )
+            port = next(found[1] for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
+            yield process, int(port)
         finally:
             process.kill()
 

@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +34,25 @@ def live(keyed_catalog: Catalog) -> Iterator[Live]:
 
 
 @contextmanager
-def sent(live: Live, content: bytes, timeout_s: float = 10) -> Iterator[socket.socket]:
-    """A connection over which `content` went."""
-    with socket.create_connection(("127.0.0.1", live.port), timeout=timeout_s) as connection:
-        connection.sendall(content)
+def sent(live: Live, content: bytes) -> Iterator[socket.socket]:
+    """A connection over which `content` went, or as much of it as the server took before it closed."""
+    with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(content)
         yield connection
 
 
 def answer_to(live: Live, content: bytes) -> bytes:
-    """Everything the server says to `content`, until it closes or is silent for half a second."""
-    with sent(live, content, timeout_s=0.5) as connection:
+    """Everything the server says to `content` until it closes, which it has to do within ten seconds."""
+    with sent(live, content) as connection:
         return read_all(connection)
 
 
 def read_all(connection: socket.socket) -> bytes:
     answer = b""
-    try:
+    with suppress(ConnectionResetError):  # closed with something of ours unread
         while block := connection.recv(65536):
             answer += block
-    except (TimeoutError, ConnectionResetError):
-        pass
     return answer
 
 
@@ -166,8 +165,9 @@ def test_a_chunked_body_is_refused_once_it_is_too_long(live: Live, keys: dict[st
     with sent(live, upload_head(live, keys["read"], "Transfer-Encoding: chunked")) as connection:
         first = PART
         connection.sendall(f"{len(first):x}\r\n".encode() + first + b"\r\n")
-        for _ in range((LIMIT + OVERHEAD) // len(block) + 2):
-            connection.sendall(chunk)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it is sent
+            for _ in range((LIMIT + OVERHEAD) // len(block) + 2):
+                connection.sendall(chunk)
         assert status_of(connection.recv(65536)) == 413
     still_answers(live, keys["read"])
 
@@ -205,11 +205,11 @@ def test_a_slow_body_is_given_up(live: Live, keys: dict[str, str], path: str) ->
                 answer = connection.recv(65536)
             except TimeoutError:
                 continue
-        assert status_of(answer) == 408
-        assert b'"code":"upload_too_slow"' in answer + read_all(connection)
         assert time.monotonic() - begun > 0.9
-        connection.settimeout(5)
-        assert connection.recv(1) == b""  # closed: what would still come is no request
+        connection.settimeout(10)
+        answer += read_all(connection)  # until it is closed: what would still come is no request
+    assert status_of(answer) == 408
+    assert b'"code":"upload_too_slow"' in answer
 
 
 def test_many_slow_bodies_do_not_keep_others_waiting(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
@@ -329,8 +329,8 @@ def test_other_hosts_are_refused_whatever_proxies_say(live: Live, keys: dict[str
 
 
 def test_a_host_in_the_request_line_does_not_stand_in_for_the_header(live: Live, keys: dict[str, str]) -> None:
-    request = f"GET http://127.0.0.1/v1/models HTTP/1.1\r\nHost: evil.example\r\nX-API-Key: {keys['read']}\r\n\r\n"
-    assert status_of(answer_to(live, request.encode())) in (400, 404)
+    request = f"GET http://127.0.0.1/v1/models HTTP/1.1\r\nHost: evil.example\r\nX-API-Key: {keys['read']}\r\n"
+    assert status_of(answer_to(live, f"{request}Connection: close\r\n\r\n".encode())) in (400, 404)
 
 
 def test_methods_that_do_not_exist_do_nothing(live: Live, keys: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,16 @@ from retrieval.rerank import WEIGHTS
 Row = tuple[Any, ...]
 _COLUMNS = ("study", "image", "view", "present", "uncertain", "mesh", "problems", "findings", "impression")
 TEXTS = ("findings", "impression")
+_INDEX, _DATABASE = "image.faiss", "metadata.sqlite"
 
 
 class PlainSearch:
-    """An index of image vectors, with metadata in `folder` and the text vectors in memory."""
+    """What `write_plain_search` left in `folder`, opened: image and text vectors in memory, metadata on disk."""
 
-    def __init__(self, folder: Path, points: Sequence[IndexPoint]) -> None:
-        dim = len(points[0].vectors["image"])
-        self.index = faiss.IndexFlatIP(dim)
-        self.index.add(np.stack([point.vectors["image"] for point in points]).astype(np.float32))
-        self.texts = {name: _stack(points, name, dim) for name in TEXTS}
-        self.database = sqlite3.connect(folder / "metadata.sqlite")
-        self.database.execute(f"CREATE TABLE images (row INTEGER PRIMARY KEY, {', '.join(_COLUMNS)})")
-        self.database.executemany(
-            f"INSERT INTO images VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})",
-            [(number, *_row(point)) for number, point in enumerate(points)],
-        )
-        self.database.commit()
+    def __init__(self, folder: Path) -> None:
+        self.index = faiss.read_index(str(folder / _INDEX))
+        self.texts = {name: np.load(folder / f"{name}.npy") for name in TEXTS}
+        self.database = sqlite3.connect(folder / _DATABASE)
 
     def search(
         self,
@@ -68,6 +62,22 @@ class PlainSearch:
             found.append((total, row))
         found.sort(key=lambda hit: -hit[0])
         return found[:k]
+
+
+def write_plain_search(folder: Path, points: Sequence[IndexPoint]) -> None:
+    """The files of a script that searches `points`."""
+    dim = len(points[0].vectors["image"])
+    index = faiss.IndexFlatIP(dim)
+    index.add(np.stack([point.vectors["image"] for point in points]).astype(np.float32))
+    faiss.write_index(index, str(folder / _INDEX))
+    for name in TEXTS:
+        np.save(folder / f"{name}.npy", _stack(points, name, dim))
+    with closing(sqlite3.connect(folder / _DATABASE)) as database, database:
+        database.execute(f"CREATE TABLE images (row INTEGER PRIMARY KEY, {', '.join(_COLUMNS)})")
+        database.executemany(
+            f"INSERT INTO images VALUES ({', '.join('?' * (1 + len(_COLUMNS)))})",
+            [(number, *_row(point)) for number, point in enumerate(points)],
+        )
 
 
 def frontal_without_pneumothorax(row: Row) -> bool:

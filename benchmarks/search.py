@@ -5,19 +5,23 @@
 On the 6,677-image collection and on 100,000 synthetic images. Payloads are those of the Indiana archive (phantoms where it
 is absent); vectors are random around one centre per report group, so that neighbours exist. All engines get the same
 requests: filtered nearest neighbours, and the filtered five-signal rerank with the payload of ten hits. Edge and the script
-take turns, 50 requests each, since the speed of a virtual machine changes from minute to minute.
+take turns, 50 requests each, since the speed of a virtual machine changes from minute to minute. They are timed in a
+process that did not make the points, as a service does not.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import pickle
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import fields, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ import numpy as np
 from qdrant_client import QdrantClient
 
 from benchmarks.indiana import FOLDER, indiana_source
-from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax
+from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax, write_plain_search
 from benchmarks.record import write_result
 from ingest.sources.indiana import IndianaSource
 from ingest.sources.phantom import write_phantoms
@@ -42,6 +46,8 @@ from retrieval.rerank import QuerySides, Side, plan
 
 _PLANE = 64
 _TURN = 50
+_MODEL = "bench"
+_POINTS, _ASKED = "points.pickle", "asked.pickle"
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 Searches = dict[str, list[Callable[[], Sized]]]
 """Searches to be timed, by what they are."""
@@ -58,43 +64,65 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Payload indexes have no effect|Local mode performs exact")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        points = make_points(read_source(root), arguments.dim)
-        found = {"indiana": compare(root / "indiana", points, arguments.queries, local=True)}
-        if arguments.large:
-            pattern = [replace(point, vectors={}) for point in points]
-            del points
-            kept: list[IndexPoint] = []
-            for _ in synthetic(pattern, arguments.large, arguments.large_dim, kept):
-                pass
-            found["large"] = compare(root / "large", kept, arguments.queries, local=False)
+        sizes = (arguments.dim, arguments.large, arguments.large_dim, arguments.queries)
+        made = get_context("spawn").Process(target=make_collections, args=(root, *sizes))
+        made.start()
+        made.join()
+        if made.exitcode:
+            sys.exit("the collections were not made; the reason stands above")
+        # Local mode comes last: it fills this process with points.
+        large = {"large": compare(root / "large", local=False)} if arguments.large else {}
+        found = {"indiana": compare(root / "indiana", local=True), **large}
     write_result("search", {"filters": FILTERS.to_dict(), **found})
 
 
-def compare(folder: Path, points: list[IndexPoint], queries: int, *, local: bool) -> dict[str, Any]:
-    """Time the engines on the same points and queries, and give their ratios."""
+def make_collections(root: Path, dim: int, large: int, large_dim: int, queries: int) -> None:
+    """Write collections of all sizes, each for Edge and for the script, and the points that are asked for."""
+    points = make_points(read_source(root), dim)
+    write_both(root / "indiana", points, queries)
+    (root / "indiana" / _POINTS).write_bytes(pickle.dumps(points))  # for local mode, which keeps nothing
+    if large:
+        pattern = [replace(point, vectors={}) for point in points]
+        del points
+        kept: list[IndexPoint] = []
+        for _ in synthetic(pattern, large, large_dim, kept):
+            pass
+        write_both(root / "large", kept, queries)
+
+
+def write_both(folder: Path, points: list[IndexPoint], queries: int) -> None:
+    """The points in an index of Edge, in the files of the script, and as many of them as are asked for."""
     folder.mkdir()
-    dim = len(points[0].vectors["image"])
-    meta = CollectionMeta(model="bench", bundle_id="bench", dim=dim, created_at="")
-    chosen = np.random.default_rng(1).choice([n for n, p in enumerate(points) if len(p.vectors) == 3], queries + _TURN)
-    asked = [in_full(points[number]) for number in chosen]
+    with_all = [number for number, point in enumerate(points) if len(point.vectors) == 3]
+    asked = [in_full(points[number]) for number in np.random.default_rng(1).choice(with_all, queries + _TURN)]
+    (folder / _ASKED).write_bytes(pickle.dumps(asked))
     index = EdgeIndex(folder / "index")
-    load(index, meta, points)
-    index.close()  # opened anew, as `cxr serve` finds it
+    dim = len(asked[0].vectors["image"])
+    load(index, CollectionMeta(model=_MODEL, bundle_id="bench", dim=dim, created_at=""), points)
+    index.close()
+    write_plain_search(folder, points)
+
+
+def compare(folder: Path, *, local: bool) -> dict[str, Any]:
+    """Time the engines on what `write_both` left in `folder`, and give their ratios; local mode needs all points."""
+    asked: list[IndexPoint] = pickle.loads((folder / _ASKED).read_bytes())
     index = EdgeIndex(folder / "index")
-    edge = index.open(collection_name(meta.model))
-    script = PlainSearch(folder, points)
+    edge = index.open(collection_name(_MODEL))
+    script = PlainSearch(folder)
     figures = in_turn({"edge": searches_of(edge, asked), "plain_script": script_searches_of(script, asked)})
     ratios = {"script_over_edge": _over(figures, "plain_script", "five_signals")}
     if local:
+        points: list[IndexPoint] = pickle.loads((folder / _POINTS).read_bytes())
         memory = ServerIndex(QdrantClient(":memory:"), "local mode")
-        few = asked[: max(20, queries // 10) + 10]
-        searches = searches_of(load(memory, meta, points), few)
+        few = asked[: max(20, len(asked) // 10) + 10]
+        searches = searches_of(load(memory, edge.meta, points), few)
         figures["qdrant_client_local"] = {name: timed(searches[name]) for name in searches}
         ratios["local_over_edge_nearest"] = _over(figures, "qdrant_client_local", "nearest")
         ratios["local_over_edge_five_signals"] = _over(figures, "qdrant_client_local", "five_signals")
         memory.close()
+    found = {"points": edge.count(), "dim": edge.meta.dim, "engines": figures, "ratios_p50": ratios}
     index.close()
-    return {"points": len(points), "dim": dim, "engines": figures, "ratios_p50": ratios}
+    return found
 
 
 def _over(figures: dict[str, Any], other: str, search: str) -> float:

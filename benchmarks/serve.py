@@ -166,11 +166,12 @@ def words_known(home: Path) -> dict[str, Any]:
 def script_latency(checkpoint: Path, points: list[IndexPoint], folder: Path) -> dict[str, Any]:
     """The plain script's whole request: torch encodes the text, FAISS and Python do the rest; no HTTP."""
     from benchmarks.plain_script import PlainScript
-    from benchmarks.plain_search import PlainSearch, frontal_without_pneumothorax
+    from benchmarks.plain_search import PlainSearch, frontal_without_pneumothorax, write_plain_search
     from retrieval.labels import find_mentions
 
     model = PlainScript(checkpoint, threads=os.cpu_count() or 1)
-    script = PlainSearch(folder, points)
+    write_plain_search(folder, points)
+    script = PlainSearch(folder)
 
     def ask(text: str) -> list[Any]:
         vector = model.encode_texts([text])[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+import re
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request, Response
@@ -13,7 +14,13 @@ from litestar.openapi.spec import Example
 from litestar.types import ExceptionHandlersMap
 
 from retrieval.errors import RetrievalError
+from retrieval.index.filters import Certainty
+from retrieval.query import Facet
+from retrieval.records import View
+from retrieval.rerank import Collapse, Match
+from service.experiments.records import FeedbackKind
 from service.refusals import NotReady, Refusal
+from service.schemas import Preset
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -44,6 +51,18 @@ _CODES = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+CHOICES: dict[str, Any] = {
+    "view": View,
+    "certainty": Certainty,
+    "match": Match,
+    "collapse": Collapse,
+    "rerank": Preset,
+    "facets": Facet,
+    "fields": Facet,
+    "kind": FeedbackKind,
+}
+"""What fields of requests allow, by name, since messages say only what was found."""
+_LAST_NAME = re.compile(r".*?(\w+)(\[\d+\])?$")  # of `queries[0].facets[1]`
 _log = logging.getLogger("cxr.service")
 
 
@@ -92,15 +111,16 @@ def describe_error(error: Exception) -> Problem:
 
 def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
     extra = error.extra if isinstance(error.extra, list) else []
-    return tuple(
-        # Litestar calls the body as a whole "data", and a body that is missing altogether has its own name as message.
-        FieldProblem(field="body", message="a request body is required")
-        if item.get("message") == "'data'"
-        else FieldProblem(
-            field="body" if item.get("key", "data") == "data" else str(item["key"]), message=str(item["message"])
-        )
-        for item in extra
-    )
+    return tuple(_refused_field(str(item.get("key", "data")), str(item["message"])) for item in extra)
+
+
+def _refused_field(key: str, message: str) -> FieldProblem:
+    # Litestar calls the body as a whole "data", and a body that is missing altogether has its own name as message.
+    if message == "'data'":
+        return FieldProblem(field="body", message="a request body is required")
+    if message.startswith("Invalid enum value") and (choices := CHOICES.get(_LAST_NAME.sub(r"\1", key))):
+        message = f"{message}; expected {', '.join(get_args(choices))}"
+    return FieldProblem(field="body" if key == "data" else key, message=message)
 
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

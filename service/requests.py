@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Request
+from litestar.connection import ASGIConnection
 from litestar.datastructures import FormMultiDict
-from litestar.exceptions import ClientException, NotFoundException
+from litestar.exceptions import ClientException, NotFoundException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 
 class BodyRequest(Request[Any, Any, Any]):
@@ -51,6 +54,24 @@ def only_files(folder: Path) -> Callable[[Request[Any, Any, Any]], Awaitable[Non
             raise NotFoundException("no such file")
 
     return require_file
+
+
+def no_unknown_parameters(request: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard that refuses query parameters of no name that the handler knows: a slip would lift a filter unseen.
+
+    Raises:
+        ValidationException: naming the first one, and those that there are.
+    """
+    parameters = handler.parsed_fn_signature.parameters.items()
+    wire_names = {
+        field.kwarg_definition.name or name
+        for name, field in parameters
+        if isinstance(field.kwarg_definition, QueryParameter)
+    }
+    for name in request.query_params:
+        if name not in wire_names:
+            message = f"there is no such parameter; expected {', '.join(sorted(wire_names))}"
+            raise ValidationException(extra=[{"key": name, "message": message}])
 
 
 async def read_form(request: Request[Any, Any, Any]) -> None:

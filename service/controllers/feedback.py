@@ -32,7 +32,7 @@ class FeedbackController(Controller):
         responses={
             **answer_examples(FeedbackDocument, "It is kept.", FEEDBACK_EXAMPLE),
             **problem_responses(
-                invalid_request_400="kind: Invalid enum value 'good'",
+                invalid_request_400="kind: Invalid enum value 'good'; expected click, relevant, not_relevant",
                 unknown_search_404="no search '5f1c' was answered, or it is too long ago",
                 not_shown_404="the search 5f1c did not show the image 'a.png' of the study '42'",
                 request_too_large_413="Request Entity Too Large",

@@ -95,7 +95,7 @@ class FacetsController(Controller):
         responses={
             **answer_examples(FacetsDocument, "Counts by field and value.", FACETS_EXAMPLE),
             **problem_responses(
-                invalid_request_400="fields: Invalid enum value 'age'",
+                invalid_request_400="fields[0]: Invalid enum value 'age'; expected present, uncertain, …",
                 unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
                 request_too_large_413="Request Entity Too Large",
                 **SEARCH_PROBLEMS,

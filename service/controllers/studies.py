@@ -20,6 +20,7 @@ from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.permits import SearchPermits
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.requests import no_unknown_parameters
 from service.schemas import Preset, SearchDocument, StudyDocument
 from service.searches import Searches
 
@@ -44,6 +45,7 @@ class StudiesController(Controller):
     path = "/v1/studies/{study_id:str}"
     tags = ("studies",)
     opt = READ
+    guards = (no_unknown_parameters,)
     response_headers = (ResponseHeader(name="Cache-Control", value="no-store", documentation_only=False),)
 
     @get(
@@ -102,6 +104,5 @@ class StudiesController(Controller):
     ) -> SearchDocument:
         """Cases that look and read like the study; its own images are left out."""
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
-
         query = Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank)
         return await searches.answer(query, model, like=study_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
 from retrieval.query import Case, Query
+from service.problems import CHOICES
 from tests.service.conftest import Client, bearer
 from tests.service.test_search import assert_problem
 
@@ -80,6 +81,32 @@ def test_bodies_with_images_have_the_limit_of_uploads(client: Client) -> None:
 )
 def test_wrong_queries_are_refused_with_a_code(client: Client, body: dict[str, Any], status: int, code: str) -> None:
     assert_problem(client.post("/v1/search", json=body), status, code)
+
+
+def test_a_wrong_choice_is_refused_with_those_that_there_are(client: Client) -> None:
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("match: Invalid enum value 'x'; expected dense, bm25, hybrid", {"text": "a", "match": "x"}),
+        ("filters.view: Invalid enum value 'x'; expected frontal,", {"text": "a", "filters": {"view": "x"}}),
+        ("facets[1]: Invalid enum value 'x'; expected present, uncertain,", {"text": "a", "facets": ["view", "x"]}),
+    ]
+    for message, body in bodies:
+        assert assert_problem(client.post("/v1/search", json=body), 400, "invalid_request")["detail"].startswith(
+            message
+        )
+
+
+def test_the_choices_that_refusals_list_are_those_of_the_description(client: Client) -> None:
+    description = client.get("/schema/openapi.json").json()
+    similar = description["paths"]["/v1/studies/{study_id}/similar"]["get"]["parameters"]
+    fields = [(parameter["name"], parameter["schema"]) for parameter in similar]
+    for name, schema in description["components"]["schemas"].items():
+        if not name.endswith("Document"):  # those are answers
+            fields += schema["properties"].items()
+    found = {}
+    for name, schema in fields:
+        if choices := schema.get("items", schema).get("enum"):
+            found[name] = [choice for choice in choices if choice is not None]
+    assert found == {name: list(get_args(choices)) for name, choices in CHOICES.items()}
 
 
 def test_a_batch_gives_each_query_its_answer(client: Client) -> None:

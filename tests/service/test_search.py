@@ -137,10 +137,17 @@ def test_unknown_model_finding_and_study_are_told_apart(client: Client) -> None:
     assert_problem(client.get("/v1/studies/nobody/similar"), 404, "unknown_study")
 
 
-@pytest.mark.parametrize("query", ["k=0", "k=x", "view=oblique", "rerank=fancy"])
+@pytest.mark.parametrize("query", ["k=0", "k=x", "view=oblique", "rerank=fancy", "wihtout=Cardiomegaly"])
 def test_invalid_similar_query_names_the_field(client: Client, query: str) -> None:
     problem = assert_problem(client.get(f"/v1/studies/1/similar?{query}"), 400, "invalid_request")
     assert problem["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_a_parameter_of_no_such_name_is_refused_with_those_that_there_are(client: Client) -> None:
+    problem = assert_problem(client.get("/v1/studies/1/similar?wihtout=Edema"), 400, "invalid_request")
+    assert "expected dataset, k, model, rerank, view, with, without" in problem["detail"]
+    problem = assert_problem(client.get("/v1/studies/1?view=frontal"), 400, "invalid_request")
+    assert problem["detail"] == "view: there is no such parameter; expected dataset, model"
 
 
 def test_upload_that_is_no_image_is_refused(client: Client, png: bytes) -> None:

@@ -79,6 +79,20 @@ def test_image_search_shows_the_query_image_and_keeps_nothing(client: Client, pn
     assert sorted(shared_home.rglob("*.webp")) == before
 
 
+def test_what_is_searched_together_is_said(client: Client, png: bytes) -> None:
+    image = {"image": ("a.png", png)}
+    words = "Searched together with the words “a <b>”".replace("<b>", "&lt;b&gt;")
+    alone = client.post("/search/image", files=image).text
+    assert "Searched together" not in alone
+    assert "like study" not in alone
+    with_words = client.post("/search/image", files=image, data={"text": "a <b>"}).text
+    assert with_words.count(words) == 1
+    with_all = client.post("/search/image", files=image, data={"text": "a <b>", "study": "2"}).text
+    assert with_all.count(words) == 1
+    assert "And cases like study 2" in with_all
+    assert client.get("/?study=2&text=a+<b>").text.count(words) == 1
+
+
 def test_report_text_is_escaped(client: Client) -> None:
     text = client.get("/?text=nodule&with=Nodule&k=10").text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

@@ -23,7 +23,8 @@ _ITEM = re.compile(r"(?:[-*•+]|\d+[.)])\s")
 _PROSE = re.compile(r"\.(?!\d)|\b(?:is|are|was|were|has|have)\b", re.IGNORECASE)
 _LONG, _LONG_IN_ONE_CASE = 30, 50
 
-_SHORTENED = re.compile(r"\b(sig|signif|evid|poss|prob|vs)\.", re.IGNORECASE)
+# A side may end a sentence, too: "on the lt. No effusion."
+_SHORTENED = re.compile(r"\b(?:(sig|signif|evid|poss|prob|vs)|(lt|rt|bilat)(?=\.[ -]*(?-i:[a-z])))\.", re.IGNORECASE)
 _MEANINGS = [
     (re.compile(pattern), meaning)
     for pattern, meaning in (
@@ -44,7 +45,7 @@ _MEANINGS = [
 
 def read_sentences(text: str) -> Iterator[str]:
     """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
-    plain = _unwrap(_SHORTENED.sub(r"\1", text)).lower()
+    plain = _unwrap(_SHORTENED.sub(r"\1\2", text)).lower()
     for pattern, meaning in _MEANINGS:
         plain = pattern.sub(meaning, plain)
     for sentence in _SENTENCE_END.split(plain):

@@ -113,11 +113,11 @@ VERBS = (
     r"|seen|noted|identified|present|visuali[sz]ed|evident|detected|found|suggested"
 )
 
-# A word that begins a statement of its own: after "no effusion," it is not one more thing that is not there.
+# Words that begin a statement of their own: after "no effusion," what they describe is not one more thing that is not there.
 SIDES = {
     "left": r"left(?:[- ]sided)?|lt",
     "right": r"right(?:[- ]sided)?|rt",
-    "bilateral": r"bilateral(?:ly)?|bibasilar|bibasal|both|biapical",
+    "bilateral": r"bilat(?:eral(?:ly)?)?|bibasilar|bibasal|both|biapical",
 }
 SEVERITIES = {
     "mild": r"mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?",

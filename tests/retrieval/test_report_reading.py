@@ -164,6 +164,8 @@ def test_where_denials_of_queries_begin_and_end(text, asked, denied):
     ("text", "asked", "denied"),
     [
         ("no left pleural effusion", set(), {f"{PE}/left", f"{PE}/bilateral"}),
+        ("no lt. pleural effusion", set(), {f"{PE}/left", f"{PE}/bilateral"}),
+        ("nodule on the rt. No bilat. effusion", {"Nodule"}, {f"{PE}/bilateral"}),
         ("effusion is not seen on the left", set(), {f"{PE}/left", f"{PE}/bilateral"}),
         ("left effusion, no right effusion", {PE}, {f"{PE}/right", f"{PE}/bilateral"}),
         ("bilateral effusion, no left effusion", {PE}, {f"{PE}/left"}),

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="cxr",
-    help="Similar-case retrieval for chest X-rays. Research use only; not a medical device.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -52,6 +51,23 @@ _EXTRA_OF = {
     "torch": "export",
     "transformers": "export",
 }
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("cxr-retrieval"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Similar-case retrieval for chest X-rays. Research use only; not a medical device."""
 
 
 def main() -> None:

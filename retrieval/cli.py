@@ -49,7 +49,13 @@ def search(
     collapse: Annotated[
         str | None, typer.Option("--collapse", help="One hit per study or report; default none.")
     ] = None,
-    facet: Annotated[list[str] | None, typer.Option("--facet", help="Field to count, such as present.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option("--candidates", help="Nearest images that are reordered, 1 to 1000; default 100.")
+    ] = None,
+    facet: Annotated[
+        list[str] | None,
+        typer.Option("--facet", help="Field whose values are counted: present, sides, view, …; repeatable."),
+    ] = None,
     k: Annotated[int | None, typer.Option("-k", help="How many hits, 1 to 100; default 10.")] = None,
     query: Annotated[
         str | None, typer.Option("--query", help="The whole query as JSON, a file of it, or - for stdin.")
@@ -85,6 +91,7 @@ def search(
         rerank=rerank,
         diversity=diversity,
         collapse=collapse,
+        candidates=candidates,
         facets=facet,
         k=k,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from retrieval.errors import InvalidRequest
-from retrieval.index.filters import Filters, Name, require_shape
+from retrieval.index.filters import Certainty, Filters, Name, require_shape
+from retrieval.records import View
 from retrieval.rerank import CANDIDATES, Collapse, Match
 
 LIMIT_K = 100
@@ -33,6 +36,15 @@ Facet = Literal[
     "dataset",
 ]
 """Fields whose values can be counted."""
+
+CHOICES: dict[str, Any] = {
+    "view": View,
+    "certainty": Certainty,
+    "match": Match,
+    "collapse": Collapse,
+    "facets": Facet,
+}
+"""The fields of a query that allow a few words only, by name."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +111,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if not 0 <= self.diversity <= 1:
             raise InvalidRequest(f"diversity must be 0 to 1, found {self.diversity}")
         for name in ("match", "collapse"):
-            allowed = {"match": ("dense", "bm25", "hybrid"), "collapse": ("none", "study", "report")}[name]
+            allowed = get_args(CHOICES[name])
             if getattr(self, name) not in allowed:
                 raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, found {getattr(self, name)!r}")
         if max(len(self.like), len(self.unlike)) > LIMIT_EXAMPLES:
@@ -107,3 +119,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         self.filters.require_valid()
         # Less what has been looked at, and what would be slow to write out.
         require_shape(msgspec.structs.replace(self, image=None, filters=Filters()), "the query")
+
+
+_WRONG_CHOICE = "Invalid enum value"
+_LAST_NAME = re.compile(r"(\w+)(?:\[[^]]*])?`?$")
+
+
+def add_choices(message: str, path: str, choices: Mapping[str, Any] = CHOICES) -> str:
+    """The message of a refused value at `path`, such as `queries[0].match` or `$.filters.view`, with what it may be."""
+    name = _LAST_NAME.search(path)
+    if not message.startswith(_WRONG_CHOICE) or name is None or name[1] not in choices:
+        return message
+    return f"{message}; expected {', '.join(get_args(choices[name[1]]))}"

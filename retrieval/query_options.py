@@ -27,7 +27,7 @@ def read_query(
     from retrieval.errors import InvalidRequest
     from retrieval.imaging.decode import read_file
     from retrieval.index.filters import Filters
-    from retrieval.query import Query
+    from retrieval.query import Query, add_choices
 
     plain = _object(_read(document), "--query") if document is not None else {}
     narrowed: dict[str, Any] = {}
@@ -35,7 +35,7 @@ def read_query(
         try:
             msgspec.convert(given_filters, Filters)  # before they are added to, which takes the right shape for granted
         except msgspec.ValidationError as error:
-            raise InvalidRequest(f"the filters: {error}") from error
+            raise InvalidRequest(f"the filters: {add_choices(str(error), str(error))}") from error
         narrowed |= given_filters
     for name, value in conditions.items():
         if isinstance(value, list):
@@ -53,7 +53,7 @@ def read_query(
     try:
         query = msgspec.convert(plain | given | {"filters": narrowed}, Query)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the query: {error}") from error
+        raise InvalidRequest(f"the query: {add_choices(str(error), str(error))}") from error
     return query if image is None else msgspec.structs.replace(query, image=read_file(image))
 
 

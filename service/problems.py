@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from litestar import Request, Response
@@ -13,11 +12,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.types import ExceptionHandlersMap
 
+from retrieval import query
 from retrieval.errors import RetrievalError
-from retrieval.index.filters import Certainty
 from retrieval.query import Facet
-from retrieval.records import View
-from retrieval.rerank import Collapse, Match
 from service.experiments.records import FeedbackKind
 from service.refusals import NotReady, Refusal
 from service.schemas import Preset
@@ -51,18 +48,8 @@ _CODES = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
-CHOICES: dict[str, Any] = {
-    "view": View,
-    "certainty": Certainty,
-    "match": Match,
-    "collapse": Collapse,
-    "rerank": Preset,
-    "facets": Facet,
-    "fields": Facet,
-    "kind": FeedbackKind,
-}
-"""What fields of requests allow, by name, since messages say only what was found."""
-_LAST_NAME = re.compile(r".*?(\w+)(\[\d+\])?$")  # of `queries[0].facets[1]`
+CHOICES = query.CHOICES | {"rerank": Preset, "fields": Facet, "kind": FeedbackKind}
+"""The fields of requests that allow a few words only, by name."""
 _log = logging.getLogger("cxr.service")
 
 
@@ -118,9 +105,7 @@ def _refused_field(key: str, message: str) -> FieldProblem:
     # Litestar calls the body as a whole "data", and a body that is missing altogether has its own name as message.
     if message == "'data'":
         return FieldProblem(field="body", message="a request body is required")
-    if message.startswith("Invalid enum value") and (choices := CHOICES.get(_LAST_NAME.sub(r"\1", key))):
-        message = f"{message}; expected {', '.join(get_args(choices))}"
-    return FieldProblem(field="body" if key == "data" else key, message=message)
+    return FieldProblem(field="body" if key == "data" else key, message=query.add_choices(message, key, CHOICES))
 
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

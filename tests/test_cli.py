@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -73,12 +74,13 @@ def test_options_say_all_that_a_query_can(tiny_home):
         "search", "--text", "effusion", "--study", "2", "--like", "1", "--unlike", "3", "--match", "hybrid",
         "--rerank", '{"image": 1, "findings": 1}', "--filters", '{"has_report": true}', "--view", "frontal",
         "--diversity", "0.3", "--collapse", "report", "--facet", "present", "--no-interpret", "-k", "5", "--json",
-        home=tiny_home,
+        "--candidates", "7", home=tiny_home,
     )  # fmt: skip
     interpreted = found["interpreted"]
     assert interpreted["filters"] == {"view": "frontal", "has_report": True}
     assert interpreted["weights"] == {"image": 0.5, "findings": 0.5}
     assert (interpreted["match"], interpreted["diversity"], interpreted["interpret"]) == ("hybrid", 0.3, False)
+    assert interpreted["candidates"] == 7
     assert found["hits"]
     assert not {"1", "2", "3"} & {hit["study_id"] for hit in found["hits"]}
 
@@ -91,9 +93,11 @@ def test_options_say_all_that_a_query_can(tiny_home):
         (("--text", "x", "--filters", '{"alll": []}'), "alll"),
         (("--query", '{"text": "x", "filters": [1]}'), "filters"),
         (("--text", "x", "--filters", '{"all": "Nodule"}', "--with", "Opacity"), "all"),
-        (("--text", "x", "--view", "sideways"), "view"),
+        (("--text", "x", "--view", "sideways"), "`$.filters.view`; expected frontal, lateral, unknown"),
         (("--text", "x", "-k", "0"), "k`"),
-        (("--text", "x", "--match", "fuzzy"), "match"),
+        (("--text", "x", "--candidates", "0"), "candidates"),
+        (("--text", "x", "--match", "fuzzy"), "`$.match`; expected dense, bm25, hybrid"),
+        (("--text", "x", "--facet", "view", "--facet", "age"), "expected present, uncertain, absent,"),
         (("--image", "nowhere.png"), "nowhere.png"),
         ((), "nothing to look for"),
     ],
@@ -215,6 +219,10 @@ def test_help_is_given_for_every_command_and_loads_nothing_heavy():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_version_is_told(tmp_path):
+    assert run("--version", home=tmp_path).stdout.strip() == version("cxr-retrieval")
 
 
 def test_no_package_imports_the_root_of_the_command_line():

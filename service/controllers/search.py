@@ -12,7 +12,7 @@ from litestar.params import Body
 
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
-from retrieval.query import Query
+from retrieval.query import Query, add_choices
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
 from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
@@ -102,4 +102,5 @@ def decode_filters(text: str) -> Filters:
     try:
         return msgspec.json.decode(text, type=Filters)
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f'filters: expected JSON such as {{"all": ["Cardiomegaly"]}}: {error}') from error
+        message = add_choices(str(error), str(error))
+        raise InvalidRequest(f'filters: expected JSON such as {{"all": ["Cardiomegaly"]}}: {message}') from error

@@ -10,7 +10,7 @@ from retrieval.errors import InvalidRequest, UnknownStudy
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Stored
 from retrieval.index.schema import DENSE_VECTORS
-from retrieval.query import LIMIT_K, Case, Query
+from retrieval.query import Case, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +32,27 @@ def find_examples(collection: Collection, query: Query) -> Examples:
 
     def example(case: Case) -> Stored:
         case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
-        images = images_of(collection, case, vectors=DENSE_VECTORS)
+        images = images_of(collection, case)
         exclude.extend(image.point_id for image in images)
-        return _representative(images, case)
+        chosen = _representative(images, case).point_id
+        held = collection.retrieve([chosen], vectors=DENSE_VECTORS)
+        if chosen not in held:
+            raise UnknownStudy(f"the study {case.study_id!r} has just been removed from {collection.name}")
+        return held[chosen]
 
     like = tuple(example(case) for case in (*((query.study,) if query.study else ()), *query.like))
     unlike = tuple(example(case) for case in query.unlike)
     return Examples(like, unlike, tuple(dict.fromkeys(exclude)))
 
 
-def images_of(collection: Collection, case: Case, vectors: tuple[str, ...] = ()) -> list[Stored]:
-    """The images of a study, at least one, by their ids, with those of `vectors` that they have.
+def images_of(collection: Collection, case: Case) -> list[Stored]:
+    """The images of a study, at least one, by their ids, without vectors.
 
     Raises:
         UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
     """
     wanted = Filters(study_id=case.study_id, dataset=case.dataset)
-    images = list(collection.scroll(wanted, limit=LIMIT_K, vectors=vectors))
+    images = list(collection.scroll(wanted, limit=None))
     if not images:
         where = f"dataset {case.dataset!r} of the collection" if case.dataset else "collection"
         raise UnknownStudy(f"no study {case.study_id!r} in the {where} {collection.name}")

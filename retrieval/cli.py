@@ -136,4 +136,6 @@ def print_hits(result: SearchResult, title: str | None = None) -> None:
 def _describe(result: SearchResult) -> str:
     stages = ", ".join(f"{stage} {elapsed:.1f} ms" for stage, elapsed in result.timings_ms.items())
     filters = ", ".join(f"{name}={value}" for name, value in result.interpreted["filters"].items()) or "none"
-    return f"filters: {filters} · {stages}"
+    unread = result.interpreted.get("unread")
+    note = f" · no filter, since it names no finding known here: {', '.join(unread)}" if unread else ""
+    return f"filters: {filters}{note} · {stages}"

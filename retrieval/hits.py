@@ -150,5 +150,5 @@ def interpretation(query: Query, filters: Filters, request: SearchRequest, menti
         "interpret": query.interpret,
     }
     if query.text and query.interpret:
-        shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied")}
+        shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied", "unread")}
     return shown

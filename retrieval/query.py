@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -102,6 +103,16 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Raises:
             InvalidRequest: naming the field, what was expected and what was found.
         """
+        for name, type_, what in (("filters", Filters, "Filters"), ("image", bytes | None, "the bytes of a file")):
+            if not isinstance(value := getattr(self, name), type_):
+                raise InvalidRequest(f"{name} must be {what}, found {type(value).__name__}")
+        with suppress(TypeError, AttributeError):  # values of other types altogether, which `require_shape` names
+            self._require_ranges()
+        self.filters.require_valid()
+        # Less what has been looked at, and what would be slow to write out.
+        require_shape(msgspec.structs.replace(self, image=None, filters=Filters()), "the query")
+
+    def _require_ranges(self) -> None:
         if self.text is not None and (not self.text.strip() or len(self.text) > LIMIT_TEXT):
             raise InvalidRequest(f"text must have 1 to {LIMIT_TEXT:,} characters, found {len(self.text):,}")
         if not 1 <= self.k <= LIMIT_K:
@@ -116,9 +127,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, found {getattr(self, name)!r}")
         if max(len(self.like), len(self.unlike)) > LIMIT_EXAMPLES:
             raise InvalidRequest(f"like and unlike take at most {LIMIT_EXAMPLES} cases each")
-        self.filters.require_valid()
-        # Less what has been looked at, and what would be slow to write out.
-        require_shape(msgspec.structs.replace(self, image=None, filters=Filters()), "the query")
 
 
 _WRONG_CHOICE = "Invalid enum value"

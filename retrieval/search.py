@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
 from retrieval.labels import Mentions, find_mentions
 from retrieval.presets import read_preset
-from retrieval.query import LIMIT_BATCH, Case, Query
+from retrieval.query import LIMIT_BATCH, Case, Facet, Query
 from retrieval.rerank import (
     NONE,
     PRESETS,
@@ -176,9 +176,11 @@ class Retriever:
         """Images per value of a keyword field (`present`, `view`, `dataset`, …), most frequent first.
 
         Raises:
-            InvalidRequest: the filters hold what no image can have. UnknownFinding: a finding of neither vocabulary.
+            InvalidRequest: no such field, or filters that no image can obey. UnknownFinding: of neither vocabulary.
         """
         filters.require_valid()
+        if name not in get_args(Facet):
+            raise InvalidRequest(f"facets: no field {name!r}; expected {', '.join(get_args(Facet))}")
         return self.collection.facet(name, in_own_spelling(filters, self.collection))
 
     def _answer(self, batch: list[_Asked]) -> list[SearchResult]:

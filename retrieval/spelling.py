@@ -15,7 +15,6 @@ from retrieval.labels import QUALIFIERS, resolve_finding
 from retrieval.labels.vocabulary import unique
 
 _NAMED = frozenset[str]().union(*QUALIFIERS.values())
-_ALL_QUALIFIED = 100_000
 
 
 def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filters:
@@ -32,7 +31,7 @@ def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filte
 
     @functools.cache
     def described() -> frozenset[str]:
-        found = collection.facet("qualified", limit=_ALL_QUALIFIED)
+        found = collection.facet("qualified")
         return _NAMED.union(name.rpartition("/")[2] for name in found)
 
     def spelled(name: str) -> str:

@@ -81,6 +81,7 @@ SEARCH_EXAMPLE: dict[str, Any] = {
         "interpret": True,
         "asked": ["Cardiomegaly", "Pleural Effusion"],
         "denied": [],
+        "unread": [],
     },
     "hits": [
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,16 +14,17 @@ import qdrant_edge as edge
 
 from retrieval.drafts import replacing
 from retrieval.index.edge_lock import FolderLock
-from retrieval.index.edge_query import BM25, fused, nearest, query_of, scored, summed
+from retrieval.index.edge_query import BM25, nearest, query_of, scored, summed
 from retrieval.index.edge_shard import load_shard, needs_graph
 from retrieval.index.filters import Filters, render_filter
-from retrieval.index.interface import RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
+from retrieval.index.interface import FACET_LIMIT, RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 
 META = "collection.json"
 # Points a scroll asks for at once; with vectors they are some hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
+_CLOSE_WITHIN_S = 30.0
 
 
 class _Found(NamedTuple):
@@ -98,14 +100,12 @@ class EdgeCollection:
             found = self._shard.query(nearest(lists[0], narrow, request.limit))
             return ranked(request, self._filled(found, request), [found])
         if not request.signals:
-            # Fused here: ties may stand in another order in each search, and a hit's ranks must be those that chose it.
-            each = [nearest(query, narrow, request.depth) for query in lists]
-            raw = self._shard.query_batch(edge.QueryBatchRequest(each))
+            raw = self._lists(lists, narrow, request)
             return ranked(request, self._filled(_by_ranks(raw, request.limit), request), raw)
         if len(lists) == 1:
             pool = self._shard.query(nearest(lists[0], narrow, request.depth))
         else:
-            pool = self._shard.query(fused(lists, narrow, request.depth))
+            pool = _by_ranks(self._lists(lists, narrow, request), request.depth)
         if not pool:
             return []
         queries = [query_of(signal) for signal in request.signals]
@@ -138,9 +138,9 @@ class EdgeCollection:
         """See `Collection.count`."""
         return self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, edge)))
 
-    def facet(self, field: str, filters: Filters = Filters(), *, limit: int = 500) -> dict[str, int]:
+    def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
-        request = edge.FacetRequest(key=field, limit=limit, exact=True, filter=render_filter(filters, edge))
+        request = edge.FacetRequest(key=field, limit=FACET_LIMIT, exact=True, filter=render_filter(filters, edge))
         hits = [(str(hit.value), hit.count) for hit in self._shard.facet(request).hits]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
 
@@ -162,10 +162,25 @@ class EdgeCollection:
         self._shard.flush()
 
     def close(self) -> None:
-        """Write everything out and release the lock."""
+        """Write everything out and release the lock; waits for searches that still run in other threads."""
         self._shard.flush()
-        self._shard.close()
+        deadline = time.monotonic() + _CLOSE_WITHIN_S
+        while True:
+            try:
+                self._shard.close()
+                break
+            except RuntimeError:  # the engine lends itself to one who changes it only when nobody reads
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
         self._lock.release()
+
+    def _lists(
+        self, queries: Sequence[edge.Query], narrow: edge.Filter | None, request: SearchRequest
+    ) -> list[list[Any]]:
+        """The nearest of each query. They are fused here: where ranks tie, the engine decides anew in each search."""
+        each = [nearest(query, narrow, request.depth) for query in queries]
+        return self._shard.query_batch(edge.QueryBatchRequest(each))
 
     def _filled(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
         """The points found with payload and vectors, less those that were deleted meanwhile."""

@@ -8,7 +8,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from retrieval.index.filters import only_points
-from retrieval.index.interface import RRF_K, SearchRequest, VectorSignal, Words
+from retrieval.index.interface import SearchRequest, VectorSignal, Words
 from retrieval.index.schema import SPARSE_VECTOR, oversampling
 
 BM25 = edge.Bm25()
@@ -31,14 +31,6 @@ def query_of(source: VectorSignal | Words) -> edge.Query:
 def nearest(query: edge.Query, narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
     """The `limit` best points of one list."""
     return edge.QueryRequest(query=query, filter=narrow, params=_rescored(limit), limit=limit)
-
-
-def fused(queries: Sequence[edge.Query], narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
-    """The `limit` best points of several lists of that length, by reciprocal ranks."""
-    fusion: Any = edge.Fusion.Rrf(k=RRF_K)  # its stub is no subclass of `Fusion`
-    params = _rescored(limit)
-    prefetches = [edge.Prefetch(query=query, filter=narrow, params=params, limit=limit) for query in queries]
-    return edge.QueryRequest(prefetches=prefetches, query=fusion, limit=limit)
 
 
 def summed(request: SearchRequest, queries: Sequence[edge.Query], pool: Sequence[Any]) -> edge.QueryRequest:

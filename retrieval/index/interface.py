@@ -161,7 +161,7 @@ class Collection(Protocol):
     def count(self, filters: Filters = ...) -> int:
         """Exact number of points that obey `filters`."""
 
-    def facet(self, field: str, filters: Filters = ..., *, limit: int = ...) -> dict[str, int]:
+    def facet(self, field: str, filters: Filters = ...) -> dict[str, int]:
         """Exact number of points per value of a keyword field, most frequent first."""
 
     def record(self, meta: CollectionMeta) -> None:
@@ -206,6 +206,9 @@ class Index(Protocol):
     def close(self) -> None:
         """Release files, locks and connections."""
 
+
+FACET_LIMIT = 100_000
+"""More values than a field has: without a limit of its own the engine would give ten."""
 
 RRF_K = 60
 """Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009). Always given: engines differ in theirs."""

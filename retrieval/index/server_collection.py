@@ -13,6 +13,7 @@ from qdrant_client import QdrantClient, models
 from retrieval.errors import IndexFailure
 from retrieval.index.filters import Filters, render_filter
 from retrieval.index.interface import (
+    FACET_LIMIT,
     RRF_K,
     IndexPoint,
     Scored,
@@ -141,10 +142,10 @@ class ServerCollection:
         """See `Collection.count`."""
         return self._client.count(self.name, count_filter=render_filter(filters, models), exact=True).count
 
-    def facet(self, field: str, filters: Filters = Filters(), *, limit: int = 500) -> dict[str, int]:
+    def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
         answer = self._client.facet(
-            self.name, key=field, facet_filter=render_filter(filters, models), limit=limit, exact=True
+            self.name, key=field, facet_filter=render_filter(filters, models), limit=FACET_LIMIT, exact=True
         )
         hits = [(str(hit.value), hit.count) for hit in answer.hits]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))

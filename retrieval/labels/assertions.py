@@ -209,10 +209,16 @@ class _Reading:
         return bool(_ASKS.fullmatch(self._sentence[asked.end : self._events[index].start]))
 
     def _leaves_out(self, index: int) -> bool:
-        """Whether "except" denies: in the query "all cases except effusion", not in "all clear except for an effusion"."""
-        before = self._events[:index]
-        every = _EVERY.search(self._sentence, 0, self._events[index].start)
-        return self._dialect == "query" and bool(every) and not any(e.kind in ("predicate", "denial") for e in before)
+        """Whether "except" denies.
+
+        It does in the queries "all cases except effusion" and "opacity other than edema", not in "all clear except for an
+        effusion".
+        """
+        before, event = self._events[:index], self._events[index]
+        every = _EVERY.search(self._sentence, 0, event.start)
+        other = self._sentence.startswith("other than", event.start) and before and before[-1].kind == "finding"
+        denies = bool(every) or bool(other)
+        return self._dialect == "query" and denies and not any(e.kind in ("predicate", "denial") for e in before)
 
     def _list_goes_on(self, index: int) -> bool:
         """Whether what follows a comma is one more thing denied or doubted."""

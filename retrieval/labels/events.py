@@ -44,7 +44,9 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
     """Kind, value and pattern of every event, in the order in which they are tried."""
     words = dict(triggers.TRIGGERS)
     words["doubt" if dialect == "report" else "denial"] += f"|{triggers.DOUBT_IN_REPORTS}"
-    words["denial"] += "" if dialect == "report" else f"|{triggers.DENIAL_IN_QUERIES}"
+    if dialect == "query":
+        words["denial"] += f"|{triggers.DENIAL_IN_QUERIES}"
+        words["doubt"] += f"|{triggers.DOUBT_IN_QUERIES}"
     first = [(name, "", words.pop(name)) for name in ("empty", "silence_back", "doubt_back", "denial_back")]
     findings = [("finding", head, pattern) for head, pattern in WORDS_OF_HEAD.items()]
     subjects = [("subject", name, pattern) for name, pattern in SUBJECTS.items()]

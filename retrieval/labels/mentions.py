@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieval.labels.assertions import Assertion, read_assertions
+from retrieval.labels.events import read_events
+from retrieval.labels.sentences import read_sentences
 from retrieval.labels.vocabulary import unique
 
 
@@ -13,21 +17,24 @@ class Mentions:
     """Findings (Indiana heads, and `Enlarged Cardiomediastinum`, which has none) that a query asks for or denies.
 
     `uncertain` are those of `asked` that it calls possible. `denied` are named as filters name them: with the side, or else
-    the severity, if only that is denied (`Pleural Effusion/left`).
+    the severity, if only that is denied (`Pleural Effusion/left`). `unread` are denials, in lower case, that name no finding
+    known here: slips of the pen, other words, things that no label tells.
     """
 
     asked: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def find_mentions(text: str) -> Mentions:
     """The findings that the words of a query name; what is asked for anywhere in it is not denied, but another side may be.
 
     "Rule out pneumonia" asks for it, as an indication does; "pneumonia ruled out" denies it. After a denial a list goes on
-    over commas only to an "or", "nor" or "and": "no effusion, cardiomegaly" asks for cardiomegaly. "No left effusion" denies
-    bilateral ones, too, and no others.
+    over commas only to an "or", "nor" or "and": "no effusion, cardiomegaly" asks for cardiomegaly; after "no:" it goes on in
+    any case. "No left effusion" denies bilateral ones, too, and no others.
     """
+    text = _spell_out(text)
     said = tuple(read_assertions(text, "query"))
     asked = unique(each.head for each in said if each.status != "absent")
     sure = {each.head for each in said if each.status == "present"}
@@ -36,7 +43,35 @@ def find_mentions(text: str) -> Mentions:
         asked=asked,
         uncertain=tuple(head for head in asked if head not in sure),
         denied=unique(name for each in said if each.status == "absent" for name in _denied(each, kept)),
+        unread=unique(_unread(text)),
     )
+
+
+_ENDS_DENIAL = ("end", "comma", "denial", "relative", "question")
+# "no: effusion, edema", "without [effusion, edema]"
+_LISTED = re.compile(r"(?i:(?<![^\s.;,])(?:no|not|without|exclud(?:e|ing)))\s*(?::\s*\[?|\[)([^.;:?\[\]\n]+)\]?")
+# "-effusion", "!effusion", as searches elsewhere take it; but not "right -sided"
+_MINUS = re.compile(r"(?<!\S)[-!](?!sided\b)(?=[A-Za-z]{3})")
+
+
+def _spell_out(text: str) -> str:
+    """`text` with denials that are made by marks put into words."""
+    listed = _LISTED.sub(lambda list_: ", ".join(f"no {each.strip()}" for each in list_[1].split(",")), text)
+    return _MINUS.sub("no ", listed)
+
+
+def _unread(text: str) -> Iterator[str]:
+    for sentence in read_sentences(text):
+        events = read_events(sentence, "query")
+        for index, event in enumerate(events):
+            if event.kind != "denial":
+                continue
+            upto = next((n for n in range(index + 1, len(events)) if events[n].kind in _ENDS_DENIAL), len(events))
+            if any(each.kind in ("finding", "subject", "predicate") for each in events[index:upto]):
+                continue
+            stop = events[upto].start if upto < len(events) else len(sentence)
+            if sentence[event.end : stop].strip():
+                yield sentence[event.start : stop].strip()
 
 
 def _marks(said: Assertion) -> list[str]:

@@ -30,6 +30,7 @@ _MEANINGS = [
     for pattern, meaning in (
         (r"(?<=ca)n['’]t\b|n['’]t\b", " not"),
         (r"\bcan not\b", "cannot"),
+        (r"\?[ \t]+(?=(?:none|no|negative|absent|yes|present)\b[ .]*(?:$|[,;\n]))", ": "),
         (r"\bw ?/ ?o(?:ut)?\b|\bwo\b", "without"),
         (r"\bw ?/(?= ?\w)", "with "),
         (r"\bsig(?:nif)?\b", "significant"),

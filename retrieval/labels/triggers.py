@@ -10,6 +10,12 @@ _SHOWN = (
     r"|noted|apparent|found|observed"
     r"|shown|suspected)"
 )
+# Of a finding that is there: "non specific opacity".
+_NOT_SO = (
+    "specific|displaced|healing|healed|union|united|acute|loculated|malignant|resolving|obstructi(?:ve|ng)|cardiogenic"
+    "|traumatic|tension|infectious|cavitary|solid|small cell|smok(?:er|ing)|productive|calcified"
+)
+_HOW = r"(?:complete|full|total|interval|further|significant|definite|completely|fully|yet)"
 _FULLY = r"(?:(?:completely|entirely|fully|definitely|clearly|definitively|totally|reliably|yet) )?"
 
 # Of one place in a text the first kind that fits is taken, so what only looks like a denial stands first.
@@ -20,11 +26,20 @@ TRIGGERS = {
         r"|substantially|acute|apparent"
         r"|obvious|real|major|any) )*(?:changed?|changes|worsening|progression|increase|improvement"
         r"|difference)(?: (?:in|of|from))?"
-        rf"|not (?:only|limited to)|not (?:as|well)(?: \w+){{0,2}}|non[- ]?calcified"
+        rf"|not (?:only|limited to)|not (?:as|well)(?: \w+){{0,2}}"
+        # What is "non-displaced" is there; "non-enlarged" is said of the heart, as "not enlarged" is.
+        r"|non-(?!(?:significantly |grossly )?(?:enlarged|widened|engorged|increased|blunted))\w+(?: cell)?"
+        rf"|non ?(?:{_NOT_SO})|never[- ]smok\w+|not calcified(?= (?:\w+ )?(?:nod|granul|mass|lesion|lymph))"
+        r"|(?:without|no|with) (?:any |iv |intravenous )?(?:contrast|symptoms?)"
+        # It is still there, and it may be that large.
+        rf"|(?:no|not|without|failure of|lack of)(?: {_HOW})?(?: (?:resolution|clearing|removal|improvement)(?: of| in)?"
+        r"| (?:resolving|clearing|improving|improved))"
+        r"|(?:no|not) (?:more|less|greater|larger|smaller|fewer) than(?: an?\b)?"
         rf"|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
         r"|no (?:prior|previous|comparison)s?|not (?:\w+ )?resolved"
         r"|(?:partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|not \w+ly) (?:resolv|clear)(?:ed|ing|ution)(?: of)?"
-        r"|(?:partial|incomplete|near) resolution(?: of)?|soft tissue edema"
+        r"|(?:partial|incomplete|near(?:ly)?|almost)(?: complete| total)? (?:resolution|clearing|removal)(?: of)?"
+        r"|soft tissue edema"
         r"|(?:consistent|compatible|in keeping|associated|along) with|clear cut|clear(?:ed|ing)? (?:for|view)"
     ),
     # What stands before it may be there or not: the image would not show it.
@@ -82,7 +97,8 @@ TRIGGERS = {
         r"but|however|although|though|secondary to|due to|yet|only|instead(?! of)"
         r"|just(?! (?:above|below|under|behind|beneath|beyond|over|at|in|on|to|left|right)\b)"
         r"|no doubt|(?:without|beyond) (?:any |a )?doubt|not (?:without|free of|clear of)"
-        r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|then|status|in addition to|because of|causing"
+        r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|positive(?: for)?"
+        r"|yes|then|status|in addition to|because of|causing"
     ),
     "denial": (
         r"no|not|non|without|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
@@ -93,12 +109,19 @@ TRIGGERS = {
     ),
     "relative": r"which|that|who|where",
 }
+_THOSE = (
+    r"(?: (?:all )?(?:those|ones|cases|patients|studies|images|films) (?:with|showing|(?:who|that) (?:have|show)))?"
+)
 # After which a report doubts and a query denies.
-DOUBT_IN_REPORTS = r"(?:to )?exclude|rather than|instead of"
+DOUBT_IN_REPORTS = rf"(?:to )?exclude{_THOSE}|rather than|instead of|as opposed to"
 _CASES = r"(?: (?:of|the|other|chest|cases?|stud(?:y|ies)|images?|x-?rays?|films?|reports?|findings?))*"
-_THOSE = r"(?: (?:those|ones|cases|patients|studies) with)?"
 # Denies in a query alone: the lungs of a report are clear "but for" what it found.
-DENIAL_IN_QUERIES = rf"(?:any|every)thing but|(?:all|any|every){_CASES} but{_THOSE}"
+DENIAL_IN_QUERIES = (
+    rf"(?:any|every)thing but|(?:all|any|every){_CASES} but{_THOSE}|negative|can ?not see"
+    rf"|(?:excluding|omit|ignore|skip|avoid|leave out|do not (?:want|show|include)){_THOSE}"
+)
+# An indication, as "rule out" is.
+DOUBT_IN_QUERIES = r"(?:cxr|x-?rays?|films?|radiographs?|stud(?:y|ies)) to exclude|\? ?exclude"
 # Leaves out of "all" what follows; elsewhere what follows it is there.
 EXCEPT = rf"(?:except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides){_THOSE}"
 # The reply to what stands before it, if it ends its clause ("effusion: none", "pneumonia negative") or a heading follows.

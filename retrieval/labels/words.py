@@ -19,7 +19,7 @@ WORDS_OF_HEAD = {
     "Pleural Effusion": r"(?:pleural )?effusions?|pleural (?:fluid|collections?)|hydrothorax",
     "Pneumoperitoneum": r"pneumoperitoneum|free (?:intraperitoneal |subdiaphragmatic |intra-abdominal )?air",
     "Hydropneumothorax": r"hydropneumothora(?:x|ces)",
-    "Pneumothorax": r"pneumothora(?:x|ces|xes|cies)",
+    "Pneumothorax": r"pneumothora(?:x|ces|xes|cies)|ptx",
     "Granulomatous Disease": (
         r"granulomatous (?:lung |pulmonary )?(?:diseases?|infections?|process|changes?|calcifications?"
         r"|exposure|residual)"
@@ -43,7 +43,7 @@ WORDS_OF_HEAD = {
         r"|engorged|congested)"
     ),
     "Pulmonary Edema": r"(?:pulmonary |interstitial |alveolar )*o?edema",
-    "Pneumonia": r"(?:broncho)?pneumonias?|pneumonic",
+    "Pneumonia": r"(?:broncho)?pneumonias?|pneumonic|pna",
     "Cystic Fibrosis": r"cystic fibrosis",
     "Pulmonary Fibrosis": r"(?:pulmonary )?(?:fibrosis|fibrotic)",
     "Subcutaneous Emphysema": r"subcutaneous (?:emphysema|air|gas)",

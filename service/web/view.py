@@ -56,6 +56,7 @@ class Results:
     cards: list[Card]
     applied: list[str]
     denied: list[str]
+    unread: list[str]
     signals: dict[str, str]
     elapsed_ms: float
 
@@ -90,6 +91,7 @@ def render_results(result: ShownResult) -> Results:
         cards=cards,
         applied=_describe_filters(result.interpreted["filters"]),
         denied=result.interpreted.get("denied", []),
+        unread=result.interpreted.get("unread", []),
         signals={name: label for name, label in SIGNALS.items() if name in used},
         elapsed_ms=sum(result.timings_ms.values()),
     )

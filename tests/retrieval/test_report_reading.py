@@ -153,6 +153,26 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
         ("failed to show effusion", set(), {PE}),
         ("cardiomegaly, pneumothorax negative", {CM}, {PTX}),
         ("effusion: none", set(), {PE}),
+        ("effusions? none", set(), {PE}),
+        ("effusion? yes", {PE}, set()),
+        ("effusion positive pneumothorax negative", {PE}, {PTX}),
+        ("positive effusion negative pneumothorax", {PE}, {PTX}),
+        ("cardiomegaly yes effusion no", {CM}, {PE}),
+        ("no: effusion, pneumothorax", set(), {PE, PTX}),
+        ("cardiomegaly, no [effusion, pneumothorax]", {CM}, {PE, PTX}),
+        ("+effusion -pneumothorax", {PE}, {PTX}),
+        ("!pneumothorax", set(), {PTX}),
+        ("right -sided effusion", {PE}, set()),
+        ("opacity other than consolidation", {"Opacity"}, {"Consolidation"}),
+        ("no findings other than effusion", {PE}, set()),
+        ("effusion as opposed to pneumothorax", {PE}, {PTX}),
+        ("exclude cases with effusion", set(), {PE}),
+        ("exclude patients who have effusion", set(), {PE}),
+        ("I don't want cases with effusion", set(), {PE}),
+        ("cannot see any effusion", set(), {PE}),
+        ("CXR to exclude pneumothorax", {PTX}, set()),
+        ("? exclude pneumothorax", {PTX}, set()),
+        ("effusion w/o ptx or pna", {PE}, {PTX, "Pneumonia"}),
     ],
 )  # fmt: skip
 def test_where_denials_of_queries_begin_and_end(text, asked, denied):
@@ -196,3 +216,38 @@ def test_a_denied_side_or_severity_stays_one(text, asked, denied):
 
 def test_reports_deny_findings_without_their_side():
     assert [(each.side, each.severity) for each in read_assertions("No large left effusion.")] == [("", "")]
+
+
+@pytest.mark.parametrize("dialect", ["report", "query"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "non-loculated effusion", "non loculated effusion", "non-malignant effusion", "no complete resolution of effusion",
+        "without resolution of effusion", "failure of resolution of effusion", "no clearing of effusion",
+        "not resolving effusion", "not improved effusion", "almost complete resolution of effusion",
+        "no more than a small effusion", "not more than small effusion", "no less than a moderate effusion",
+        "CT without contrast shows effusion", "never-smoker, effusion",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_denial_denies_nothing(text, dialect):
+    assert [(each.head, each.status) for each in read_assertions(text, dialect)] == [(PE, "present")]
+
+
+def test_what_looks_like_those_denies():
+    assert statuses("Complete resolution of the effusion. Non-enlarged heart.") == absent(PE, CM)
+    assert statuses("Positive for effusion, no pneumothorax.") == present(PE) | absent(PTX)
+
+
+@pytest.mark.parametrize(
+    ("text", "unread"),
+    [
+        ("no pnumothorax", ("no pnumothorax",)),
+        ("cardiomegaly, no pnumothorax, no effusion", ("no pnumothorax",)),
+        ("effusion, not pregnant but with nodule", ("not pregnant",)),
+        ("no efusion or pneumothorax", ()),
+        ("heart not enlarged, no", ()),
+        ("cardiomegaly without edema", ()),
+    ],
+)
+def test_denials_of_what_is_no_finding_are_told(text, unread):
+    assert find_mentions(text).unread == unread

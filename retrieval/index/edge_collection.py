@@ -141,7 +141,8 @@ class EdgeCollection:
     def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
         request = edge.FacetRequest(key=field, limit=FACET_LIMIT, exact=True, filter=render_filter(filters, edge))
-        hits = [(str(hit.value), hit.count) for hit in self._shard.facet(request).hits]
+        # Values that no point has any more are counted as 0 until the next `optimize`.
+        hits = [(str(hit.value), hit.count) for hit in self._shard.facet(request).hits if hit.count]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
 
     def record(self, meta: CollectionMeta) -> None:

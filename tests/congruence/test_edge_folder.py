@@ -102,3 +102,27 @@ def test_damaged_records_are_named(folder, file, match):
     with pytest.raises(IndexFailure, match=match):
         index.active()
         index.collections()
+
+
+def test_closing_waits_for_those_who_still_read(folder):
+    index = EdgeIndex(folder)
+    collection = index.open(NAME)
+    shard = collection._shard
+
+    class Lent:
+        refusals = 2
+
+        def flush(self):
+            shard.flush()
+
+        def close(self):
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise RuntimeError("Already borrowed")
+            shard.close()
+
+    collection._shard = Lent()
+    index.close()
+    again = EdgeIndex(folder)  # its lock was released
+    assert again.open(NAME).count()
+    again.close()

@@ -8,11 +8,13 @@ import pytest
 from httpx import Headers
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from retrieval.cases import find_examples, images_of
 from retrieval.errors import IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.filters import Filters
 from retrieval.index.interface import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.schema import Scale
 from retrieval.index.server import ServerIndex
+from retrieval.query import Case, Query
 from tests.congruence.conftest import META, NAME, unit_vectors
 
 QUERY = unit_vectors(1, seed=77)[0]
@@ -156,3 +158,27 @@ def test_a_collection_opened_again_tells_what_others_recorded_meanwhile(index, c
     calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
     collection.record(calibrated)
     assert index.open(NAME).meta == calibrated
+
+
+def test_facets_count_every_value(collection, points):
+    many = [
+        replace(
+            point,
+            payload=msgspec.structs.replace(point.payload, mesh=[f"term {number} {n}" for n in range(5)]),
+        )
+        for number, point in enumerate(points)
+    ]
+    assert len(many) * 5 > 500
+    collection.upsert(many)
+    assert sum(collection.facet("mesh").values()) == len(collection.facet("mesh")) == len(many) * 5
+
+
+def test_all_images_of_a_study_are_known_however_many(collection, points):
+    one = [replace(each, payload=msgspec.structs.replace(each.payload, study_id="1", dataset="d")) for each in points]
+    collection.upsert(one)
+    assert len(images_of(collection, Case(study_id="1"))) == len(points) > 100
+    examples = find_examples(collection, Query(study=Case(study_id="1")))
+    assert set(examples.exclude) == {point.point_id for point in points}
+    (liked,) = examples.like
+    assert liked.payload["view"] == "frontal"
+    assert liked.vectors["image"].shape == QUERY.shape

@@ -64,6 +64,13 @@ def test_lists_are_fused_by_reciprocal_ranks(collection, lists):
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
+def test_the_same_fused_candidates_are_found_each_time(collection):
+    signals = (replace(IMAGE, weight=1.0, zero=0.0, one=1.0),)
+    request = SearchRequest(signals=signals, lists=(IMAGE, FINDINGS), limit=15, candidates=15)
+    found = {tuple(hit.point_id for hit in collection.search(request)) for _ in range(40)}
+    assert len(found) == 1
+
+
 def test_fused_candidates_are_reordered_by_the_signals(collection, points):
     lists = (IMAGE, WORDS)
     lowest, highest = fused(collection, lists, depth=20)

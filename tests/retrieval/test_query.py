@@ -143,6 +143,10 @@ def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
         ({"rerank": {"image": 1e308, "mesh": 1e308}}, "0 to 1,000,000"),
         ({"rerank": {"pixels": 1.0}}, "no signal 'pixels'"),
         ({"facets": ("age",)}, "facets"),
+        ({"text": 5}, "text"),
+        ({"k": "5"}, r"\$\.k"),
+        ({"filters": None}, "filters must be Filters, found NoneType"),
+        ({"image": "case.png"}, "image must be the bytes of a file, found str"),
         ({"text": "f\udcfcr"}, "UTF-8"),
         ({"filters": Filters(dataset="\udcff")}, "UTF-8"),
         ({"filters": Filters(date_from="20240101")}, "date_from"),
@@ -207,6 +211,11 @@ def test_percentiles_rank_a_cosine_among_unrelated_pairs(retriever):
             assert share == pytest.approx(np.interp(hit.signals[name], quantiles, PERCENTILES), abs=0.01)
     assert len({hit.percentiles["image"] for hit in hits}) > 3
     assert all("image" not in hit.percentiles for hit in judged)
+
+
+def test_only_fields_that_can_be_counted_are_counted(retriever):
+    with pytest.raises(InvalidRequest, match="no field 'age'; expected present, uncertain"):
+        retriever.facet("age")
 
 
 def test_facets_count_what_the_filters_leave(retriever):

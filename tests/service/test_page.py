@@ -112,6 +112,17 @@ def test_findings_denied_in_the_text_are_said_to_be_filters(client: Client) -> N
     assert "without Pleural Effusion" in text
 
 
+def test_denials_that_filter_nothing_are_said(client: Client) -> None:
+    assert "names no finding known here: “no pnumothorax”" in client.get("/?text=nodule,+no+pnumothorax").text
+    assert "known here" not in client.get("/?text=nodule,+no+pneumothorax").text
+
+
+def test_words_that_no_report_holds_are_said(client: Client) -> None:
+    text = client.get("/?text=xyzzy&match=bm25").text
+    assert "No report holds these words" in text
+    assert "Take one away" not in text
+
+
 def test_no_hit_is_said(client: Client) -> None:
     answer = client.get("/?text=heart&with=Nodule&with=Opacity")
     assert answer.status_code == 200

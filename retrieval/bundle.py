@@ -297,7 +297,7 @@ def find_bundle(name: str, models_dir: Path, *, verify: bool = True) -> ModelBun
     bundles = installed_bundles(models_dir)
     if name not in bundles:
         listing = ", ".join(sorted(bundles)) or "none"
-        raise UnknownModel(f"no model {name!r} is installed in {models_dir} (installed: {listing}); see `cxr models`")
+        raise UnknownModel(f"no model {name!r} is installed (installed: {listing}); see `cxr models`")
     bundle = ModelBundle.load(bundles[name], verify=verify)
     if bundle.name != name:
         raise BundleError(f"{bundle.folder} holds the model {bundle.name}; a bundle's folder has the name of its model")

@@ -144,6 +144,7 @@ def _look_up(
         view.model = retriever.model
         view.findings = retriever.facet("present")
         view.severities = sorted(retriever.facet("severities"))
+        view.datasets = sorted(retriever.facet("dataset"))
         view.images = sum(retriever.facet("view").values())
         form.require_valid()
         if image is not None and not image:
@@ -152,7 +153,7 @@ def _look_up(
             with DECODING:
                 view.preview = _preview(decode_image(image, name="the uploaded file"))
         if form.study:
-            view.study = retriever.study(form.study)
+            view.study = retriever.study(form.study, dataset=form.dataset)
         if image or form.looks:
             query = form.query(image)
             result = choice.search(form.model, lambda retriever: retriever.search(query))

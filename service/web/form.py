@@ -28,6 +28,7 @@ class PageForm:
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     view: View | None = None
+    dataset: str | None = None
     model: str | None = None
     k: int = K_DEFAULT
     rerank: Preset = "signals"
@@ -47,6 +48,7 @@ class PageForm:
             all=self.present,
             none=self.absent,
             view=self.view,
+            dataset=self.dataset,
             sides=(self.side,) if self.side else (),
             severities=(self.severity,) if self.severity else (),
         )
@@ -130,6 +132,7 @@ FIELDS = {
     "view": "view",
     "side": "side",
     "severity": "severity",
+    "dataset": "dataset",
     "model": "model",
     "k": "k",
     "rerank": "rerank",
@@ -179,6 +182,7 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
         present=tuple(dict.fromkeys(values.get("with", ()))),
         absent=tuple(dict.fromkeys(values.get("without", ()))),
         view=choice("view", get_args(View)),
+        dataset=last("dataset")[:200] or None,
         model=last("model") or None,
         k=k,
         rerank=choice("rerank", get_args(Preset)) or "signals",

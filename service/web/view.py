@@ -70,6 +70,7 @@ class PageView:
     models: list[str] = field(default_factory=list)
     findings: dict[str, int] = field(default_factory=dict)
     severities: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
     images: int = 0
     study: StudyRecord | None = None
     preview: str | None = None

@@ -363,7 +363,7 @@ def test_refusals_name_no_file_and_no_secret(keyed_catalog: Catalog, keys: dict[
     with connect(keyed_catalog, ServiceSettings(rate_per_minute=2)) as client:
         answers = [client.get("/v1/models") for _ in range(3)]
         answers += [client.get("/v1/models", headers=bearer(f"cxr_secret{number}")) for number in range(12)]
-        answers += [client.get("/v1/studies/nobody", headers=bearer(keys["read"]))]
+        answers += [client.get(path, headers=bearer(keys["read"])) for path in ("/v1/studies/nobody", "/?model=nobody")]
     for answer in answers:
         assert answer.status_code >= 400
         assert str(keyed_home) not in answer.text

@@ -9,6 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from ingest.sources.indiana import IndianaSource
+from ingest.worker import Worker
+from retrieval.catalog import Catalog
 from tests.service.conftest import Client
 
 
@@ -91,6 +94,25 @@ def test_what_is_searched_together_is_said(client: Client, png: bytes) -> None:
     assert with_all.count(words) == 1
     assert "And cases like study 2" in with_all
     assert client.get("/?study=2&text=a+<b>").text.count(words) == 1
+
+
+def test_studies_of_two_datasets_are_told_apart_by_choosing_one(
+    catalog: Catalog, own_client: Client, tiny_home: Path
+) -> None:
+    assert "<option>other" not in own_client.get("/").text
+    archive, retriever = tiny_home / "archive", catalog.retriever()
+    other = IndianaSource(archive / "reports.csv", archive / "projections.csv", archive / "images", dataset="other")
+    Worker(retriever.encoder, catalog.index).run(other)
+    refused = own_client.get("/?study=1")
+    assert refused.status_code == 400
+    assert "several datasets" in refused.text
+    assert "<option>other" in refused.text
+    chosen = own_client.get("/?study=1&dataset=other")
+    assert chosen.status_code == 200
+    assert "dataset other" in chosen.text
+    links = [link for tag in _Markup(chosen.text).attributes("a") if "study=" in (link := tag["href"] or "")]
+    assert links
+    assert all("dataset=other" in link for link in links)
 
 
 def test_report_text_is_escaped(client: Client) -> None:

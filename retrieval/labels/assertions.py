@@ -68,7 +68,7 @@ def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
     )
 
 
-def _marks(sentence: str, events: list[Event], found: _Found, head: str, dialect: Dialect) -> tuple[str, str]:
+def _marks(sentence: str, events: tuple[Event, ...], found: _Found, head: str, dialect: Dialect) -> tuple[str, str]:
     if found.status == "present":
         return describe(sentence, events, found.index, head)
     if found.status == "absent" and dialect == "query" and events[found.index].kind == "finding":
@@ -79,7 +79,7 @@ def _marks(sentence: str, events: list[Event], found: _Found, head: str, dialect
 class _Reading:
     """One pass over the events of a sentence, with what is denied and doubted at the moment."""
 
-    def __init__(self, sentence: str, events: list[Event], dialect: Dialect) -> None:
+    def __init__(self, sentence: str, events: tuple[Event, ...], dialect: Dialect) -> None:
         self._sentence = sentence
         self._events = events
         self._dialect = dialect

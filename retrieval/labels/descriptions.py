@@ -11,7 +11,7 @@ _WORDS_BEFORE, _WORDS_AFTER = 4, 6
 _UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}
 
 
-def describe(sentence: str, events: list[Event], index: int, head: str) -> tuple[str, str]:
+def describe(sentence: str, events: tuple[Event, ...], index: int, head: str) -> tuple[str, str]:
     """Side and severity said with `head` at the event `index`, empty where none is.
 
     They are sought a few words before and after it, not past another finding or a boundary.
@@ -33,7 +33,7 @@ def describe(sentence: str, events: list[Event], index: int, head: str) -> tuple
     return ("" if head in _UNSIDED else side), severity
 
 
-def describe_denied(sentence: str, events: list[Event], index: int, head: str) -> tuple[str, str]:
+def describe_denied(sentence: str, events: tuple[Event, ...], index: int, head: str) -> tuple[str, str]:
     """As `describe`, of a finding that is denied: empty, too, where the sentence denies it of any side or severity."""
     return ("", "") if _ANY_MARK.search(sentence) else describe(sentence, events, index, head)
 

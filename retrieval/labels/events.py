@@ -24,9 +24,10 @@ class Event:
     end: int
 
 
-def read_events(sentence: str, dialect: Dialect) -> list[Event]:
+@functools.lru_cache(maxsize=256)  # a query is read for what it says, then for what it leaves unread
+def read_events(sentence: str, dialect: Dialect) -> tuple[Event, ...]:
     """The events of a sentence in lower case, in order; none overlaps another."""
-    return [_to_event(match) for match in _scanner(dialect).finditer(sentence)]
+    return tuple(_to_event(match) for match in _scanner(dialect).finditer(sentence))
 
 
 _PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")

@@ -114,7 +114,7 @@ def compare(folder: Path, *, local: bool) -> dict[str, Any]:
     if local:
         points: list[IndexPoint] = pickle.loads((folder / _POINTS).read_bytes())
         memory = ServerIndex(QdrantClient(":memory:"), "local mode")
-        few = asked[: max(20, len(asked) // 10) + 10]
+        few = asked[: max(20, (len(asked) - _TURN) // 10) + 10]
         searches = searches_of(load(memory, edge.meta, points), few)
         figures["qdrant_client_local"] = {name: timed(searches[name]) for name in searches}
         ratios["local_over_edge_nearest"] = _over(figures, "qdrant_client_local", "nearest")

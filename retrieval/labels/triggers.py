@@ -30,9 +30,9 @@ TRIGGERS = {
         # What is "non-displaced" is there; "non-enlarged" is said of the heart, as "not enlarged" is.
         r"|non-(?!(?:significantly |grossly )?(?:enlarged|widened|engorged|increased|blunted))\w+(?: cell)?"
         rf"|non ?(?:{_NOT_SO})|never[- ]smok\w+|not calcified(?= (?:\w+ )?(?:nod|granul|mass|lesion|lymph))"
-        r"|(?:without|no|with) (?:any |iv |intravenous )?(?:contrast|symptoms?)"
+        r"|(?:without|no) (?:any |iv |intravenous )?(?:contrast|symptoms?)"
         # It is still there, and it may be that large.
-        rf"|(?:no|not|without|failure of|lack of)(?: {_HOW})?(?: (?:resolution|clearing|removal|improvement)(?: of| in)?"
+        rf"|(?:no|not|without|failure of|lack of)(?: {_HOW})?(?: (?:resolution|clearing|removal)(?: of)?"
         r"| (?:resolving|clearing|improving|improved))"
         r"|(?:no|not) (?:more|less|greater|larger|smaller|fewer) than(?: an?\b)?"
         rf"|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
@@ -97,7 +97,8 @@ TRIGGERS = {
         r"but|however|although|though|secondary to|due to|yet|only|instead(?! of)"
         r"|just(?! (?:above|below|under|behind|beneath|beyond|over|at|in|on|to|left|right)\b)"
         r"|no doubt|(?:without|beyond) (?:any |a )?doubt|not (?:without|free of|clear of)"
-        r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus|positive(?: for)?"
+        r"|whereas|while|there (?:is|are|was|were|has|have)|with|plus"
+        r"|(?<!not )(?<!no )positive(?: for)?"
         r"|yes|then|status|in addition to|because of|causing"
     ),
     "denial": (

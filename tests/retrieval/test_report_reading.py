@@ -235,6 +235,8 @@ def test_what_only_looks_like_a_denial_denies_nothing(text, dialect):
 
 def test_what_looks_like_those_denies():
     assert statuses("Complete resolution of the effusion. Non-enlarged heart.") == absent(PE, CM)
+    assert statuses("Not positive for effusion. No positive evidence of pneumothorax.") == absent(PE, PTX)
+    assert statuses("No pneumothorax with symptoms of pneumonia.") == absent(PTX) | present("Pneumonia")
     assert statuses("Positive for effusion, no pneumothorax.") == present(PE) | absent(PTX)
 
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.sources.dicom_views import view_of_header
 from ingest.sources.structured_report import read_structured_report
+from ingest.sources.views import view_of_header
 from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType
 from retrieval.imaging.decode import LIMIT_BYTES
 from retrieval.imaging.dicom_header import Header, items_of, read_header, text_of

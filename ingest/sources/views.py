@@ -1,37 +1,138 @@
-"""The view of an image, from what people call it. What says nothing for certain is `unknown`."""
+"""The view of an image, from table cells, DICOM headers and file names. What says nothing for certain is `unknown`."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Literal
 
 from retrieval.records import View
 
-_WORDS: dict[str, View] = {
-    "frontal": "frontal",
-    "pa": "frontal",
+Named = Literal["frontal", "lateral", "other"]
+
+_WORDS: dict[str, Named] = {
     "ap": "frontal",
-    "lateral": "lateral",
+    "pa": "frontal",
     "lat": "lateral",
+    "llat": "lateral",
+    "rlat": "lateral",
+    "leftlateral": "lateral",
+    "rightlateral": "lateral",
+    "seitl": "lateral",
+    "perfil": "lateral",
+    "lld": "other",
+    "rld": "other",
+    **dict.fromkeys(("obl", "lao", "rao", "lpo", "rpo", "llo", "rlo"), "other"),
 }
-# Left and right lateral: clear in a column of views, and anything in a file's name.
-_SHORT_WORDS: dict[str, View] = {"ll": "lateral", "rl": "lateral"}
+# In German, Spanish, French and Italian too: `seitlich`, `oblicua`, `Schrägaufnahme`, `Linksseitenlage`.
+_BEGINNINGS: tuple[tuple[str, Named], ...] = (
+    ("frontal", "frontal"),
+    ("lateral", "lateral"),
+    ("laterolateral", "lateral"),
+    ("seitlich", "lateral"),
+    ("seitaufnahme", "lateral"),
+    ("obli", "other"),
+    ("schrag", "other"),
+    ("schraeg", "other"),
+)
+# Clear in a column of views or a header, and anything in a file's name.
+_NOT_IN_NAMES: dict[str, Named] = {
+    "ll": "lateral",
+    "rl": "lateral",
+    "profil": "lateral",
+    "profile": "lateral",
+    "face": "frontal",
+    "frente": "frontal",
+}
+
+_GAP = r"[\s._/-]*"
+_SPELLINGS = (
+    (re.compile(rf"\bposter(?:o|io|ior){_GAP}anterior\w*|\bdorso{_GAP}ventral\w*"), " pa "),
+    (re.compile(rf"\banter(?:o|io|ior){_GAP}posterior\w*|\bventro{_GAP}dorsal\w*"), " ap "),
+    (re.compile(rf"\blatero{_GAP}lateral\w*"), " lateral "),
+    (re.compile(rf"\ba{_GAP}p\b"), "ap"),
+    (re.compile(rf"\bp{_GAP}a\b"), "pa"),
+    (re.compile(rf"\b([lr]){_GAP}l\b"), r"\1l"),
+    (re.compile(rf"\b([lr]){_GAP}l{_GAP}d\b"), r"\1ld"),
+    # Spanish for supine and prone: how the patient lies, from which the view does not follow.
+    (re.compile(rf"\bdecubito{_GAP}(?:supino|prono)\b"), " "),
+    # Of a patient who lies on one side the image is taken from front or back; the side is no view.
+    (
+        re.compile(
+            rf"(?:\b(?:left|right|lt|rt|links|rechts|lateral\w*|lat|l|r|ll|rl){_GAP})*(?:\bdecub\w*|\b\w*seitenlage)"
+            rf"(?:{_GAP}(?:left|right|lateral\w*|lat|izquierdo|derecho|gauche|droit)\b)*"
+        ),
+        " oblique ",
+    ),
+)
+
+# CID 4010 of PS3.16, in SNOMED CT, and in the SNOMED RT of older files.
+_CODES: dict[str, Named] = {
+    "399033003": "frontal",
+    "399348003": "frontal",  # antero-posterior
+    "R-10206": "frontal",
+    "272479007": "frontal",  # postero-anterior
+    "R-10214": "frontal",
+    "399067008": "lateral",
+    "399173006": "lateral",  # left lateral
+    "R-10236": "lateral",
+    "399198007": "lateral",  # right lateral
+    "R-10232": "lateral",
+}
 
 
 def read_view(text: str) -> View:
-    """The view that `text` names as a whole word, in any case; `unknown` for none, and for both (`PA and lateral`)."""
-    return _one_of(_views_in(text, _WORDS | _SHORT_WORDS))
+    """The view that the words of a table cell or a header name, in any case and with any separator between their parts.
+
+    `unknown` for no view, for both (`PA and lateral` names a pair, and not which of it this is), and for oblique and
+    decubitus views, which are neither. `Portable` says how the machine came to the patient, not the view.
+    """
+    return _view_of(_named(text))
+
+
+def view_of_header(position: str, codes: Iterable[tuple[str, str]], descriptions: Iterable[str]) -> View:
+    """The view by ViewPosition, else by the (value, meaning) of ViewCodeSequence, else by words of the descriptions.
+
+    A code or description that names an oblique or decubitus view alone stands above a ViewPosition of the beam (`AP`).
+    """
+    found = [
+        _named(position),
+        *(frozenset({_CODES[value]}) if value in _CODES else _named(meaning) for value, meaning in codes),
+        *map(_named, descriptions),
+    ]
+    if frozenset({"other"}) in found:
+        return "unknown"
+    return next((view for view in map(_view_of, found) if view != "unknown"), "unknown")
 
 
 def view_of_name(name: str) -> View:
     """The view that the file `name`, a path with `/`, says in its own name, or else in that of the folder it is in."""
     path = PurePosixPath(name)
-    return _one_of(_views_in(path.stem, _WORDS) or _views_in(path.parent.name, _WORDS))
+    return _view_of(_named(path.stem, in_name=True) or _named(path.parent.name, in_name=True))
 
 
-def _views_in(text: str, words: dict[str, View]) -> set[View]:
-    return {words[word] for word in re.findall(r"[a-z0-9]+", text.lower()) if word in words}
+def _named(text: str, *, in_name: bool = False) -> frozenset[Named]:
+    """The views that `text` names. Beside `other` stands no single view: `PA oblique` is oblique."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).replace("_", " ")
+    for spelling, word in _SPELLINGS:
+        plain = spelling.sub(word, plain)
+    words = re.findall(r"[^\W_]+", plain)
+    if words == ["l"] and not in_name:  # PadChest's lateral; in a longer text it is a side
+        return frozenset({"lateral"})
+    views = frozenset(view for view in (_view_of_word(word, in_name) for word in words) if view)
+    return frozenset({"other"}) if "other" in views and len(views) == 2 else views
 
 
-def _one_of(views: set[View]) -> View:
-    return next(iter(views)) if len(views) == 1 else "unknown"
+def _view_of_word(word: str, in_name: bool) -> Named | None:
+    if word in _NOT_IN_NAMES:
+        return None if in_name else _NOT_IN_NAMES[word]
+    return _WORDS.get(word) or next((view for start, view in _BEGINNINGS if word.startswith(start)), None)
+
+
+def _view_of(views: frozenset[Named]) -> View:
+    if views == {"frontal"}:
+        return "frontal"
+    return "lateral" if views == {"lateral"} else "unknown"

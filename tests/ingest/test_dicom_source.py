@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from ingest.sources.dicom_folder import DicomFolderSource
-from ingest.sources.dicom_views import view_of_header, view_of_words
+from ingest.sources.views import view_of_header
 from retrieval.errors import MissingColumn, SourceError
 from retrieval.imaging.pseudonyms import hash_uid
 from retrieval.records import Quarantined, Report, Study
@@ -369,40 +369,6 @@ def test_the_table_comes_before_structured_reports(tree: Tree) -> None:
     tree.add("sr", structured_report([section("Findings", "From SR.")]))
     tree.reports(f"accession_number,findings\n{ACCESSION},From table.\n")
     assert tree.read()[0][0].report.findings == "From table."
-
-
-@pytest.mark.parametrize(
-    ("words", "view"),
-    [
-        ("PA", "frontal"),
-        ("AP", "frontal"),
-        ("AP PORTABLE", "frontal"),
-        ("a.p.", "frontal"),
-        ("Torax, p.a.", "frontal"),
-        ("postero-anterior", "frontal"),
-        ("ANTERO_POSTERIOR", "frontal"),
-        ("CHEST_FRONTAL", "frontal"),
-        ("AP LLD", "frontal"),
-        ("AP left lateral decubitus", "frontal"),
-        ("LL", "lateral"),
-        ("RL", "lateral"),
-        ("LATERAL", "lateral"),
-        ("W Thorax lat.", "lateral"),
-        ("XTABLE LATERAL", "lateral"),
-        ("LATERAL DECUBITUS", "unknown"),
-        ("LLD", "unknown"),
-        ("RAO", "unknown"),
-        ("PA oblique", "unknown"),
-        ("Chest PA and lateral", "unknown"),
-        ("CHEST PA/LAT", "unknown"),
-        ("PORTABLE CHEST", "unknown"),
-        ("CHEST 2 VIEWS", "unknown"),
-        ("patient", "unknown"),
-        ("", "unknown"),
-    ],
-)
-def test_words_of_a_header_name_a_view_or_none(words: str, view: str) -> None:
-    assert view_of_words(words) == view
 
 
 def test_the_position_comes_before_the_code_and_the_code_before_words() -> None:

@@ -35,7 +35,8 @@ RUN uv pip install --no-deps .
 
 FROM python:${PYTHON_TAG} AS runtime
 RUN useradd --system --uid 10001 --user-group --no-create-home cxr && install --directory --owner cxr --group cxr /var/lib/cxr
-ENV PATH=/opt/cxr/bin:$PATH CXR_HOME=/var/lib/cxr PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/cxr/bin:$PATH CXR_HOME=/var/lib/cxr PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 WORKDIR /var/lib/cxr
 USER cxr
 EXPOSE 8000

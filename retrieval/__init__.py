@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from retrieval import telemetry as telemetry  # first: before any library loads that would send something
+
 if TYPE_CHECKING:
     from retrieval.index.filters import Filters as Filters
     from retrieval.query import Case as Case

@@ -183,6 +183,12 @@ class SystemFailure(RetrievalError):
     code = "system_error"
 
 
+class TelemetryActive(RetrievalError):
+    """A library was loaded before its telemetry could be switched off."""
+
+    code = "telemetry_active"
+
+
 class MissingExtra(RetrievalError):
     """A command needs an optional dependency that is not installed."""
 

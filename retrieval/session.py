@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BundleError, DeviceUnavailable, InvalidRequest, MissingExtra
+from retrieval.telemetry import require_silent_onnxruntime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,6 +31,7 @@ def resolve_device(device: str) -> str:
         InvalidRequest: another name.
         DeviceUnavailable: `cuda` without the CUDA build of onnxruntime.
         MissingExtra: onnxruntime is not installed at all.
+        TelemetryActive: onnxruntime was loaded with its telemetry on.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InvalidRequest(f"device must be auto, cpu or cuda, not {device!r}")
@@ -108,6 +110,7 @@ class OrtSession:
 
 
 def _onnxruntime() -> Any:
+    require_silent_onnxruntime()
     try:
         import onnxruntime
     except ImportError as error:

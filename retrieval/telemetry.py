@@ -1,0 +1,45 @@
+"""Keeps the libraries in use from sending anything, and from writing outside `CXR_HOME`.
+
+They read these variables while they load. `retrieval/__init__.py` therefore imports this module first, and every other
+package of the project imports `retrieval` first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from retrieval.errors import TelemetryActive
+
+OPT_OUTS = {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.32: connections to its vendor, a device id in the user's cache folder
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "DO_NOT_TRACK": "1",  # https://donottrack.sh, for what comes next
+}
+"""Variables that are set whatever the user's environment says: nothing leaves the machine."""
+
+_CACHES = {
+    "MPLCONFIGDIR": "matplotlib",  # its list of fonts
+    "CUDA_CACHE_PATH": "cuda",  # kernels that the driver compiles for this GPU
+}
+
+_onnxruntime_came_first = "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1"
+os.environ.update(OPT_OUTS)
+for _variable, _name in _CACHES.items():
+    _home = Path(os.environ.get("CXR_HOME") or Path.home() / ".cxr")
+    os.environ.setdefault(_variable, str(_home.absolute() / "cache" / _name))
+
+
+def require_silent_onnxruntime() -> None:
+    """Check that onnxruntime was loaded after its telemetry was switched off.
+
+    Raises:
+        TelemetryActive: the calling program imported it first, without the variable.
+    """
+    if _onnxruntime_came_first:
+        raise TelemetryActive(
+            "onnxruntime was imported before retrieval, so it may send telemetry to its vendor; import retrieval first, "
+            "or set ORT_DISABLE_TELEMETRY=1 before Python starts"
+        )

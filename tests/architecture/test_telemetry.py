@@ -1,0 +1,106 @@
+"""No library that sends something is loaded before it was told not to."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrieval.telemetry import OPT_OUTS
+from tests.architecture.test_containers import ROOT, instructions
+
+PACKAGES = ("retrieval", "ingest", "exporters", "service", "benchmarks", "tests")
+FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))] + [ROOT / "cxr.py"]
+
+
+def imports(path: Path) -> list[str]:
+    """The modules that a file imports, in order, `a.b` for `from a import b`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return [name for _, name in sorted(found) if not name.startswith("__future__")]
+
+
+def uses_onnxruntime(path: Path) -> bool:
+    return any(name.split(".")[0] == "onnxruntime" for name in imports(path))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_retrieval_before_anything_else(package):
+    first = next(name for name in imports(ROOT / package / "__init__.py") if not name.startswith("typing"))
+    assert first == ("retrieval.telemetry" if package == "retrieval" else "retrieval")
+
+
+def test_only_one_file_of_the_program_loads_the_runtime_itself():
+    product = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks")]
+    using = {path.relative_to(ROOT).as_posix() for path in product if uses_onnxruntime(path)}
+    assert using == {"retrieval/session.py", "exporters/precision.py"}
+    # Its tools, not its sessions; `exporters/__init__.py` came before.
+    tools = [name for name in imports(ROOT / "exporters/precision.py") if name.startswith("onnxruntime")]
+    assert tools
+    assert all(name.startswith(("onnxruntime.quantization", "onnxruntime.transformers")) for name in tools)
+
+
+def test_no_file_outside_the_packages_loads_it():
+    ignored = (".venv", "build", "dist")
+    loose = [path for path in ROOT.rglob("*.py") if not set(path.relative_to(ROOT).parts) & set(ignored)]
+    outside = [path for path in loose if path.relative_to(ROOT).parts[0] not in PACKAGES and uses_onnxruntime(path)]
+    assert not outside
+
+
+SESSION = (
+    "from pathlib import Path\n"
+    "from retrieval.session import OrtSession\n"
+    "OrtSession(next(Path('retrieval/bundles').glob('*/image.onnx')), device='cpu')\n"
+)
+
+
+def run(script: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in OPT_OUTS}
+    environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")} | variables
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("given", [{}, {"ORT_DISABLE_TELEMETRY": "0"}, {"ORT_DISABLE_TELEMETRY": ""}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "from retrieval import Retriever",
+        "import cxr",
+        "import service.app",
+        "import ingest.worker",
+        "import exporters.precision",
+        "import benchmarks.encode",
+        "import tests.conftest",
+    ],
+)
+def test_every_way_in_switches_it_off_and_children_inherit_that(entry, given, tmp_path):
+    child = "import os; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
+    script = f"{entry}\nimport subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+    done = run(script, tmp_path, **given)
+    assert done.stdout.splitlines()[-1:] == ["1 1"], done.stderr
+
+
+def test_a_session_leaves_no_device_id(tmp_path):
+    done = run(SESSION, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_program_that_loaded_it_too_early_is_told_what_to_do(tmp_path):
+    done = run("import onnxruntime\n" + SESSION, tmp_path)
+    assert "TelemetryActive" in done.stderr
+    assert "ORT_DISABLE_TELEMETRY=1" in done.stderr
+    assert run("import onnxruntime\n" + SESSION, tmp_path, ORT_DISABLE_TELEMETRY="1").returncode == 0
+
+
+def test_containers_set_it_for_whatever_runs_in_them():
+    (line,) = [line for line in instructions("ENV") if "CXR_HOME" in line]
+    assert {"ORT_DISABLE_TELEMETRY=1", "DO_NOT_TRACK=1"} <= set(line.split())

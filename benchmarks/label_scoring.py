@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ingest.sources.sections import split_report
 from retrieval.labels.assertions import read_assertions
+from retrieval.records import Report
 
 STATUSES = ("present", "uncertain", "absent")
 
@@ -46,9 +48,10 @@ def score_phrases(rows: Iterable[Mapping[str, str]]) -> dict[str, Agreement]:
 
 
 def heads_of(phrase: str) -> dict[str, set[str]]:
-    """The heads that a phrase names, by status; what it affirms is neither doubted nor denied."""
+    """The heads that a phrase names, by status; what it affirms is neither doubted nor denied. Headings are obeyed."""
+    report = split_report(Report(findings=phrase))
     found: dict[str, set[str]] = {status: set() for status in STATUSES}
-    for each in read_assertions(phrase):
+    for each in (*read_assertions(report.findings), *read_assertions(report.impression)):
         found[each.status].add(each.head)
     found["uncertain"] -= found["present"]
     found["absent"] -= found["present"] | found["uncertain"]

@@ -3,10 +3,10 @@
     python -m benchmarks.report_labels --data ../shared/indiana
 
 Precision and recall are over pairs of phrase and finding, by status. The rules were written with the first table in view;
-the second was drawn and labelled after they were frozen. The third, `other_styles`, was written for styles that the collection
-does not have, and split in two before any rule was changed for it; `--final` scores the half kept for the final figure,
-too. Agreement with the indexing is no accuracy: the indexers left out
-what they thought of no account, and judged images, too.
+the second was drawn and labelled after they were frozen. The third, `other_styles`, was written for styles that the
+collection does not have, and split in two before any rule was changed for it; `--final` scores the half kept for the final
+figure, too. Agreement with the indexing is no accuracy: the indexers left out what they thought of no account, and judged
+images, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main() -> None:
     add_data_option(parser)
     parser.add_argument("--final", action="store_true", help="score the final half of other_styles, too")
     arguments = parser.parse_args()
-    found: dict[str, Any] = {name: score_rows(read_table(name)) for name in ("labelled_sentences", "held_out_sentences")}
+    found: dict[str, Any] = {
+        name: score_rows(read_table(name)) for name in ("labelled_sentences", "held_out_sentences")
+    }
     other = read_table("other_styles")
     found["other_styles_tuning"] = score_rows([row for row in other if not is_final(row["phrase"])])
     if arguments.final:

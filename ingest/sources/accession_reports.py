@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.sources.cells import CellTable
+from ingest.sources.sections import split_report
 from retrieval.errors import MissingColumn
 from retrieval.records import Quarantined, Report
 
@@ -76,7 +77,7 @@ class AccessionReports:
             detail = f"{self._name(number)} has the accession number of row {first.number}, which is used"
             self._duplicates.append(Quarantined(self._name(number), "duplicate_id", detail))
         else:
-            report = Report(**{section: cells.get(section, "") for section in SECTIONS})
+            report = split_report(Report(**{section: cells.get(section, "") for section in SECTIONS}))
             self._rows[key] = ReportRow(number, report, *(cells.get(field, "") for field in TERMS))
 
     def _name(self, number: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingest.sources.cells import read_table
 from ingest.sources.files import ImagesFolder
+from ingest.sources.sections import split_report
 from retrieval.errors import RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
 
@@ -98,7 +99,7 @@ class IndianaSource:
             indication=cells["indication"],
             comparison=cells["comparison"],
         )
-        return Study(uid, self.dataset, images, report, mesh=cells["MeSH"], problems=cells["Problems"])
+        return Study(uid, self.dataset, images, split_report(report), mesh=cells["MeSH"], problems=cells["Problems"])
 
     def _rows_by_study(self) -> dict[str, list[_Row]]:
         studies: dict[str, list[_Row]] = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ingest.sources.sections import split_report
 from retrieval.imaging.dicom_header import items_of, text_of
 from retrieval.records import Report
 
@@ -60,12 +62,14 @@ _LIMIT_DEPTH = 32
 def read_structured_report(content: Iterable[Dataset]) -> Report:
     """The text content items of ContentSequence (PS3.3 C.17.3), each under the section it or a container around it names.
 
-    Text that nothing names is findings; text under other headings (recommendations, procedure) is left out, and so is
-    all that is not contained content: the context of observation names patient and observers (PS3.16 TID 1001).
+    Text that nothing names is findings, unless headings in it say otherwise. Text under other headings (recommendations,
+    procedure) is left out, and so is all that is not contained content: the context of observation names patient and
+    observers (PS3.16 TID 1001).
     """
     texts: dict[str, list[str]] = {section: [] for section in _SECTIONS}
     _collect(content, None, texts, 0)
-    return Report(**{section: " ".join(" ".join(found).split()) for section, found in texts.items()})
+    report = split_report(Report(**{section: "\n".join(found) for section, found in texts.items()}))
+    return Report(**{section: " ".join(text.split()) for section, text in asdict(report).items()})
 
 
 def _collect(content: Iterable[Dataset], around: str | None, texts: dict[str, list[str]], depth: int) -> None:

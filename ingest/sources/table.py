@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ingest.sources.cells import CellTable
 from ingest.sources.files import ImagesFolder
+from ingest.sources.sections import split_report
 from ingest.sources.views import read_view
 from retrieval.errors import InvalidRequest, MissingColumn, MissingFile, RetrievalError, SourceError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
@@ -41,8 +42,9 @@ class TableSource:
     of its own; `image_id` is the file as it is written unless there is such a column. A study has, of each text, the
     first that a row of it gives; rows that say something else are reported as one `conflicting_report` for the study
     and change nothing. `report`, the whole report in one column, is taken for findings where there is no column
-    `findings`. `mesh` and `problems` are terms with `;` between them. `study_date` is an ISO date (`2024-01-31`, a time
-    after it is left out); what is none is reported as `bad_date`, and the study has no date.
+    `findings`. Headings in findings and impression split the text into the four sections. `mesh` and `problems` are
+    terms with `;` between them. `study_date` is an ISO date (`2024-01-31`, a time after it is left out); what is none is
+    reported as `bad_date`, and the study has no date.
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands. With an images folder of its own, the files in it that no row names come last, as
@@ -110,9 +112,8 @@ class TableSource:
 
     def _study(self, study_id: str, images: tuple[ImageRecord, ...], rows: list[_Row]) -> Study:
         *sections, mesh, problems, day = _first_texts(rows)
-        return Study(
-            study_id, self.dataset, images, Report(*sections), mesh=mesh, problems=problems, date=_iso_day(day)
-        )
+        report = split_report(Report(*sections))
+        return Study(study_id, self.dataset, images, report, mesh=mesh, problems=problems, date=_iso_day(day))
 
     def _conflict(self, study_id: str, rows: list[_Row]) -> Quarantined | None:
         fields = [

@@ -1,17 +1,18 @@
-"""From the records of a source to the jobs of the worker: one for each image, each image once."""
+"""From the records of a source to the jobs of the worker: one for each file, each image id once in a pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from retrieval.labels import Labels, label_study
-from retrieval.records import ImageRecord, Quarantined, Study, point_id
+from retrieval.records import ImageRecord, Quarantined, Study, point_id, studies_of
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One image to be brought into the index, with its study and the labels of that."""
+    """One file to be brought into the index, with its study and the labels of that."""
 
     study: Study
     labels: Labels
@@ -24,39 +25,79 @@ class Job:
 
 
 def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None = None) -> Iterator[Job | Quarantined]:
-    """The images of `source`, or those among them whose names are in `only`, in order."""
+    """The images of `source`, in order; with `only` those of these names, and every other file of the same image ids."""
+    ids = None if only is None else {image.image_id for image in _images(source) if image.name in only}
     for record in source:
         if isinstance(record, Quarantined):
             if only is None or record.file in only:
                 yield record
             continue
-        labels = label_study(record.mesh, record.problems, record.report.findings, record.report.impression)
-        for image in record.images:
-            if only is None or image.name in only:
-                yield Job(record, labels, image)
+        images = [image for image in record.images if ids is None or image.image_id in ids]
+        if images:
+            labels = label_study(record.mesh, record.problems, record.report.findings, record.report.impression)
+            yield from (Job(record, labels, image) for image in images)
+
+
+def _images(source: Iterable[Study | Quarantined]) -> Iterator[ImageRecord]:
+    return chain.from_iterable(study.images for study in studies_of(source))
 
 
 class Seen:
-    """What a run has met of a source: for telling duplicates, and what the source no longer has."""
+    """What a run has met of a source: for telling duplicates, and what the source no longer has.
+
+    Of several files with one image id, the first that can be read is indexed. The others wait for a further pass, because
+    only reading tells whether a file is good.
+    """
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        """Of what was set aside: a file that cannot be read today is not gone from the source."""
-        self._points: set[str] = set()
+        """Of what was quarantined: a file that cannot be read today is not gone from the source."""
+        self._tried: dict[str, str] = {}  # name of the last file that was tried, by point
+        self._failed: set[str] = set()
+        self._waiting: list[Job] = []
 
     def __contains__(self, point: str) -> bool:
-        return point in self._points
+        return point in self._tried
 
-    def once(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Job | Quarantined]:
-        """`jobs`, each image id once; a second one is set aside as `duplicate_id`."""
+    def passes(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Iterator[Job | Quarantined]]:
+        """`jobs` in passes, each image id at most once in each; take the next when the outcomes of the last are known."""
+        yield self._first_pass(jobs)
+        while self._waiting:
+            yield self._next_pass()
+
+    def fail(self, job: Job) -> None:
+        """Note that the file of `job` cannot be used."""
+        self._failed.add(job.point_id)
+
+    def _first_pass(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Job | Quarantined]:
         for job in jobs:
             if isinstance(job, Quarantined):
                 if job.code != "unlisted_file":  # which says that the source no longer has the image
                     self.names.add(job.file)
                 yield job
-            elif job.point_id in self._points:
-                detail = f"the image id {job.record.image_id} stands for more than one image; the first is used"
-                yield Quarantined(job.record.name, "duplicate_id", detail)
+            elif job.point_id in self._tried:
+                self._waiting.append(job)
             else:
-                self._points.add(job.point_id)
+                self._tried[job.point_id] = job.record.name
                 yield job
+
+    def _next_pass(self) -> Iterator[Job | Quarantined]:
+        jobs, self._waiting = self._waiting, []
+        tried: set[str] = set()
+        for job in jobs:
+            point = job.point_id
+            if point in tried:
+                self._waiting.append(job)
+            elif point in self._failed:
+                self._failed.discard(point)
+                self._tried[point] = job.record.name
+                tried.add(point)
+                yield job
+            else:
+                yield Quarantined(job.record.name, "duplicate_id", _duplicate(job.record, self._tried[point]))
+
+
+def _duplicate(record: ImageRecord, used: str) -> str:
+    if record.name == used:
+        return f"{record.name} is listed more than once; the first entry is used"
+    return f"{record.name} has the image id of {used}, which is used"

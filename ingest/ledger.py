@@ -134,7 +134,14 @@ class Ledger:
         }
 
     def record(self, run: int, dataset: str, rows: Sequence[FileRow]) -> None:
-        """Write down files that are in the index; what earlier runs had against them is forgotten."""
+        """Write down files that are in the index; what earlier runs had against them is forgotten.
+
+        An image id has one row: a file that was indexed under it before is no longer what the index holds.
+        """
+        self._write(
+            "DELETE FROM files WHERE dataset = ? AND image_id = ? AND name <> ?",
+            [(dataset, row.image_id, row.name) for row in rows],
+        )
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [

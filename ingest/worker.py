@@ -37,7 +37,7 @@ _BATCHES_AHEAD = 2
 _BATCHES_BEHIND = 2
 
 Batch = list[Item | Quarantined]
-Futures = list[Future[Item | Quarantined]]
+Reading = list[tuple[Job | Quarantined, Future[Item | Quarantined]]]
 Confirm = Callable[[int, int], bool]
 
 
@@ -189,21 +189,21 @@ class Worker:
             ThreadPoolExecutor(self._read_threads, thread_name_prefix="read") as pool,
             WriteBehind(write, _BATCHES_BEHIND) as writer,
         ):
-            jobs = seen.once(read_jobs(source, only))
-            with closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches:
-                while futures := self._next(batches):
-                    batch = self._gather(futures)
-                    with self._reader.paused():
-                        encoded = self._encode(batch, ledger)
-                    writer.put(encoded)
-                    summary.count(batch)
-                    if progress:
-                        progress(min(summary.handled, total), total)
+            for jobs in seen.passes(read_jobs(source, only)):
+                with closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches:
+                    while reading := self._next(batches):
+                        batch = self._gather(reading, seen)
+                        with self._reader.paused():
+                            encoded = self._encode(batch, ledger)
+                        writer.put(encoded)
+                        summary.count(batch)
+                        if progress:
+                            progress(min(summary.handled, total), total)
         return seen
 
     def _batches(
         self, jobs: Iterator[Job | Quarantined], collection: Collection, ledger: Ledger, pool: ThreadPoolExecutor
-    ) -> Iterator[Futures]:
+    ) -> Iterator[Reading]:
         """Batches in the order of the source, cut at the same places each time, on their way through the reader."""
         while batch := list(islice(jobs, self._batch_size)):
             images = [job for job in batch if isinstance(job, Job)]
@@ -212,19 +212,23 @@ class Worker:
                 names = [job.record.name for job in images]
                 known = ledger.rows(images[0].study.dataset, names) if images else {}
             yield [
-                pool.submit(self._reader.read, job, stored.get(job.point_id), known.get(job.record.name))
+                (job, pool.submit(self._reader.read, job, stored.get(job.point_id), known.get(job.record.name)))
                 if isinstance(job, Job)
-                else pool.submit(self._reader.read, job, None, None)
+                else (job, pool.submit(self._reader.read, job, None, None))
                 for job in batch
             ]
 
-    def _next(self, batches: Iterator[Futures]) -> Futures:
+    def _next(self, batches: Iterator[Reading]) -> Reading:
         with self.clock("wait for source"):
             return next(batches, [])
 
-    def _gather(self, futures: Futures) -> Batch:
+    def _gather(self, reading: Reading, seen: Seen) -> Batch:
         with self.clock("wait for images"):
-            return [future.result() for future in futures]
+            batch = [future.result() for _, future in reading]
+        for (job, _), item in zip(reading, batch, strict=True):
+            if isinstance(job, Job) and isinstance(item, Quarantined):
+                seen.fail(job)
+        return batch
 
     def _encode(self, batch: Batch, ledger: Ledger) -> _Encoded:
         items = [item for item in batch if isinstance(item, Item)]

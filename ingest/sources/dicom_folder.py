@@ -32,11 +32,11 @@ class DicomFolderSource:
     reports in the tree, by study, else by accession number; of several a verified one, then the first by path.
 
     What cannot be used comes out as `Quarantined`: files that are not DICOM (`wrong_type`), are no radiographs
-    (`wrong_modality`), are empty or damaged (their code), have the UID of another (`duplicate_id`, the first by path
-    stands) or a name that is not UTF-8 (`bad_name`); links that lead outside (`path_outside`) or nowhere
-    (`missing_file`); rows of the table without an image (`row_without_file`) or with the accession number of another
-    (`duplicate_id`). Hidden files, directories of media (`DICOMDIR`), reports, presentation states, key objects and links
-    to what is in the tree anyway are no errors.
+    (`wrong_modality`), are empty or damaged (their code) or have a name that is not UTF-8 (`bad_name`); links that lead
+    outside (`path_outside`) or nowhere (`missing_file`); rows of the table without an image (`row_without_file`) or with
+    the accession number of another (`duplicate_id`). Hidden files, directories of media (`DICOMDIR`), reports,
+    presentation states, key objects and links to what is in the tree anyway are no errors. Files with one SOP Instance
+    UID are images of one id: the worker indexes the first by path that it can read.
     """
 
     def __init__(
@@ -100,10 +100,9 @@ class DicomFolderSource:
         names = self._folder.names()
         known = frozenset(names)
         self._set_aside += [Quarantined.because(*folder) for folder in sorted(self._folder.unreadable.items())]
-        first_files: dict[str, str] = {}
         for done, name in enumerate(names, start=1):
             if not self._is_passed_over(name, known):
-                self._add(name, first_files)
+                self._add(name)
             if progress:
                 progress(done, len(names))
 
@@ -123,7 +122,7 @@ class DicomFolderSource:
         root = self._folder.path.resolve()
         return found.is_relative_to(root) and found.relative_to(root).as_posix() in known
 
-    def _add(self, name: str, first_files: dict[str, str]) -> None:
+    def _add(self, name: str) -> None:
         if (shown := printable(name)) != name:
             self._set_aside.append(Quarantined(shown, "bad_name", "the name of this file is not UTF-8; rename it"))
             return
@@ -137,16 +136,11 @@ class DicomFolderSource:
             self._set_aside.append(Quarantined.because(name, error))
         else:
             if isinstance(found, ScannedImage):
-                self._add_image(name, found, first_files)
+                self._add_image(name, found)
             elif isinstance(found, ScannedReport):
                 self._add_report(found)
 
-    def _add_image(self, name: str, found: ScannedImage, first_files: dict[str, str]) -> None:
-        first = first_files.setdefault(found.image_id, name)
-        if first != name:
-            detail = f"{name} has the SOP Instance UID of {first}, which is used"
-            self._set_aside.append(Quarantined(name, "duplicate_id", detail))
-            return
+    def _add_image(self, name: str, found: ScannedImage) -> None:
         study = self._studies.setdefault(found.study_id, _Study())
         study.images.append((name, found.image_id, found.view))
         if found.accession:

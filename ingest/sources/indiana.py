@@ -80,11 +80,12 @@ class IndianaSource:
                         f"{row.filename} stands in more than one row of {self._projections_csv}",
                     )
                     continue
-                claimed.add(row.filename)
                 try:
                     images.append(ImageRecord(row.filename, self._folder.locate(row.filename), row.view))
                 except RetrievalError as error:
                     yield Quarantined.because(row.filename, error)
+                else:
+                    claimed.add(row.filename)
             if images:
                 yield self._study(uid, tuple(images))
         yield from self._unlisted

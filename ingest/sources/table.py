@@ -47,7 +47,8 @@ class TableSource:
     reported as `bad_date`, and the study has no date.
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
-    of its study stands. With an images folder of its own, the files in it that no row names come last, as
+    of its study stands. Rows with one image id and different files are images of one id: the worker indexes the first
+    that it can read. With an images folder of its own, the files in it that no row names come last, as
     `unlisted_file`.
     """
 
@@ -84,22 +85,20 @@ class TableSource:
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._notes
-        ids: set[str] = set()
         files: set[str] = set()
         for study_id, rows in self._studies.items():
             images: list[ImageRecord] = []
             for row in rows:
-                if row.image_id in ids or row.file in files:
-                    what = f"the image id {row.image_id}" if row.image_id in ids else row.file
-                    detail = f"{what} stands in more than one row of {self._table}; the first is used"
+                if row.file in files:
+                    detail = f"{row.file} stands in more than one row of {self._table}; the first is used"
                     yield Quarantined(row.name, "duplicate_id", detail)
                     continue
                 try:
                     images.append(self._image(row))
                 except RetrievalError as error:
                     yield Quarantined.because(row.name, error)
-                ids.add(row.image_id)
-                files.add(row.name)
+                else:
+                    files.add(row.name)
             if images:
                 yield self._study(study_id, tuple(images), rows)
         yield from self._unlisted

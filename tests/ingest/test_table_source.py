@@ -148,11 +148,11 @@ def test_missing_files_are_set_aside_by_name_and_empty_cells_by_row(cases: Cases
     assert study.report.findings == "Clear."
 
 
-def test_of_rows_with_one_file_or_one_image_id_the_first_stands(cases: Cases) -> None:
+def test_of_rows_with_one_file_the_first_stands_and_of_one_image_id_the_worker_chooses(cases: Cases) -> None:
     text = "image,study_id,image_id\na.png,1,x\nb.png,1,x\na.png,2,y\nimages/a.png,2,z\n"
     studies, set_aside = read(cases.source(text))
-    assert [[image.image_id for image in study.images] for study in studies] == [["x"], ["z"]]
-    assert set_aside == [("b.png", "duplicate_id"), ("a.png", "duplicate_id")]
+    assert [[image.image_id for image in study.images] for study in studies] == [["x", "x"], ["z"]]
+    assert set_aside == [("a.png", "duplicate_id")]
 
 
 def test_files_without_a_row_are_told_only_of_an_images_folder_of_its_own(cases: Cases) -> None:

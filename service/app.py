@@ -18,10 +18,10 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
+from service.access import remote_reason
 from service.admission import Admission
 from service.audit import AuditLog
 from service.auth import READ, UNCOUNTED, Authentication, Authenticator, KeyRequired, ScopesDeclared, require_scope
-from service.binding import is_loopback
 from service.controllers.feedback import FeedbackController
 from service.controllers.health import HealthController
 from service.controllers.images import ImagesController
@@ -74,8 +74,9 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     static_dir = WEB_DIR / "static"
     laboratory = Laboratory(catalog.settings.home, exposure_days=settings.exposure_days)
     audit = _audit_log(settings, catalog.settings.home)
-    # Only loopback may be served without keys, and only until the first one is made.
-    keys = KeyRing(KeyFile(catalog.settings.home), always_required=not is_loopback(settings.host))
+    # Only this machine may be served without keys, and only until the first one is made.
+    key_file = KeyFile(catalog.settings.home)
+    keys = KeyRing(key_file, always_required=remote_reason(settings) is not None or key_file.is_lost())
     authenticator = Authenticator(keys, Sessions(secure=settings.https), audit)
     uploads = Router(
         "/",

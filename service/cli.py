@@ -37,7 +37,8 @@ def serve(
 ) -> None:
     """Serve the HTTP API and the web page, until interrupted.
 
-    On this machine alone it needs no key, until `cxr keys create` has made one. Other addresses need a key first.
+    On this machine alone it needs no key, until `cxr keys create` has made one. With another address, another allowed
+    host or HTTPS set it starts only once there is a valid key.
 
     \b
     cxr serve
@@ -49,13 +50,14 @@ def serve(
 
     from retrieval.catalog import Catalog
     from service.batching import BatchingEncoder
+    from service.access import require_keys
     from service.binding import open_listener
     from service.keys import KeyFile
     from service.logs import configure_logs
     from service.operations import Operations
 
-    keys = KeyFile(engine_settings.home).read() or ()
-    listener = open_listener(settings.host, settings.port, has_key=any(key.state() == "valid" for key in keys))
+    has_key = require_keys(settings, KeyFile(engine_settings.home))
+    listener = open_listener(settings.host, settings.port, has_key=has_key)
     try:
         configure_logs(settings.log_format)
         operations = Operations.of(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -36,6 +37,12 @@ class KeysDamaged(RetrievalError):
 
     code = "keys_damaged"
     http_status = 503
+
+
+class KeysLost(RetrievalError):
+    """The home had keys, and their file is gone."""
+
+    code = "keys_lost"
 
 
 class KeyRefused(RetrievalError):
@@ -76,9 +83,15 @@ class KeyFile:
 
     def __init__(self, home: Path) -> None:
         self.path = home / FILE_NAME
+        # Made with the first key and never removed: it tells that there were keys.
+        self._lock = self.path.with_name(f".{FILE_NAME}.lock")
+
+    def is_lost(self) -> bool:
+        """Whether keys were made in this home and their file is gone."""
+        return self._lock.exists() and not self.path.exists()
 
     def read(self) -> tuple[ApiKey, ...] | None:
-        """All keys, oldest first, revoked and expired ones too; None if none was ever made.
+        """All keys, oldest first, revoked and expired ones too; none after `remove_all`; None if there is no file.
 
         Raises:
             KeysDamaged: the file cannot be read or understood.
@@ -92,7 +105,9 @@ class KeyFile:
         try:
             return msgspec.json.decode(content, type=_Document).keys
         except msgspec.DecodeError as error:
-            raise KeysDamaged(f"{FILE_NAME} is not as it was written: {error}; restore it, or remove it") from error
+            raise KeysDamaged(
+                f"{FILE_NAME} is not as it was written: {error}; restore it, or remove all keys with `cxr keys remove-all`"
+            ) from error
 
     def create(
         self, name: str, scopes: tuple[KeyScope, ...], *, lifetime: timedelta | None = None
@@ -134,6 +149,8 @@ class KeyFile:
         Raises:
             KeyRefused: there is no such key. KeysDamaged: the file cannot be read or understood.
         """
+        if self.read() is None:
+            raise KeyRefused(f"there is no key {name!r}; `cxr keys create` makes one")
         with self._locked():
             keys = {key.name: key for key in self.read() or ()}
             if name not in keys:
@@ -143,11 +160,24 @@ class KeyFile:
                 self._write(tuple(keys.values()))
             return keys[name]
 
+    def remember(self) -> None:
+        """Note that this home has keys, for a file that was copied here without that note."""
+        with contextlib.suppress(OSError):
+            self._lock.touch(mode=_OWNER_ONLY)
+
+    def remove_all(self) -> None:
+        """Remove all keys, also where their file is lost or damaged: a service on this machine alone then needs none.
+
+        A running service goes on needing them until it is started again.
+        """
+        with self._locked():
+            self._write(())
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time: two that read the same keys would each lose the other's."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_name(f".{FILE_NAME}.lock").open("ab") as file:
+        with self._lock.open("ab") as file:
             portalocker.lock(file, portalocker.LOCK_EX)
             yield
 
@@ -198,7 +228,7 @@ class KeyRing:
         except OSError as error:
             raise KeysDamaged(f"{FILE_NAME} cannot be read: {error.strerror}") from error
         self._keys = keys or ()
-        self._required = self._required or keys is not None
+        self._required = self._required or bool(keys)
 
 
 def hash_secret(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands `cxr keys create`, `list` and `revoke`."""
+"""The commands `cxr keys create`, `list`, `revoke` and `remove-all`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def create(
 @app.command(name="list")
 def list_keys(as_json: JsonOption = False) -> None:
     """List all keys, without their secrets, which are kept nowhere."""
-    keys = [_describe(key) for key in _file().read() or ()]
+    file = _file()
+    keys = [_describe(key) for key in file.read() or ()]
+    if file.is_lost():
+        say(f"this home had keys, and {file.path} is gone; restore it, or make new ones with `cxr keys create`")
     if as_json:
         print_json({"keys": keys})
         return
@@ -90,6 +93,25 @@ def revoke(
         print_json(_describe(key))
     else:
         say(f"key {key.name} is revoked since {_day(key.revoked)}")
+
+
+@app.command(name="remove-all")
+def remove_all(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove all keys, also where their file is lost or damaged. A service on this machine alone then needs none.
+
+    A running service goes on needing a key until it is started again.
+    """
+    file = _file()
+    if not yes and not typer.confirm("Remove all keys? Whoever reaches the service then needs none", err=True):
+        raise typer.Abort
+    file.remove_all()
+    if as_json:
+        print_json({"keys": []})
+    else:
+        say("all keys are removed; a service that runs must be started again")
 
 
 def _file() -> KeyFile:

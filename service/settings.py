@@ -17,17 +17,17 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CXR_SERVICE_", extra="ignore")
 
-    host: str = Field(
-        "127.0.0.1", description="Address to listen on; beyond loopback only once `cxr keys create` has made a key."
-    )
+    host: str = Field("127.0.0.1", description="Address to listen on; beyond loopback only with a valid key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
     https: bool = Field(
         False,
-        description="Set it where a proxy speaks HTTPS for the service: browsers then send the login over nothing else.",
+        description="Set it where a proxy speaks HTTPS for the service: browsers then send the login over nothing else, and "
+        "a valid key is needed.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("127.0.0.1", "localhost", "::1"),
-        description="Names, comma-separated, that a request's Host header may carry; `*` for any.",
+        description="Names, comma-separated, that a request's Host header may carry; `*` for any. With others than this "
+        "machine's a valid key is needed.",
     )
     upload_limit_bytes: int = Field(
         LIMIT_BYTES,

@@ -49,8 +49,8 @@ def serve(
     settings = _read_service_settings(host=host, port=port)
 
     from retrieval.catalog import Catalog
-    from service.batching import BatchingEncoder
     from service.access import require_keys
+    from service.batching import BatchingEncoder
     from service.binding import open_listener
     from service.keys import KeyFile
     from service.logs import configure_logs

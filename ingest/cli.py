@@ -63,6 +63,10 @@ def ingest(
     recreate: Annotated[bool, typer.Option("--recreate", help="Drop the model's collection first.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove what the source no longer has; asks first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Prune without asking.")] = False,
+    allow_shrink: Annotated[
+        bool,
+        typer.Option("--allow-shrink", help="Prune also if the source or a folder is empty, or over half is gone."),
+    ] = False,
     worker: Annotated[
         str | None, typer.Option("--worker", help="Take part i of n, as 2/8; `cxr ingest finish` after the last.")
     ] = None,
@@ -89,8 +93,8 @@ def ingest(
     """Index the images and reports of an archive with one model.
 
     Running it again changes nothing that has not changed; a run that was cut off is finished by the same command. Exit
-    code 0: complete, 3: complete but for quarantined files, which are listed; anything else: failed. The collection of
-    a model is built beside those of others; `cxr use MODEL` switches to it.
+    code 0: complete, 3: complete but for quarantined files or images that --prune kept, which are listed; anything else:
+    failed. The collection of a model is built beside those of others; `cxr use MODEL` switches to it.
 
     \b
     cxr ingest --model biomedclip --reports-csv indiana_reports.csv \\
@@ -111,6 +115,8 @@ def ingest(
         raise InvalidRequest("name a model: --model NAME; `cxr models` lists those that are installed")
     if prune and not yes and as_json:
         raise InvalidRequest("--prune asks on the terminal; with --json give --yes, too")
+    if allow_shrink and not prune:
+        raise InvalidRequest("--allow-shrink says what --prune may remove; give --prune, too")
     if prune and worker:
         raise InvalidRequest("--prune needs the whole source; run it without --worker, after all parts")
     if quantization not in ("none", "int8"):
@@ -148,6 +154,7 @@ def ingest(
             spec=spec,
             recreate=recreate,
             prune=confirm if prune else None,
+            allow_shrink=allow_shrink,
             progress=progress,
         )
     _report(summary, settings, as_json)
@@ -261,7 +268,7 @@ def _report(summary: IngestSummary, settings: RetrievalSettings, as_json: bool) 
         print_json(summary.to_dict())
     else:
         print_summary(summary)
-    if summary.quarantined:
+    if summary.quarantined or summary.kept:
         raise typer.Exit(EXIT_WITH_QUARANTINE)
 
 
@@ -275,6 +282,8 @@ def print_summary(summary: IngestSummary) -> None:
     )
     say("views: " + ", ".join(f"{view} {count}" for view, count in summary.by_view.most_common()))
     say("most frequent findings: " + ", ".join(f"{name} {count}" for name, count in summary.by_finding.most_common(8)))
+    for message in summary.messages:
+        say(message)
     for note, count in summary.notes.most_common():
         say(f"  {count} images: {note}")
     if summary.unfinished:

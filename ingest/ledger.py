@@ -180,6 +180,14 @@ class Ledger:
         """Dataset and image id of every indexed file."""
         return [(dataset, image_id) for dataset, image_id in self._all("SELECT dataset, image_id FROM files")]
 
+    def names(self, dataset: str, image_ids: Sequence[str]) -> dict[str, set[str]]:
+        """By image id the names of the files that were indexed under it; only of those `image_ids` that have any."""
+        found: dict[str, set[str]] = {}
+        statement = "SELECT image_id, name FROM files WHERE dataset = ? AND image_id IN"
+        for image_id, name in self._among(statement, image_ids, dataset):
+            found.setdefault(image_id, set()).add(name)
+        return found
+
     def forget(self, dataset: str, image_ids: Iterable[str]) -> None:
         """Remove the rows of images that were pruned."""
         self._write("DELETE FROM files WHERE dataset = ? AND image_id = ?", [(dataset, each) for each in image_ids])

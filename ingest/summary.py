@@ -15,6 +15,7 @@ class IngestSummary:
     """What an ingest did. `by_view` and `by_finding` count the images of the source that are in the index afterwards.
 
     `indexed` were encoded, of `updated` only report, labels or view had changed, `pruned` were removed from the index.
+    `kept` were not found in the source and not removed; `messages` say why, and what else there is to know of the run.
     `unfinished` are other datasets of the collection whose ingest was cut off, for which it is not complete. `stages_s` are
     seconds by stage, added up over threads.
     """
@@ -26,10 +27,12 @@ class IngestSummary:
     updated: int = 0
     unchanged: int = 0
     pruned: int = 0
+    kept: int = 0
     quarantined: list[Quarantined] = field(default_factory=list)
     by_view: Counter[str] = field(default_factory=Counter)
     by_finding: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    messages: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0

@@ -8,9 +8,11 @@ from ingest.pipeline import StageClock
 from ingest.reader import now
 from retrieval.bundle import ModelBundle
 from retrieval.calibration import calibrate
+from retrieval.errors import SourceError
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.index.transfer import create_or_open
+from retrieval.records import Source, studies_of
 
 
 def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, recreate: bool = False) -> Collection:
@@ -53,3 +55,20 @@ def complete(index: Index, collection: Collection, clock: StageClock, *, waits: 
         )
     if index.active() is None:
         index.activate(collection.name)
+
+
+def require_images(source: Source, *, recreate: bool, may_be_empty: bool) -> None:
+    """Refuse a source without any image before anything is changed: a share that is not mounted looks like one.
+
+    Raises:
+        SourceError: there is nothing in it; or, before a collection is dropped for it, no file that it names is there.
+    """
+    if source.image_count() == 0 and not may_be_empty:
+        raise SourceError(
+            f"the source of {source.dataset} is empty: no file or row was found, so nothing was changed; is it mounted? "
+            "If its images are gone for good, --prune --allow-shrink removes them from the index"
+        )
+    if recreate and next(studies_of(source), None) is None:
+        raise SourceError(
+            f"no image of the source of {source.dataset} can be found, so the collection was not dropped; is it mounted?"
+        )

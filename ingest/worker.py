@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from ingest.jobs import Job, Seen, read_jobs
 from ingest.ledger import FileRow, Ledger, ledger_path
 from ingest.pipeline import StageClock, WriteBehind, count_readers, read_ahead
+from ingest.prune import Confirm, prune_collection
 from ingest.reader import Item, Reader, now
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
-from ingest.target import complete, open_target
+from ingest.target import complete, open_target, require_images
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
-from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.index.transfer import mark_incomplete
-from retrieval.records import Quarantined, Source, point_id
+from retrieval.records import Quarantined, Source
 
 BATCH_SIZE = 32
 # One batch is encoded while the next two are read and the last two are written: enough to hide disk and network, and
@@ -38,7 +38,6 @@ _BATCHES_BEHIND = 2
 
 Batch = list[Item | Quarantined]
 Reading = list[tuple[Job | Quarantined, Future[Item | Quarantined]]]
-Confirm = Callable[[int, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ class Worker:
         self.index = index
         self.clock = StageClock()
         self._home = home
+        self._media_dir = media_dir
         self._batch_size = batch_size
         self._read_threads = read_threads or count_readers()
         self._layout = layout
@@ -104,6 +104,7 @@ class Worker:
         recreate: bool = False,
         only: frozenset[str] | None = None,
         prune: Confirm | None = None,
+        allow_shrink: bool = False,
         progress: Progress | None = None,
     ) -> IngestSummary:
         """Ingest `source`.
@@ -114,12 +115,15 @@ class Worker:
             recreate: Drop the collection first.
             only: Leave all files but these (by the names that the source gives them) alone.
             prune: Asked, with how many points of how many the source no longer has, whether they shall be removed.
+            allow_shrink: Prune also what `ingest.prune.find_gone` keeps unless it is asked twice; an empty source is no
+                error then.
             progress: Told the images done.
 
         Raises:
             BundleMismatch: the collection was built by another bundle and `recreate` is not set.
             InvalidRequest: `prune` or `recreate` with a part of a source, or `prune` with `only`.
-            SourceError: not one image could be indexed; no collection is left behind.
+            SourceError: the source is empty, and nothing was changed; or not one image could be indexed, and no
+                collection is left behind, unless it was active before.
             RetrievalError: the source or the index cannot be used at all. Single bad files are quarantined instead.
         """
         part = source.name if isinstance(source, Part) else Part.WHOLE
@@ -130,6 +134,7 @@ class Worker:
             raise InvalidRequest(
                 "each part of a job would drop what the others did; drop the collection before the first"
             )
+        require_images(source, recreate=recreate, may_be_empty=prune is not None and allow_shrink)
         started = time.perf_counter()
         self.encoder.warm_up()  # a model that cannot run must not cost a collection
         bundle = self.encoder.bundle
@@ -144,15 +149,31 @@ class Worker:
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
             if prune:
-                summary.pruned = self._prune(collection, ledger, source.dataset, seen, prune)
+                prune_collection(
+                    self.index,
+                    collection,
+                    ledger,
+                    source,
+                    seen,
+                    summary,
+                    confirm=prune,
+                    allow_shrink=allow_shrink,
+                    media_dir=self._media_dir,
+                )
             if whole:
                 ledger.forget_older(run, source.dataset)
-            if ends:
+            empty = ends and collection.count() == 0 and not summary.pruned
+            if ends and not empty:
                 summary.unfinished = [each for each in ledger.unfinished() if each != source.dataset]
-                self._finish(collection, summary)
+                complete(self.index, collection, self.clock, waits=bool(summary.unfinished))
             summary.stages_s = self.clock.seconds()
             summary.seconds = time.perf_counter() - started
             ledger.end(run, now(), summary.to_dict())
+        if empty:
+            if self.index.active() != collection.name:
+                self.index.drop(collection.name)
+            first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
+            raise SourceError(f"not one of {summary.handled} images could be indexed{first}")
         return summary
 
     def finish(self) -> CollectionMeta:
@@ -276,30 +297,6 @@ class Worker:
         if self._pause_optimizer:
             collection.pause_optimizer()
             self._pause_optimizer = False
-
-    def _prune(self, collection: Collection, ledger: Ledger, dataset: str, seen: Seen, confirm: Confirm) -> int:
-        ours = Filters(dataset=dataset)
-        # A file that cannot be read today is not gone: its point stays.
-        rows = ledger.rows(dataset, list(seen.names))
-        kept = {point_id(dataset, name) for name in (*seen.names, *(row.image_id for row in rows.values()))}
-        gone = {
-            point.point_id: str(point.payload["image_id"])
-            for point in collection.scroll(ours, limit=None)
-            if point.point_id not in seen and point.point_id not in kept
-        }
-        if not gone or not confirm(len(gone), collection.count(ours)):
-            return 0
-        self._open_for_writing(collection)
-        ledger.forget(dataset, gone.values())  # first: cut off between the two, the next prune finds the points again
-        collection.delete(list(gone))
-        return len(gone)
-
-    def _finish(self, collection: Collection, summary: IngestSummary) -> None:
-        if collection.count() == 0:
-            self.index.drop(collection.name)
-            first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
-            raise SourceError(f"not one of {summary.handled} images could be indexed{first}")
-        complete(self.index, collection, self.clock, waits=bool(summary.unfinished))
 
 
 def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from retrieval.errors import RetrievalError
 
@@ -97,6 +97,15 @@ class Source(Protocol):
 
     def image_count(self) -> int:
         """Images the source expects to yield, quarantined ones included (for progress)."""
+        ...
+
+
+@runtime_checkable
+class Walked(Protocol):
+    """A source that takes whatever files a folder holds, so that an empty folder says that files are missing."""
+
+    def empty_folders(self) -> frozenset[str]:
+        """Folders without a file in them or below them, as their images' names would begin."""
         ...
 
 

@@ -79,6 +79,10 @@ class DicomFolderSource:
         """Images, and files that were set aside."""
         return sum(len(study.images) for study in self._studies.values()) + len(self._set_aside)
 
+    def empty_folders(self) -> frozenset[str]:
+        """See `retrieval.records.Walked`."""
+        return self._folder.empty_folders()
+
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._set_aside
         if self._rows:

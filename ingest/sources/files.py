@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from itertools import accumulate
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from retrieval.errors import MissingFile, PathOutside, SourceError, SystemFailure
 from retrieval.records import Quarantined
+
+# What the system says of names that no file can have; anything else may pass, as of a mount that is away.
+_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ)
 
 
 class ImagesFolder:
@@ -59,6 +63,11 @@ class ImagesFolder:
                 self._list(folder)
         return sorted(name for name in self._files | self._others if not _is_hidden(name))
 
+    def empty_folders(self) -> frozenset[str]:
+        """Relative paths of the folders that hold no file that `names` gives, neither themselves nor below."""
+        filled = {parent for name in self.names() for parent in accumulate(name.split("/")[:-1], "{}/{}".format)}
+        return frozenset(printable(name) for name in self._folders - filled if not _is_hidden(name))
+
     def unlisted(self, named: Iterable[str]) -> list[Quarantined]:
         """The files that are there though no row calls one by a name in `named`, each as `unlisted_file`."""
         listed = {self._file_of(self._inner(name)) for name in named}
@@ -108,9 +117,9 @@ class ImagesFolder:
         try:
             resolved = (self._inside / name).resolve()
             found = resolved.is_file()
-        except PermissionError as error:
-            raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
-        except (OSError, ValueError, RuntimeError):  # a name too long, a NUL byte, a circle of links
+        except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte; RuntimeError: a circle of links
+            if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
+                raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
             raise MissingFile(f"no file can have the name {name[:80]!r}") from None
         if not resolved.is_relative_to(self._inside):
             raise PathOutside(f"{name!r} leads outside {self.path}; give an --images-dir that contains every image")

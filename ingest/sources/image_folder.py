@@ -39,6 +39,10 @@ class ImageFolderSource:
         """Files and unreadable folders, those that will be quarantined included."""
         return len(self._names) + len(self._folder.unreadable)
 
+    def empty_folders(self) -> frozenset[str]:
+        """See `retrieval.records.Walked`."""
+        return self._folder.empty_folders()
+
     def __iter__(self) -> Iterator[Study | Quarantined]:
         for folder, error in sorted(self._folder.unreadable.items()):
             yield Quarantined.because(folder, error)

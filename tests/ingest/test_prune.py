@@ -1,0 +1,338 @@
+"""What `--prune` removes, and what it keeps because it merely cannot be reached today."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ingest.ledger import Ledger, ledger_path
+from ingest.prune import SHRINK_FROM, _found_above
+from ingest.sources import files
+from ingest.sources.dicom_folder import DicomFolderSource
+from ingest.sources.image_folder import ImageFolderSource
+from ingest.sources.indiana import IndianaSource
+from ingest.sources.table import TableSource
+from ingest.summary import IngestSummary
+from ingest.worker import Worker
+from retrieval.errors import SourceError
+from retrieval.index.edge import EdgeIndex
+from retrieval.records import Source
+from tests.dicom_files import dicom
+from tests.ingest.worker_fixtures import NAME, CountingEncoder
+
+FOLDERS = ("a", "b", "b/c", "d")
+EACH = 3
+
+
+class Home:
+    """A collection that is pruned without asking, and the archive that it is filled from."""
+
+    def __init__(self, folder: Path, encoder: CountingEncoder, index: EdgeIndex, kind: str) -> None:
+        self.archive = folder / "archive"
+        self.index = index
+        self._folder = folder
+        self._kind = kind
+        self._worker = Worker(encoder, index, home=folder, media_dir=folder / "media", batch_size=16)
+        rng = np.random.default_rng(0)
+        for number, path in enumerate(f"{sub}/{n}" for sub in FOLDERS for n in range(EACH)):
+            target = self.archive / f"{path}.{'dcm' if kind == 'dicom' else 'png'}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 4000, (40, 48), dtype=np.uint16)
+            if kind == "dicom":
+                target.write_bytes(dicom(pixels, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}"))
+            else:
+                Image.fromarray((pixels // 16).astype(np.uint8)).save(target)
+        self.write_tables()
+        self.run()
+        assert self.held() == FULL
+
+    def write_tables(self) -> None:
+        names = sorted(str(path.relative_to(self.archive)) for path in self.archive.rglob("*.png"))
+        (self._folder / "cases.csv").write_text("\n".join(["image,findings", *(f"{name},Clear." for name in names)]))
+        rows = "".join(f"{name},{name},frontal\n" for name in names)
+        (self._folder / "projections.csv").write_text("uid,filename,projection\n" + rows)
+        (self._folder / "reports.csv").write_text("uid,MeSH,Problems,indication,comparison,findings,impression\n")
+
+    def source(self) -> Source:
+        match self._kind:
+            case "dicom":
+                return DicomFolderSource(self.archive, dataset="x", salt=b"s" * 32)
+            case "table":
+                return TableSource(self._folder / "cases.csv", images_dir=self.archive, columns={}, dataset="x")
+            case "indiana":
+                tables = (self._folder / "reports.csv", self._folder / "projections.csv")
+                return IndianaSource(*tables, self.archive, dataset="x")
+            case _:
+                return ImageFolderSource(self.archive, dataset="x")
+
+    def run(self, *, recreate: bool = False) -> IngestSummary:
+        return self._worker.run(self.source(), recreate=recreate)
+
+    def prune(self, *, allow_shrink: bool = False) -> IngestSummary:
+        return self._worker.run(self.source(), prune=lambda gone, total: True, allow_shrink=allow_shrink)
+
+    def held(self) -> dict[str, int]:
+        """Images of the index by the folder of their files, as the ledger has them."""
+        with self.ledger() as ledger:
+            ids = [str(point.payload["image_id"]) for point in self.index.open(NAME).scroll(limit=None)]
+            names = [name for image_id in ids for name in ledger.names("x", [image_id]).get(image_id, {image_id})]
+        return {folder: sum(os.path.dirname(name) == folder for name in names) for folder in FOLDERS}
+
+    def ledger(self) -> Ledger:
+        return Ledger(ledger_path(self._folder, self.index.location, NAME))
+
+
+FULL = dict.fromkeys(FOLDERS, EACH)
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest, tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex) -> Home:
+    return Home(tmp_path, encoder, index, getattr(request, "param", "images"))
+
+
+walked = pytest.mark.parametrize("home", ["images", "dicom"], indirect=True)
+every = pytest.mark.parametrize("home", ["images", "dicom", "table", "indiana"], indirect=True)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, after: int = 0) -> None:
+    """Let listing `folder` fail with the error `number` after it has given `after` entries."""
+    scandir = os.scandir
+
+    class Failing:
+        def __init__(self) -> None:
+            self._entries = scandir(folder)
+
+        def __enter__(self) -> Failing:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._entries.close()
+
+        def __iter__(self):
+            for place, entry in enumerate(self._entries):
+                if place == after:
+                    break
+                yield entry
+            raise OSError(number, os.strerror(number), str(folder))
+
+    monkeypatch.setattr(
+        files.os, "scandir", lambda path: Failing() if Path(path) == folder else scandir(path), raising=True
+    )
+
+
+def unlist(number: int, after: int = 0) -> Callable[[pytest.MonkeyPatch, Home], None]:
+    return lambda monkeypatch, home: refuse(monkeypatch, home.archive / "b", number, after)
+
+
+def link(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    shutil.rmtree(home.archive / "b")
+    (home.archive / "b").symlink_to(home.archive.parent / "not-mounted")
+
+
+def link_out(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    shutil.move(home.archive / "b", home.archive.parent / "elsewhere")
+    (home.archive / "b").symlink_to(home.archive.parent / "elsewhere")
+
+
+def link_in_a_circle(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    shutil.rmtree(home.archive / "b")
+    (home.archive / "b").symlink_to("b")
+
+
+def unmount(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    shutil.rmtree(home.archive / "b")
+    (home.archive / "b").mkdir()
+    (home.archive / "b" / ".not-mounted").touch()
+
+
+AWAY = {
+    "permission": unlist(errno.EACCES),
+    "input-output-error": unlist(errno.EIO),
+    "stale-handle-in-the-middle": unlist(errno.ESTALE, after=2),
+    "dangling-link": link,
+    "link-out": link_out,
+    "circle": link_in_a_circle,
+    "empty-mount-point": unmount,
+}
+
+
+@walked
+@pytest.mark.parametrize("away", AWAY)
+def test_what_lies_below_an_entry_that_cannot_be_read_is_kept_and_told(
+    away: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    AWAY[away](monkeypatch, home)
+    for path in (home.archive / "d").iterdir():
+        path.unlink()
+    (home.archive / "d").rmdir()
+    summary = home.prune()
+    assert home.held() == FULL | {"d": 0}
+    assert (summary.pruned, summary.kept) == (EACH, 2 * EACH if "middle" not in away else summary.kept)
+    assert " images are no longer found in the source and are kept: " in summary.messages[0]
+    assert {"b", "b;"} & set(summary.messages[0].replace(",", "").split())
+    assert home.index.open(NAME).meta.counts == {"x": 3 * EACH}
+
+
+@walked
+def test_a_folder_that_was_emptied_is_pruned_when_that_is_confirmed(home: Home) -> None:
+    for path in (home.archive / "b" / "c").iterdir():
+        path.unlink()
+    summary = home.prune()
+    assert (summary.pruned, summary.kept, home.held()) == (0, EACH, FULL)
+    assert "--allow-shrink" in summary.messages[0] and "b/c" in summary.messages[0]
+    assert home.prune(allow_shrink=True).pruned == EACH
+    assert home.held() == FULL | {"b/c": 0}
+
+
+def test_confirming_does_not_remove_what_cannot_be_read(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    link(monkeypatch, home)
+    assert home.prune(allow_shrink=True).pruned == 0
+    assert home.held() == FULL
+
+
+@every
+def test_an_empty_source_removes_nothing_and_is_an_error(home: Home) -> None:
+    shutil.rmtree(home.archive)
+    home.archive.mkdir()
+    home.write_tables()
+    before = home.held()
+    for run in (home.prune, home.run, lambda: home.run(recreate=True)):
+        with pytest.raises(SourceError, match="--prune --allow-shrink"):
+            run()
+    assert home.held() == before == FULL
+    assert home.index.active() == NAME
+    with home.ledger() as ledger:
+        assert ledger.unfinished() == []
+
+
+@every
+def test_an_empty_source_empties_its_dataset_when_that_is_confirmed_and_the_collection_stays(home: Home) -> None:
+    shutil.rmtree(home.archive)
+    home.archive.mkdir()
+    home.write_tables()
+    assert home.prune(allow_shrink=True).pruned == 4 * EACH
+    assert home.index.active() == NAME
+    assert (home.index.open(NAME).meta.counts, home.index.open(NAME).meta.complete) == ({}, True)
+    assert not list((home.archive.parent / "media").glob("??/*"))
+
+
+@pytest.mark.parametrize("home", ["table", "indiana"], indirect=True)
+@pytest.mark.parametrize("left", ["images", "nothing"])
+def test_a_table_without_rows_or_without_its_images_removes_nothing(home: Home, left: str) -> None:
+    if left == "images":  # which no row names
+        for name in ("cases.csv", "projections.csv"):
+            path = home.archive.parent / name
+            path.write_text(path.read_text().splitlines()[0] + "\n")
+    else:
+        rows = (home.archive.parent / "cases.csv").read_text().splitlines()
+        (home.archive.parent / "cases.csv").write_text("\n".join(rows[:-4]))
+        rows = (home.archive.parent / "projections.csv").read_text().splitlines()
+        (home.archive.parent / "projections.csv").write_text("\n".join(rows[:-4]))
+        shutil.rmtree(home.archive)
+        home.archive.mkdir()
+    summary = home.prune()
+    assert (summary.pruned, home.held(), home.index.active()) == (0, FULL, NAME)
+    assert any("no image of the source could be read" in said for said in summary.messages)
+    with pytest.raises(SourceError, match="not dropped"):
+        home.run(recreate=True)
+    assert home.held() == FULL
+
+
+def test_a_source_of_bad_files_alone_does_not_drop_the_active_collection(home: Home) -> None:
+    for path in home.archive.rglob("*.png"):
+        path.write_bytes(b"")
+    assert home.prune().pruned == 0
+    assert (home.held(), home.index.active()) == (FULL, NAME)
+
+
+def test_a_first_ingest_of_bad_files_alone_leaves_no_run_that_seems_cut_off(
+    tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex
+) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "1.png").write_bytes(b"")
+    worker = Worker(encoder, index, home=tmp_path)
+    with pytest.raises(SourceError, match="not one of 1 images"):
+        worker.run(ImageFolderSource(tmp_path / "bad", dataset="bad"))
+    assert index.collections() == {}
+    Image.new("L", (48, 40), 7).save(tmp_path / "bad" / "2.png")
+    assert worker.run(ImageFolderSource(tmp_path / "bad", dataset="good")).unfinished == []
+
+
+@walked
+def test_without_its_ledger_nothing_is_removed_while_something_cannot_be_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with home.ledger() as ledger:
+        ledger.clear()
+    shutil.rmtree(home.archive / "d")
+    (home.archive / "broken").symlink_to("nothing")
+    summary = home.prune()
+    assert (summary.pruned, summary.kept) == (0, EACH)
+    assert "the ledger here does not know" in summary.messages[0]
+    (home.archive / "broken").unlink()
+    assert home.prune().pruned == EACH
+
+
+def test_more_than_half_of_many_images_needs_a_confirmation_of_its_own(
+    tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(SHRINK_FROM + 20):
+        Image.new("L", (8, 8), number).save(folder / f"{number:03}.png")
+    rows = [f"{number:03}.png" for number in range(SHRINK_FROM + 20)]
+    table = tmp_path / "many.csv"
+
+    def run(count: int, *, allow_shrink: bool = False) -> IngestSummary:
+        table.write_text("\n".join(["image", *rows[:count]]) + "\n")
+        source = TableSource(table, images_dir=folder, columns={}, dataset="many")
+        worker = Worker(encoder, index, home=tmp_path)
+        return worker.run(source, prune=lambda gone, total: True, allow_shrink=allow_shrink)
+
+    run(SHRINK_FROM + 20)
+    cut = run(20)
+    assert (cut.pruned, cut.kept) == (0, SHRINK_FROM)
+    assert "more than half of the 120 images of many" in cut.messages[0]
+    assert run(21).pruned == SHRINK_FROM - 1
+    run(SHRINK_FROM + 20)
+    assert run(20, allow_shrink=True).pruned == SHRINK_FROM
+
+
+def test_thumbnails_go_with_the_last_image_that_has_them(home: Home) -> None:
+    media = home.archive.parent / "media"
+    shutil.copy(home.archive / "a" / "0.png", home.archive / "a" / "copy.png")
+    home.run()
+    assert len(list(media.glob("??/*.webp"))) == 4 * EACH
+    (home.archive / "a" / "copy.png").unlink()
+    (home.archive / "a" / "1.png").unlink()
+    assert home.prune().pruned == 2
+    assert len(list(media.glob("??/*.webp"))) == 4 * EACH - 1
+
+
+def test_rows_that_a_killed_prune_left_without_points_are_forgotten(home: Home) -> None:
+    doomed = [point for point in home.index.open(NAME).scroll(limit=None) if point.payload["image_id"].startswith("d/")]
+    home.index.open(NAME).delete([point.point_id for point in doomed])
+    shutil.rmtree(home.archive / "d")
+    assert home.prune().pruned == 0
+    with home.ledger() as ledger:
+        assert sorted({name.rpartition("/")[0] for _, name in ledger.image_ids()}) == ["a", "b", "b/c"]
+
+
+segments = st.text(alphabet="ab.", min_size=1, max_size=2)
+paths = st.lists(segments, min_size=1, max_size=4).map("/".join)
+
+
+@given(path=paths, entries=st.sets(paths, max_size=6))
+def test_an_entry_covers_itself_and_all_below_it_and_nothing_else(path: str, entries: set[str]) -> None:
+    parts = path.split("/")
+    above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    assert (_found_above([path], entries) != "") == any(entry in entries for entry in above)

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 from retrieval.errors import RetrievalError
 
 View = Literal["frontal", "lateral", "unknown"]
+Status = Literal["present", "uncertain", "absent"]
 
 # Any fixed namespace will do; it must never change, or every point id changes with it.
 _POINT_NAMESPACE = uuid.UUID("6f1c2a52-3f0b-5a57-9a0e-6d1f6d0a7c11")
@@ -37,17 +38,32 @@ class Report:
         return hashlib.sha256(words.encode()).hexdigest()[:16] if words else ""
 
 
+class StoredImage(Protocol):
+    """An image that is no file of its own, as a cell of a Parquet table."""
+
+    @property
+    def location(self) -> str:
+        """Where it lies: a file, and the place in it."""
+        ...
+
+    def read(self) -> bytes:
+        """Its bytes. Raises RetrievalError if there are none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of a study: its id within the dataset, the file it lies in, its view.
 
-    `file` is what the source calls the file; the empty string where that is the image id.
+    `file` is what the source calls the file; the empty string where that is the image id. `stored` reads an image that is
+    only a part of the file at `path`.
     """
 
     image_id: str
     path: Path
     view: View = "unknown"
     file: str = ""
+    stored: StoredImage | None = None
 
     @property
     def name(self) -> str:
@@ -59,7 +75,8 @@ class ImageRecord:
 class Study:
     """One study: its images, its report, and the terms it was indexed with (MeSH and Problems, raw strings).
 
-    `date` is `YYYY-MM-DD`, or the empty string where it is not known or not to be kept.
+    `date` is `YYYY-MM-DD`, or the empty string where it is not known or not to be kept. `statuses` are findings of label
+    columns, each with `present`, `uncertain` or `absent`. `notes` are what a summary says of the study, without its data.
     """
 
     study_id: str
@@ -69,6 +86,8 @@ class Study:
     mesh: str = ""
     problems: str = ""
     date: str = ""
+    statuses: tuple[tuple[str, Status], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ Two vocabularies stand side by side: the heads of the Indiana (Open-i) indexing,
 (Irvin et al., AAAI 2019), which other chest X-ray data sets share.
 """
 
-from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels
+from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels, unknown_terms
 from retrieval.labels.mentions import Mentions, find_mentions
 from retrieval.labels.report_text import read_report
 from retrieval.labels.study import label_study
+from retrieval.labels.terms import find_term, read_status, read_terms
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve_finding
 
 __all__ = [
@@ -18,8 +19,12 @@ __all__ = [
     "Mentions",
     "clean_head",
     "find_mentions",
+    "find_term",
     "label_study",
     "read_labels",
     "read_report",
+    "read_status",
+    "read_terms",
     "resolve_finding",
+    "unknown_terms",
 ]

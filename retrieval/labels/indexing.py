@@ -1,11 +1,13 @@
-"""What the indexing says of a study: MeSH and Problems fields, as Open-i writes them."""
+"""What the indexing says of a study: MeSH and Problems fields as Open-i writes them, and the label columns of others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from retrieval.labels.vocabulary import NO_FINDING, NORMAL, chexpert_names, clean_head, unique
+from retrieval.labels.terms import SAYS_NOTHING, find_term, read_terms
+from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, chexpert_names, clean_head, unique
+from retrieval.records import Status
 
 # Neither says anything about findings: the study was not indexed, or could not be judged.
 _UNLABELLED = {"No Indexing", "Technical Quality of Image Unsatisfactory"}
@@ -90,20 +92,23 @@ class Labels:
     from_text: tuple[str, ...] = ()
 
 
-def read_labels(mesh: str, problems: str) -> Labels:
-    """Labels of a study from its MeSH and Problems fields alone (`Opacity/lung/base/left;Nodule`).
+def read_labels(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]] = ()) -> Labels:
+    """Labels of a study from its MeSH and Problems fields (`Opacity/lung/base/left;Nodule`) and its label columns alone.
 
-    A term with the qualifier `borderline` makes an uncertain finding. `normal` counts only if it stands alone.
-    `No Indexing` and unsatisfactory quality leave the study unlabelled instead of normal.
+    Terms may come from other data sets (`retrieval.labels.terms`); `statuses` are findings with what a column says of them,
+    as in CheXpert. A term with the qualifier `borderline` makes an uncertain finding. `normal` counts only if it stands
+    alone, and `No Finding` only where no observation of CheXpert but devices is present or doubted. `No Indexing` and
+    unsatisfactory quality leave the study unlabelled instead of normal.
     """
-    terms = [[clean_head(part) if n == 0 else part for n, part in enumerate(term)] for term in _split(mesh)]
+    terms = _terms(mesh)
     heads = [term[0] for term in terms]
-    problem_heads = [clean_head(term[0]) for term in _split(problems)]
+    problem_terms = _terms(problems)
     # Problems repeat the heads without qualifiers; only a head that MeSH does not have adds anything.
-    every = terms + [[head] for head in problem_heads if head not in heads]
+    every = terms + [term for term in problem_terms if term[0] not in heads]
 
     present: list[str] = []
     uncertain: list[str] = []
+    absent: list[str] = []
     qualified: list[str] = []
     for head, *qualifiers in every:
         if head in _UNLABELLED or head == NORMAL:
@@ -116,15 +121,42 @@ def read_labels(mesh: str, problems: str) -> Labels:
             qualified.extend(f"{name}/{qualifier.lower()}" for name in found for qualifier in qualifiers)
     if every and all(head == NORMAL for head, *_ in every):
         present = [NORMAL, NO_FINDING]
+    affirmed: list[str] = []
+    for name, status in statuses:
+        head, *qualifiers = find_term(name) or [clean_head(name)]
+        if head in (NORMAL, NO_FINDING) and status != "present":
+            continue  # that something was found does not say what
+        {"present": present, "uncertain": uncertain, "absent": absent}[status].extend(
+            [head, *chexpert_names(head, qualifiers)]
+        )
+        affirmed += [head] if status == "present" else []
+    present = [name for name in present if name not in (NORMAL, NO_FINDING) or not _findings(present, uncertain)]
     doubted = [name for name in uncertain if name not in present]
+    denied = [name for name in absent if name not in (*present, *doubted)]
     return Labels(
         present=unique(present),
         uncertain=unique(doubted),
-        problems=unique(problem_heads or heads),
+        absent=unique(denied),
+        problems=unique([*([term[0] for term in problem_terms] or heads), *affirmed]),
         mesh=unique("/".join(term[: depth + 1]) for term in terms for depth in range(len(term))),
         **facets(qualified),
-        from_indexing=unique([*present, *doubted]),
+        from_indexing=unique([*present, *doubted, *denied]),
     )
+
+
+def unknown_terms(mesh: str, problems: str) -> tuple[str, ...]:
+    """The heads in MeSH and Problems fields that neither vocabulary has."""
+    return unique(term[0] for field in (mesh, problems) for term in read_terms(field) if find_term(term[0]) is None)
+
+
+def _findings(present: Iterable[str], uncertain: Iterable[str]) -> set[str]:
+    """The observations of CheXpert that speak against `No Finding`."""
+    return ({*present, *uncertain} & set(CHEXPERT_14)) - {NO_FINDING, "Support Devices"}
+
+
+def _terms(field: str) -> list[list[str]]:
+    # Numbers are classes that only their own data set can name.
+    return [term for term in read_terms(field) if term[0] != SAYS_NOTHING and any(map(str.isalpha, term[0]))]
 
 
 def facets(qualified: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -137,9 +169,3 @@ def facets(qualified: Iterable[str]) -> dict[str, tuple[str, ...]]:
         "sites": tuple(each for each in qualifiers if each in SITES),
         "severities": tuple(each for each in qualifiers if each in SEVERITIES),
     }
-
-
-def _split(field: str) -> list[list[str]]:
-    """Terms of a field as lists of head and qualifiers. Never split on commas: they belong to MeSH names."""
-    terms = [[" ".join(part.split()) for part in term.split("/")] for term in field.split(";")]
-    return [[part for part in term if part] for term in terms if any(term)]

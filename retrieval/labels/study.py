@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from retrieval.labels.indexing import SEVERITIES, SIDES, Labels, facets, read_labels
 from retrieval.labels.report_text import TextLabels, read_report
-from retrieval.labels.vocabulary import NO_FINDING, NORMAL, unique
+from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, chexpert_names, unique
+from retrieval.records import Status
 
 # A report that names no finding and denies fewer says too little to call the study normal.
 _DENIALS_OF_A_NORMAL_REPORT = 2
 
 
-def label_study(mesh: str, problems: str, findings: str, impression: str) -> Labels:
-    """Labels of a study from its indexing and its report; any of the four may be empty.
+def label_study(
+    mesh: str, problems: str, findings: str, impression: str, statuses: Sequence[tuple[str, Status]] = ()
+) -> Labels:
+    """Labels of a study from its indexing, its label columns and its report; any of them may be empty.
 
     The status that the indexing gives a finding stands; the text adds what the indexing does not name. Where the indexing
-    says `normal`, what the text alone affirms is uncertain: the sources disagree. A study that nobody indexed is labelled
+    says `normal`, what the text alone affirms is uncertain: the sources disagree. `No Finding` disputes CheXpert's
+    observations alone. A study that nobody indexed is labelled
     by its text; it has `No Finding` if the text affirms and doubts nothing and denies at least two heads. (`normal` is the
     indexers' word for more than text can tell: nothing at all, not even of what no word list has.)
     """
-    indexed = read_labels(mesh, problems)
+    indexed = read_labels(mesh, problems, statuses)
     text = read_report(findings, impression)
-    named = {*indexed.present, *indexed.uncertain}
-    agrees = NORMAL in named
-    present = [*indexed.present, *(() if agrees else _new(text.present, named))]
-    if _says_normal(text) and not named:
+    named = {*indexed.present, *indexed.uncertain, *indexed.absent}
+    disputed = [name for name in text.present if _disputes(indexed, name)]
+    present = [*indexed.present, *_new(text.present, {*named, *disputed})]
+    if _says_normal(text) and not (indexed.present or indexed.uncertain):
         present.append(NO_FINDING)
-    doubted = (*text.present, *text.uncertain) if agrees else text.uncertain
-    uncertain = [*indexed.uncertain, *_new(doubted, {*named, *present})]
-    absent = _new(text.absent, {*present, *uncertain})
+    uncertain = [*indexed.uncertain, *_new((*disputed, *text.uncertain), {*named, *present})]
+    absent = [*indexed.absent, *_new(text.absent, {*present, *uncertain})]
     qualified = [*indexed.qualified, *_added(text.qualified, indexed.qualified, present)]
     return Labels(
         present=unique(present),
@@ -37,8 +42,16 @@ def label_study(mesh: str, problems: str, findings: str, impression: str) -> Lab
         mesh=indexed.mesh,
         **facets(qualified),
         from_indexing=indexed.from_indexing,
-        from_text=_supported(text, present, uncertain, absent),
+        from_text=_supported(text, present, uncertain, absent, disputed),
     )
+
+
+def _disputes(indexed: Labels, name: str) -> bool:
+    """Whether the indexing says that there is no such finding, without naming it."""
+    if NORMAL in indexed.present:
+        return True
+    observations = {name, *chexpert_names(name)} & set(CHEXPERT_14)
+    return NO_FINDING in indexed.present and bool(observations - {"Support Devices"})
 
 
 def _says_normal(text: TextLabels) -> bool:
@@ -64,13 +77,15 @@ def _kind(mark: str) -> str:
     return "side" if mark in SIDES else "severity" if mark in SEVERITIES else "other"
 
 
-def _supported(text: TextLabels, present: list[str], uncertain: list[str], absent: list[str]) -> tuple[str, ...]:
+def _supported(
+    text: TextLabels, present: list[str], uncertain: list[str], absent: list[str], disputed: list[str]
+) -> tuple[str, ...]:
     """Names whose kept status is also the text's; a doubt that the sources' disagreement made is nobody's but the text's."""
     said_normal = (NO_FINDING,) if _says_normal(text) else ()
     return unique(
         [
             *(name for name in present if name in text.present or name in said_normal),
-            *(name for name in uncertain if name in text.uncertain or (name in text.present and NORMAL in present)),
-            *absent,
+            *(name for name in uncertain if name in text.uncertain or name in disputed),
+            *(name for name in absent if name in text.absent),
         ]
     )

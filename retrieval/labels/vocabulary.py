@@ -25,6 +25,29 @@ CHEXPERT_14 = (
     "Support Devices",
 )
 
+OTHER_HEADS = (
+    *("Abdomen", "Adipose Tissue", "Aorta", "Aorta, Thoracic", "Bone and Bones", "Breast Implants", "Bronchitis"),
+    *("Bullous Emphysema", "Cardiac Shadow", "Cavitation", "Cervical Vertebrae", "Cholelithiasis"),
+    *("Colonic Interposition", "Contrast Media", "Cysts", "Diaphragm", "Dislocations", "Epicardial Fat"),
+    *("Expansile Bone Lesions", "Foreign Bodies", "Funnel Chest", "Heart", "Heart Atria", "Heart Ventricles"),
+    *("Hemopneumothorax", "Hernia, Diaphragmatic", "Humerus", "Hyperostosis, Diffuse Idiopathic Skeletal"),
+    *("Hypovolemia", "Lucency", "Lumbar Vertebrae", "Lung", "Lymph Nodes", "Markings", "Mastectomy", "Mediastinum"),
+    *("Medical Device", "Nipple Shadow", "No Indexing", "Osteoporosis", "Pectus Carinatum", "Pleura", "Pneumonectomy"),
+    *(
+        "Pulmonary Artery",
+        "Pulmonary Emphysema",
+        "Ribs",
+        "Sclerosis",
+        "Shift",
+        "Shoulder",
+        "Spine",
+        "Sulcus",
+        "Sutures",
+    ),
+    *("Technical Quality of Image Unsatisfactory", "Thoracic Vertebrae", "Thorax", "Trachea", "Trachea, Carina"),
+)
+"""Heads of the Indiana indexing that are not looked for in texts: structures, and what is rare."""
+
 NORMAL = "normal"
 NO_FINDING = "No Finding"
 

@@ -1,0 +1,187 @@
+"""Label columns of other data sets, brought to the two vocabularies."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.labels import find_term, label_study, read_labels, read_status, read_terms, unknown_terms
+from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS
+from retrieval.labels.words import WORDS_OF_HEAD
+
+NIH = {
+    "Atelectasis": "Atelectasis",
+    "Cardiomegaly": "Cardiomegaly",
+    "Effusion": "Pleural Effusion",
+    "Infiltration": "Infiltrate",
+    "Mass": "Lung Lesion",
+    "Nodule": "Lung Lesion",
+    "Pneumonia": "Pneumonia",
+    "Pneumothorax": "Pneumothorax",
+    "Consolidation": "Consolidation",
+    "Edema": "Edema",
+    "Emphysema": "Emphysema",
+    "Fibrosis": "Pulmonary Fibrosis",
+    "Pleural_Thickening": "Pleural Other",
+    "Hernia": "Hernia, Hiatal",
+}
+PADCHEST = {
+    "pleural effusion": "Pleural Effusion",
+    "cardiomegaly": "Cardiomegaly",
+    "laminar atelectasis": "Atelectasis",
+    "infiltrates": "Infiltrate",
+    "alveolar pattern": "Airspace Disease",
+    "costophrenic angle blunting": "Costophrenic Angle",
+    "apical pleural thickening": "Pleural Other",
+    "callus rib fracture": "Fracture",
+    "NSG tube": "Support Devices",
+    "dual chamber device": "Support Devices",
+    "heart insufficiency": "Heart Failure",
+    "COPD signs": "Pulmonary Disease, Chronic Obstructive",
+    "hiatal hernia": "Hernia, Hiatal",
+    "pulmonary mass": "Mass",
+    "multiple nodules": "Nodule",
+    "superior mediastinal enlargement": "Enlarged Cardiomediastinum",
+}
+
+
+@pytest.mark.parametrize(("term", "name"), [*NIH.items(), *PADCHEST.items()])
+def test_terms_of_other_sets_become_findings_of_the_vocabularies(term: str, name: str) -> None:
+    assert name in read_labels("", term).present
+    assert unknown_terms("", term) == ()
+
+
+def test_every_name_of_both_vocabularies_is_known_and_stands_for_itself() -> None:
+    for head in (*WORDS_OF_HEAD, *OTHER_HEADS):
+        assert (find_term(head) or [""])[0] == head
+    for name in CHEXPERT_14[1:]:
+        assert name in read_labels("", name).present
+    assert "No Finding" in read_labels("", "No Finding").present
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Cardiomegaly;Effusion",
+        "Cardiomegaly|Effusion",
+        "cardiomegaly | EFFUSION|",
+        "['cardiomegaly', 'pleural effusion']",
+        '["Cardiomegaly", "Pleural Effusion"]',
+        "['cardiomegaly' 'pleural effusion']",
+        "['cardiomegaly'\n 'pleural effusion']",
+        "['', 'cardiomegaly', 'pleural effusion ', nan]",
+        "[cardiomegaly, pleural effusion]",
+        "('cardiomegaly', 'pleural effusion')",
+        "{'cardiomegaly', 'pleural effusion'}",
+        "Cardiomegaly, Pleural_Effusion",
+    ],
+)
+def test_lists_of_terms_in_every_form_say_the_same(cell: str) -> None:
+    assert [term[0] for term in read_terms(cell)] == ["Cardiomegaly", "Pleural Effusion"]
+    labels = read_labels("", cell)
+    assert labels.present == ("Cardiomegaly", "Pleural Effusion")
+    assert labels.problems == ("Cardiomegaly", "Pleural Effusion")
+
+
+KNOWN = st.lists(st.sampled_from([*NIH, *PADCHEST]), min_size=1, max_size=5, unique=True)
+
+
+@given(KNOWN, st.sampled_from([str.lower, str.upper, str]), st.sampled_from(["|", ";", " | ", "; "]))
+def test_separators_and_case_change_nothing(terms: list[str], case: object, separator: str) -> None:
+    alone = {name for term in terms for name in read_labels("", term).present}
+    assert set(read_labels("", separator.join(case(term) for term in terms)).present) == alone  # type: ignore[operator]
+    assert set(read_labels("", repr(terms)).present) == alone
+
+
+def test_commas_of_mesh_names_separate_nothing() -> None:
+    assert read_terms("Pulmonary Disease, Chronic Obstructive") == [["Pulmonary Disease, Chronic Obstructive"]]
+    assert read_terms("Aorta, Thoracic/tortuous;Lung, Hyperlucent") == [
+        ["Aorta, Thoracic", "tortuous"],
+        ["Lung, Hyperlucent"],
+    ]
+    assert read_terms("Something, Other") == [["Something, Other"]]
+
+
+def test_terms_that_no_vocabulary_has_are_kept_and_told() -> None:
+    cell = "['aortic elongation', 'cardiomegaly', 'chronic changes']"
+    assert unknown_terms("", cell) == ("Aortic Elongation", "Chronic Changes")
+    assert read_labels("", cell).present == ("Aortic Elongation", "Cardiomegaly", "Chronic Changes")
+    assert unknown_terms("Opacity/lung/base", "Opacity;normal;No Indexing") == ()
+
+
+@pytest.mark.parametrize(
+    "cell", ["", "[]", "['']", "exclude", "['exclude']", "suboptimal study", "['unchanged']", "[nan]", "3", "0;1"]
+)
+def test_cells_that_say_nothing_leave_a_study_unlabelled(cell: str) -> None:
+    labels = label_study("", cell, "", "")
+    assert (labels.present, labels.uncertain, labels.absent, labels.from_indexing) == ((), (), (), ())
+
+
+def test_normal_counts_alone_and_no_finding_against_findings_of_chexpert_not_at_all() -> None:
+    assert read_labels("", "['normal']").present == ("normal", "No Finding")
+    assert read_labels("", "['normal', 'unchanged']").present == ("normal", "No Finding")
+    assert read_labels("", "['normal', 'exclude']").present == ()
+    assert read_labels("", "['normal', 'scoliosis']").present == ("Scoliosis",)
+    assert read_labels("", "No Finding").present == ("No Finding",)
+    assert read_labels("", "No Finding|Effusion").present == ("Pleural Effusion",)
+    devices = read_labels("", "", [("No Finding", "present"), ("Support Devices", "present")])
+    assert devices.present == ("No Finding", "Support Devices")
+
+
+@pytest.mark.parametrize(
+    ("cells", "status"),
+    [
+        (("1", "1.0", "1,0", "TRUE", "true", "Yes", "positive", "Present"), "present"),
+        (("0", "0.0", "-0.0", "FALSE", "no", "negative", "absent"), "absent"),
+        (("-1", "-1.0", "−1", "-1,0", "uncertain", "U"), "uncertain"),
+        (("", " ", "2", "0.5", "70", "nan", "inf", "maybe", "1e5", "Effusion"), None),
+    ],
+)
+def test_statuses_are_read_in_every_spelling(cells: tuple[str, ...], status: str | None) -> None:
+    assert [read_status(cell) for cell in cells] == [status] * len(cells)
+
+
+@given(st.dictionaries(st.sampled_from(CHEXPERT_14[1:]), st.sampled_from(["present", "absent", "uncertain"])))
+def test_no_finding_has_two_statuses_and_each_has_the_one_that_its_column_says(said: dict[str, str]) -> None:
+    labels = read_labels("", "", list(said.items()))  # type: ignore[arg-type]
+    names = {"present": labels.present, "absent": labels.absent, "uncertain": labels.uncertain}
+    for name, status in said.items():
+        assert name in names[status]
+    assert len({*labels.present, *labels.absent, *labels.uncertain}) == sum(map(len, names.values()))
+    assert "No Finding" not in labels.present
+
+
+def test_a_blank_column_says_nothing_and_a_zero_denies() -> None:
+    assert label_study("", "", "", "").present == ()
+    labels = label_study(
+        "", "", "", "", [("Edema", "absent"), ("Fracture", "uncertain"), ("Pleural Effusion", "present")]
+    )
+    assert labels.absent == ("Pulmonary Edema", "Edema")
+    assert labels.uncertain == ("Fractures, Bone", "Fracture")
+    assert labels.present == ("Pleural Effusion",)
+    assert labels.problems == ("Pleural Effusion",)
+    assert set(labels.from_indexing) == {*labels.absent, *labels.uncertain, *labels.present}
+    assert label_study("", "", "", "", [("No Finding", "absent")]).absent == ()
+
+
+def test_label_columns_come_before_the_words_of_the_report() -> None:
+    said = [("Pneumothorax", "absent"), ("Cardiomegaly", "uncertain")]
+    labels = label_study("", "", "Large pneumothorax. Cardiomegaly. Small pleural effusion.", "", said)  # type: ignore[arg-type]
+    assert "Pneumothorax" in labels.absent
+    assert "Cardiomegaly" in labels.uncertain
+    assert labels.present == ("Pleural Effusion",)
+    assert labels.from_text == ("Pleural Effusion",)
+
+
+def test_no_finding_disputes_what_chexpert_has_and_no_more() -> None:
+    labels = label_study("", "No Finding", "Scoliosis. Cardiomegaly.", "")
+    assert labels.uncertain == ("Cardiomegaly",)
+    assert set(labels.present) == {"No Finding", "Scoliosis"}
+
+
+def test_studies_that_columns_only_deny_are_normal_only_if_their_text_is() -> None:
+    said = [("Edema", "absent"), ("Pneumothorax", "absent")]
+    assert label_study("", "", "", "", said).present == ()  # type: ignore[arg-type]
+    text = "No pleural effusion. No consolidation."
+    assert label_study("", "", text, "", said).present == ("No Finding",)  # type: ignore[arg-type]

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ingest.sources.accession_reports import AccessionReports
-from ingest.sources.dicom_scan import ScannedImage, ScannedReport, scan_file
+from ingest.sources.accessions import Accessions
+from ingest.sources.dicom_scan import ScannedImage, ScannedOther, ScannedReport, scan_file
 from ingest.sources.files import ImagesFolder, printable
+from ingest.sources.study_reports import StructuredReports
 from retrieval.console import Progress
 from retrieval.errors import MissingExtra, PathOutside, RetrievalError, SourceError
-from retrieval.records import ImageRecord, Quarantined, Report, Study, View
+from retrieval.imaging.pseudonyms import hash_uid
+from retrieval.records import ImageRecord, Quarantined, Study, View
 
 _DIRECTORY = "DICOMDIR"
-
-
-@dataclass(slots=True)
-class _Study:
-    """What the scan keeps of a study: (file, image id, view) of its images, and the keys of its report."""
-
-    images: list[tuple[str, str, View]] = field(default_factory=list)
-    accessions: set[str] = field(default_factory=set)
 
 
 class DicomFolderSource:
     """Reads a folder and all below it study by study, in the order of their first files' paths.
 
     Headers are scanned once, when the source is opened. Study and image go by HMACs of their UIDs with the salt; no other
-    tag that could tell of the patient is kept. Reports come from a table by accession number, else from structured
-    reports in the tree, by study, else by accession number; of several a verified one, then the first by path.
+    tag that could tell of the patient is kept. Reports come from a table (`AccessionReports`), else from structured
+    reports in the tree (`StructuredReports`): by StudyInstanceUID, else by an accession number that only one study has.
 
     What cannot be used comes out as `Quarantined`: files that are not DICOM (`wrong_type`), are no radiographs
     (`wrong_modality`), are empty or damaged (their code) or have a name that is not UTF-8 (`bad_name`); links that lead
-    outside (`path_outside`) or nowhere (`missing_file`); rows of the table without an image (`row_without_file`) or with
-    the accession number of another (`duplicate_id`). Hidden files, directories of media (`DICOMDIR`), reports,
+    outside (`path_outside`) or nowhere (`missing_file`); rows of the table without an image
+    (`row_without_file`), with an accession number that names no study for certain (`shared_accession`), or that contradict
+    (`conflicting_report`) or repeat another (`duplicate_id`); structured reports without an image
+    (`report_without_image`). Hidden files, directories of media (`DICOMDIR`), reports,
     presentation states, key objects and links to what is in the tree anyway are no errors. Files with one SOP Instance
     UID are images of one id: the worker indexes the first by path that it can read.
     """
@@ -54,8 +51,8 @@ class DicomFolderSource:
             folder: The root of the tree.
             dataset: The name of the archive.
             salt: The secret of `retrieval.imaging.dicom.load_salt`.
-            reports_csv: A table with `accession_number` and any of findings, impression, indication, comparison, mesh
-                and problems.
+            reports_csv: A table with `study_instance_uid` or `accession_number`, and any of findings, impression,
+                indication, comparison, report, mesh and problems.
             progress: Told the files scanned.
 
         Raises:
@@ -68,16 +65,21 @@ class DicomFolderSource:
             raise SourceError(f"the folder {folder} does not exist; give the folder that holds the DICOM files")
         self._folder = ImagesFolder(folder)
         self._table = reports_csv
-        self._rows = AccessionReports(reports_csv) if reports_csv else None
+        table = AccessionReports(reports_csv, partial(hash_uid, salt)) if reports_csv else None
         self._salt = salt
-        self._studies: dict[str, _Study] = {}
-        self._reports: dict[str, tuple[bool, Report]] = {}
+        self._images: dict[str, list[tuple[str, str, View]]] = {}  # file, image id and view by study
+        self._accessions = Accessions()
+        self._reports = StructuredReports()
         self._set_aside: list[Quarantined] = []
         self._scan(progress)
+        self._looks_up = table is not None or self._reports.found_any
+        self._rows, unattached = table.attach(self._images, self._accessions) if table else ({}, [])
+        self._set_aside += unattached + self._reports.attach(self._images, self._accessions)
+        self._table_notes = table.notes if table else ()
 
     def image_count(self) -> int:
         """Images, and files that were set aside."""
-        return sum(len(study.images) for study in self._studies.values()) + len(self._set_aside)
+        return sum(map(len, self._images.values())) + len(self._set_aside)
 
     def empty_folders(self) -> frozenset[str]:
         """See `retrieval.records.Walked`."""
@@ -85,20 +87,23 @@ class DicomFolderSource:
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._set_aside
-        if self._rows:
-            yield from self._rows.set_aside(set().union(*(study.accessions for study in self._studies.values())))
-        for study_id, study in self._studies.items():
-            yield self._study(study_id, study)
+        for study_id in self._images:
+            yield self._study(study_id)
 
-    def _study(self, study_id: str, study: _Study) -> Study:
+    def _study(self, study_id: str) -> Study:
         images = tuple(
-            ImageRecord(image_id, self._folder.path / file, view, file) for file, image_id, view in study.images
+            ImageRecord(image_id, self._folder.path / file, view, file)
+            for file, image_id, view in self._images[study_id]
         )
-        if self._rows and (row := self._rows.find(study.accessions)):
-            return Study(study_id, self.dataset, images, row.report, mesh=row.mesh, problems=row.problems)
-        keys = [study_id, *(_accession_key(accession) for accession in sorted(study.accessions))]
-        _, report = next((self._reports[key] for key in keys if key in self._reports), (False, Report()))
-        return Study(study_id, self.dataset, images, report)
+        notes = list(self._table_notes)
+        if self._looks_up and self._accessions.doubts_of(study_id):
+            notes.append("the accession number names no study for certain; reports come by study UID alone")
+        if row := self._rows.get(study_id):
+            return Study(
+                study_id, self.dataset, images, row.report, mesh=row.mesh, problems=row.problems, notes=tuple(notes)
+            )
+        report, more = self._reports.of(study_id)
+        return Study(study_id, self.dataset, images, report, notes=(*notes, *more))
 
     def _scan(self, progress: Progress | None) -> None:
         names = self._folder.names()
@@ -139,23 +144,14 @@ class DicomFolderSource:
         except RetrievalError as error:
             self._set_aside.append(Quarantined.because(name, error))
         else:
-            if isinstance(found, ScannedImage):
-                self._add_image(name, found)
-            elif isinstance(found, ScannedReport):
-                self._add_report(found)
+            self._keep(name, found)
 
-    def _add_image(self, name: str, found: ScannedImage) -> None:
-        study = self._studies.setdefault(found.study_id, _Study())
-        study.images.append((name, found.image_id, found.view))
-        if found.accession:
-            study.accessions.add(found.accession)
-
-    def _add_report(self, found: ScannedReport) -> None:
-        keys = [found.study_id] + ([_accession_key(found.accession)] if found.accession else [])
-        for key in keys:
-            if key not in self._reports or (found.is_verified and not self._reports[key][0]):
-                self._reports[key] = (found.is_verified, found.report)
-
-
-def _accession_key(accession: str) -> str:
-    return f"accession {accession}"  # never a study's id, which is hexadecimal
+    def _keep(self, name: str, found: ScannedImage | ScannedReport | ScannedOther) -> None:
+        if isinstance(found, ScannedImage):
+            self._images.setdefault(found.study_id, []).append((name, found.image_id, found.view))
+        elif isinstance(found, ScannedReport):
+            self._reports.add(name, found)
+            return  # a report may have a study of its own beside that of the images
+        elif found.refusal:
+            self._set_aside.append(Quarantined.because(name, found.refusal))
+        self._accessions.add(found.study_id, found.accession)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.sources.structured_report import read_structured_report
+from ingest.sources.structured_report import StructuredText, read_structured_report
 from ingest.sources.views import view_of_header
 from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType
 from retrieval.imaging.decode import LIMIT_BYTES
@@ -27,6 +27,7 @@ HEADER_TAGS = (
     0x00185101,  # ViewPosition
     0x0020000D,  # StudyInstanceUID, hashed
     0x0020000E,  # SeriesInstanceUID, hashed
+    0x0040A043,  # ConceptNameCodeSequence, the title of a report
     0x0040A493,  # VerificationFlag
     0x0040A730,  # ContentSequence
     0x00540220,  # ViewCodeSequence
@@ -70,17 +71,25 @@ class ScannedReport:
     study_id: str
     accession: str
     is_verified: bool
-    report: Report
+    text: StructuredText
 
 
-def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedReport | None:
-    """Read the header of the file `path`, `name` to people; None for what belongs beside images and has no text.
+@dataclass(frozen=True, slots=True)
+class ScannedOther:
+    """What belongs beside images and has no text, or, with `refusal`, an image that is no radiograph."""
+
+    study_id: str
+    accession: str
+    refusal: WrongModality | None = None
+
+
+def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedReport | ScannedOther:
+    """Read the header of the file `path`, `name` to people.
 
     Ids are HMACs of the UIDs with `salt`. Where a file lacks them, its series, and at last its `name`, stand in.
 
     Raises:
         EmptyFile, WrongType, ImageTooLarge, UnreadableImage, TruncatedImage: not a file that can be read, or not DICOM.
-        WrongModality: an image, but no radiograph.
     """
     try:
         size = os.stat(path).st_size
@@ -98,18 +107,22 @@ def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedRepor
     return _scan(header, name, salt)
 
 
-def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedReport | None:
+def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedReport | ScannedOther:
     modality = header.text("Modality").upper()
     study = header.text("StudyInstanceUID") or header.text("SeriesInstanceUID")
     study_id = hash_uid(salt, study or f"file {name}")
     accession = header.text("AccessionNumber")
     if _COMPANION_CLASSES.match(header.storage_class) or modality in _COMPANION_MODALITIES:
-        report = read_structured_report(items_of(header.dataset, "ContentSequence"))
-        if report == Report():
-            return None
+        content = items_of(header.dataset, "ContentSequence")
+        text = read_structured_report(content, items_of(header.dataset, "ConceptNameCodeSequence"))
+        if text.report == Report():
+            return ScannedOther(study_id, accession)
         is_verified = header.text("VerificationFlag").upper() == "VERIFIED"
-        return ScannedReport(study_id, accession, is_verified, report)
-    _require_radiograph(modality, header.storage_class, name)
+        return ScannedReport(study_id, accession, is_verified, text)
+    try:
+        _require_radiograph(modality, header.storage_class, name)
+    except WrongModality as error:
+        return ScannedOther(study_id, accession, error)
     image = header.text("SOPInstanceUID")
     return ScannedImage(study_id, hash_uid(salt, image or f"file {name}"), accession, _view(header))
 

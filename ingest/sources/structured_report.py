@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from ingest.sources.sections import split_report
@@ -14,8 +16,12 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _SECTIONS = ("findings", "impression", "indication", "comparison")
+# Kinds of headings that name no section: known ones, unknown ones, and those of people.
 _OTHER = "other"
+_UNKNOWN = "unknown"
+_PERSON = "person"
 
+_ADDENDUM = "55107-7"
 # Headings and elements of a diagnostic imaging report: CID 7001 and 7002 of PS3.16, in DCM and LOINC.
 _CODES = {
     "121070": "findings",
@@ -27,6 +33,7 @@ _CODES = {
     "121076": "impression",  # conclusions
     "121077": "impression",
     "55110-1": "impression",
+    _ADDENDUM: "impression",
     "121111": "impression",  # summary
     "55112-7": "impression",
     "121060": "indication",  # history
@@ -44,13 +51,35 @@ _CODES = {
     "121066": "comparison",  # prior procedures
     "55114-3": "comparison",
 }
-# In this order: `Previous Findings` are no findings of today.
-_WORDS = (
-    ("comparison", ("comparison", "previous", "prior")),
-    ("impression", ("impression", "conclusion")),
-    ("findings", ("finding",)),
-    ("indication", ("indication", "history", "reason for", "clinical information")),
+# Words of headings, without accents, in English, German, Spanish, French, Italian, Portuguese and Dutch. In this order: an
+# addendum may name the prior report it adds to, `Previous Findings` are no findings of today.
+_WORDS = tuple(
+    (section, re.compile(rf"\b(?:{words})"))
+    for section, words in (
+        ("impression", r"addend|adenda|amend|nachtrag|erganzung|aanvulling"),
+        ("comparison", r"\w*comparison|previous|prior\b|vergleich|voraufnahme|comparac|comparaison|confronto|vergelijk"),
+        ("impression", r"\w*impression|impres[is]|conclu[s]|konklusion|beurteilung|zusammenfassung|bewertung|synthese"),
+        ("findings", r"\w*finding|\w*befund|hallazgo|constatation|results?\b|resulta[td]|repert[io]|referto|achado"
+         r"|bevinding"),
+        ("indication", r"\w*indica[tcz]|indikation|history|reason for|clinical information|fragestellung|anamnes"
+         r"|klinische|motivo|motif|antecedent|quesito|vraagstelling|datos clinicos|renseignements cliniques"),
+        ("impression", r"diagnos[ei]|diagnostico|diagnosi"),
+    )
+)  # fmt: skip
+# Headings that are known and hold nothing that a finding is.
+_LEFT_OUT = re.compile(
+    r"\b(?:recommend|procedure|technique|protocol|key image|image librar|radiation|dose|quality|contrast|empfehlung|technik"
+    r"|recomend|raccomand|recommand|tecnica|techniek)"
 )
+# Who the patient and the observers are (PS3.16 TID 1001), which vendors put among the content, too.
+_PERSONAL = re.compile(
+    r"\b(?:patient\w*|subject|\w*name[ns]?|nombre|apellidos?|nom|prenom|cognome|nome|birth\w*|dob|geburt\w*|nacimiento"
+    r"|naissance|nascita|nascimento|geboorte\w*|age|alter|edad|eta|sex|gender|geschlecht|sexo|sexe|sesso|mrn|id|identifier"
+    r"|accession|physician|doctor|dr|arzt|arztin|medic[oa]|medecin|radiologist|radiolog[aeo]|radiologue|observer|reader|author"
+    r"|autor|auteur|verif\w*|sign(?:ed|ature)\w*|unterschrift|firma\w*|institution|hospital|klinik|address|adresse|phone"
+    r"|telefon\w*|insurance|person|date|datum|fecha)\b"
+)
+_PERSONAL_CODES = re.compile(r"1210(?:0[5-9]|[1-3][0-9]|4[0-9])")
 # Headings that name no section; what stands under them is as good as unnamed.
 _EMPTY_WORDS = frozenset(
     {"diagnostic", "document", "heading", "imaging", "radiology", "report", "section", "text", "title"}
@@ -59,40 +88,73 @@ _EMPTY_WORDS = frozenset(
 _LIMIT_DEPTH = 32
 
 
-def read_structured_report(content: Iterable[Dataset]) -> Report:
+@dataclass(frozen=True, slots=True)
+class StructuredText:
+    """The text of a structured report; whether it is an addendum to another, whether some stood under unknown headings."""
+
+    report: Report
+    is_addendum: bool = False
+    has_unknown_headings: bool = False
+
+
+def read_structured_report(content: Iterable[Dataset], title: Sequence[Dataset] = ()) -> StructuredText:
     """The text content items of ContentSequence (PS3.3 C.17.3), each under the section it or a container around it names.
 
-    Text that nothing names is findings, unless headings in it say otherwise. Text under other headings (recommendations,
-    procedure) is left out, and so is all that is not contained content: the context of observation names patient and
-    observers (PS3.16 TID 1001).
+    An addendum belongs to the impression; `title` (the ConceptNameCodeSequence of the document) may say that all of it is
+    one. Text that nothing names is findings, unless headings in it say otherwise, and so is text under a heading that is not
+    known. Text under headings that are known and hold no findings (recommendations, procedure) is left out, and so is all
+    that names patient and observers (PS3.16 TID 1001).
     """
+    is_addendum = any(text_of(name, "CodeValue") == _ADDENDUM or "addend" in _meaning(name) for name in title)
     texts: dict[str, list[str]] = {section: [] for section in _SECTIONS}
-    _collect(content, None, texts, 0)
+    unknown = _collect(content, "impression" if is_addendum else None, texts, 0)
     report = split_report(Report(**{section: "\n".join(found) for section, found in texts.items()}))
-    return Report(**{section: " ".join(text.split()) for section, text in asdict(report).items()})
+    joined = Report(**{section: " ".join(text.split()) for section, text in asdict(report).items()})
+    return StructuredText(joined, is_addendum, unknown)
 
 
-def _collect(content: Iterable[Dataset], around: str | None, texts: dict[str, list[str]], depth: int) -> None:
+def _collect(content: Iterable[Dataset], around: str | None, texts: dict[str, list[str]], depth: int) -> bool:
+    """Add what `content` says to `texts`; whether some of it stood under a heading that is not known."""
+    found = False
     for item in content:
         if text_of(item, "RelationshipType").upper() not in ("CONTAINS", ""):
             continue
         own = _section_of(item)
-        section = around if own is None or (own == _OTHER and around in _SECTIONS) else own
+        if own == _PERSON:
+            continue
+        inherits = own is None or (own == _OTHER and around in _SECTIONS) or (own == _UNKNOWN and around)
+        section = around if inherits else own
         kind = text_of(item, "ValueType").upper()
         if kind == "TEXT" and section != _OTHER:
-            texts[section or "findings"].append(text_of(item, "TextValue"))
+            text = text_of(item, "TextValue")
+            found = found or (bool(text) and section == _UNKNOWN)
+            texts[section if section in _SECTIONS else "findings"].append(text)
         elif kind == "CONTAINER" and depth < _LIMIT_DEPTH:
-            _collect(items_of(item, "ContentSequence"), section, texts, depth + 1)
+            found = _collect(items_of(item, "ContentSequence"), section, texts, depth + 1) or found
+    return found
 
 
 def _section_of(item: Dataset) -> str | None:
-    """The section that an item's concept name means; None for no name, `other` for one that means none."""
+    """The section that an item's concept name means, or one of the kinds that are none; None where it names nothing."""
     names = items_of(item, "ConceptNameCodeSequence")
     if not names:
         return None
-    if section := _CODES.get(text_of(names[0], "CodeValue")):
+    code = text_of(names[0], "CodeValue")
+    if section := _CODES.get(code):
         return section
-    meaning = text_of(names[0], "CodeMeaning").lower()
+    meaning = _meaning(names[0])
     if set(meaning.split()) <= _EMPTY_WORDS:
         return None
-    return next((section for section, words in _WORDS if any(word in meaning for word in words)), _OTHER)
+    if _PERSONAL_CODES.fullmatch(code):
+        return _PERSON
+    if section := next((section for section, words in _WORDS if words.search(meaning)), None):
+        return section
+    if _PERSONAL.search(meaning):
+        return _PERSON
+    return _OTHER if _LEFT_OUT.search(meaning) else _UNKNOWN
+
+
+def _meaning(name: Dataset) -> str:
+    """The words of a coded name, in lower case and without accents."""
+    text = unicodedata.normalize("NFKD", text_of(name, "CodeMeaning").lower())
+    return "".join(letter for letter in text if not unicodedata.combining(letter))

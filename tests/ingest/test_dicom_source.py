@@ -283,7 +283,7 @@ def test_a_table_gives_reports_by_accession_number(tree: Tree) -> None:
 def test_rows_that_match_nothing_or_repeat_are_named_by_number_only(tree: Tree) -> None:
     tree.add("1.dcm")
     tree.reports(
-        "accession_number,impression\n" + f"{ACCESSION},First.\nSECRET-1,Lost.\n{ACCESSION},Second.\n,Nobody.\n"
+        "accession_number,impression\n" + f"{ACCESSION},First.\nSECRET-1,Lost.\n{ACCESSION}, First. \n,Nobody.\n"
     )
     records = list(tree.source())
     found = {(record.file, record.code) for record in records if isinstance(record, Quarantined)}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.indiana import FOLDER
-from ingest.sources.cells import read_table
 from ingest.sources.phantom import PhantomFiles, write_phantoms
 from ingest.sources.spec import SourceSpec
 from retrieval.records import Source
@@ -120,8 +119,8 @@ def _write_dicom(phantoms: PhantomFiles, folder: Path, images: int) -> Archive:
         data.PixelData = enlarge(phantoms.images_dir / name, number).tobytes()
         data["PixelData"].VR = "OW"
         data.save_as(folder / f"{number:05}.dcm", enforce_file_format=True)
-    reports = read_table(phantoms.reports_csv, ("uid",)).rename(columns={"uid": "accession_number"})
     table = folder.parent / "reports_by_accession.csv"
-    reports.to_csv(table, index=False)
+    reports = phantoms.reports_csv.read_text(encoding="utf-8")
+    table.write_text(reports.replace("uid,", "accession_number,", 1), encoding="utf-8")
     options = {"dicom_dir": str(folder), "reports_csv": str(table)}
     return Archive(SourceSpec("dicom", "bench", options), images)

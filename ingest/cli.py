@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_WITH_QUARANTINE = 3
 _SHOWN = 20
+_SHOWN_CHARACTERS = 60
 
 ModelOption = Annotated[str, typer.Option("--model", help="An installed model; see `cxr models`.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Images encoded at once.")]
@@ -286,6 +287,10 @@ def print_summary(summary: IngestSummary) -> None:
         say(message)
     for note, count in summary.notes.most_common():
         say(f"  {count} images: {note}")
+    if terms := summary.unknown_terms.most_common():
+        shown = ", ".join(f"{term[:_SHOWN_CHARACTERS]} {count}" for term, count in terms[:_SHOWN])
+        more = f" and {len(terms) - _SHOWN} more" if len(terms) > _SHOWN else ""
+        say(f"label terms in neither vocabulary, kept as they are (images): {shown}{more}")
     if summary.unfinished:
         others = ", ".join(summary.unfinished)
         say(f"the collection is not complete: the ingest of {others} was cut off; run it again, or `cxr ingest finish`")

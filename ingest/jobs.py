@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from retrieval.labels import Labels, label_study
+from retrieval.labels import Labels, label_study, unknown_terms
 from retrieval.records import ImageRecord, Quarantined, Study, point_id, studies_of
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to be brought into the index, with its study and the labels of that."""
+    """One file to be brought into the index, with its study, the labels of that, and its terms that no vocabulary has."""
 
     study: Study
     labels: Labels
     record: ImageRecord
+    unknown_terms: tuple[str, ...] = ()
 
     @property
     def point_id(self) -> str:
@@ -34,12 +35,18 @@ def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None
             continue
         images = [image for image in record.images if ids is None or image.image_id in ids]
         if images:
-            labels = label_study(record.mesh, record.problems, record.report.findings, record.report.impression)
-            yield from (Job(record, labels, image) for image in images)
+            report = record.report
+            labels = label_study(record.mesh, record.problems, report.findings, report.impression, record.statuses)
+            unknown = unknown_terms(record.mesh, record.problems)
+            yield from (Job(record, labels, image, unknown) for image in images)
 
 
 def _images(source: Iterable[Study | Quarantined]) -> Iterator[ImageRecord]:
     return chain.from_iterable(study.images for study in studies_of(source))
+
+
+# These say that the source has no such image: no row names the file, or no row can be believed.
+_NOT_IN_SOURCE = frozenset({"unlisted_file", "conflicting_study"})
 
 
 class Seen:
@@ -72,7 +79,7 @@ class Seen:
     def _first_pass(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Job | Quarantined]:
         for job in jobs:
             if isinstance(job, Quarantined):
-                if job.code != "unlisted_file":  # which says that the source no longer has the image
+                if job.code not in _NOT_IN_SOURCE:
                     self.names.add(job.file)
                 yield job
             elif job.point_id in self._tried:

@@ -22,7 +22,7 @@ from retrieval.errors import MissingExtra, RetrievalError
 from retrieval.imaging.decode import decode_image, read_file
 from retrieval.index.schema import Payload
 from retrieval.media import sweep_thumbnails, thumbnail_path, write_thumbnail
-from retrieval.records import Quarantined
+from retrieval.records import ImageRecord, Quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Item:
     """An image that can be indexed: the payload it has now, the one that is stored, and its pixels if they are needed.
 
     `row` is what the ledger shall hold of it. `pixel_values` is float32 [3, H, W], or None where the embedding that is
-    stored still holds.
+    stored still holds. `notes` and `unknown_terms` are those of its study, for the summary.
     """
 
     point_id: str
@@ -38,6 +38,8 @@ class Item:
     row: FileRow
     stored: Mapping[str, Any] | None
     pixel_values: NDArray[np.float32] | None
+    notes: tuple[str, ...] = ()
+    unknown_terms: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
@@ -107,11 +109,12 @@ class Reader:
             return Quarantined.because(job.record.name, error)
 
     def _read(self, job: Job, stored: Mapping[str, Any] | None, known: FileRow | None) -> Item:
-        path = job.record.path
+        record = job.record
+        location = record.stored.location if record.stored else str(record.path)
         with self._clock("read"):
-            size, mtime_ns = _stat(path)
-            trusted = known if known and not self._rehash and _same_file(known, path, size, mtime_ns) else None
-            data = None if trusted else read_file(path)
+            size, mtime_ns = _stat(record.path)
+            trusted = known if known and not self._rehash and _same_file(known, location, size, mtime_ns) else None
+            data = None if trusted else _bytes_of(record)
             sha256 = trusted.sha256 if trusted else hashlib.sha256(data or b"").hexdigest()
         embedded = stored is not None and (
             (stored.get("image_sha256"), stored.get("bundle_id")) == (sha256, self._encoder.bundle.bundle_id)
@@ -119,10 +122,10 @@ class Reader:
         notes = trusted.notes if trusted else ()
         pixel_values = None
         if not embedded or self._lacks_thumbnail(sha256):
-            data = read_file(path) if data is None else data
+            data = _bytes_of(record) if data is None else data
             self._may_decode.wait()
             with self._clock("decode"):
-                image = decode_image(data, name=path.name, allow_burned_in=self._allow_burned_in)
+                image = decode_image(data, name=_shown_name(record), allow_burned_in=self._allow_burned_in)
             notes = image.info.get("notes", ())
             if not embedded:
                 with self._clock("preprocess"):
@@ -136,7 +139,7 @@ class Reader:
             row=FileRow(
                 name=job.record.name,
                 image_id=job.record.image_id,
-                path=str(path),
+                path=location,
                 size=size,
                 mtime_ns=mtime_ns,
                 sha256=sha256,
@@ -145,6 +148,8 @@ class Reader:
             ),
             stored=stored,
             pixel_values=pixel_values,
+            notes=job.study.notes,
+            unknown_terms=job.unknown_terms,
         )
 
     def _lacks_thumbnail(self, sha256: str) -> bool:
@@ -183,5 +188,13 @@ def _stat(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _same_file(known: FileRow, path: Path, size: int, mtime_ns: int) -> bool:
-    return (known.path, known.size, known.mtime_ns) == (str(path), size, mtime_ns)
+def _same_file(known: FileRow, location: str, size: int, mtime_ns: int) -> bool:
+    return (known.path, known.size, known.mtime_ns) == (location, size, mtime_ns)
+
+
+def _bytes_of(record: ImageRecord) -> bytes:
+    return record.stored.read() if record.stored else read_file(record.path)
+
+
+def _shown_name(record: ImageRecord) -> str:
+    return record.name if record.stored else record.path.name

@@ -14,6 +14,7 @@ from retrieval.records import Quarantined
 class IngestSummary:
     """What an ingest did. `by_view` and `by_finding` count the images of the source that are in the index afterwards.
 
+    `notes` count images by what is to be said of them, `unknown_terms` by label terms that neither vocabulary has.
     `indexed` were encoded, of `updated` only report, labels or view had changed, `pruned` were removed from the index.
     `kept` were not found in the source and not removed; `messages` say why, and what else there is to know of the run.
     `unfinished` are other datasets of the collection whose ingest was cut off, for which it is not complete. `stages_s` are
@@ -33,6 +34,7 @@ class IngestSummary:
     by_finding: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     messages: list[str] = field(default_factory=list)
+    unknown_terms: Counter[str] = field(default_factory=Counter)
     unfinished: list[str] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -66,7 +68,8 @@ class IngestSummary:
                 self.updated += 1
             self.by_view[item.payload.view] += 1
             self.by_finding.update(item.payload.present)
-            self.notes.update(item.row.notes)
+            self.notes.update((*item.row.notes, *item.notes))
+            self.unknown_terms.update(item.unknown_terms)
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `cxr ingest --json` prints."""
@@ -74,6 +77,7 @@ class IngestSummary:
             "by_view": dict(self.by_view.most_common()),
             "by_finding": dict(self.by_finding.most_common()),
             "notes": dict(self.notes.most_common()),
+            "unknown_terms": dict(self.unknown_terms.most_common()),
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 2),
         }

@@ -2,58 +2,95 @@
 
 from __future__ import annotations
 
-import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from retrieval.errors import MissingColumn, MissingExtra, SourceError
+from ingest.sources.delimited import DelimitedTable
+from ingest.sources.parquet import ParquetTable, is_parquet
+from retrieval.errors import MissingColumn, SourceError
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-_PARQUET_SUFFIXES = {".parquet", ".pq"}
-_PARQUET_MAGIC = b"PAR1"
-_TAB_SUFFIXES = {".tsv", ".tab"}
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> DataFrame:
-    """A CSV file in UTF-8, every cell a string, empty cells empty.
-
-    Raises:
-        SourceError: the file is missing, not UTF-8 or not a table.
-        MissingColumn: one of `columns` is not among its columns.
-    """
-    table = _read_delimited(path)
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise MissingColumn(
-            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"expected {', '.join(columns)}; found {', '.join(map(str, table.columns))}"
-        )
-    return table
+# What pandas, numpy, R, SAS, SQL dumps and spreadsheets write for a value that is not there; compared in lower case.
+_MISSING = re.compile(
+    r"|[.?]|[-–—]+|[+-]?nan|(?:np|pd|numpy)\.nan?|nat|none|null|nil|undefined|\\n|n\.?a\.?|n ?/ ?a|[+-]?1\.#(?:ind|qnan)"
+    r"|<(?:na|n/a|nan|nat|none|null)>|[(\[](?:none|null|nan)[)\]]|#n/?a(?: n/a)?|#(?:null|value|ref|num)!|#name\?|#div/0!"
+)
+# White space is stripped in any case; these have no width and no meaning, or put the word between quotes.
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\0"
+_QUOTES = "\"'`“”‘’„«»"
+_SHOWN_COLUMNS = 30
+_SHOWN_CHARACTERS = 40
 
 
 class CellTable:
-    """A CSV, TSV or Parquet table: its column names, and its rows as strings without white space at their ends.
+    """A CSV, TSV or Parquet table: its column names, and its rows as cleaned strings (`as_text`).
 
-    Parquet is told by suffix or content, TSV by suffix; `.csv.gz` and `.tsv.gz` do as well. Of Parquet, numbers are
-    written without a needless `.0`, missing values are empty, and the entries of a list are joined by `;`.
+    Parquet is told by suffix or content; everything else is read as `DelimitedTable` says. `notes` say what had to be
+    assumed to read it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the table.
+    def __init__(self, path: Path, is_key: Callable[[str], bool] = lambda _: False) -> None:
+        """Open the table; `is_key` tells the name of a column that it must have, by which the separator is found.
 
         Raises:
             SourceError: the file is missing or not a table.
             MissingExtra: it is Parquet, and the extra `parquet` is not installed.
         """
         self.path = path
-        self._delimited = None if _is_parquet(path) else _read_delimited(path)
-        self.columns: list[str] = (
-            _parquet_columns(path) if self._delimited is None else [str(name) for name in self._delimited.columns]
+        self._table: ParquetTable | DelimitedTable = (
+            ParquetTable(path) if is_parquet(path) else DelimitedTable(path, is_key)
         )
+        self.columns: list[str] = self._table.columns
+        self.notes = self._table.notes
+
+    @property
+    def parquet(self) -> ParquetTable | None:
+        """The table, if it is Parquet."""
+        return self._table if isinstance(self._table, ParquetTable) else None
+
+    @property
+    def found(self) -> str:
+        """The names of the columns, for a message: a table without a header may have anything here, so not all of it."""
+        names = ", ".join(name[:_SHOWN_CHARACTERS] for name in self.columns[:_SHOWN_COLUMNS])
+        more = len(self.columns) - _SHOWN_COLUMNS
+        separator = f" (separator {self._table.separator!r})" if isinstance(self._table, DelimitedTable) else ""
+        return f"{names}{f' and {more} more' if more > 0 else ''}{separator}"
+
+    def find(self, name: str, *, exactly: bool = False) -> str | None:
+        """The column called `name` in any case; None if there is none. `exactly` prefers the very spelling.
+
+        Raises:
+            SourceError: several columns are called so.
+        """
+        if exactly and self.columns.count(name) == 1:
+            return name
+        alike = [column for column in self.columns if column.casefold() == name.strip().casefold()]
+        if len(alike) > 1:
+            raise self.ambiguous(alike)
+        return alike[0] if alike else None
+
+    def ambiguous(self, alike: Sequence[str]) -> SourceError:
+        """The error that says that `alike` are several columns for one thing."""
+        if len(set(alike)) == 1:
+            return SourceError(f"{self.path} has {len(alike)} columns {alike[0]!r}; rename or remove all but one")
+        return SourceError(
+            f"{self.path} has the columns {' and '.join(map(repr, alike))}; --column says which is meant, where there is "
+            "that option; else rename or remove all but one"
+        )
+
+    def require(self, *names: str) -> None:
+        """Make sure that there is exactly one column of each of `names`.
+
+        Raises:
+            MissingColumn: one is missing. SourceError: one is there several times.
+        """
+        missing = [name for name in names if not self.find(name)]
+        if missing:
+            raise MissingColumn(
+                f"{self.path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+                f"expected {', '.join(names)}; found {self.found}"
+            )
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """The cells of `columns`, row by row.
@@ -61,102 +98,48 @@ class CellTable:
         Raises:
             SourceError: the file is damaged.
         """
-        # Only these are read of a Parquet file, which may hold whole images in others.
-        wanted = list(dict.fromkeys(columns))
-        table = _read_parquet(self.path, wanted) if self._delimited is None else self._delimited
-        cells = {name: [as_text(value) for value in table[name].tolist()] for name in wanted}
-        return zip(*(cells[name] for name in columns), strict=True)
+        return (tuple(map(as_text, values)) for values in self._table.rows(columns))
 
 
 def as_text(value: Any) -> str:
-    """A cell as it would be typed: 12.0 as `12`, a missing value as the empty string, a list joined by `;`."""
-    if isinstance(value, str):
-        return value.strip()
+    """A cell as it would be typed: 12.0 as `12`, a list joined by `;`, a missing value as the empty string.
+
+    Missing are nulls, NaN, and the words that programs write for them (`nan`, `None`, `NULL`, `N/A`, `<NA>`, `#N/A`, `-`,
+    ...), in any case, with white space or quotes around them. White space at the ends goes.
+    """
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip()
-    if hasattr(value, "tolist"):  # numpy's arrays and scalars
-        value = value.tolist()
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        text = value.strip().strip(_INVISIBLE).strip()
+        return "" if is_missing(text) else text
     if isinstance(value, list | tuple):
         return ";".join(filter(None, map(as_text, value)))
-    if value is None or repr(value) in ("<NA>", "NaT", "nan"):  # NA cannot be compared
+    if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    return as_text(str(value))
 
 
-def _is_parquet(path: Path) -> bool:
-    if path.suffix.lower() in _PARQUET_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-    except OSError:
-        return False  # reading it as CSV says what is wrong
+def is_missing(text: str) -> bool:
+    """Whether a cell says that it has no value."""
+    bare = text
+    while (stripped := bare.strip().strip(_INVISIBLE).strip(_QUOTES)) != bare:
+        bare = stripped
+    return _MISSING.fullmatch(bare.casefold()) is not None
 
 
-def _read_delimited(path: Path) -> DataFrame:
-    import pandas as pd  # takes half a second to import, which `cxr --help` should not
-
-    separator = "\t" if _TAB_SUFFIXES & {suffix.lower() for suffix in path.suffixes} else ","
-    try:
-        with warnings.catch_warnings():
-            # Of rows longer than the header pandas would make the first cell an index, or drop the last: both shift or
-            # lose data.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path,
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                index_col=False,
-                compression="gzip" if path.suffix.lower() == ".gz" else None,
-            )
-    except pd.errors.ParserWarning:
-        raise SourceError(
-            f"the rows of {path} have more cells than its header; is a delimiter at their ends?"
-        ) from None
-    except FileNotFoundError:
-        raise SourceError(f"the table {path} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"the table {path} is not UTF-8 at byte {error.start}; save it as UTF-8 CSV") from error
-    except (OSError, EOFError, zlib.error) as error:  # of the system, or of a compressed file that is cut short
-        reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"the table {path} cannot be read: {reason}") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise SourceError(f"the table {path} is not a table with a header row: {error}") from error
-    return table.fillna("")
+def as_report_text(text: str) -> str:
+    """A cell of findings or impression: `None.` is prose, and says no more than an empty cell."""
+    return "" if is_missing(text.rstrip(". ")) else text
 
 
-def _parquet_columns(path: Path) -> list[str]:
-    parquet = _import_parquet()
-    if not path.is_file():
-        raise SourceError(f"the table {path} does not exist")
-    try:
-        return [str(name) for name in parquet.read_schema(path).names]
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the table {path} is not a Parquet file that can be read: {error}") from error
+def as_ids(cells: Sequence[str]) -> list[str]:
+    """A column of ids. Where every one is a whole number with `.0`, pandas had made floats of them: `12.0` is `12`.
 
-
-def _read_parquet(path: Path, columns: list[str]) -> DataFrame:
-    import pandas as pd
-
-    try:
-        # Arrow's own types, because a column of integers with a gap would turn into floats.
-        table = pd.read_parquet(path, engine="pyarrow", columns=columns, dtype_backend="pyarrow")
-    except (OSError, ValueError) as error:
-        raise SourceError(f"the table {path} is not a Parquet file that can be read: {error}") from error
-    # What was an index when pandas wrote the file is one again.
-    return table if set(columns) <= set(table.columns) else table.reset_index()
-
-
-def _import_parquet() -> Any:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingExtra(
-            "a Parquet table needs pyarrow; install the extra `parquet` (pip install 'cxr-retrieval[parquet]'), "
-            "or give the table as CSV"
-        ) from error
-    return parquet
+    Leading zeros stay, and so does `.0` beside ids of another form.
+    """
+    given = [cell for cell in cells if cell]
+    if given and all(re.fullmatch(r"[0-9]+\.0", cell) for cell in given):
+        return [cell.removesuffix(".0") for cell in cells]
+    return list(cells)

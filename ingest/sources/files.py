@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from retrieval.records import Quarantined
 
 # What the system says of names that no file can have; anything else may pass, as of a mount that is away.
 _IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ)
+_LIMIT_NAME = 1024
+_CONTENT = re.compile(r"""b['"]|\{\s*['"]bytes['"]|data:|\[\[?[0-9]|.*[\0-\x1f]""", re.DOTALL)
+_WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class ImagesFolder:
@@ -46,7 +51,7 @@ class ImagesFolder:
             raise SourceError(str(self.unreadable[""]))
 
     def locate(self, name: str) -> Path:
-        """The path of the file that a row calls `name`: relative to the folder, or absolute and inside it.
+        """The path of the file that a row calls `name`: relative to the folder, or absolute and inside it; `\\` is `/`.
 
         Raises:
             PathOutside: the name leads out of the folder, by `..`, as an absolute path or through a link.
@@ -55,6 +60,10 @@ class ImagesFolder:
         """
         inner = self._inner(name)
         return self.path / inner if self._is_plain(inner) else self._resolve(inner)
+
+    def identity(self, name: str) -> str:
+        """What all names of one file have in common: its relative path, links followed; `name` itself if there is none."""
+        return self._file_of(self._inner(name))
 
     def names(self) -> list[str]:
         """Relative paths, with `/`, of everything that is neither hidden nor a folder (links are named), sorted."""
@@ -70,7 +79,7 @@ class ImagesFolder:
 
     def unlisted(self, named: Iterable[str]) -> list[Quarantined]:
         """The files that are there though no row calls one by a name in `named`, each as `unlisted_file`."""
-        listed = {self._file_of(self._inner(name)) for name in named}
+        listed = {self.identity(name) for name in named}
         return [
             Quarantined(printable(name), "unlisted_file", f"no row names this file, which lies in {self.path}")
             for name in self.names()
@@ -89,6 +98,8 @@ class ImagesFolder:
 
     def _inner(self, name: str) -> str:
         """`name` as a relative path, if it is the absolute path of something inside; a way out stays as it is."""
+        if "\\" in name and not self._is_plain(name) and not _WINDOWS_ROOT.match(name):
+            name = name.replace("\\", "/")
         inner = name.removeprefix(self._above)
         return name if inner.startswith("/") else inner
 
@@ -97,9 +108,14 @@ class ImagesFolder:
         if self._is_plain(name):
             return name
         try:
-            return self._resolve(name).relative_to(self._inside).as_posix()
+            found = self._resolve(name).relative_to(self._inside).as_posix()
         except (MissingFile, PathOutside, SystemFailure):
             return name
+        if self._is_plain(found):
+            return found
+        # A file system that ignores case has found it under another spelling than it lists.
+        alike = self._by_lower_case.get(found.lower(), [])
+        return alike[0] if len(alike) == 1 else found
 
     def _is_plain(self, name: str) -> bool:
         """Whether `name` is a regular file without a link on the way to it, which needs no more care."""
@@ -120,13 +136,26 @@ class ImagesFolder:
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte; RuntimeError: a circle of links
             if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
                 raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
-            raise MissingFile(f"no file can have the name {name[:80]!r}") from None
+            raise MissingFile(f"no file can have this name of {len(name):,} characters") from None
         if not resolved.is_relative_to(self._inside):
             raise PathOutside(f"{name!r} leads outside {self.path}; give an --images-dir that contains every image")
         if not found:
-            raise MissingFile(f"no file {name!r} in {self.path}")
+            raise MissingFile(f"no file {name!r} in {self.path}{self._hint(name)}")
         self._resolved[name] = resolved
         return resolved
+
+    def _hint(self, name: str) -> str:
+        if _WINDOWS_ROOT.match(name):
+            return "; this is an absolute path of a Windows computer: give paths relative to --images-dir"
+        alike = self._by_lower_case.get(os.path.normpath(name).lower(), [])
+        return f"; {alike[0]!r} is spelled in another case" if alike else ""
+
+    @cached_property
+    def _by_lower_case(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.names():
+            found.setdefault(name.lower(), []).append(name)
+        return found
 
     def _list(self, folder: str) -> None:
         if folder in self._listed:
@@ -145,6 +174,11 @@ class ImagesFolder:
         except OSError as error:
             detail = f"the folder {self.path / folder} cannot be read: {error.strerror or error}"
             self.unreadable[printable(folder)] = SystemFailure(detail)
+
+
+def is_file_name(cell: str) -> bool:
+    """Whether a cell can name a file: it is no image as text (bytes, base64), which belongs in no message."""
+    return len(cell) <= _LIMIT_NAME and not _CONTENT.match(cell)
 
 
 def printable(name: str) -> str:

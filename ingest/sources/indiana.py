@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ingest.sources.cells import read_table
-from ingest.sources.files import ImagesFolder
+from ingest.sources.cells import CellTable, as_ids, as_report_text
+from ingest.sources.files import ImagesFolder, is_file_name
+from ingest.sources.row_claims import claimed_by_several, conflicting_study
 from ingest.sources.sections import split_report
-from retrieval.errors import RetrievalError
+from ingest.sources.views import read_view
+from retrieval.errors import MissingFile, RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
 
 REPORT_COLUMNS = ("uid", "MeSH", "Problems", "indication", "comparison", "findings", "impression")
 PROJECTION_COLUMNS = ("uid", "filename", "projection")
 
-_VIEWS: dict[str, View] = {"frontal": "frontal", "lateral": "lateral"}
-_DUPLICATE = "duplicate_id"
-
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One projection: which study, which file, which view."""
+    """One projection: the number of its row (from 1, the header not counted), its study (empty: unknown), file and view."""
 
+    number: int
     uid: str
     filename: str
     view: View
+
+    @property
+    def name(self) -> str:
+        return self.filename or f"row {self.number}"
 
 
 class IndianaSource:
@@ -34,9 +38,12 @@ class IndianaSource:
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands; a study left without images does not come out. Images without a report make a study with an
-    empty one; reports without images are not studies that can be shown, and are left out. Files in the images folder
-    that no row names come last, as `unlisted_file`, unless the source is restricted to some uids. `XXXX` for removed
-    words stays, as readers of this collection know it.
+    empty one, and a note; reports without images are not studies that can be shown, and are left out. Where rows of the
+    reports table have one uid and differ, none of them is used (`conflicting_report`); equal ones count once
+    (`duplicate_id`), and one without a uid is nobody's (`row_without_file`). An image without a uid is a study of its own,
+    without a report. A file in rows of several uids belongs to none of them (`conflicting_study`). Files in the images
+    folder that no row names come last, as `unlisted_file`, unless the source is restricted to some uids. `XXXX` for
+    removed words stays, as readers of this collection know it.
     """
 
     def __init__(
@@ -60,53 +67,67 @@ class IndianaSource:
         self._uids = None if uids is None else frozenset(uids)
         # Everything that makes the whole archive unusable shows here, before any work has begun.
         self._rows = self._read_rows()
-        self._studies, self._duplicate_reports = self._read_reports()
+        self._studies, self._bad_reports = self._read_reports()
         self._folder = ImagesFolder(images_dir)
 
     def image_count(self) -> int:
-        """Rows of the projections table, second reports of a uid, and files that no row names."""
-        return len(self._rows) + len(self._duplicate_reports) + len(self._unlisted)
+        """Rows of the projections table, rows of the reports table that are not used, and files that no row names."""
+        return len(self._rows) + len(self._bad_reports) + len(self._unlisted)
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
-        yield from self._duplicate_reports
+        yield from self._bad_reports
+        files = {row.number: self._folder.identity(row.filename) for row in self._rows if row.filename}
+        contested = claimed_by_several((row.uid or row.number, files.get(row.number, "")) for row in self._rows)
         claimed: set[str] = set()
-        for uid, rows in self._rows_by_study().items():
+        for rows in self._rows_by_study():
             images: list[ImageRecord] = []
             for row in rows:
-                if row.filename in claimed:
-                    yield Quarantined(
-                        row.filename,
-                        _DUPLICATE,
-                        f"{row.filename} stands in more than one row of {self._projections_csv}",
-                    )
+                file = files.get(row.number, "")
+                if file in contested:
+                    yield conflicting_study(row.name, self._projections_csv)
+                    continue
+                if file in claimed:
+                    detail = f"{row.filename} stands in more than one row of {self._projections_csv}"
+                    yield Quarantined(row.name, "duplicate_id", detail)
                     continue
                 try:
-                    images.append(ImageRecord(row.filename, self._folder.locate(row.filename), row.view))
+                    images.append(self._image(row))
                 except RetrievalError as error:
-                    yield Quarantined.because(row.filename, error)
+                    yield Quarantined.because(row.name, error)
                 else:
-                    claimed.add(row.filename)
+                    claimed.add(file)
             if images:
-                yield self._study(uid, tuple(images))
+                yield self._study(rows[0].uid or images[0].image_id, bool(rows[0].uid), tuple(images))
         yield from self._unlisted
 
-    def _study(self, uid: str, images: tuple[ImageRecord, ...]) -> Study:
-        cells = self._studies.get(uid)
+    def _image(self, row: _Row) -> ImageRecord:
+        if not row.filename:
+            raise MissingFile(f"row {row.number} of {self._projections_csv} names no file")
+        return ImageRecord(row.filename, self._folder.locate(row.filename), row.view)
+
+    def _study(self, study_id: str, has_uid: bool, images: tuple[ImageRecord, ...]) -> Study:
+        if not has_uid:
+            note = f"no uid in {self._projections_csv.name}: a study of its own, without a report"
+            return Study(study_id, self.dataset, images, notes=(note,))
+        cells = self._studies.get(study_id)
         if cells is None:
-            return Study(uid, self.dataset, images)
+            note = f"no report in {self._reports_csv.name} has the uid of the image"
+            return Study(study_id, self.dataset, images, notes=(note,))
         report = Report(
-            findings=cells["findings"],
-            impression=cells["impression"],
+            findings=as_report_text(cells["findings"]),
+            impression=as_report_text(cells["impression"]),
             indication=cells["indication"],
             comparison=cells["comparison"],
         )
-        return Study(uid, self.dataset, images, split_report(report), mesh=cells["MeSH"], problems=cells["Problems"])
+        return Study(
+            study_id, self.dataset, images, split_report(report), mesh=cells["MeSH"], problems=cells["Problems"]
+        )
 
-    def _rows_by_study(self) -> dict[str, list[_Row]]:
-        studies: dict[str, list[_Row]] = {}
+    def _rows_by_study(self) -> Iterable[list[_Row]]:
+        studies: dict[str | int, list[_Row]] = {}
         for row in self._rows:
-            studies.setdefault(row.uid, []).append(row)
-        return studies
+            studies.setdefault(row.uid or row.number, []).append(row)
+        return studies.values()
 
     @cached_property
     def _unlisted(self) -> list[Quarantined]:
@@ -118,26 +139,47 @@ class IndianaSource:
         )
 
     def _read_rows(self) -> list[_Row]:
-        table = read_table(self._projections_csv, PROJECTION_COLUMNS)
         rows = [
-            _Row(uid.strip(), filename.strip(), _VIEWS.get(projection.strip().lower(), "unknown"))
-            for uid, filename, projection in table[list(PROJECTION_COLUMNS)].itertuples(index=False, name=None)
+            # Text that is no file name (an image as bytes) is never repeated.
+            _Row(number, uid, filename if is_file_name(filename) else "", read_view(projection))
+            for number, (uid, filename, projection) in enumerate(_cells(self._projections_csv, PROJECTION_COLUMNS), 1)
+            if uid or filename
         ]
         return [row for row in rows if self._uids is None or row.uid in self._uids]
 
     def _read_reports(self) -> tuple[dict[str, dict[str, str]], list[Quarantined]]:
-        """Cells of the reports by uid, the first row of a uid standing, and the rows that did not stand."""
-        table = read_table(self._reports_csv, REPORT_COLUMNS)
-        studies: dict[str, dict[str, str]] = {}
-        duplicates: list[Quarantined] = []
-        for values in table[list(REPORT_COLUMNS)].itertuples(index=False, name=None):
-            cells = {name: value.strip() for name, value in zip(REPORT_COLUMNS, values, strict=True)}
+        """Cells of the reports by uid, and the rows that are not used."""
+        rows: dict[str, list[dict[str, str]]] = {}
+        bad: list[Quarantined] = []
+        for number, values in enumerate(_cells(self._reports_csv, REPORT_COLUMNS), start=1):
+            cells = dict(zip(REPORT_COLUMNS, values, strict=True))
             uid = cells["uid"]
+            if uid:
+                rows.setdefault(uid, []).append(cells)
+            elif any(values) and self._uids is None:
+                name = f"{self._reports_csv.name} row {number}"
+                bad.append(Quarantined(name, "row_without_file", f"{name} has no uid; its report belongs to no image"))
+        studies: dict[str, dict[str, str]] = {}
+        for uid, found in rows.items():
             if self._uids is not None and uid not in self._uids:
                 continue
-            if uid in studies:
-                detail = f"uid {uid} stands in more than one row of {self._reports_csv}; the first is used"
-                duplicates.append(Quarantined(f"uid {uid}", _DUPLICATE, detail))
-            else:
-                studies[uid] = cells
-        return studies, duplicates
+            if len(found) == 1 or all(cells == found[0] for cells in found):
+                studies[uid] = found[0]
+            if len(found) > 1:
+                bad.append(self._repeated(uid, len(found), differ=uid not in studies))
+        return studies, bad
+
+    def _repeated(self, uid: str, count: int, *, differ: bool) -> Quarantined:
+        what = f"uid {uid} stands in {count} rows of {self._reports_csv}"
+        if differ:
+            detail = f"{what}, which differ; none is used, since none can be told to be right"
+            return Quarantined(f"uid {uid}", "conflicting_report", detail)
+        return Quarantined(f"uid {uid}", "duplicate_id", f"{what}, which say the same; it is used once")
+
+
+def _cells(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The rows of a table, the first of `names` being an id."""
+    table = CellTable(path, lambda name: name.casefold() == names[0].casefold())
+    table.require(*names)
+    rows = list(table.rows([table.find(name) or name for name in names]))
+    return ((key, *row[1:]) for key, row in zip(as_ids([row[0] for row in rows]), rows, strict=True))

@@ -91,7 +91,8 @@ class SourceSpec:
                     path["reports_csv"], path["projections_csv"], path["images_dir"], dataset=self.dataset
                 )
             case "table":
-                from ingest.sources.table import TableSource, parse_columns
+                from ingest.sources.table import TableSource
+                from ingest.sources.table_columns import parse_columns
 
                 columns = parse_columns(self.options["columns"])
                 images_dir = path.get("images_dir")

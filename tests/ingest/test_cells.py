@@ -2,24 +2,28 @@ from __future__ import annotations
 
 import gzip
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ingest.sources.cells import CellTable, as_text, read_table
+from ingest.sources.cells import CellTable, as_ids, as_text
 from retrieval.errors import MissingExtra, SourceError
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.txt", "t.csv.gz", "t.tsv", "t.tab", "t.TSV", "t.tsv.gz"])
 def test_commas_or_tabs_go_by_the_suffix_and_cells_stay_as_they_are_written(tmp_path: Path, name: str) -> None:
-    text = 'a,b\n 007 ,"x\ny"\nNA,12.0\n'
+    text = 'a,b\n 007 ,"x\ny"\nN,12.0\n'
     if "t" in Path(name.removesuffix(".gz")).suffix.lower()[:2] and "txt" not in name:
         text = text.replace(",", "\t")
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     table = CellTable(tmp_path / name)
     assert table.columns == ["a", "b"]
-    assert list(table.rows(["b", "a", "b"])) == [("x\ny", "007", "x\ny"), ("12.0", "NA", "12.0")]
+    assert list(table.rows(["b", "a", "b"])) == [("x\ny", "007", "x\ny"), ("12.0", "N", "12.0")]
 
 
 def test_numbers_and_gaps_of_parquet_come_out_as_one_would_type_them(tmp_path: Path) -> None:
@@ -78,7 +82,8 @@ def test_parquet_without_the_extra_says_what_to_install(tmp_path: Path, monkeypa
         ("t.parquet", b"PAR1 cut short", "not a Parquet file"),
         ("t.parquet", b"image\na.png\n", "not a Parquet file"),
         ("t.csv", b"", "header row"),
-        ("t.csv", b"a\n\xff\xfe\n", "UTF-8"),
+        ("t.csv", b"a\n\xff\x81\n", "UTF-8"),
+        ("t.csv", b"\xff\xfeabc\n\n", "not utf-16"),
         ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "cannot be read"),
         ("t.csv.gz", b"a,b\n1,2\n", "cannot be read"),
     ],
@@ -110,4 +115,95 @@ def test_rows_longer_than_the_header_shift_no_column(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("uid,split\n1,train,\n2,val,\n")
     with pytest.raises(SourceError, match="more cells than its header"):
-        read_table(table, ("uid", "split"))
+        list(CellTable(table).rows(["uid", "split"]))
+
+
+@pytest.mark.parametrize("text", ['a,b\n1,"2\n3,4\n', 'a,b\n0,0\n1,2\n"', 'a,"b\n1,2\n'])
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(SourceError, match="never closed"):
+        list(CellTable(tmp_path / "t.csv").rows(["a"]))
+
+
+MISSING = (
+    "nan",
+    "None",
+    "NULL",
+    "N/A",
+    "NA",
+    "<NA>",
+    "NaT",
+    "#N/A",
+    "-",
+    "--",
+    "",
+    "null",
+    "n.a.",
+    "\\N",
+    "#VALUE!",
+    "(null)",
+)
+
+
+@given(
+    st.sampled_from(MISSING),
+    st.sampled_from([str.lower, str.upper, str.title, str]),
+    st.text(" \t\n\u00a0\u200b\u2003\ufeff", max_size=3),
+    st.text(" \t\u00a0\u202f", max_size=3),
+    st.sampled_from(["", '"', "'", "“"]),
+)
+def test_every_spelling_of_a_missing_value_is_missing(
+    word: str, case: Callable[[str], str], before: str, after: str, quote: str
+) -> None:
+    assert as_text(f"{before}{quote}{case(word)}{quote}{after}") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "-1",
+        "007",
+        "Nan Smith",
+        "none seen",
+        "No",
+        "N",
+        "normal",
+        "NAD",
+        "nano",
+        "a-b",
+        "N/A fields",
+        "false",
+        "-5",
+        "1.0",
+    ],
+)
+def test_words_that_only_look_like_missing_values_stay(text: str) -> None:
+    assert as_text(f"\u00a0{text} ") == text
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", categories=["L", "N"]), min_size=1))
+def test_text_stays_but_for_white_space_at_its_ends(text: str) -> None:
+    assert as_text(f" {text}\t") in (text, "")
+    assert as_text(f"x {text} y") == f"x {text} y"
+
+
+@pytest.mark.parametrize(
+    ("cells", "ids"),
+    [
+        (["12.0", "", "7.0"], ["12", "", "7"]),
+        (["12.0", "A7"], ["12.0", "A7"]),
+        (["12.0", "7"], ["12.0", "7"]),
+        (["007", "7"], ["007", "7"]),
+        (["007.0"], ["007"]),
+        (["1.5", "2.0"], ["1.5", "2.0"]),
+        (["", ""], ["", ""]),
+    ],
+)
+def test_ids_that_pandas_made_floats_are_whole_again(cells: list[str], ids: list[str]) -> None:
+    assert as_ids(cells) == ids
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, np.nan, b" NaN ", ["nan", None], [], "<NA>"])
+def test_missing_values_of_every_type_are_missing(value: object) -> None:
+    assert as_text(value) == ""

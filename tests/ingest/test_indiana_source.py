@@ -66,7 +66,7 @@ def test_a_study_carries_its_images_in_order_its_report_and_its_terms(archive: A
     assert (study.study_id, study.dataset) == ("1", "indiana")
     assert [(image.image_id, image.view) for image in study.images] == [("a.png", "frontal"), ("b.png", "lateral")]
     assert study.images[0].path == archive.images / "a.png"
-    assert study.report == Report("Large heart, XXXX.", "Big heart.", "Cough.", "None")
+    assert study.report == Report("Large heart, XXXX.", "Big heart.", "Cough.", "")
     assert (study.mesh, study.problems) == ("Cardiomegaly/mild;Nodule/lung", "Cardiomegaly;Nodule")
 
 
@@ -86,9 +86,33 @@ def test_views_are_read_whatever_their_case_and_others_are_unknown(archive: Arch
     assert archive.read()[0][0].images[0].view == view
 
 
-def test_empty_cells_and_words_that_look_like_missing_values_stay_text(archive: Archive) -> None:
-    archive.tables(REPORTS + "1,,,,NA,null,None,\n", "1,a.png,Frontal\n")
-    assert archive.read()[0][0].report == Report(findings="None", impression="", indication="NA", comparison="null")
+def test_words_that_programs_write_for_missing_values_are_missing(archive: Archive) -> None:
+    archive.tables(REPORTS + "1,nan,<NA>,,NA,null,None,N/A\n", "1,a.png,nan\n")
+    (study,), _ = archive.read()
+    assert (study.report, study.mesh, study.problems) == (Report(), "", "")
+
+
+@pytest.mark.parametrize("missing", ["", "nan", " NULL ", "<NA>", "N/A"])
+def test_rows_without_a_uid_never_meet(archive: Archive, missing: str) -> None:
+    archive.tables(
+        ONE_REPORT + f"{missing},,,,,,Nobody's.,\n",
+        f"{missing},a.png,Frontal\n{missing},b.png,Lateral\n1,c.png,Frontal\n",
+    )
+    archive.files("c.png")
+    studies, set_aside = archive.read()
+    assert [(study.study_id, study.report.findings) for study in studies] == [
+        ("a.png", ""),
+        ("b.png", ""),
+        ("1", "Large heart, XXXX."),
+    ]
+    assert set_aside == [("reports.csv row 2", "row_without_file")]
+
+
+def test_uids_that_became_floats_in_one_table_meet_those_of_the_other(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1.0,a.png,Frontal\n1.0,b.png,Lateral\n")
+    (study,), set_aside = archive.read()
+    assert not set_aside
+    assert (study.study_id, study.report.impression) == ("1", "Big heart.")
 
 
 def test_a_uid_keeps_its_leading_zeros(archive: Archive) -> None:
@@ -110,7 +134,7 @@ def test_a_study_without_any_image_does_not_come_out(archive: Archive) -> None:
 
 def test_an_empty_filename_is_a_missing_file(archive: Archive) -> None:
     archive.tables(ONE_REPORT, "1,,Frontal\n1,a.png,Frontal\n")
-    assert archive.read()[1] == [("", "missing_file")]
+    assert archive.read()[1] == [("row 1", "missing_file")]
 
 
 def test_a_folder_by_the_name_of_an_image_is_a_missing_file(archive: Archive) -> None:
@@ -142,9 +166,16 @@ def test_a_link_out_of_the_folder_is_set_aside_and_one_within_is_followed(archiv
 
 
 def test_a_name_no_file_system_takes_is_a_missing_file(archive: Archive) -> None:
-    name = "n" * 5000
+    name = "n" * 300
     archive.tables(ONE_REPORT, f"1,{name},Frontal\n")
     assert archive.read()[1] == [(name, "missing_file")]
+
+
+@pytest.mark.parametrize("cell", ["n" * 5000, r"b'\x89PNG\r\n'", "{'bytes': b'abc'; 'path': 'a.png'}"])
+def test_what_is_an_image_and_no_name_is_never_repeated(archive: Archive, cell: str) -> None:
+    archive.tables(ONE_REPORT, f"1,{cell},Frontal\n")
+    assert archive.read()[1] == [("row 1", "missing_file")]
+    assert cell[:20] not in repr(list(archive.source()))
 
 
 def test_files_in_subfolders_are_found(archive: Archive) -> None:
@@ -156,18 +187,42 @@ def test_files_in_subfolders_are_found(archive: Archive) -> None:
     assert study.images[0].image_id == "p10/a.png"
 
 
-def test_of_rows_with_one_filename_the_first_stands(archive: Archive) -> None:
-    archive.tables(ONE_REPORT + "2,,,,,,,\n", "1,a.png,Frontal\n2,a.png,Lateral\n2,b.png,Lateral\n")
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "sub/../a.png", ".\\a.png", "link.png"])
+def test_a_file_of_two_uids_is_neither_s(archive: Archive, again: str) -> None:
+    archive.tables(ONE_REPORT + "2,,,,,,,\n", f"1,a.png,Frontal\n2,{again},Lateral\n2,b.png,Lateral\n")
+    (archive.images / "sub").mkdir()
+    (archive.images / "link.png").symlink_to("a.png")
     studies, set_aside = archive.read()
-    assert [[image.image_id for image in study.images] for study in studies] == [["a.png"], ["b.png"]]
-    assert set_aside == [("a.png", "duplicate_id")]
+    assert [(study.study_id, [image.image_id for image in study.images]) for study in studies] == [("2", ["b.png"])]
+    assert set_aside == [("a.png", "conflicting_study"), (again, "conflicting_study")]
 
 
-def test_of_reports_with_one_uid_the_first_stands(archive: Archive) -> None:
+def test_a_file_that_stands_twice_in_one_study_counts_once(archive: Archive) -> None:
+    archive.tables(ONE_REPORT, "1,a.png,Frontal\n1,./a.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert [image.image_id for image in study.images] == ["a.png"]
+    assert set_aside == [("./a.png", "duplicate_id")]
+
+
+def test_of_reports_with_one_uid_that_differ_none_is_used(archive: Archive) -> None:
     archive.tables(ONE_REPORT + "1,normal,normal,,,,Clear.,\n", "1,a.png,Frontal\n")
+    (study,), set_aside = archive.read()
+    assert (study.report, study.mesh, study.problems) == (Report(), "", "")
+    assert set_aside == [("uid 1", "conflicting_report")]
+
+
+def test_reports_with_one_uid_that_say_the_same_count_once(archive: Archive) -> None:
+    archive.tables(ONE_REPORT + ONE_REPORT.removeprefix(REPORTS), "1,a.png,Frontal\n")
     (study,), set_aside = archive.read()
     assert study.report.impression == "Big heart."
     assert set_aside == [("uid 1", "duplicate_id")]
+
+
+@pytest.mark.parametrize("header", [REPORTS.replace("image", "findings"), REPORTS.replace("image", "Findings ")])
+def test_two_columns_for_one_thing_are_an_error(archive: Archive, header: str) -> None:
+    archive.tables(header + "1,,,Clear.,,,Effusion.,\n", "1,a.png,Frontal\n")
+    with pytest.raises(SourceError, match="findings"):
+        archive.source()
 
 
 def test_images_without_a_report_make_a_study_with_an_empty_one(archive: Archive) -> None:
@@ -175,6 +230,7 @@ def test_images_without_a_report_make_a_study_with_an_empty_one(archive: Archive
     (study,), set_aside = archive.read()
     assert not set_aside
     assert (study.study_id, study.report, study.mesh) == ("9", Report(), "")
+    assert study.notes == ("no report in reports.csv has the uid of the image",)
 
 
 def test_a_report_without_images_is_left_out(archive: Archive) -> None:
@@ -246,7 +302,7 @@ def test_a_missing_images_folder_is_named(archive: Archive) -> None:
         archive.source()
 
 
-@pytest.mark.parametrize("content", [b"", b"uid,filename,projection\n1,\xff\xfe.png,Frontal\n", b'uid\n"1,2\n'])
+@pytest.mark.parametrize("content", [b"", b"uid,filename,projection\n1,\x81\xfe.png,Frontal\n", b'uid\n"1,2\n'])
 def test_a_file_that_is_no_table_is_an_error(archive: Archive, content: bytes) -> None:
     (archive.folder / "projections.csv").write_bytes(content)
     with pytest.raises(SourceError, match=r"projections\.csv"):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ingest.sources.table import FIELDS, TableSource, parse_columns
+from ingest.sources.table import TableSource
+from ingest.sources.table_columns import FIELDS, parse_columns
 from retrieval.errors import InvalidRequest, MissingColumn, SourceError
 from retrieval.labels import read_labels
 from retrieval.records import ImageRecord, Quarantined, Report, Study
@@ -97,14 +98,14 @@ def test_rows_of_one_study_need_not_stand_together_and_its_first_text_wins(cases
     ]
 
 
-def test_rows_that_contradict_their_study_are_told_once_and_change_nothing(cases: Cases) -> None:
+def test_of_texts_in_which_rows_of_a_study_contradict_each_other_none_is_used(cases: Cases) -> None:
     text = (
         "image,study_id,findings,mesh\na.png,1,Clear.,normal\nb.png,1,Large  effusion.,normal\nimages/a.png,1,Mass.,\n"
     )
     source = cases.source(text)
     (study,), set_aside = read(source)
     assert set_aside == [("study 1", "conflicting_report")]
-    assert (len(study.images), study.report.findings) == (3, "Clear.")
+    assert (len(study.images), study.report.findings, study.mesh) == (3, "", "normal")
     (told,) = (record for record in source if isinstance(record, Quarantined))
     assert "differ in findings;" in told.detail
     assert "effusion" not in told.detail
@@ -148,11 +149,31 @@ def test_missing_files_are_set_aside_by_name_and_empty_cells_by_row(cases: Cases
     assert study.report.findings == "Clear."
 
 
-def test_of_rows_with_one_file_the_first_stands_and_of_one_image_id_the_worker_chooses(cases: Cases) -> None:
-    text = "image,study_id,image_id\na.png,1,x\nb.png,1,x\na.png,2,y\nimages/a.png,2,z\n"
-    studies, set_aside = read(cases.source(text))
+def test_rows_with_one_image_id_all_come_out_for_the_worker_to_choose(cases: Cases) -> None:
+    studies, set_aside = read(cases.source("image,study_id,image_id\na.png,1,x\nb.png,1,x\nimages/a.png,2,z\n"))
     assert [[image.image_id for image in study.images] for study in studies] == [["x", "x"], ["z"]]
-    assert set_aside == [("a.png", "duplicate_id")]
+    assert not set_aside
+
+
+@pytest.mark.parametrize("again", ["b.png", "./b.png", "images/../b.png", ".\\b.png", "link.png", "{folder}/b.png"])
+def test_a_file_of_two_studies_is_neither_s_by_whatever_name(cases: Cases, again: str) -> None:
+    (cases.folder / "link.png").symlink_to("b.png")
+    again = again.replace("{folder}", str(cases.folder))
+    studies, set_aside = read(cases.source(f"image,study_id,findings\na.png,1,Clear.\nb.png,1,\n{again},2,Mass.\n"))
+    assert [(study.study_id, [image.image_id for image in study.images]) for study in studies] == [("1", ["a.png"])]
+    assert set_aside == [("b.png", "conflicting_study"), (again, "conflicting_study")]
+
+
+def test_a_file_without_study_in_rows_that_differ_is_nobody_s_and_counts_once_where_they_agree(cases: Cases) -> None:
+    studies, set_aside = read(cases.source("image,findings\na.png,Clear.\na.png,Mass.\nb.png,Clear.\n./b.png,Clear.\n"))
+    assert [study.study_id for study in studies] == ["b.png"]
+    assert set_aside == [("a.png", "conflicting_study"), ("a.png", "conflicting_study"), ("./b.png", "duplicate_id")]
+
+
+def test_a_file_that_stands_twice_in_a_study_counts_once(cases: Cases) -> None:
+    (study,), set_aside = read(cases.source("image,study_id\na.png,1\n./a.png,1\n"))
+    assert [image.image_id for image in study.images] == ["a.png"]
+    assert set_aside == [("./a.png", "duplicate_id")]
 
 
 def test_files_without_a_row_are_told_only_of_an_images_folder_of_its_own(cases: Cases) -> None:
@@ -242,3 +263,4 @@ def test_a_date_is_kept_as_a_day_and_a_bad_one_is_told(cases: Cases) -> None:
     assert set_aside == [("study 1", "bad_date")]
     (note,) = (record for record in cases.open() if isinstance(record, Quarantined))
     assert "2024-01-31" in note.detail
+    assert "31.12.2024" not in note.detail

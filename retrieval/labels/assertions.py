@@ -7,6 +7,7 @@ that are said of a structure ("the heart is enlarged", "clear lungs") are read a
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ Status = Literal["present", "uncertain", "absent"]
 _CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
 # Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus".
 _ADJACENT = 12
+# "Cough // evaluate for pneumonia": what stands behind the strokes was asked, and is not found.
+_QUESTION_OF_REFERRER = re.compile(r"(?<![:\w])//[^\n.;]*")
+_OF_ONE = re.compile(r"(?:is|was|has)\b")
+_LISTED = ("cue", "finding", "comma", "or")
 _EVERY = re.compile(r"\b(?:all|any|every\w*|anything)\b")
 _ASKS = re.compile(r"(?:(?!comparison|change)[^,:]){0,24}[:=(] ?[:=]? ?| ?[-–—]? ?")
 
@@ -50,7 +55,7 @@ class _Found:
 
 def read_assertions(text: str, dialect: Dialect = "report") -> Iterator[Assertion]:
     """What `text` says of each finding it names, in the order of the text; one finding may come several times."""
-    for sentence in read_sentences(text):
+    for sentence in read_sentences(text if dialect == "query" else _QUESTION_OF_REFERRER.sub("", text)):
         yield from _read_sentence(sentence, dialect)
 
 
@@ -99,12 +104,15 @@ class _Reading:
                     self._denied = True
                 case "doubt":
                     self._doubt(index)
+                case "awaited":
+                    self._awaited = True
                 case "hypothesis":
                     self._supposed = self._dialect == "report"
-                case "denial_back":
+                case "denial_back" if not self._awaited:
                     self._back(index, "absent")
                 case "doubt_back":
                     self._back(index, "uncertain")
+                    self._doubted = self._sentence.endswith("over", 0, event.end)
                 case "silence_back":
                     self._back(index, None)
                 case "denial_either" if self._precedes_finding(index):
@@ -123,11 +131,13 @@ class _Reading:
                 case "doubt_list":
                     self._doubted = self._enumerates = True
                 case "comma":
-                    if not self._list_goes_on(index):
+                    if self._list_goes_on(index):
+                        self._listed = True
+                    else:
                         self._end_scope()
                     if self._subjects and not self._subjects_done and self._gap(self._subjects[-1], event) > 1:
                         self._subjects = []
-                case "and":
+                case "and" if event.value != "/":
                     if event.value == "new" or not self._joins(index):
                         self._end_scope()
                 case "or":
@@ -160,7 +170,8 @@ class _Reading:
         return "uncertain" if self._doubted else "present"
 
     def _end_scope(self) -> None:
-        self._denied = self._doubted = self._supposed = self._enumerates = False
+        self._denied = self._doubted = self._supposed = self._enumerates = self._awaited = False
+        self._listed = False
         self._named = self._told = False
 
     def _add(self, heads: tuple[str, ...], status: Status | None, index: int) -> None:
@@ -177,29 +188,59 @@ class _Reading:
 
     def _back(self, index: int, status: Status | None) -> None:
         """Give `status` to the finding before `index`, and to those that a list joins to it."""
+        if self._asks_of_structure(index):
+            self._doubt_structure(index, status)
+            return
         place = index
+        offered = False
         for each in reversed(self._found):
             joint = self._events[each.index + 1 : place]
             between = {event.kind for event in joint}
-            if place != index and (self._is_separate(index, between) or ":" in {event.value for event in joint}):
+            offered |= bool(between & {"and", "or"})
+            if place != index and (
+                (status == "absent" and not between & {"comma", "and", "or"})
+                or self._is_separate(index, between, offered=offered)
+                or ":" in {event.value for event in joint}
+            ):
                 break
             barred = {"end", "denial", "predicate", "finding", "subject"} | (
                 {"verb", "relative", "doubt", "question"} if place != index else set()
             )
-            if self._events[index].kind == "question":
+            if self._events[index].kind == "question" and {event.value for event in joint} != {":"}:
                 barred.add("comma")  # "opacity (atelectasis?)" doubts the one
             if between & barred or self._events[each.index].kind != "finding":
                 break
-            if each.status != "absent":
+            if each.status != "absent" and not (each.status is None and status == "uncertain"):
                 each.status = status
             place = each.index
         self._end_scope()
 
-    def _is_separate(self, index: int, between: set[str]) -> bool:
-        """ "Cardiomegaly, pneumonia negative" denies the one; "effusion, pneumonia: none" both, if it is in a report."""
-        if self._events[index].kind != "answer" or "comma" not in between:
+    def _is_separate(self, index: int, between: set[str], *, offered: bool) -> bool:
+        """Whether a comma divides what the trigger `index` is said of from what stands before it.
+
+        "Cardiomegaly, pneumonia negative" denies the one; "effusion, pneumonia: none" both, if it is in a report. "Effusion,
+        pneumonia has resolved" and "effusion, pneumonia cannot be excluded" are about the one, unless an "and" or "or" makes
+        them a list.
+        """
+        event = self._events[index]
+        if "comma" not in between:
             return False
-        return self._dialect == "query" or self._events[index - 1].value != ":"
+        if event.kind == "answer":
+            return self._dialect == "query" or self._events[index - 1].value != ":"
+        return not offered and (event.kind == "doubt_back" or bool(_OF_ONE.match(self._sentence, event.start)))
+
+    def _asks_of_structure(self, index: int) -> bool:
+        """Whether `index` asks or answers what was just said of a structure ("is the heart enlarged?")."""
+        if self._events[index].kind not in ("question", "answer") or not self._found:
+            return False
+        return self._events[self._found[-1].index].kind == "predicate"
+
+    def _doubt_structure(self, index: int, status: Status | None) -> None:
+        last = self._found[-1].index
+        for each in self._found:
+            if each.index == last:
+                each.status = None if each.status == "absent" else status
+        self._end_scope()
 
     def _answers(self, index: int) -> bool:
         """Whether `index` answers the finding before it ("effusion: none"), not something else ("effusion, CT negative")."""
@@ -230,9 +271,14 @@ class _Reading:
                 case "finding":
                     named += 1
                 case "or" | "and" if event.value != "new":
-                    return named > 0 or event.kind == "or"
+                    # "No effusion, edema, and nodule" denies all; "no effusion, and nodule" may not.
+                    return named > 0 or event.kind == "or" or (self._listed and self._joins(self._events.index(event)))
                 case "doubt" if event.value == "adjective" and self._denied:
                     continue  # "no consolidation, suspicious nodule, or effusion"
+                case "cue" if (
+                    not self._named or self._enumerates or (event.value == "size" and self._offers_after(event))
+                ):
+                    continue  # "no small, moderate or large effusion", "no effusion, large nodule or edema"
                 case "cue" | "end" | "denial" | "doubt" | "subject" | "predicate" | "hypothesis":
                     # "no effusion, pneumothorax, mild scarring": the comma before "mild" ends it, not the first.
                     return bool(listed) and self._lists_bare(named)
@@ -243,6 +289,11 @@ class _Reading:
                         return True
                     listed += 1
         return self._lists_bare(named)
+
+    def _offers_after(self, event: Event) -> bool:
+        """Whether "or" follows `event` before anything that ends a list."""
+        rest = itertools.dropwhile(lambda each: each.start <= event.start, self._events)
+        return any(each.kind == "or" for each in itertools.takewhile(lambda each: each.kind in _LISTED, rest))
 
     def _lists_bare(self, named: int) -> bool:
         """Reports deny lists without "or" at their end; of a query it would be a guess."""

@@ -19,8 +19,10 @@ def describe(sentence: str, events: tuple[Event, ...], index: int, head: str) ->
     event = events[index]
     boundaries = {"comma", "and", "or", "end", "either_way", "relative", "denial", "doubt", "question"}
     boundaries |= {"finding", "subject", "predicate"}
-    before = max((e.end for e in events[:index] if e.kind in boundaries), default=0)
-    after = min((e.start for e in events[index + 1 :] if e.kind in boundaries), default=len(sentence))
+    before = max((e.end for e in events[:index] if e.kind in boundaries and e.value != "/"), default=0)
+    after = min(
+        (e.start for e in events[index + 1 :] if e.kind in boundaries and e.value != "/"), default=len(sentence)
+    )
     words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
     later = " ".join(sentence[event.end : after].split()[:_WORDS_AFTER])
     sides = {

@@ -54,15 +54,21 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
     predicates = [("predicate", name, pattern) for name, pattern in PREDICATES.items()]
     doubts = [("doubt", "versus", "versus|vs"), ("doubt", "adjective", r"suspicious(?! for| of)")]
     cues = "|".join((*triggers.SIDES.values(), "mild(?:ly)?", "moderate(?:ly)?", "severe(?:ly)?", triggers.OTHER_CUES))
-    last = [("cue", "", cues), ("verb", "", triggers.VERBS), ("and", "", "and"), ("or", "", "or")]
+    last = [
+        ("cue", "size", triggers.SIZES),
+        ("cue", "", cues),
+        ("verb", "", triggers.VERBS),
+        ("and", "", "and"),
+        ("or", "", "or"),
+    ]
     first += [("answer", "", triggers.ANSWER), ("end", "except", triggers.EXCEPT)]
     return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
 
 
 _KINDS: dict[Dialect, list[tuple[str, str, str]]] = {dialect: _kinds(dialect) for dialect in ("report", "query")}
-_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "&": "and", "?": "question"}
+_PUNCTUATION = {",": "comma", "(": "comma", ")": "comma", ":": "comma", "&": "and", "/": "and", "?": "question"}
 # Further marks begin something new, as "plus" does, but are no range ("5–6 mm").
-_MARK = r"[,()&:?]|\+|[–—](?! ?\w?\d)|(?<= )-+(?= )"
+_MARK = r"[,()&:?]|(?<=[a-z])/(?=[a-z]{3})|(?<=[a-z]) / (?=[a-z]{3})|\+|[–—](?! ?\w?\d)|(?<= )-+(?= )"
 
 
 @functools.cache
@@ -74,9 +80,7 @@ def _scanner(dialect: Dialect) -> re.Pattern[str]:
 def _to_event(match: re.Match[str]) -> Event:
     group = str(match.lastgroup)
     if group == "mark":
-        mark = match.group()
-        return Event(
-            _PUNCTUATION.get(mark, "and"), "new" if mark not in _PUNCTUATION else mark, match.start(), match.end()
-        )
+        mark = match.group().strip()
+        return Event(_PUNCTUATION.get(mark, "and"), mark if mark in _PUNCTUATION else "new", match.start(), match.end())
     kind, value, _ = _KINDS["report"][int(group[1:])]
     return Event(kind, value, match.start(), match.end())

@@ -28,9 +28,20 @@ _SHORTENED = re.compile(r"\b(?:(sig|signif|evid|poss|prob|vs)|(lt|rt|bilat)(?=\.
 _MEANINGS = [
     (re.compile(pattern), meaning)
     for pattern, meaning in (
+        (r"\?[?!]+", "? "),
+        (
+            r"(?:[ \t]*(?:\.[ \t]*){2,}|[ \t]*…[ \t]*)(?=(?:none|no|nil|negative|absent|yes|present)\b *(?:$|[.,;\n]))",
+            ": ",
+        ),
+        (r"[:=][ \t]*n(?= *(?:$|[.,;\n]))", ": no"),
+        # A box before its finding; a sign before its finding, where the first of a line stands so; a sign at its finding.
+        (r"(?:\[ ?\]|\( \)|☐)(?= *\w)", "; no "),
+        (r"(?:\[[x✓✔]\]|\([x✓✔]\)|☑|☒)(?= *\w)", "; "),
+        (r"(?<=[a-z]{3})\+(?=[\s,;.]|$)", " : yes,"),
+        (r"(?<=[a-z]{3})-(?=\s*(?:[,;.\n]|$)|\s+[a-z]{3,}[-+](?:\s|$))", " : no,"),
         (r"(?<=ca)n['’]t\b|n['’]t\b", " not"),
         (r"\bcan not\b", "cannot"),
-        (r"\?[ \t]+(?=(?:none|no|negative|absent|yes|present)\b[ .]*(?:$|[,;\n]))", ": "),
+        (r"\?[ \t]+(?=(?:none|no|negative|absent|yes|present)\b *(?:$|[.,;\n]))", ": "),
         (r"\bw ?/ ?o(?:ut)?\b|\bwo\b", "without"),
         (r"\bw ?/(?= ?\w)", "with "),
         (r"\bsig(?:nif)?\b", "significant"),
@@ -38,6 +49,7 @@ _MEANINGS = [
         (r"\bposs\b", "possible"),
         (r"\bprob\b", "probable"),
         (r"\bneg(?:\.(?= for\b)|\b)|(?<!\w)-ve(?= for\b)", "negative"),
+        (r"[:=][ \t]*(?:0|false)(?!\w|\.\d)", " : no,"),
         (r"(?:[:=][ \t]*)?(?:\( ?- ?\)|(?<!\w)-ve\b)", " : no,"),
         (r"(?:[:=][ \t]*)?(?:\( ?\+ ?\)|(?<!\w)\+ve\b(?! for))", " : yes,"),
     )
@@ -46,12 +58,20 @@ _MEANINGS = [
 
 def read_sentences(text: str) -> Iterator[str]:
     """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
-    plain = _unwrap(_SHORTENED.sub(r"\1\2", text)).lower()
+    plain = _SIGNS_FIRST.sub(_say_signs, _unwrap(_SHORTENED.sub(r"\1\2", text)).lower())
     for pattern, meaning in _MEANINGS:
         plain = pattern.sub(meaning, plain)
     for sentence in _SENTENCE_END.split(plain):
         if folded := " ".join(sentence.split()):
             yield folded
+
+
+# "+ve effusion, -ve pneumothorax": where a statement begins with a sign, each sign belongs to what follows it.
+_SIGNS_FIRST = re.compile(r"(?:^|(?<=[.;\n]))[ \t]*[-+]ve\b(?! for)[^.;\n]*")
+
+
+def _say_signs(match: re.Match[str]) -> str:
+    return match.group().replace("+ve", ", positive for").replace("-ve", ", negative for")
 
 
 def _unwrap(text: str) -> str:

@@ -18,6 +18,30 @@ _NOT_SO = (
 _HOW = r"(?:complete|full|total|interval|further|significant|definite|completely|fully|yet)"
 _FULLY = r"(?:(?:completely|entirely|fully|definitely|clearly|definitively|totally|reliably|yet) )?"
 
+# What is nearly gone is there, and so is what a later film shall show to be gone.
+_GONE = r"(?:resol(?:v(?:ed|ing|es?)|ution)|clear(?:ed|ing|ance)|disappear(?:ed|ance)|remov(?:ed|al)|gone"
+_GONE += r"|subsid(?:ed|ing)|dissipat(?:ed|ing)|vanished|abated)"
+_PARTLY = (
+    r"(?:(?:partial|incomplete|near|virtual|practical|substantial|significant|marked|slow|gradual|progressive|slight|mild"
+    r"|moderate|minimal|large|main|most)(?:ly)?|partly|considerab(?:le|ly)|almost|all but|nearing|continu(?:ed|ing)"
+    r"|ongoing|some|somewhat|further|much|yet to|not \w+ly)"
+)
+_TO_SHOW = (
+    r"(?:to (?:ensure|confirm|document|assess|evaluate|monitor|demonstrate|establish|verify|check|see|show)(?: for)?"
+    r"|(?:^|please )(?:confirm|document|verify)|ensur(?:e|ing)"
+    r"|(?:assess|evaluat|monitor|check|follow)\w*(?: up)? (?:for|of|to|until)"
+    r"|until|till|pending|await(?:s|ing)?"
+    r"|for)"
+)
+_NEEDS = (
+    r"(?:should|must|shall|may|might|could|would"
+    r"|(?:(?:need|require|advise|recommend|suggest)(?:s|d|ed)?|ha[sd]|have|ought|is|are|remains?|yet) to|to)"
+)
+_WITH_TIME = (
+    r"since|compared|after|following|from|in|on|over|by|with|at|as|under|when|post|now|today|completely|entirely|fully"
+    r"|spontaneously|without|and|but|relative|between|during|s/p|status|bilaterally|despite"
+)
+
 # Of one place in a text the first kind that fits is taken, so what only looks like a denial stands first.
 TRIGGERS = {
     # Says nothing of what follows.
@@ -37,17 +61,31 @@ TRIGGERS = {
         r"|(?:no|not) (?:more|less|greater|larger|smaller|fewer) than(?: an?\b)?"
         rf"|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
         r"|no (?:prior|previous|comparison)s?|not (?:\w+ )?resolved"
-        r"|(?:partial(?:ly)?|incomplete(?:ly)?|near(?:ly)?|almost|not \w+ly) (?:resolv|clear)(?:ed|ing|ution)(?: of)?"
-        r"|(?:partial|incomplete|near(?:ly)?|almost)(?: complete| total)? (?:resolution|clearing|removal)(?: of)?"
+        rf"|{_PARTLY}(?:[- ](?:complete|total|entire|full|interval)(?:ly)?){{0,2}} (?:been )?{_GONE}(?: of)?"
+        rf"|{_GONE} (?:almost|nearly|partial(?:ly)?|partly|incompletely|largely|mostly|slowly|gradually|somewhat)"
+        rf"|{_TO_SHOW}(?: (?:the|its|their|complete|full|interval|radio\w+|eventual|adequate|continued)){{0,3}}"
+        rf" {_GONE}(?: of)?"
+        r"|not negative(?: for)?"
         r"|soft tissue edema"
         r"|(?:consistent|compatible|in keeping|associated|along) with|clear cut|clear(?:ed|ing)? (?:for|view)"
     ),
     # What stands before it may be there or not: the image would not show it.
-    "silence_back": rf"(?:may|might|could|can)(?: not|not) be {_FULLY}{_SHOWN}",
+    "silence_back": (
+        rf"(?:may|might|could|can)(?: not|not) be {_FULLY}(?:{_SHOWN}|assessed|evaluated|judged)"
+        r"|(?:(?:would|may|might|could|can|is|are|be) ){0,2}(?:difficult|hard|impossible) to (?:detect|assess|evaluate|see"
+        r"|identify|appreciate|judge)(?! on (?:the )?(?:lateral|frontal|pa|ap))|n/a"
+        r"|not (?:\w+ly )?(?:assessed|evaluated|applicable|available|assessable)"
+    ),
     # Doubts what stands before it.
     "doubt_back": (
-        r"(?:is|are|remains?) (?:possible|suspected|questioned|questionable|equivocal)|(?:is "
-        r"|are )?unlikely|may be present"
+        r"(?:is|are|remains?) (?:possible|suspected|questioned|questionable|equivocal)|(?:is |are )?unlikely(?! to)"
+        r"|(?:may|might|could|would) (?:still |also )?(?:be|have been) (?:present|there|missed|overlooked)"
+        r"|(?<=: )(?:possibl[ey]|probabl[ey]|likely|suspected|questionable|equivocal|indeterminate|uncertain)"
+        r"(?= *(?:$|[,()]))"
+        r"|(?:is|are) (?:\w+ ){0,2}(?:likely|probable)(?=\W*$|[,(])|(?:is|are|was|were) favou?red(?: over)?(?! to)"
+        r"|(?:(?:considered|felt|thought) )?(?:less|more|most|very|highly) likely(?=\W*$|[,(])"
+        rf"|{_NEEDS}(?: \w+){{0,2}} be (?:\w+ly )?(?:excluded|ruled out|considered)|be (?:excluded|ruled out)"
+        r"|(?:needs?|requires?) (?:exclusion|excluding|ruling out)(?! of)|if (?:any|present)"
         rf"|(?:cannot|can not|can't|not) (?:be )?{_FULLY}(?:be )?(?:excluded|ruled out)|(?:is"
         rf"|are) in (?:question|the differential)"
         r"|(?:is|are|would be|could be|may be) (?:a |an |also )*(?:considerations?|possibilit(?:y|ies)"
@@ -56,19 +94,23 @@ TRIGGERS = {
     # Denies what stands before it.
     "denial_back": (
         rf"(?:is|are|was|were|has been|have been|be)? ?(?:not|n't|never) (?:been )?{_FULLY}{_SHOWN}"
-        rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:\w+ly |since |now )*(?:resolved"
-        rf"|cleared|disappeared|been removed)"
-        r"|(?:been |is |are )?(?:ruled out|excluded)|[- ]?free(?! of| air| intra| subdia| peri| flow)"
-        r"|(?:is|are) negative|resolved(?! \w)"
+        r"|can (?:now )?(?:\w+ly )?be (?:\w+ly )?(?:excluded|ruled out)|(?<!\bbe )removed|removal(?! of)"
+        rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:(?!{_PARTLY}\b)\w+ly |since |now )*"
+        rf"(?:resolved|cleared|disappeared|gone|subsided|dissipated|vanished|abated)(?! {_PARTLY}\b)"
+        r"|been (?:\w+ly )?(?:removed|withdrawn|explanted|evacuated|drained|resorbed|reabsorbed)"
+        r"|(?:been |is |are )?(?:ruled out|excluded)|[- ]?free(?! of| from| air| gas| intra| sub| peri| flow)"
+        r"|(?:is|are|was|were|remains?|been|tests?|tested) negative(?! for| of| regarding| with (?:regard|respect)| as )"
+        rf"|(?:resolved|cleared|gone|disappeared)(?! \w| ?:)|(?:resolved|cleared|gone|disappeared)(?= (?:{_WITH_TIME})\b)"
     ),
     # Doubts or denies what stands after it ("absent effusion") if a finding does, or else what stands before it.
     "doubt_either": (
         rf"(?:cannot|can not|can't|not|(?:difficult|hard) to|unable to|does not|do not) {_FULLY}(?:exclude"
         rf"|rule out)|suspected"
     ),
-    "denial_either": r"absent",
+    "denial_either": r"absent|resolved",
     # Doubts what follows.
     "doubt": (
+        r"(?:to |please )?(?:confirm|ensure|verify|document) (?:the )?absence of|"
         r"possib(?:le|ly|ility of|ilities)|probab(?:le|ly|ility of)|likely|perhaps|presumabl[ey]|presumed"
         r"|potential(?:ly)?"
         r"|(?:may|might|could|maybe)(?: (?:be|also|represent|reflect|indicate|suggest|relate|related|have"
@@ -78,8 +120,9 @@ TRIGGERS = {
         r"|question(?:able|ed|s)?(?: of)?|equivocal|suspicious(?: for| of)?|suspicion (?:of|for)|suspect(?:s|ing)?"
         r"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?"
         r"|consider(?:ed|ing)?"
-        r"|favou?r(?:s|ed|ing)?|less likely|borderline|rule out|r/o|(?:evaluat|assess)\w* for"
-        r"|raises?|doubtful"
+        r"|favou?r(?:s|ed|ing)?|less likely|borderline|rule out|r/o|query(?:ing)?|(?:exclusion|ruling out) of"
+        r"|(?:evaluat|assess)\w* for"
+        r"|unlikely to (?:be|represent|reflect|indicate)|raises?|doubtful"
         r"|questionably|early changes of"
     ),
     # Doubts every entry of the list that follows, whether or not an "or" ends it.
@@ -88,7 +131,13 @@ TRIGGERS = {
     "either_way": r"with(?: or| and/or|/)? ?without|\+/-|±",
     # Speaks of what could be, was, or shall be looked for.
     "hypothesis": (
-        r"if(?: there (?:is|are|remains))?|history of|h/o|status post|s/p|in (?:the )?(?:setting|case"
+        r"(?:prior|previous|earlier|outside|last|old)"
+        r" (?:film|study|exam(?:ination)?|radiograph|cxr|x-?ray|ct|imaging|report)"
+        r"(?: (?:from|of|dated|on) [\w/-]+)?"
+        r" (?:with|show(?:s|ed|ing)|demonstrat(?:ed|es|ing)|reveal(?:ed|ing|s)|ha[ds]|describing)"
+        r"|(?:treated|treatment|therapy|admitted|hospitali[sz]ed|screening|work-?up|antibiotics|surveillance) (?:for|of)"
+        r"|follow(?:[- ]|ed )?up (?:for|of)|f/u(?: for| of)?|if(?: there (?:is|are|remains))?|history of|h/o|hx(?: of)?"
+        r"|status post|s/p|in (?:the )?(?:setting|case"
         r"|event) of|regarding"
         r"|sensitive (?:in|for|to)|correlat\w+(?: \w+)? for|to (?:identify|characterize)|(?:evaluation|assessment) of"
     ),
@@ -102,13 +151,22 @@ TRIGGERS = {
         r"|yes|then|status|in addition to|because of|causing"
     ),
     "denial": (
-        r"no|not|non|without|negative for|free of|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
+        r"no|not|non|without|negative (?:for|of|regarding|as to|as regards|with (?:regards?|respect) to)"
+        r"|negative (?:chest|exam\w*|stud(?:y|ies)|films?|radiographs?|x-?rays?|cxr|imaging|views?)(?: \w+)? for"
+        r"|free (?:of|from)"
+        r"|^(?:pertinent )?(?:negatives?|absent|excluded)(?= ?:)"
+        r"|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
         r"|neither|nor|den(?:y|ies)|never"
-        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|resolved"
+        r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|disappearance of"
         r"|clearing of|removal of"
         r"|minus|sans|nothing to suggest|fail(?:s|ed|ing)? to (?:show|demonstrate|reveal)|against|none of|nil|zero"
     ),
     "relative": r"which|that|who|where",
+    # What shall happen to a finding has not happened yet.
+    "awaited": (
+        r"until|till|once|unless|whether|(?:ensur(?:e|ing)|make sure|making sure)(?: that)?"
+        r"|(?:to |please )(?:confirm|verify|document|see|check) (?:that|if)"
+    ),
 }
 _THOSE = (
     r"(?: (?:all )?(?:those|ones|cases|patients|studies|images|films) (?:with|showing|(?:who|that) (?:have|show)))?"
@@ -122,7 +180,7 @@ DENIAL_IN_QUERIES = (
     rf"|(?:excluding|omit|ignore|skip|avoid|leave out|do not (?:want|show|include)){_THOSE}"
 )
 # An indication, as "rule out" is.
-DOUBT_IN_QUERIES = r"(?:cxr|x-?rays?|films?|radiographs?|stud(?:y|ies)) to exclude|\? ?exclude"
+DOUBT_IN_QUERIES = r"(?<!want )(?<!wish )(?<!like )(?<!need )to exclude|please exclude|\? ?exclude"
 # Leaves out of "all" what follows; elsewhere what follows it is there.
 EXCEPT = rf"(?:except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides){_THOSE}"
 # The reply to what stands before it, if it ends its clause ("effusion: none", "pneumonia negative") or a heading follows.
@@ -150,6 +208,7 @@ SEVERITIES = {
     "small": r"small|tiny",
     "large": r"large",
 }
+SIZES = r"small|tiny|trace"
 OTHER_CUES = (
     r"stable|unchanged|chronic|persistent|again|prominent|increased|increasing|worsening|improv(?:ed"
     r"|ing)|old|healed|known"

@@ -8,7 +8,9 @@ from __future__ import annotations
 # In this order: at one place in a text the first that fits is taken, so what contains another stands before it.
 WORDS_OF_HEAD = {
     "Cardiomegaly": (
-        r"cardiomegaly|(?:heart|cardiac)(?: silhouette)? enlargement|enlargement of (?:the )?(?:heart"
+        r"cardiomegaly|(?:increased|raised) (?:cardio-?thoracic ratio|ctr)|(?:cardio-?thoracic ratio|ctr)"
+        r"(?: is| remains| appears)?(?: \w+ly)? (?:increased|raised|enlarged|elevated)"
+        r"|(?:heart|cardiac)(?: silhouette)? enlargement|enlargement of (?:the )?(?:heart"
         r"|cardiac silhouette)"
         r"|(?:heart|cardiac silhouette)(?: size)?(?: is| remains| appears)?(?: \w+ly)? large(?!ly)"
     ),
@@ -17,7 +19,10 @@ WORDS_OF_HEAD = {
     ),
     "Pericardial Effusion": r"pericardial (?:effusions?|fluid)",
     "Pleural Effusion": r"(?:pleural )?effusions?|pleural (?:fluid|collections?)|hydrothorax",
-    "Pneumoperitoneum": r"pneumoperitoneum|free (?:intraperitoneal |subdiaphragmatic |intra-abdominal )?air",
+    "Pneumoperitoneum": (
+        r"pneumoperitoneum"
+        r"|free (?:(?:intra-?peritoneal|sub-?diaphragmatic|intra-?abdominal|sub-?phrenic) )?(?:air|gas)"
+    ),
     "Hydropneumothorax": r"hydropneumothora(?:x|ces)",
     "Pneumothorax": r"pneumothora(?:x|ces|xes|cies)|ptx",
     "Granulomatous Disease": (
@@ -27,14 +32,18 @@ WORDS_OF_HEAD = {
     "Calcified Granuloma": r"calcifi(?:ed|c) (?:\w+ ){0,5}granulomas?(?:ta)?|granulomas? (?:is|are) calcified",
     "Granuloma": r"granulomas?(?:ta)?|granulomatous(?= nod)",
     "Nodule": r"nodules?|nodularit(?:y|ies)",
-    "Mass": r"mass(?:es)?",
+    "Mass": r"mass(?:es)?(?! effect)",
     "Infiltrate": r"infiltrates?|infiltrations?",
     "Airspace Disease": r"air ?-?space (?:disease|process|changes)|alveolar (?:disease|process)",
     "Consolidation": r"consolidat(?:ions?|ive)",
     "Opacity": r"opacit(?:y|ies)|opacifications?|haz(?:y|iness)",
     "Density": r"(?:hyper)?densit(?:y|ies)",
     "Pulmonary Atelectasis": r"atelecta\w+|collapse",
-    "Heart Failure": r"(?:congestive )?heart failure|chf",
+    "Heart Failure": (
+        r"(?:congestive )?(?:heart|cardiac) failure|(?:left )?ventricular failure|chf"
+        r"|(?:(?<=evidence of )|(?<=signs of )|(?<=features of )|(?<=overt )|(?<=frank )|(?<=or )|(?<=in ))"
+        r"failure(?! to| of)"
+    ),
     "Pulmonary Congestion": (
         r"(?:vascular|venous|pulmonary) (?:congestion|engorgement(?! appears? within)|prominence"
         r"|redistribution)|cephalization|congestion"
@@ -62,7 +71,7 @@ WORDS_OF_HEAD = {
     "Aortic Aneurysm": r"(?:aortic )?aneurysm(?:s|al)?",
     "Hypertension, Pulmonary": r"pulmonary (?:arterial |artery )?hypertension",
     "Costophrenic Angle": r"blunt(?:ed|ing|s)",
-    "Thickening": r"pleural(?: \w+)? (?:thickening|plaques?)|thickening of the (?:\w+ )?pleura|thickened pleura",
+    "Thickening": r"pleural?:?(?: \w+)? (?:thickening|plaques?)|thickening of the (?:\w+ )?pleura|thickened pleura",
     "Diaphragmatic Eventration": r"eventrat\w+",
     "Hernia, Hiatal": r"hiat(?:al|us) hernias?",
     "Fractures, Bone": r"fractures?|fractured",
@@ -82,12 +91,14 @@ WORDS_OF_HEAD = {
         r"|prosthetic (?:\w+ )?valve|valve prosthes[ei]s|cardiac (?:xxxx )?device"
     ),
     "Tube, Inserted": (
-        r"(?:endotracheal|chest|feeding|tracheostomy|nasogastric|ng|et|enteric|orogastric"
-        r"|thoracostomy) tubes?|tracheostomy"
+        r"(?:endotracheal|chest|feeding|tracheostomy|nasogastric|ng|et|enteric|orogastric|og|gastric|naso-?enteric"
+        r"|nasojejunal|dobb?-?hoff|intercostal|thoracostomy) (?:tubes?|drains?)|tracheostomy|ett|ngt|ogt|dobb?-?hoff"
+        r"|tube (?:placement|insertion)|pigtail(?: catheter| drain)?|(?:chest|pleural) drains?"
     ),
     # Reports from which names were removed still say where a catheter ends.
     "Catheters, Indwelling": (
-        r"catheters?|shunt tubing|central (?:venous )?lines?|picc(?: lines?)?|port-?a-?caths?|mediports?"
+        r"catheters?|shunt tubing|picc(?: lines?)?|port-?a-?caths?|mediports?|swan-?ganz(?: catheter)?|vas-?cath|perm-?cath"
+        r"|(?:central|ij|jugular|subclavian|femoral|dialysis|hickman)(?: venous)? lines?(?: catheters?)?|hickman|cvc|cvl"
         r"|ports?|infusaports?"
         r"|tips? (?:\w+ ){0,4}(?:svc|superior vena cava|cavoatrial)"
     ),
@@ -102,6 +113,7 @@ SUBJECTS = {
     ),
     "heart": (
         r"heart(?: size| shadow| silhouette| contours?)?(?! failure| disease| valves?| rate)"
+        r"|cardio-?thoracic ratio|ctr"
         r"|cardiac (?:silhouettes?|size|contours?|shadow|outline)|cardiac(?=,? (?:and|&|hilar|mediastinal))"
     ),
     "mediastinum": (

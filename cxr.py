@@ -117,7 +117,7 @@ def _read_sample(folder: Path | None, count: int) -> Sample:
 
     from exporters.export import Sample
     from ingest.sources.phantom import write_phantoms
-    from retrieval.imaging.decode import read_image
+    from retrieval.imaging.decoders import read_image
 
     with tempfile.TemporaryDirectory() as drawn:
         if folder is None:

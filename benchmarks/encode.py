@@ -24,7 +24,7 @@ from benchmarks.record import write_result
 from ingest.sources.phantom import write_phantoms
 from retrieval.bundle import IMAGE_GRAPH, ModelBundle, find_bundle
 from retrieval.encoder import Encoder
-from retrieval.imaging.decode import read_image
+from retrieval.imaging.decoders import read_image
 from retrieval.settings import RetrievalSettings
 
 

@@ -42,7 +42,7 @@ from exporters.precision import convert_graphs
 from ingest.worker import Worker
 from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle, write_manifest
 from retrieval.encoder import TEXT_BATCH, Encoder
-from retrieval.imaging.decode import read_image
+from retrieval.imaging.decoders import read_image
 from retrieval.index.edge import EdgeIndex
 from retrieval.media import write_thumbnail
 from retrieval.records import Source, studies_of

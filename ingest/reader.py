@@ -19,9 +19,10 @@ from ingest.ledger import FileRow
 from ingest.pipeline import StageClock
 from retrieval.encoder import Encoder
 from retrieval.errors import MissingExtra, RetrievalError
-from retrieval.imaging.decode import decode_image, read_file
+from retrieval.imaging.decode import read_file
+from retrieval.imaging.decoders import decoders
 from retrieval.index.schema import Payload
-from retrieval.media import sweep_thumbnails, thumbnail_path, write_thumbnail
+from retrieval.media import SIDE, sweep_thumbnails, thumbnail_path, write_thumbnail
 from retrieval.records import ImageRecord, Quarantined
 
 
@@ -125,14 +126,20 @@ class Reader:
             data = _bytes_of(record) if data is None else data
             self._may_decode.wait()
             with self._clock("decode"):
-                image = decode_image(data, name=_shown_name(record), allow_burned_in=self._allow_burned_in)
-            notes = image.info.get("notes", ())
-            if not embedded:
+                prepared = decoders.prepare(
+                    data,
+                    () if embedded else (self._encoder.preprocess.settings,),
+                    name=_shown_name(record),
+                    allow_burned_in=self._allow_burned_in,
+                    side=SIDE if self._media_dir else 0,
+                )
+            notes = prepared.notes
+            for square in prepared.squares.values():
                 with self._clock("preprocess"):
-                    pixel_values = self._encoder.preprocess(image)
-            if self._media_dir:
+                    pixel_values = self._encoder.preprocess.normalize(square)
+            if self._media_dir and prepared.small:
                 with self._clock("thumbnail"):
-                    write_thumbnail(image, sha256, self._media_dir)
+                    write_thumbnail(prepared.small, sha256, self._media_dir)
         return Item(
             point_id=job.point_id,
             payload=self._payload(job, sha256),

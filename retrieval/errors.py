@@ -85,6 +85,24 @@ class UnsupportedTransferSyntax(UnreadableImage):
     code = "unsupported_transfer_syntax"
 
 
+class ImageTooComplex(UnreadableImage):
+    """Cut into so many parts that decoding it would take long; nothing was decoded."""
+
+    code = "image_too_complex"
+
+
+class DecodeTimeout(UnreadableImage):
+    """Its decoding took longer than an honest image can take, and was ended."""
+
+    code = "decode_timeout"
+
+
+class DecoderCrashed(UnreadableImage):
+    """The process that decoded it died, or needed more memory than one image may have."""
+
+    code = "decoder_crashed"
+
+
 class NoPixels(ImageError):
     """A DICOM object without pixel data."""
 

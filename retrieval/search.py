@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ from retrieval.cases import Examples, find_examples, images_of
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest
 from retrieval.hits import SearchResult, StudyRecord, hit_of, interpretation, study_of
-from retrieval.imaging.decode import DECODING, decode_image, read_image
+from retrieval.imaging.decode import read_file
+from retrieval.imaging.decoders import Prepared, decoders
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
@@ -47,6 +47,7 @@ class _Asked:
     """A query on its way: what it brings, as far as that is known, and the milliseconds of each stage."""
 
     query: Query
+    image_name: str = "the image"
     mentions: Mentions = Mentions()
     filters: Filters = Filters()
     examples: Examples = Examples()
@@ -127,15 +128,23 @@ class Retriever:
         """
         return self.search_batch([query])[0]
 
-    def search_batch(self, queries: Sequence[Query]) -> list[SearchResult]:
+    def search_batch(
+        self, queries: Sequence[Query], prepared: Sequence[Prepared | None] | None = None
+    ) -> list[SearchResult]:
         """The answers to 1 to 32 queries, in order; their texts are encoded together, and their images.
+
+        `prepared` are the images of the queries, decoded before; one that lacks this model's square is decoded here.
 
         Raises:
             InvalidRequest, UnknownFinding, UnknownStudy, ImageError: as `search`, if any query is so.
         """
         if not 1 <= len(queries) <= LIMIT_BATCH:
             raise InvalidRequest(f"a batch must have 1 to {LIMIT_BATCH} queries, found {len(queries)}")
-        return self._answer([_Asked(query) for query in queries])
+        batch = [_Asked(query) for query in queries]
+        for asked, image in zip(batch, prepared or (), strict=False):
+            if image is not None:
+                self._take_prepared(asked, image)
+        return self._answer(batch)
 
     def search_text(
         self, text: str, *, filters: Filters = Filters(), k: int = 10, rerank: Rerank = "signals"
@@ -152,10 +161,15 @@ class Retriever:
         rerank: Rerank = "signals",
     ) -> SearchResult:
         """The `k` images nearest to an image: the bytes of a file, its path, or a decoded image; see `search`."""
-        query = Query(filters=filters, k=k, rerank=rerank, image=image if isinstance(image, bytes) else None)
-        asked = _Asked(query)
-        if not isinstance(image, bytes):
-            self._look_at(asked, lambda: read_image(image)[0] if isinstance(image, Path) else image)
+        name = image.name if isinstance(image, Path) else "the image"
+        content = read_file(image) if isinstance(image, Path) else image
+        asked = _Asked(
+            Query(filters=filters, k=k, rerank=rerank, image=content if isinstance(content, bytes) else None)
+        )
+        asked.image_name = name
+        if isinstance(content, Image.Image):
+            with asked.stage("decode"):
+                asked.pixel_values = self.encoder.preprocess(content)
         return self._answer([asked])[0]
 
     def search_similar(
@@ -187,8 +201,9 @@ class Retriever:
         for asked in batch:
             asked.query.require_valid()
             self._understand(asked)  # before the model runs: what can be refused is refused at once
-            if asked.query.image is not None:
-                self._look_at(asked, functools.partial(decode_image, asked.query.image))
+            if asked.query.image is not None and asked.pixel_values is None:
+                wanted = [self.encoder.preprocess.settings]
+                self._take_prepared(asked, decoders.prepare(asked.query.image, wanted, name=asked.image_name))
         self._encode(batch)
         return [self._search(asked) for asked in batch]
 
@@ -202,9 +217,11 @@ class Retriever:
         with asked.stage("fetch"):
             asked.examples = find_examples(self.collection, query)
 
-    def _look_at(self, asked: _Asked, picture: Callable[[], Image.Image]) -> None:
-        with asked.stage("decode"), DECODING:
-            asked.pixel_values = self.encoder.preprocess(picture())
+    def _take_prepared(self, asked: _Asked, image: Prepared) -> None:
+        square = image.squares.get(self.encoder.preprocess.settings)
+        if square is not None:
+            asked.pixel_values = self.encoder.preprocess.normalize(square)
+            asked.elapsed_ms["decode"] = round(image.seconds * 1000, 3)
 
     def _encode(self, batch: list[_Asked]) -> None:
         worded = [asked for asked in batch if asked.query.text is not None]

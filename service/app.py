@@ -18,6 +18,7 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
+from retrieval.imaging.decoders import decoders
 from service.access import remote_reason
 from service.admission import Admission
 from service.audit import AuditLog
@@ -58,6 +59,8 @@ DESCRIPTION = (
 )
 # Reading a thumbnail takes a moment, and a page asks for a hundred; they do not queue behind searches.
 _THUMBNAILS = {"limit": 2, "queue": 256}
+# Each decodes in a process of its own; they do not keep searches by words waiting.
+_DECODING = 4
 # Health and metrics ask the engine, too, and must neither wait for searches nor pile up where it hangs.
 _PROBES = {"limit": 2, "queue": 8}
 _PROBE_TIMEOUT_S = 5.0
@@ -69,6 +72,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     """The service on `catalog`, which stays its owner's to close."""
     operations = operations or Operations.of(settings)
     searches = Admission("searches", limit=settings.concurrent_searches, queue=settings.waiting_searches)
+    decodes = Admission("decodes", limit=_DECODING, queue=settings.waiting_searches)
     thumbnails, probes = Admission("thumbnails", **_THUMBNAILS), Admission("probes", **_PROBES)
     media_dir = catalog.settings.media_dir
     static_dir = WEB_DIR / "static"
@@ -78,12 +82,13 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     key_file = KeyFile(catalog.settings.home)
     keys = KeyRing(key_file, always_required=remote_reason(settings) is not None or key_file.is_lost())
     authenticator = Authenticator(keys, Sessions(secure=settings.https), audit)
+    rate_limit = RateLimit(settings.rate_per_minute)
     uploads = Router(
         "/",
         route_handlers=[ImageSearchController, ImagePageController],
         request_max_body_size=settings.upload_limit_bytes + _FORM_OVERHEAD_BYTES,
         # Before the body is read: there is no point in taking 64 MiB from who is sent away.
-        before_request=_take_upload(searches),
+        before_request=_take_upload(decodes, searches),
     )
     app = Litestar(
         route_handlers=[
@@ -123,14 +128,15 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
             "laboratory": Provide(lambda: laboratory, sync_to_thread=False),
-            "searches": _provide_searches(searches, laboratory, catalog, audit, settings),
+            "searches": _provide_searches(searches, decodes, laboratory, catalog, audit, settings),
+            "rate_limit": Provide(lambda: rate_limit, sync_to_thread=False),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
         middleware=[
             operations.drain,
             KnownHosts(settings),
             Authentication(authenticator),
-            RateLimit(settings.rate_per_minute),
+            rate_limit,
             BodyDeadline(settings.body_timeout_s),
         ],
         guards=[require_scope],
@@ -143,13 +149,18 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
         after_response=laboratory.work_unseen,
-        on_shutdown=[searches.close, thumbnails.close, probes.close, laboratory.close],
+        on_shutdown=[_end_decoding, decodes.close, searches.close, thumbnails.close, probes.close, laboratory.close],
     )
-    for admission in (searches, thumbnails, probes):
+    for admission in (searches, decodes, thumbnails, probes):
         operations.metrics.watch(admission)
     # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
     app.asgi_handler = Observation(SecurityHeaders(app.asgi_handler), operations.metrics, operations.tracing)
     return app
+
+
+async def _end_decoding() -> None:
+    """What is still decoded was abandoned by its request, and must not hold up the end."""
+    decoders.close()
 
 
 def _require_room(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
@@ -159,9 +170,10 @@ def _require_room(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awa
     return require_room
 
 
-def _take_upload(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+def _take_upload(*stages: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
     async def take_upload(request: Request[Any, Any, Any]) -> None:
-        searches.require_room()
+        for admission in stages:
+            admission.require_room()
         await read_form(request)
 
     return take_upload
@@ -175,11 +187,19 @@ def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
 
 
 def _provide_searches(
-    admission: Admission, laboratory: Laboratory, catalog: Catalog, audit: AuditLog, settings: ServiceSettings
+    admission: Admission,
+    decodes: Admission,
+    laboratory: Laboratory,
+    catalog: Catalog,
+    audit: AuditLog,
+    settings: ServiceSettings,
 ) -> Provide:
     def searches(request: Request[Any, Any, Any]) -> Searches:
         choice = SearchChoice.of(request, laboratory, catalog, secure=settings.https)
-        return Searches(request, choice, SearchPermits.of(request, admission, settings.request_timeout_s), audit)
+        permits, decode_permits = (
+            SearchPermits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
+        )
+        return Searches(request, choice, permits, decode_permits, audit)
 
     return Provide(searches, sync_to_thread=False)
 

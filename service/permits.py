@@ -27,21 +27,43 @@ class Timed(Protocol):
 
 
 class SearchPermits:
-    """Runs the blocking calls of one request, and notes in `stages_ms` how long they waited."""
+    """Runs the blocking calls of one request, and notes in `stages_ms` how long they waited.
+
+    `deadline` is the moment of `time.monotonic` at which the request is given up, however many calls it makes.
+    """
 
     def __init__(
-        self, admission: Admission, receive: Receive, *, timeout_s: float, stages_ms: dict[str, float]
+        self,
+        admission: Admission,
+        receive: Receive,
+        *,
+        timeout_s: float,
+        stages_ms: dict[str, float],
+        deadline: float | None = None,
     ) -> None:
         self._admission = admission
         self._receive = receive
         self._timeout_s = timeout_s
         self._stages_ms = stages_ms
+        self._deadline = time.monotonic() + timeout_s if deadline is None else deadline
+        self._is_over = False
 
     @classmethod
     def of(cls, request: Request[Any, Any, Any], admission: Admission, timeout_s: float) -> SearchPermits:
         """The permits of `request`, whose body has been read already."""
-        stages_ms = request.scope["state"].setdefault("stages_ms", {})
-        return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms)
+        state = request.scope["state"]
+        stages_ms = state.setdefault("stages_ms", {})
+        deadline = state.setdefault("deadline", time.monotonic() + timeout_s)
+        return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms, deadline=deadline)
+
+    def require_wanted(self) -> None:
+        """For calls that take long, between their steps: nobody may wait for the result any more.
+
+        Raises:
+            ClientGone: nobody does.
+        """
+        if self._is_over:
+            raise ClientGone("the request was given up")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `call`, run in a thread when its turn comes.
@@ -63,7 +85,8 @@ class SearchPermits:
         work = asyncio.create_task(self._admission.run(begin))
         gone = asyncio.create_task(_wait_for_disconnect(self._receive))
         try:
-            await asyncio.wait({work, gone}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            left_s = max(0.0, self._deadline - time.monotonic())
+            await asyncio.wait({work, gone}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
             if gone.done():
@@ -75,6 +98,7 @@ class SearchPermits:
                 headers={"Retry-After": str(self._admission.retry_after_s())},
             )
         finally:
+            self._is_over = not work.done()
             for task in (work, gone):
                 task.cancel()
                 task.add_done_callback(_forget)

@@ -40,6 +40,15 @@ BUSY_PROBLEMS = {
 }
 """For `problem_responses`: what every route that asks the engine may answer."""
 
+IMAGE_PROBLEMS = {
+    "image_too_large_413": "the image has 70,000,000 bytes",
+    "unreadable_image_422": "the image is not a readable PNG, JPEG, WEBP image",
+    "image_too_complex_422": "the image has more than 64 JPEG scans, which would take long to decode",
+    "decode_timeout_422": "the image was not decoded within 10 s",
+    "decoder_crashed_422": "the image ended the process that decoded it; it is damaged or hostile",
+}
+"""For `problem_responses`: what every route that takes an image may answer."""
+
 # Codes of errors that arise before the engine is asked; those of the engine's are in retrieval.errors.
 _CODES = {
     400: "invalid_request",

@@ -26,15 +26,15 @@ class TokenBuckets:
         # By name: (tokens, when counted). Longest unused first.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, name: str) -> float:
-        """Take a token. 0.0 if there was one, else the seconds until there is."""
+    def take(self, name: str, count: int = 1) -> float:
+        """Take `count` tokens. 0.0 if they were there, else the seconds until they are."""
         if not self._capacity:
             return 0.0
         now = self._clock()
         held, counted = self._buckets.pop(name, (self._capacity, now))
         held = min(self._capacity, held + (now - counted) * self._per_second)
-        wait_s = 0.0 if held >= 1 else (1 - held) / self._per_second
-        self._buckets[name] = (held - 1 if not wait_s else held, now)
+        wait_s = 0.0 if held >= count else (count - held) / self._per_second
+        self._buckets[name] = (held - count if not wait_s else held, now)
         if len(self._buckets) > _LIMIT:
             self._buckets.popitem(last=False)
         return wait_s
@@ -51,14 +51,29 @@ class RateLimit(ASGIMiddleware):
 
     def __init__(self, per_minute: int) -> None:
         self._buckets = TokenBuckets(per_minute)
+        self._per_minute = per_minute
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass the request on, or raise."""
-        name = scope["auth"].name
-        wait_s = self._buckets.take(f"key {name}" if name else f"address {address_of(scope)}")
-        if wait_s:
+        if wait_s := self._take(scope, 1):
             raise RateLimited("too many requests; see CXR_SERVICE_RATE_PER_MINUTE", wait_s)
         await next_app(scope, receive, send)
+
+    def take_further(self, scope: Scope, count: int) -> None:
+        """Count `count` requests beside the one that came, as far as a minute has so many.
+
+        Raises:
+            RateLimited: there is no room for them; none of them is counted.
+        """
+        if wait_s := self._take(scope, min(count, self._per_minute - 1)):
+            raise RateLimited(
+                f"this batch counts as {count + 1} requests, which are too many; see CXR_SERVICE_RATE_PER_MINUTE",
+                wait_s + 60 / self._per_minute,  # the batch itself is counted when it comes again
+            )
+
+    def _take(self, scope: Scope, count: int) -> float:
+        name = scope["auth"].name
+        return self._buckets.take(f"key {name}" if name else f"address {address_of(scope)}", count)
 
 
 def address_of(scope: Scope) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request
 
 from retrieval.hits import SearchResult
+from retrieval.imaging.decoders import Prepared, decoders
 from retrieval.query import Query
 from service.audit import AuditLog
 from service.experiments.choice import SearchChoice, ShownResult
@@ -24,6 +25,7 @@ class Searches:
     request: Request[Any, Any, Any]
     choice: SearchChoice
     permits: SearchPermits
+    decode_permits: SearchPermits
     audit: AuditLog
 
     async def answer(self, query: Query, model: str | None, **facts: str) -> SearchDocument:
@@ -43,8 +45,10 @@ class Searches:
                 answered.
         """
 
+        prepared = await self.prepare(queries, model)
+
         def search() -> Sequence[ShownResult]:
-            results = self.choice.search_batch(model, lambda retriever: retriever.search_batch(queries))
+            results = self.choice.search_batch(model, lambda retriever: retriever.search_batch(queries, prepared))
             for query, result in zip(queries, results, strict=True):
                 self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
             return results
@@ -52,6 +56,34 @@ class Searches:
         results = await self.permits.run(search)
         self.permits.note(*results)
         return [search_document(result) for result in results]
+
+    async def prepare(
+        self, queries: Sequence[Query], model: str | None, *, name: str = "the image", side: int = 0
+    ) -> list[Prepared | None]:
+        """The images of `queries`, decoded for the model or models that shall answer; None where a query has none.
+
+        Decoding has its own turns, so that searches by words do not wait for images. `name` and `side` are as in
+        `DecoderPool.prepare`.
+
+        Raises:
+            RetrievalError: as `DecoderPool.prepare`, `Query.require_valid`, `Catalog.retriever` and `SearchPermits.run`.
+        """
+        if all(query.image is None for query in queries):
+            return [None for _ in queries]
+
+        def prepare() -> list[Prepared | None]:
+            for query in queries:
+                query.require_valid()
+            wanted = [retriever.encoder.preprocess.settings for retriever in self.choice.retrievers(model)]
+            prepared: list[Prepared | None] = []
+            for query in queries:
+                self.decode_permits.require_wanted()
+                prepared.append(
+                    None if query.image is None else decoders.prepare(query.image, wanted, name=name, side=side)
+                )
+            return prepared
+
+        return await self.decode_permits.run(prepare)
 
 
 def kind_of(query: Query) -> str:

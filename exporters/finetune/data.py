@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.bundle import Preprocessing
 from retrieval.errors import RetrievalError, TrainingError
-from retrieval.imaging.decode import read_image
+from retrieval.imaging.decoders import read_image
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 

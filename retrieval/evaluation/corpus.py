@@ -14,7 +14,7 @@ from retrieval.bundle import sha256_of
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest
 from retrieval.evaluation.records import Data, Judge, Vocabulary
-from retrieval.imaging.decode import read_image
+from retrieval.imaging.decoders import read_image
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS

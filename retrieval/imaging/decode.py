@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import struct
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,19 @@ from retrieval.errors import (
 )
 from retrieval.imaging.quiet import silence
 from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
+from retrieval.imaging.structure import LIMIT_EXIF_BYTES, require_plain_structure
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 LIMIT_BYTES = 64 * 1024 * 1024
 LIMIT_PIXELS = 64_000_000
 """A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""
 
-DECODING = threading.BoundedSemaphore(4)
-"""Held by those who answer requests while they have a decoded image; who waits has the bytes of its file alone."""
+Reserve = Callable[[int, int, int, int], None]
+"""Told width, height, bytes a pixel once decoded, and bytes that decoding needs, before any pixel is decoded."""
+
+# Bytes a pixel while an image is decoded: Pillow keeps colours in four, and brings all to 8 bits beside the original.
+_BYTES_BY_MODE = {"1": 2, "L": 2, "P": 5, "I;16": 4, "I;16B": 4, "I;16L": 4, "I;16N": 4, "I": 8, "RGB": 5}
+_MOST_BYTES = 12
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -50,8 +56,17 @@ _DECODER_ERRORS = (
 )
 
 
-def decode_image(data: bytes, *, name: str = "the image", allow_burned_in: bool = False) -> Image.Image:
+def _need_nothing(width: int, height: int, channel_bytes: int, needed: int) -> None:
+    """A `Reserve` for callers that bound memory in no other way."""
+
+
+def decode_image(
+    data: bytes, *, name: str = "the image", allow_burned_in: bool = False, reserve: Reserve = _need_nothing
+) -> Image.Image:
     """Decode PNG, JPEG, WebP or DICOM bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
+
+    It runs in this process, which a hostile file can hold up or end: files that nobody vouches for belong to
+    `retrieval.imaging.decoders`.
 
     16-bit grey is scaled linearly (65535 becomes 255), transparency is laid on black, as a viewer with a black background
     shows it. DICOM is shown as its own tags ask (`retrieval.imaging.dicom`). `name` is what error messages call the
@@ -61,6 +76,7 @@ def decode_image(data: bytes, *, name: str = "the image", allow_burned_in: bool 
     Raises:
         ImageTooLarge: more than `LIMIT_BYTES` bytes.
         ImageBomb: more than `LIMIT_PIXELS` pixels; checked before any pixel is decoded.
+        ImageTooComplex: cut into so many parts that decoding it would take long.
         EmptyFile, WrongType, TruncatedImage, UnreadableImage: no bytes, another format, cut short, damaged.
         MultiFrame: an animation, or a DICOM object of several frames.
         BurnedIn: a DICOM file says that it holds annotations, and `allow_burned_in` is not set.
@@ -75,23 +91,14 @@ def decode_image(data: bytes, *, name: str = "the image", allow_burned_in: bool 
     if is_dicom(data[:HEAD_BYTES]):
         from retrieval.imaging.dicom import decode_dicom  # pydicom is an extra
 
-        image, notes = decode_dicom(data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in)
+        image, notes = decode_dicom(
+            data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in, reserve=reserve
+        )
     else:
-        image = _decode_raster(data, name)
+        image = _decode_raster(data, name, reserve)
     # EXIF, XMP and colour profiles can name people and places, and Pillow would write them into whatever is saved.
     image.info = {"notes": notes} if notes else {}
     return image
-
-
-def read_image(path: Path) -> tuple[Image.Image, bytes]:
-    """Decode the file at `path`; also gives its bytes, for hashing.
-
-    Raises:
-        MissingFile: there is no such file.
-        ImageError: as `decode_image`.
-    """
-    data = read_file(path)
-    return decode_image(data, name=path.name), data
 
 
 def read_file(path: Path) -> bytes:
@@ -125,12 +132,13 @@ def _require_size(name: str, size: int) -> None:
         raise ImageTooLarge(f"{name} has {size:,} bytes; at most {LIMIT_BYTES:,} are accepted")
 
 
-def _decode_raster(data: bytes, name: str) -> Image.Image:
+def _decode_raster(data: bytes, name: str, reserve: Reserve) -> Image.Image:
     kind = raster_format(data[:HEAD_BYTES])
     if kind is None:
         raise WrongType(
             f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM"
         )
+    require_plain_structure(data, kind, name)
     try:
         # Pillow only warns between one and two times its own limit; ours below is the one that counts.
         with silence:
@@ -142,8 +150,13 @@ def _decode_raster(data: bytes, name: str) -> Image.Image:
             # Not for JPEG: a phone's photograph carries a second image for bright screens, and that is no animation.
             if kind != "JPEG" and getattr(image, "is_animated", False):
                 raise MultiFrame(f"{name} is an animation; a radiograph has one frame")
+            pixels = image.width * image.height
+            is_clear = "transparency" in image.info
+            needed = pixels * (_MOST_BYTES if is_clear else _BYTES_BY_MODE.get(image.mode, _MOST_BYTES))
+            reserve(image.width, image.height, 1 if image.mode in ("1", "L", *_SIXTEEN_BIT_MODES) else 4, needed)
             image.load()
-            return _to_eight_bit(_upright(image))
+            _turn_upright(image)
+            return _to_eight_bit(image)
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -156,11 +169,13 @@ def _decode_raster(data: bytes, name: str) -> Image.Image:
         ) from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODER_ERRORS:  # damaged EXIF names no orientation, and says nothing against the pixels
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    # EXIF as hexadecimal text; Pillow would read each of its entries, which may all be as long as the whole.
+    if len(image.info.get("Raw profile type exif", "")) > 2 * LIMIT_EXIF_BYTES:
+        return
+    # Damaged EXIF names no orientation, and says nothing against the pixels.
+    with contextlib.suppress(*_DECODER_ERRORS):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:

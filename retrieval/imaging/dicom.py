@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
@@ -70,7 +71,12 @@ _FUNCTIONS: dict[str, Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]] = {
 
 
 def decode_dicom(
-    data: bytes, *, name: str, limit_pixels: int, allow_burned_in: bool = False
+    data: bytes,
+    *,
+    name: str,
+    limit_pixels: int,
+    allow_burned_in: bool = False,
+    reserve: Callable[[int, int, int, int], None] = lambda *_: None,
 ) -> tuple[Image.Image, tuple[str, ...]]:
     """Decode a DICOM file into an image of mode `L` or `RGB`, and notes on what had to be decided.
 
@@ -84,14 +90,16 @@ def decode_dicom(
         MissingExtra: pydicom or python-gdcm is not installed.
     """
     try:
-        return _decode(data, name, limit_pixels, allow_burned_in)
-    except RetrievalError:
+        return _decode(data, name, limit_pixels, allow_burned_in, reserve)
+    except (RetrievalError, MemoryError):
         raise
     except Exception as error:  # the last resort: one hostile file must not end a run over a whole archive
         raise UnreadableImage(f"{name} is DICOM that cannot be decoded: {type(error).__name__}") from error
 
 
-def _decode(data: bytes, name: str, limit_pixels: int, allow_burned_in: bool) -> tuple[Image.Image, tuple[str, ...]]:
+def _decode(
+    data: bytes, name: str, limit_pixels: int, allow_burned_in: bool, reserve: Callable[[int, int, int, int], None]
+) -> tuple[Image.Image, tuple[str, ...]]:
     header = read_header(BytesIO(data), len(data), PIXEL_TAGS, name=name)
     pixels = describe_pixels(header, name=name, limit_pixels=limit_pixels)
     notes: list[str] = []
@@ -102,6 +110,8 @@ def _decode(data: bytes, name: str, limit_pixels: int, allow_burned_in: bool) ->
                 "taken only where that is allowed"
             )
         notes.append("burned-in annotation allowed")
+    grey = pixels.samples == 1 and pixels.photometric != "PALETTE COLOR"
+    reserve(pixels.columns, pixels.rows, 1 if grey else 4, pixels.working_bytes)
     samples, is_raw = read_samples(header, pixels, name=name)
     high_bit = pixels.high_bit if is_raw else pixels.bits_stored - 1
     if pixels.photometric.startswith("MONOCHROME"):

@@ -20,10 +20,11 @@ from retrieval.errors import (
     UnreadableImage,
     UnsupportedTransferSyntax,
 )
-from retrieval.imaging.codec import codecs
 from retrieval.imaging.codestream import Codestream, describe_codestream, has_end
 from retrieval.imaging.dicom_header import Header, integer_of
+from retrieval.imaging.gdcm_codec import decode_by_gdcm
 from retrieval.imaging.quiet import silence
+from retrieval.imaging.structure import require_plain_jpeg
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -62,6 +63,11 @@ class PixelDescription:
         """Bytes of the one frame, uncompressed (PS3.3 C.7.6.3.1.2: YBR_FULL_422 has two pixels in four bytes)."""
         samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
         return self.rows * self.columns * samples * self.bits_allocated // 8
+
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that decoding and showing the frame takes at its highest: the decoder's copies, the samples, the result."""
+        return self.rows * self.columns * self.samples * (6 if self.bits_allocated == 8 else 12)
 
 
 def describe_pixels(header: Header, *, name: str, limit_pixels: int) -> PixelDescription:
@@ -193,6 +199,8 @@ def _frame(header: Header, name: str) -> bytes:
 
 
 def _checked_codestream(frame: bytes, pixels: PixelDescription, name: str) -> Codestream:
+    if frame.startswith(b"\xff\xd8"):
+        require_plain_jpeg(frame, name)
     found = describe_codestream(frame)
     if found is None:
         raise UnreadableImage(f"{name} has compressed pixels without a header of their own")
@@ -236,7 +244,7 @@ def _unpack(segment: bytes, pixels: PixelDescription, name: str) -> Any:
 
 
 def _lossless(frame: bytes, found: Codestream, pixels: PixelDescription, syntax: str, name: str) -> Samples:
-    data = codecs.decode(frame, found, syntax)
+    data = decode_by_gdcm(frame, found, syntax)
     dtype = np.dtype(np.uint8 if found.precision <= 8 else "<u2")
     if data is None or len(data) != pixels.rows * pixels.columns * pixels.samples * dtype.itemsize:
         raise UnreadableImage(f"{name} has compressed pixels that cannot be decoded")

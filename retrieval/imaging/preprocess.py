@@ -19,7 +19,7 @@ _RESAMPLING = {
 }
 
 # A strip of 1 x 100,000 pixels grows to gigabytes on its way to a square; a radiograph of 64 megapixels does not.
-_LIMIT_PIXELS = 128_000_000
+LIMIT_CANVAS_PIXELS = 128_000_000
 
 
 class ImagePreprocessor:
@@ -41,7 +41,10 @@ class ImagePreprocessor:
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """`pixel_values` of one image: float32 [3, size, size]."""
         # Resizing treats channels alike, so a grey image is resized once and not three times over.
-        square = self.resize(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        return self.normalize(self.resize(image if image.mode in ("L", "RGB") else image.convert("RGB")))
+
+    def normalize(self, square: Image.Image) -> NDArray[np.float32]:
+        """`pixel_values` of what `resize` gave: float32 [3, size, size]."""
         pixels = np.asarray(square, dtype=np.float32)
         channels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         return channels * self._scale + self._shift
@@ -100,7 +103,7 @@ class ImagePreprocessor:
 
 
 def _require_room(image: Image.Image, width: int, height: int) -> None:
-    if width * height > _LIMIT_PIXELS:
+    if width * height > LIMIT_CANVAS_PIXELS:
         raise ImageTooLarge(
             f"the image is {image.width} x {image.height}; it is too elongated to be prepared for this model"
         )

@@ -17,7 +17,7 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
-from retrieval.imaging.decode import DECODING, decode_image
+from retrieval.imaging.decoders import Prepared
 from retrieval.search import Retriever
 from service.audit import AuditLog
 from service.auth import READ, KeyRequired
@@ -113,7 +113,8 @@ async def _render(
     permits, audit, choice = searches.permits, searches.audit, searches.choice
     cookies = choice.begin_visit() if image or form.looks else []
     try:
-        view, retriever, result = await permits.run(_look_up, form, catalog, choice, image)
+        prepared = await _prepare(form, searches, image) if image else None
+        view, retriever, result = await permits.run(_look_up, form, catalog, choice, image, prepared)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
         view, retriever, result = PageView(status=problem.status, problem=problem), None, None
@@ -130,8 +131,29 @@ async def _render(
     )
 
 
+async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared | RetrievalError | None:
+    """The uploaded image, decoded, or why it cannot be: that is said on the page.
+
+    Raises:
+        Refusal: the service is too busy.
+    """
+    try:
+        form.require_valid()
+        query = form.query(image)
+        (prepared,) = await searches.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
+    except Refusal:
+        raise
+    except RetrievalError as error:
+        return error
+    return prepared
+
+
 def _look_up(
-    form: PageForm, catalog: Catalog, choice: SearchChoice, image: bytes | None
+    form: PageForm,
+    catalog: Catalog,
+    choice: SearchChoice,
+    image: bytes | None,
+    prepared: Prepared | RetrievalError | None,
 ) -> tuple[PageView, Retriever | None, ShownResult | None]:
     """Everything the page shows, and what it was found with, for the audit log.
 
@@ -149,14 +171,15 @@ def _look_up(
         form.require_valid()
         if image is not None and not image:
             raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
-        if image:
-            with DECODING:
-                view.preview = _preview(decode_image(image, name="the uploaded file"))
+        if isinstance(prepared, RetrievalError):
+            raise prepared
+        if prepared and prepared.small:
+            view.preview = _preview(prepared.small)
         if form.study:
             view.study = retriever.study(form.study, dataset=form.dataset)
         if image or form.looks:
             query = form.query(image)
-            result = choice.search(form.model, lambda retriever: retriever.search(query))
+            result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [prepared])[0])
     except RetrievalError as error:
         view.problem = describe_error(error)
         view.status = view.problem.status
@@ -165,10 +188,8 @@ def _look_up(
     return view, retriever, result
 
 
-def _preview(image: Image.Image) -> str:
-    """The query image, small, as a data address: it goes back to who sent it and is stored nowhere."""
-    small = image.copy()
-    small.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
+def _preview(small: Image.Image) -> str:
+    """The query image as a data address: it goes back to who sent it and is stored nowhere."""
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -22,7 +22,8 @@ from service.examples import (
     answer_examples,
 )
 from service.permits import SearchPermits
-from service.problems import problem_responses
+from service.problems import IMAGE_PROBLEMS, problem_responses
+from service.rate_limit import RateLimit
 from service.schemas import BatchDocument, FacetQuery, FacetsDocument, SearchBatch, SearchDocument, SearchQuery
 from service.searches import Searches
 
@@ -31,8 +32,7 @@ _QUERY_PROBLEMS = {
     "unknown_finding_400": "no finding 'Cardiomegali' in CheXpert-14 or in this collection",
     "unknown_study_404": "no study '42' in the collection cxr_x",
     "request_too_large_413": "Request Entity Too Large",
-    "image_too_large_413": "the image has 70,000,000 bytes",
-    "unreadable_image_422": "the image is not a readable PNG, JPEG, WEBP image",
+    **IMAGE_PROBLEMS,
     **SEARCH_PROBLEMS,
 }
 
@@ -73,11 +73,16 @@ class QueryController(Controller):
     )
     async def search_batch(
         self,
+        request: Request[Any, Any, Any],
         data: Annotated[SearchBatch, Body(examples=[BATCH_QUERY_EXAMPLE])],
         searches: NamedDependency[Searches],
+        rate_limit: NamedDependency[RateLimit],
     ) -> BatchDocument:
-        """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is."""
+        """Answers up to 32 queries, encoded together. If one of them cannot be answered, none is.
 
+        Towards the rate limit each query counts as a request; a batch that exceeds it gets 429 with `Retry-After`.
+        """
+        rate_limit.take_further(request.scope, len(data.queries) - 1)
         return BatchDocument(results=await searches.answer_batch(data.queries, data.model))
 
 

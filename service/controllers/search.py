@@ -15,7 +15,7 @@ from retrieval.index.filters import Filters
 from retrieval.query import Query, add_choices
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
-from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, IMAGE_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.schemas import ImageQuery, SearchDocument, TextQuery
 from service.searches import Searches
 
@@ -76,8 +76,7 @@ class ImageSearchController(Controller):
             **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
                 invalid_request_400="k: Expected `int` >= 1",
-                image_too_large_413="the image has 70,000,000 bytes",
-                unreadable_image_422="the image is not a readable PNG, JPEG, WEBP image",
+                **IMAGE_PROBLEMS,
                 **SEARCH_PROBLEMS,
             ),
         },

@@ -89,6 +89,16 @@ class SearchChoice:
                     self._state[SHADOW] = lambda: self._shadow(shown, second, search)
                 return shown
 
+    def retrievers(self, model: str | None) -> list[Retriever]:
+        """All that may answer the next search: that of `model`, or both of the running experiment, or the active one.
+
+        Raises:
+            RetrievalError: as `Catalog.retriever`.
+        """
+        experiment = None if model else self._laboratory.running()
+        players = self._open(experiment) if experiment else None
+        return list(players) if players else [self._catalog.retriever(model)]
+
     def _open(self, experiment: Experiment) -> tuple[Retriever, Retriever] | None:
         """Both models; None if one has gone since the experiment began: users get the active one's answer instead."""
         try:

@@ -367,10 +367,10 @@ def test_an_unforeseen_error_in_reading_ends_the_run_with_that_error(start, enco
     class Surprise(Exception):
         pass
 
-    def fail(image):
+    def fail(square):
         raise Surprise("not foreseen")
 
-    encoder.preprocess = fail
+    encoder.preprocess.normalize = fail
     with pytest.raises(Surprise, match="not foreseen"):
         start().run(IndianaSource(**archive))
 

@@ -105,7 +105,7 @@ def test_pixels_of_radiographs_equal_the_reference(tmp_path):
     files = sorted((INDIANA_DIR / "images").glob("*"))[:40:4] if INDIANA_DIR.is_dir() else []
     if not files:
         pytest.skip(f"no Indiana images at {INDIANA_DIR}")
-    from retrieval.imaging.decode import read_image
+    from retrieval.imaging.decoders import read_image
 
     images = [read_image(path)[0] for path in files]
     for name in ("clip", "siglip"):

@@ -20,7 +20,8 @@ from retrieval.errors import (
     WrongType,
 )
 from retrieval.imaging import decode
-from retrieval.imaging.decode import decode_image, read_file, read_image
+from retrieval.imaging.decode import decode_image, read_file
+from retrieval.imaging.decoders import read_image
 from retrieval.media import write_thumbnail
 
 

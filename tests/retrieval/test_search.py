@@ -1,7 +1,4 @@
 import io
-import time
-import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,7 +8,7 @@ from PIL import Image
 
 from ingest.sources.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval import Filters, Retriever, search
+from retrieval import Filters, Retriever
 from retrieval.catalog import Catalog
 from retrieval.errors import (
     BundleMismatch,
@@ -22,7 +19,7 @@ from retrieval.errors import (
     UnknownStudy,
     UnreadableImage,
 )
-from retrieval.imaging.decode import decode_image
+from retrieval.imaging.decoders import decoders
 from retrieval.index.schema import Scale
 from retrieval.query import Case, Query
 from retrieval.rerank import WEIGHTS
@@ -81,30 +78,17 @@ def test_the_stored_image_itself_is_the_nearest_one(retriever, tiny_home):
         assert hit.parts == {"image": hit.score}
 
 
-def test_few_images_lie_decoded_in_memory_however_many_searches_run(retriever, tiny_home, monkeypatch):
+def test_an_image_that_was_decoded_before_is_not_decoded_again(retriever, tiny_home, monkeypatch):
     content = (tiny_home / "archive" / "images" / "3_Frontal.png").read_bytes()
-    held = weakref.WeakValueDictionary()
-    most = []
-
-    def decode(data):
-        image = decode_image(data)
-        held[id(image)] = image
-        most.append(len(held))
-        time.sleep(0.02)
-        return image
-
-    monkeypatch.setattr(search, "decode_image", decode)
-    with ThreadPoolExecutor(12) as threads:
-        found = list(
-            threads.map(
-                lambda _: retriever.search(Query(image=content, k=1, rerank="none")).hits[0].image_id, range(24)
-            )
-        )
-    assert set(found) == {"3_Frontal.png"}
-    assert 1 < max(most) <= 4
-    most.clear()
-    retriever.search_batch([Query(image=content, k=1)] * 8)
-    assert max(most) == 1
+    query = Query(image=content, k=1, rerank="none")
+    prepared = decoders.prepare(content, [retriever.encoder.preprocess.settings])
+    lacking = decoders.prepare(content, [], side=8)
+    expected = retriever.search(query).hits[0]
+    assert retriever.search_batch([query, query], [lacking, prepared])[0].hits[0] == expected
+    monkeypatch.setattr(decoders, "_run", lambda *_: pytest.fail("decoded again"))
+    result = retriever.search_batch([query], [prepared])[0]
+    assert result.hits[0] == expected
+    assert result.timings_ms["decode"] > 0
 
 
 def test_rerank_none_is_plain_cosine_order(retriever):

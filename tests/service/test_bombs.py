@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from retrieval.imaging.decoders import decoders
 from tests.dicom_files import dicom
 from tests.service.conftest import Client
 from tests.service.test_search import assert_problem
@@ -76,17 +77,17 @@ def inflating_dicom() -> bytes:
 def test_bombs_are_refused_unopened(
     client: Client, monkeypatch: pytest.MonkeyPatch, make: Any, status: int, codes: set[str]
 ) -> None:
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("its pixels were decoded"))
+    monkeypatch.setattr(decoders.budget, "hold", lambda _: pytest.fail("its pixels were decoded"))
     answer = client.post("/v1/search/image", files={"image": ("a.png", make())})
     assert answer.status_code == status, answer.text
     assert answer.json()["code"] in codes
 
 
 def test_the_pixels_of_a_sound_image_are_decoded(client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
-    load, loaded = ImageFile.ImageFile.load, []
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: loaded.append(image) or load(image))
+    hold, held = decoders.budget.hold, []
+    monkeypatch.setattr(decoders.budget, "hold", lambda size: held.append(size) or hold(size))
     assert client.post("/v1/search/image", files={"image": ("a.png", png)}).status_code == 200
-    assert loaded  # so that the test above would fail if it decoded
+    assert held  # so that the test above would fail if it decoded
 
 
 def test_a_compressed_body_is_not_opened(client: Client) -> None:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from retrieval.catalog import Catalog
-from service.rate_limit import TokenBuckets
+from service.rate_limit import RateLimit, TokenBuckets
 from service.settings import ServiceSettings
 from tests.service.conftest import bearer, connect
 from tests.service.test_search import assert_problem
@@ -93,3 +93,41 @@ def test_wrong_keys_are_limited_more_and_do_not_lock_out_right_ones(
         assert int(wrong[-1].headers["retry-after"]) <= 6
         assert client.post("/login", data={"key": "cxr_x"}).status_code == 429
         assert client.get("/v1/models", headers=bearer(keys["read"])).status_code == 200
+
+
+@pytest.mark.parametrize(("size", "answered"), [(32, 3), (10, 10), (2, 50), (1, 100)])
+def test_each_query_of_a_batch_counts_as_a_request(shared_catalog: Catalog, size: int, answered: int) -> None:
+    batch = {"queries": [{"text": "heart", "k": 1}] * size}
+    with connect(shared_catalog, ServiceSettings(rate_per_minute=100)) as client:
+        for _ in range(answered):
+            assert client.post("/v1/search/batch", json=batch).status_code == 200
+        refused = client.post("/v1/search/batch", json=batch)
+        assert_problem(refused, 429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+def test_a_refused_batch_says_when_it_is_answered(monkeypatch: pytest.MonkeyPatch, shared_catalog: Catalog) -> None:
+    now = [0.0]
+    batch = {"queries": [{"text": "heart", "k": 1}] * 20}
+    with connect(shared_catalog, ServiceSettings(rate_per_minute=30)) as client:
+        limit = next(each for each in client.app.middleware if isinstance(each, RateLimit))
+        monkeypatch.setattr(limit._buckets, "_clock", lambda: now[0])
+        assert client.post("/v1/search/batch", json=batch).status_code == 200
+        refused = client.post("/v1/search/batch", json=batch)
+        assert "20 requests" in refused.json()["detail"]
+        now[0] += float(refused.headers["retry-after"])
+        assert client.post("/v1/search/batch", json=batch).status_code == 200
+
+
+def test_a_batch_larger_than_the_rate_takes_a_whole_minute(
+    monkeypatch: pytest.MonkeyPatch, shared_catalog: Catalog
+) -> None:
+    now = [0.0]
+    batch = {"queries": [{"text": "heart", "k": 1}] * 32}
+    with connect(shared_catalog, ServiceSettings(rate_per_minute=6)) as client:
+        limit = next(each for each in client.app.middleware if isinstance(each, RateLimit))
+        monkeypatch.setattr(limit._buckets, "_clock", lambda: now[0])
+        for _ in range(3):
+            assert client.post("/v1/search/batch", json=batch).status_code == 200
+            assert client.post("/v1/search/batch", json=batch).status_code == 429
+            now[0] += 60

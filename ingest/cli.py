@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from ingest.interruption import Interruption
 from ingest.phantom_cli import phantoms
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
 
@@ -145,18 +146,25 @@ def ingest(
         "allow_burned_in": allow_burned_in,
     }
 
+    interruption = Interruption()
+
     def confirm(gone: int, total: int) -> bool:
         say(f"{gone:,} of {total:,} images of {source.dataset} are no longer in the source")
-        return yes or typer.confirm("Remove them from the index?", err=True)
+        with interruption.left_to_python():
+            return yes or typer.confirm("Remove them from the index?", err=True)
 
-    with _worker(settings, model, **options) as started, progress_bar(f"Ingesting with {model}") as progress:
+    with (
+        _worker(settings, model, **options) as started,
+        interruption.heeded(),
+        progress_bar(f"Ingesting with {model}") as progress,
+    ):
         summary = started.run(
             Part(source, *part) if part else source,
             spec=spec,
             recreate=recreate,
             prune=confirm if prune else None,
             allow_shrink=allow_shrink,
-            progress=progress,
+            progress=interruption.watching(progress),
         )
     _report(summary, settings, as_json)
 
@@ -245,8 +253,9 @@ def finish(
 
 
 def _retry(worker: Worker, spec: SourceSpec, names: frozenset[str], settings: RetrievalSettings) -> IngestSummary:
-    with progress_bar(f"Reading {spec.dataset} again") as progress:
-        return worker.run(spec.open(settings.home), spec=spec, only=names, progress=progress)
+    interruption = Interruption()
+    with interruption.heeded(), progress_bar(f"Reading {spec.dataset} again") as progress:
+        return worker.run(spec.open(settings.home), spec=spec, only=names, progress=interruption.watching(progress))
 
 
 @contextmanager

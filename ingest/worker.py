@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -209,9 +209,13 @@ class Worker:
         with (
             ThreadPoolExecutor(self._read_threads, thread_name_prefix="read") as pool,
             WriteBehind(write, _BATCHES_BEHIND) as writer,
+            _cancelled_on_error(pool),
         ):
             for jobs in seen.passes(read_jobs(source, only)):
-                with closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches:
+                with (
+                    _cancelled_on_error(pool),
+                    closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches,
+                ):
                     while reading := self._next(batches):
                         batch = self._gather(reading, seen)
                         with self._reader.paused():
@@ -297,6 +301,16 @@ class Worker:
         if self._pause_optimizer:
             collection.pause_optimizer()
             self._pause_optimizer = False
+
+
+@contextmanager
+def _cancelled_on_error(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Whoever interrupts a run does not wait for what is read ahead."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:

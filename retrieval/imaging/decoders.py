@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
-import fcntl
 import os
-import select
 import signal
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -17,29 +13,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import msgspec
 from PIL import Image
 
-import retrieval
 from retrieval import errors
 from retrieval.bundle import Preprocessing
 from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, SystemFailure
-from retrieval.imaging.decode import LIMIT_PIXELS, read_file
-from retrieval.imaging.decoder_process import (
-    DONE,
-    FAILED,
-    GO,
-    HEAD,
-    LAST_FAILED,
-    NEED,
-    READY,
-    REQUEST,
-    Failure,
-    Result,
-    Task,
-)
+from retrieval.imaging.decode import read_file
+from retrieval.imaging.decoder import Decoder
+from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
 from retrieval.imaging.memory import MemoryBudget
 
 LIMIT_SECONDS = 10
@@ -51,9 +34,6 @@ LIMIT_WALL_SECONDS = 30.0
 LIMIT_MEMORY_BYTES = 768 * 1024 * 1024
 """What all images may take while they are decoded: one of 64 million pixels in colour, or twenty of 16 million in grey."""
 
-_LIMIT_MESSAGE_BYTES = 4 * LIMIT_PIXELS
-_PIPE_BYTES = 1024 * 1024
-_START_SECONDS = 60.0
 _MODULE = "retrieval.imaging.decoder_process"
 
 
@@ -90,8 +70,8 @@ class DecoderPool:
         self.budget = MemoryBudget(limit_memory_bytes)
         self._command = command
         self._lock = threading.Lock()
-        self._idle: list[_Decoder] = []
-        self._all: set[_Decoder] = set()
+        self._idle: list[Decoder] = []
+        self._all: set[Decoder] = set()
         os.register_at_fork(after_in_child=self._forget)
 
     def decode(self, data: bytes, *, name: str = "the image", allow_burned_in: bool = False) -> Image.Image:
@@ -180,7 +160,7 @@ class DecoderPool:
         failure = msgspec.msgpack.decode(content, type=Failure)
         raise _error_class(failure.error)(failure.message)
 
-    def _take(self) -> _Decoder:
+    def _take(self) -> Decoder:
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
@@ -190,21 +170,21 @@ class DecoderPool:
                 return process
             self._end(process)
 
-    def _put_back(self, process: _Decoder) -> None:
+    def _put_back(self, process: Decoder) -> None:
         with self._lock:
             if process in self._all:
                 self._idle.append(process)
 
-    def _launch(self) -> _Decoder:
+    def _launch(self) -> Decoder:
         try:
-            process = _Decoder(self._command)
+            process = Decoder(self._command)
         except OSError as error:
             raise SystemFailure(f"no process for decoding images can be started: {error.strerror}") from error
         with self._lock:
             self._all.add(process)
         return process
 
-    def _end(self, process: _Decoder) -> None:
+    def _end(self, process: Decoder) -> None:
         with self._lock:
             self._all.discard(process)
         process.end()
@@ -212,118 +192,13 @@ class DecoderPool:
     def _timeout(self, name: str) -> DecodeTimeout:
         return DecodeTimeout(f"{name} was not decoded within {self._seconds} s; an honest radiograph takes less than 5")
 
-    def _death(self, process: _Decoder, name: str) -> RetrievalError:
+    def _death(self, process: Decoder, name: str) -> RetrievalError:
         code = process.end()
         if not process.was_ready:
             return SystemFailure(f"a process for decoding images ended while it started (exit code {code})")
         if code == -signal.SIGXCPU:
             return self._timeout(name)
         return DecoderCrashed(f"{name} ended the process that decoded it (exit code {code}); it is damaged or hostile")
-
-
-class _Decoder:
-    """One process, used by one thread at a time."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self.was_ready = False
-        # One memory arena and no threads of numpy: the address space is limited.
-        paths = [str(Path(retrieval.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "OPENBLAS_NUM_THREADS": "1",
-            "MALLOC_ARENA_MAX": "1",
-        }
-        reading, self._lifeline = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [*command, str(reading)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(reading,),
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the parent to heed
-            )
-        except BaseException:
-            os.close(self._lifeline)
-            raise
-        finally:
-            os.close(reading)
-        with contextlib.suppress(AttributeError, OSError):  # Linux has it; files of megabytes pass in fewer turns
-            for pipe in self._pipes:
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(
-        self, task: Task, data: bytes, seconds: float, budget: MemoryBudget, held: ExitStack
-    ) -> tuple[bytes, bytearray]:
-        """Kind and content of the answer. The memory it needs is taken from `budget` into `held`; waiting costs no time.
-
-        Raises:
-            TimeoutError: there is none within `seconds`. OSError, EOFError: the process died.
-        """
-        if not self.was_ready:
-            self._read(time.monotonic() + _START_SECONDS)
-            self.was_ready = True
-        encoded = msgspec.msgpack.encode(task)
-        self._write(REQUEST.pack(len(encoded), len(data)) + encoded, data)
-        deadline = time.monotonic() + seconds
-        while (answer := self._read(deadline))[0] == NEED:
-            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0]))
-            self._write(GO)
-            deadline = time.monotonic() + seconds
-        return answer
-
-    def end(self) -> int:
-        """End the process; gives its exit code."""
-        self.kill()
-        for pipe in self._pipes:
-            with contextlib.suppress(OSError):  # what was still to be written has no reader
-                pipe.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-        return self._process.wait()
-
-    def kill(self) -> None:
-        """End the process while another thread may still wait for its answer."""
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        return self._process.stdin, self._process.stdout
-
-    def _write(self, *contents: bytes) -> None:
-        stdin, _ = self._pipes
-        for content in contents:
-            stdin.write(content)
-        stdin.flush()
-
-    def _read(self, deadline: float) -> tuple[bytes, bytearray]:
-        kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline))
-        if kind not in (READY, NEED, DONE, FAILED, LAST_FAILED) or length > _LIMIT_MESSAGE_BYTES:
-            raise EOFError  # it has lost its mind
-        return kind, self._read_bytes(length, deadline)
-
-    def _read_bytes(self, count: int, deadline: float) -> bytearray:
-        descriptor = self._pipes[1].fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        content = bytearray(count)
-        view, done = memoryview(content), 0
-        while done < count:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError
-            read = os.readv(descriptor, [view[done:]])
-            if not read:
-                raise EOFError
-            done += read
-        return content
 
 
 def _pictures(content: bytearray) -> tuple[tuple[str, ...], list[Image.Image]]:

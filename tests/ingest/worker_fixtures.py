@@ -29,14 +29,14 @@ class CountingEncoder(Encoder):
         self.texts: list[str] = []
         self.most_alive = 0
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
-        prepare = self.preprocess
+        normalize = self.preprocess.normalize
 
-        def preprocess(image: Image.Image) -> NDArray[np.float32]:
-            pixels = prepare(image).view(_Tracked)
+        def normalize_tracked(square: Image.Image) -> NDArray[np.float32]:
+            pixels = normalize(square).view(_Tracked)
             self._alive.add(pixels)
             return pixels
 
-        self.preprocess = preprocess  # type: ignore[assignment]
+        self.preprocess.normalize = normalize_tracked  # type: ignore[method-assign]
 
     @property
     def alive(self) -> int:

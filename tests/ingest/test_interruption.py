@@ -1,0 +1,110 @@
+"""Ctrl-C ends an ingest: once after the batch in hand, twice at once, whatever is decoded or encoded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What is slow stands in for a large model or a hostile file; it says on stdout when it has begun.
+SLOW = {
+    "decoding": """
+from retrieval.imaging import decoders
+pool = decoders.decoders
+pool._command, pool.limit_wall_seconds = (sys.executable, STRANGE, "sleep"), 60
+ask = decoders.Decoder.ask
+decoders.Decoder.ask = lambda self, *rest: print("begun", flush=True) or ask(self, *rest)
+""",
+    "encoding": """
+from retrieval.encoder import Encoder
+encode = Encoder.encode_pixels
+def encode_slowly(self, pixels):
+    if len(pixels) > 1:
+        print("begun", flush=True)
+        time.sleep(SECONDS)
+    return encode(self, pixels)
+Encoder.encode_pixels = encode_slowly
+""",
+}
+
+
+@contextmanager
+def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """An ingest of the archive of `tiny_home` into a dataset of its own, in batches of four, in which `what` is slow."""
+    strange = ROOT / "tests" / "retrieval" / "strange_decoder.py"
+    code = f"import sys, time\nSTRANGE, SECONDS = {str(strange)!r}, {seconds}\n{SLOW.get(what, '')}\nfrom cxr import main\nmain()"
+    archive = tiny_home / "archive"
+    options = ["--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv"]
+    command = [
+        "ingest",
+        "--model",
+        "tiny-a",
+        "--dataset",
+        dataset,
+        "--images-dir",
+        archive / "images",
+        "--batch-size",
+        4,
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, [*command, *options])],
+        cwd=ROOT,
+        env=os.environ | {"CXR_HOME": str(tiny_home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background has SIGINT ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def interrupt(run: subprocess.Popen[str]) -> float:
+    """Press Ctrl-C once the slow part has begun; gives the time."""
+    assert run.stdout
+    assert run.stdout.readline() == "begun\n", run.stderr and run.stderr.read()
+    run.send_signal(signal.SIGINT)
+    return time.monotonic()
+
+
+def test_the_first_ends_the_run_after_the_batch_and_the_same_command_completes_it(tiny_home: Path) -> None:
+    with ingesting(tiny_home, "indiana-again", "encoding", seconds=1.0) as run:
+        interrupt(run)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "stopping after this batch" in said
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    with ingesting(tiny_home, "indiana-again") as run:
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert "0 quarantined" in said
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_the_second_ends_it_at_once_and_the_same_command_completes_it(tiny_home: Path, what: str) -> None:
+    with ingesting(tiny_home, "indiana-again", what, seconds=60) as run:
+        interrupt(run)
+        time.sleep(0.5)
+        assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        pressed = time.monotonic()
+        run.wait(timeout=30)
+        assert time.monotonic() - pressed < 10
+        assert run.returncode == 130
+    with ingesting(tiny_home, "indiana-again") as run:
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    assert "24 indexed" in said

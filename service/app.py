@@ -23,6 +23,7 @@ from service.access import remote_reason
 from service.admission import Admission
 from service.audit import AuditLog
 from service.auth import READ, UNCOUNTED, Authentication, Authenticator, KeyRequired, ScopesDeclared, require_scope
+from service.bodies import BodyBudget
 from service.controllers.feedback import FeedbackController
 from service.controllers.health import HealthController
 from service.controllers.images import ImagesController
@@ -138,6 +139,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             Authentication(authenticator),
             rate_limit,
             BodyDeadline(settings.body_timeout_s),
+            BodyBudget(free_bytes=settings.json_limit_bytes),
         ],
         guards=[require_scope],
         plugins=[ScopesDeclared(), ListsOfOneKind()],

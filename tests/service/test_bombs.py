@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import io
 import json
@@ -15,9 +17,13 @@ import pytest
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from retrieval.catalog import Catalog
 from retrieval.imaging.decoders import decoders
+from service.bodies import BodyBudget
+from service.refusals import Overloaded
+from service.settings import ServiceSettings
 from tests.dicom_files import dicom
-from tests.service.conftest import Client
+from tests.service.conftest import Client, connect
 from tests.service.test_search import assert_problem
 
 
@@ -139,3 +145,72 @@ def test_forms_of_thousands_of_fields_are_refused(client: Client, png: bytes) ->
     fields = {f"field-{number}": "x" for number in range(2_000)}
     answer = client.post("/v1/search/image", files={"image": ("a.png", png)}, data=fields)
     assert answer.status_code in (400, 413)
+
+
+class Sent:
+    """A body in blocks, and what the application that read it was told."""
+
+    def __init__(self, budget: BodyBudget, blocks: list[bytes]) -> None:
+        self._budget = budget
+        self._blocks = [
+            {"type": "http.request", "body": block, "more_body": number < len(blocks)}
+            for number, block in enumerate(blocks, start=1)
+        ]
+        self.read = 0
+        self.may_end = asyncio.Event()
+
+    async def run(self) -> None:
+        async def receive() -> Any:
+            return self._blocks.pop(0)
+
+        async def send(_: Any) -> None:
+            pytest.fail("nothing is answered")
+
+        async def app(_: Any, receive: Any, __: Any) -> None:
+            while (message := await receive())["more_body"]:
+                self.read += len(message["body"])
+            self.read += len(message["body"])
+            await self.may_end.wait()
+
+        await self._budget.handle({"type": "http"}, receive, send, app)  # type: ignore[arg-type, typeddict-item]
+
+
+def test_bodies_beyond_the_memory_for_them_are_refused_and_small_ones_are_not() -> None:
+    async def ask() -> None:
+        budget = BodyBudget(free_bytes=10, limit_bytes=100)
+        first = Sent(budget, [b"x" * 30, b"x" * 40])
+        running = asyncio.create_task(first.run())
+        await asyncio.sleep(0)
+        assert (first.read, budget.held_bytes) == (70, 60)
+        second = Sent(budget, [b"x" * 40, b"x" * 11, b"x" * 50])
+        with pytest.raises(Overloaded, match="memory") as caught:
+            await second.run()
+        assert caught.value.headers["Retry-After"] == "1"
+        assert (second.read, budget.held_bytes) == (40, 60)
+        small = [Sent(budget, [b"x" * 10]) for _ in range(50)]
+        asked = [asyncio.create_task(each.run()) for each in small]
+        await asyncio.sleep(0)
+        assert budget.held_bytes == 60
+        for each in (first, *small):
+            each.may_end.set()
+        await asyncio.gather(running, *asked)
+        assert budget.held_bytes == 0
+
+    asyncio.run(ask())
+
+
+def test_a_refused_upload_says_when_to_try_again(
+    shared_catalog: Catalog, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BodyBudget.__init__, "__kwdefaults__", {"limit_bytes": 100_000})
+    settings = ServiceSettings(rate_per_minute=0, json_limit_bytes=1_000)
+    large = {"queries": [{"image": base64.b64encode(bytes(200_000)).decode()}]}
+    with connect(shared_catalog, settings) as client:
+        for answer in (
+            client.post("/v1/search/image", files={"image": ("a.png", bytes(200_000))}),
+            client.post("/v1/search/batch", json=large),
+        ):
+            assert_problem(answer, 429, "overloaded")
+            assert answer.headers["retry-after"] == "1"
+        assert client.post("/v1/search/text", json={"text": "heart"}).status_code == 200
+        assert client.post("/v1/search/image", files={"image": ("a.png", png)}).status_code == 200

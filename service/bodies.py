@@ -1,0 +1,49 @@
+"""How much memory the bodies of all requests together may take: a few large ones would fill a small machine."""
+
+from __future__ import annotations
+
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+
+from service.refusals import Overloaded
+
+LIMIT_HELD_BYTES = 384 * 1024 * 1024
+"""Six of the largest uploads, or twenty radiographs of 16 million pixels with 8 bits."""
+
+
+class BodyBudget(ASGIMiddleware):
+    """Refuses bodies that do not fit beside those of the other requests that run. The first `free_bytes` of each are free.
+
+    What has arrived counts, not what was announced: who announces much and sends nothing takes nothing from others.
+    """
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, *, free_bytes: int, limit_bytes: int = LIMIT_HELD_BYTES) -> None:
+        self.held_bytes = 0
+        self._free_bytes = free_bytes
+        self._limit_bytes = limit_bytes
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Pass the request on, with a `receive` that raises."""
+        arrived = counted = 0
+
+        async def receive_within() -> HTTPReceiveMessage:
+            nonlocal arrived, counted
+            message = await receive()
+            arrived += len(message.get("body", b""))  # type: ignore[arg-type]
+            more = max(0, arrived - self._free_bytes) - counted
+            if self.held_bytes + more > self._limit_bytes:
+                raise Overloaded(
+                    "the uploads of other requests take all the memory that there is for them; try again later",
+                    headers={"Retry-After": "1", "Connection": "close"},  # the rest would be read as the next request
+                )
+            counted += more
+            self.held_bytes += more
+            return message  # type: ignore[return-value]
+
+        try:
+            await next_app(scope, receive_within, send)
+        finally:
+            self.held_bytes -= counted

@@ -168,7 +168,11 @@ class Worker:
                 complete(self.index, collection, self.clock, waits=bool(summary.unfinished))
             summary.stages_s = self.clock.seconds()
             summary.seconds = time.perf_counter() - started
-            ledger.end(run, now(), summary.to_dict())
+            said = summary.to_dict()
+            # Terms that no vocabulary has are cells of a table, which may hold anything if a wrong column was named.
+            unknown = said.pop("unknown_terms")
+            said["by_finding"] = {name: count for name, count in said["by_finding"].items() if name not in unknown}
+            ledger.end(run, now(), said)
         if empty:
             if self.index.active() != collection.name:
                 self.index.drop(collection.name)

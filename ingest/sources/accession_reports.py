@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.sources.accessions import Accessions
-from ingest.sources.cells import CellTable, as_ids, as_report_text
+from ingest.sources.cells import CellTable, as_report_text, as_whole_numbers
 from ingest.sources.sections import split_report
 from retrieval.errors import MissingColumn
 from retrieval.records import Quarantined, Report
@@ -70,7 +70,7 @@ class AccessionReports:
         rows = list(cells.rows(list(columns.values())))
         by_field = {field: [row[place] for row in rows] for place, field in enumerate(columns)}
         empty = [""] * len(rows)
-        accessions = as_ids(by_field.get(KEY, empty))
+        accessions = as_whole_numbers(by_field.get(KEY, empty))
         self._cells = [
             (number, uid, study_id, accession, {field: by_field[field][number - 1] for field in columns})
             for number, (uid, study_id, accession) in enumerate(

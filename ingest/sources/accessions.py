@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 
-from ingest.sources.cells import is_missing
-
-# What de-identification writes into every file: PS3.15 allows any dummy value.
-_DUMMY = re.compile(
-    r"[0x*#?._-]+|(?:pseudo)?anon(?:ym(?:ous|i[sz]ed|e)?)?|(?:de-?)identified|deid|removed|redacted|unknown|dummy"
-    r"|accession(?: ?number)?|not? ?(?:available|known|given|value|accession)",
-    re.IGNORECASE,
-)
+from ingest.sources.cells import is_dummy, is_missing
 
 
 class Accessions:
@@ -42,7 +34,7 @@ class Accessions:
         studies = self._studies.get(accession, set())
         if not studies:
             return ""
-        if _DUMMY.fullmatch(accession):
+        if is_dummy(accession):
             return "a dummy, as de-identification writes into every file"
         if len(studies) > 1:
             return f"that of {len(studies)} studies"

@@ -16,9 +16,15 @@ _MISSING = re.compile(
     r"|[.?]|[-–—]+|[+-]?nan|(?:np|pd|numpy)\.nan?|nat|none|null|nil|undefined|\\n|n\.?a\.?|n ?/ ?a|[+-]?1\.#(?:ind|qnan)"
     r"|<(?:na|n/a|nan|nat|none|null)>|[(\[](?:none|null|nan)[)\]]|#n/?a(?: n/a)?|#(?:null|value|ref|num)!|#name\?|#div/0!"
 )
+_DUMMY = re.compile(
+    r"[0x*#?._-]+|(?:pseudo)?anon(?:ym(?:ous|i[sz]ed|e)?)?|(?:de-?)?identified|deid|removed|redacted|unknown|dummy"
+    r"|accession(?: ?number)?|not? ?(?:available|known|given|value|accession)",
+    re.IGNORECASE,
+)
 # White space is stripped in any case; these have no width and no meaning, or put the word between quotes.
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\0"
 _QUOTES = "\"'`“”‘’„«»"
+_LONGEST_MISSING = 32  # with white space and quotes around it; most cells are text and need no closer look
 _SHOWN_COLUMNS = 30
 _SHOWN_CHARACTERS = 40
 
@@ -123,6 +129,8 @@ def as_text(value: Any) -> str:
 
 def is_missing(text: str) -> bool:
     """Whether a cell says that it has no value."""
+    if len(text) > _LONGEST_MISSING:
+        return False
     bare = text
     while (stripped := bare.strip().strip(_INVISIBLE).strip(_QUOTES)) != bare:
         bare = stripped
@@ -134,12 +142,28 @@ def as_report_text(text: str) -> str:
     return "" if is_missing(text.rstrip(". ")) else text
 
 
-def as_ids(cells: Sequence[str]) -> list[str]:
-    """A column of ids. Where every one is a whole number with `.0`, pandas had made floats of them: `12.0` is `12`.
+def as_whole_numbers(cells: Sequence[str]) -> list[str]:
+    """A column of keys. Where every one is a whole number with `.0`, pandas had made floats of them: `12.0` is `12`.
 
-    Leading zeros stay, and so does `.0` beside ids of another form.
+    Leading zeros stay, and so does `.0` beside keys of another form.
     """
     given = [cell for cell in cells if cell]
     if given and all(re.fullmatch(r"[0-9]+\.0", cell) for cell in given):
         return [cell.removesuffix(".0") for cell in cells]
     return list(cells)
+
+
+def as_ids(cells: Sequence[str]) -> list[str]:
+    """A column of ids of studies, as whole numbers; a dummy such as `ANON` is missing, for it would make one study of many.
+
+    `0` is a dummy where every one of several rows has it, and else an id.
+    """
+    ids = as_whole_numbers(cells)
+    given = [each for each in ids if each]
+    is_constant = len(given) > 1 and len(set(given)) == 1
+    return ["" if is_dummy(each) and (is_constant or each.strip("0")) else each for each in ids]
+
+
+def is_dummy(key: str) -> bool:
+    """Whether a key is one that de-identification writes into every file (PS3.15 allows any dummy value)."""
+    return _DUMMY.fullmatch(key) is not None

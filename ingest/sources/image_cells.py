@@ -16,6 +16,7 @@ _BATCH = 4  # rows decoded at once
 # Passed rows that are kept: of readers side by side one may ask for row 7 before another asks for row 5.
 _KEPT = 48
 _KEPT_BYTES = 256 << 20
+_LARGE_GROUP = 1 << 30  # bytes; pyarrow puts 1,024 images into a page and needs about twice its size to decode it
 
 Rows = Generator[tuple[int, bytes | None], None, None]
 
@@ -23,7 +24,7 @@ Rows = Generator[tuple[int, bytes | None], None, None]
 class ImageColumn:
     """The images of one column; safe from several threads, and fast for those who read the rows in their order.
 
-    Row after row is decoded, never a whole row group, and what was read is forgotten.
+    Row after row is decoded, page by page of the file, and what was read is forgotten. `notes` tell of a large page.
     """
 
     def __init__(self, table: Path, column: str, images: Images) -> None:
@@ -38,7 +39,15 @@ class ImageColumn:
         self._kept: dict[int, bytes | None] = {}
         self._damaged: tuple[range, SourceError] | None = None
         with open_parquet(table) as file:
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+            groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+        sizes = [group.num_rows for group in groups]
+        largest = max((group.total_byte_size for group in groups), default=0)
+        self.notes: tuple[str, ...] = ()
+        if largest > _LARGE_GROUP:
+            self.notes = (
+                f"{table.name} has row groups of {largest >> 20:,} MB, whose pages are read whole; written with "
+                "row_group_size=100 it takes less memory",
+            )
         self._groups = [range(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
     def read(self, row: int) -> bytes | None:

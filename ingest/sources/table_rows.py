@@ -112,7 +112,7 @@ class TableRows:
         ids = as_ids([row[fields.index("study_id")] for row in cells]) if "study_id" in fields else [""] * len(cells)
         columns = {name: [row[len(fields) + place] for row in cells] for place, name in enumerate(findings)}
         self.findings, notes = _read_findings(table, self._columns, columns)
-        self.notes = (*table.notes, *notes)
+        self.notes = (*table.notes, *notes, *(self._images.notes if self._images else ()))
         statuses = list(zip(*([read_status(cell) for cell in columns[name]] for name in self.findings), strict=True))
         statuses = statuses or [()] * len(cells)
         self.all = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -113,6 +114,7 @@ def view_of_name(name: str) -> View:
     return _view_of(_named(path.stem, in_name=True) or _named(path.parent.name, in_name=True))
 
 
+@lru_cache(1024)  # the cells of a column say few things
 def _named(text: str, *, in_name: bool = False) -> frozenset[Named]:
     """The views that `text` names. Beside `other` stands no single view: `PA oblique` is oblique."""
     plain = unicodedata.normalize("NFKD", text.casefold())

@@ -217,3 +217,22 @@ def test_a_second_dataset_goes_into_the_same_collection(ingest, run, tmp_path):
     assert (code, found["indexed"]) == (0, 5)
     found = run("ingest", "status", "--json")[1]["collections"][0]["runs"]
     assert {(entry["dataset"], entry["state"]) for entry in found} == {("indiana", "complete"), ("plain", "complete")}
+
+
+def test_the_summary_lists_label_terms_that_no_vocabulary_has_and_the_ledger_does_not(run, tmp_path, home):
+    images = tmp_path / "archive" / "images"
+    write_archive(tmp_path / "archive")
+    names = sorted(path.name for path in images.iterdir())[:3]
+    table = tmp_path / "labels.csv"
+    cells = ("cardiomegaly|aortic elongation", "aortic elongation", "No Finding")
+    rows = "".join(f"{name};{cell};1\n" for name, cell in zip(names, cells, strict=True))
+    table.write_text(f"image;Finding Labels;Edema\n{rows}")
+    command = ("ingest", "--model", "tiny", "--table", table, "--images-dir", images)
+    code, found, _ = run(*command, "--json")
+    assert code == 3  # files that no row names
+    assert found["unknown_terms"] == {"Aortic Elongation": 2}
+    assert found["notes"] == {"labels were read from the columns Edema": 3}
+    said = run(*command)[2]
+    assert "label terms in neither vocabulary, kept as they are (images): Aortic Elongation 2" in said
+    (ledger,) = (home / "ledger").rglob("*.sqlite")
+    assert b"Aortic" not in ledger.read_bytes()

@@ -126,6 +126,22 @@ def test_rows_without_an_id_never_merge(tmp_path: Path, missing: str) -> None:
     assert not quarantined(found)
 
 
+@pytest.mark.parametrize("dummy", ["ANON", "0", "xxxx", "Anonymized", "unknown"])
+def test_rows_under_a_dummy_for_an_id_never_merge(tmp_path: Path, dummy: str) -> None:
+    found = source(tmp_path, f"image,study_id,findings\na.png,{dummy},Large mass.\nb.png,{dummy},\nc.png,{dummy},\n")
+    assert [(study.study_id, study.report.findings) for study in studies(found)] == [
+        ("a.png", "Large mass."),
+        ("b.png", ""),
+        ("c.png", ""),
+    ]
+
+
+@pytest.mark.parametrize("ids", [("0", "1", "0"), ("00", "01", "00"), ("ANON1", "ANON2", "ANON1"), ("x1", "y", "x1")])
+def test_ids_that_only_look_like_dummies_are_ids(tmp_path: Path, ids: tuple[str, ...]) -> None:
+    rows = "".join(f"{image}.png,{each}\n" for image, each in zip("abc", ids, strict=True))
+    assert [len(study.images) for study in studies(source(tmp_path, f"image,study_id\n{rows}"))] == [2, 1]
+
+
 def test_a_row_without_an_id_keeps_apart_from_a_study_that_has_its_name(tmp_path: Path) -> None:
     found = source(tmp_path, "image,study_id,findings\na.png,,Mass.\nb.png,a.png,Clear.\nc.png,,\n")
     assert [(study.study_id, study.report.findings) for study in studies(found)] == [

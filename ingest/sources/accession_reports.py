@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from ingest.sources.accessions import Accessions
@@ -35,6 +35,11 @@ class ReportContent:
     report: Report
     mesh: str
     problems: str
+
+    @property
+    def words(self) -> str:
+        """All that it says, whatever its white space."""
+        return "\0".join(" ".join(text.split()) for text in (*astuple(self.report), self.mesh, self.problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class AccessionReports:
         self, study_id: str, rows: list[_Row], key: str, attached: dict[str, ReportContent], found: list[Quarantined]
     ) -> None:
         """Attach what `rows` say of a study, if they say the same."""
-        if all(row.content == rows[0].content for row in rows):
+        if all(row.content.words == rows[0].content.words for row in rows):
             attached[study_id] = rows[0].content
             for row in rows[1:]:
                 detail = f"{self._name(row.number)} says what row {rows[0].number} says of the same {key}"

@@ -53,19 +53,26 @@ _CODES = {
 }
 # Words of headings, without accents, in English, German, Spanish, French, Italian, Portuguese and Dutch. In this order: an
 # addendum may name the prior report it adds to, `Previous Findings` are no findings of today.
-_WORDS = tuple(
-    (section, re.compile(rf"\b(?:{words})"))
-    for section, words in (
-        ("impression", r"addend|adenda|amend|nachtrag|erganzung|aanvulling"),
-        ("comparison", r"\w*comparison|previous|prior\b|vergleich|voraufnahme|comparac|comparaison|confronto|vergelijk"),
-        ("impression", r"\w*impression|impres[is]|conclu[s]|konklusion|beurteilung|zusammenfassung|bewertung|synthese"),
-        ("findings", r"\w*finding|\w*befund|hallazgo|constatation|results?\b|resulta[td]|repert[io]|referto|achado"
-         r"|bevinding"),
-        ("indication", r"\w*indica[tcz]|indikation|history|reason for|clinical information|fragestellung|anamnes"
-         r"|klinische|motivo|motif|antecedent|quesito|vraagstelling|datos clinicos|renseignements cliniques"),
-        ("impression", r"diagnos[ei]|diagnostico|diagnosi"),
-    )
-)  # fmt: skip
+_WORDS = (
+    ("impression", "addend adenda amend nachtrag erganzung aanvulling"),
+    ("comparison", r"\w*comparison previous prior\b vergleich voraufnahme comparac comparaison confronto vergelijk"),
+    (
+        "impression",
+        r"\w*impression impres[is] conclus konklusion beurteilung zusammenfassung bewertung synthese opinion",
+    ),
+    (
+        "findings",
+        r"\w*finding \w*befund interpretation observations?\b(?!.(?:context|date|uid)) results?\b resulta[td] hallazgo "
+        "constatation repert[io] referto achado bevinding",
+    ),
+    (
+        "indication",
+        r"\w*indica[tcz] indikation history histori reason.for clinical.information fragestellung anamnes klinische motivo "
+        "motif antecedent quesito vraagstelling datos.clinicos renseignements.cliniques",
+    ),
+    ("impression", "diagnos[ei] diagnostico"),
+)
+_PATTERNS = [(section, re.compile(rf"\b(?:{'|'.join(words.split())})")) for section, words in _WORDS]
 # Headings that are known and hold nothing that a finding is.
 _LEFT_OUT = re.compile(
     r"\b(?:recommend|procedure|technique|protocol|key image|image librar|radiation|dose|quality|contrast|empfehlung|technik"
@@ -75,9 +82,9 @@ _LEFT_OUT = re.compile(
 _PERSONAL = re.compile(
     r"\b(?:patient\w*|subject|\w*name[ns]?|nombre|apellidos?|nom|prenom|cognome|nome|birth\w*|dob|geburt\w*|nacimiento"
     r"|naissance|nascita|nascimento|geboorte\w*|age|alter|edad|eta|sex|gender|geschlecht|sexo|sexe|sesso|mrn|id|identifier"
-    r"|accession|physician|doctor|dr|arzt|arztin|medic[oa]|medecin|radiologist|radiolog[aeo]|radiologue|observer|reader|author"
-    r"|autor|auteur|verif\w*|sign(?:ed|ature)\w*|unterschrift|firma\w*|institution|hospital|klinik|address|adresse|phone"
-    r"|telefon\w*|insurance|person|date|datum|fecha)\b"
+    r"|accession|physician|doctor|dr|arzt|arztin|medico|medecin|radiologist|radiolog[aeo]|radiologue|observer|reader|author"
+    r"|autor|auteur|verif(?:ied by|ier|ying)\w*|sign(?:ed|ature)\w*|unterschrift|firma\w*|institution|hospital|klinik"
+    r"|address|adresse|phone|telefon\w*|insurance|person|date|datum|fecha)\b"
 )
 _PERSONAL_CODES = re.compile(r"1210(?:0[5-9]|[1-3][0-9]|4[0-9])")
 # Headings that name no section; what stands under them is as good as unnamed.
@@ -147,7 +154,7 @@ def _section_of(item: Dataset) -> str | None:
         return None
     if _PERSONAL_CODES.fullmatch(code):
         return _PERSON
-    if section := next((section for section, words in _WORDS if words.search(meaning)), None):
+    if section := next((section for section, words in _PATTERNS if words.search(meaning)), None):
         return section
     if _PERSONAL.search(meaning):
         return _PERSON

@@ -137,7 +137,7 @@ def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | No
     nothing = np.full(encoder.dim, np.nan, dtype=np.float32)
     images = []
     for (study, image), text in zip(pairs, texts, strict=True):
-        labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression)
+        labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression, study.statuses)
         images.append(
             Image(
                 id=point_id(study.dataset, image.image_id),

@@ -105,7 +105,7 @@ def test_rows_with_one_key_that_differ_are_not_used_and_equal_ones_once(ward: Wa
     column = "study_instance_uid" if "." in key else "accession_number"
     ward.reports(f"{column},findings\n{key},{BIG}\n{key},Clear.\n{key},{BIG}\n")
     assert (ward.texts(), ward.listed()) == ({1: ""}, [("reports.csv row 1", "conflicting_report")])
-    ward.reports(f"{column},findings\n{key},{BIG}\n{key}, {BIG}\n")
+    ward.reports(f"{column},findings\n{key},{BIG}\n{key}, {BIG.replace(' ', '  ')}\n")
     assert (ward.texts(), ward.listed()) == ({1: BIG}, [("reports.csv row 2", "duplicate_id")])
 
 
@@ -228,6 +228,9 @@ def test_an_addendum_in_a_document_of_its_own_is_added_to_the_report(ward: Ward)
         ("Indicación", Report(indication="Text.")),
         ("Indicação clínica", Report(indication="Text.")),
         ("Voraufnahmen", Report(comparison="Text.")),
+        ("Radiologist's interpretation", Report("Text.")),
+        ("Verified report findings", Report("Text.")),
+        ("Historia clínica", Report(indication="Text.")),
         ("Recommendations", Report()),
         ("Técnica", Report()),
         ("Patientenname", Report()),

@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.sources.modalities import redact_modality, redact_modality_in_summary
 from retrieval.errors import SystemFailure
+from retrieval.private import make_private_folder
 from retrieval.records import Quarantined
 
 _FORMAT = 1
@@ -85,7 +87,7 @@ class Ledger:
         """
         self.path = path
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(
             path or ":memory:", timeout=_BUSY_S, check_same_thread=False, isolation_level=None
@@ -119,6 +121,19 @@ class Ledger:
         if found not in (0, _FORMAT):
             raise SystemFailure(f"{self.path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
         self._database.execute(f"PRAGMA user_version={_FORMAT}")
+        self._redact()
+
+    def _redact(self) -> None:
+        """Remove from messages what an earlier version quoted of DICOM headers."""
+        self._database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
+        messages = "SELECT DISTINCT detail FROM quarantine WHERE code = 'wrong_modality'"
+        changed = _redacted(self._database.execute(messages), redact_modality)
+        self._database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
+        summaries = "SELECT DISTINCT summary FROM runs WHERE summary LIKE '%wrong_modality%'"
+        changed_runs = _redacted(self._database.execute(summaries), redact_modality_in_summary)
+        self._database.executemany("UPDATE runs SET summary = ? WHERE summary = ?", changed_runs)
+        if changed or changed_runs:
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
         """Rows, by name, of those files among `names` that were indexed at some time."""
@@ -286,6 +301,18 @@ def ledger_path(home: Path, index_location: str, collection: str) -> Path:
     """Where the ledger of a collection lies; each index, embedded or a server, has ledgers of its own."""
     location = index_location if "://" in index_location else str(Path(index_location).resolve())
     return home / "ledger" / hashlib.sha256(location.encode()).hexdigest()[:12] / f"{collection}.sqlite"
+
+
+def adopt_ledgers(home: Path, index_address: str, index_location: str) -> None:
+    """Move the ledgers that an earlier version kept under an address with its password to where they are looked for."""
+    old, new = (ledger_path(home, each, "").parent for each in (index_address, index_location))
+    if old != new and old.is_dir() and not new.exists():
+        old.rename(new)
+
+
+def _redacted(rows: Iterable[tuple[str]], redact: Callable[[str], str]) -> list[tuple[str, str]]:
+    """(new, old) of those texts that `redact` changes."""
+    return [(plain, text) for (text,) in rows if (plain := redact(text)) != text]
 
 
 def _text_key(bundle_id: str, text: str) -> bytes:

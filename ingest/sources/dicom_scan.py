@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.sources.modalities import RADIOGRAPHY, name_modality
 from ingest.sources.structured_report import StructuredText, read_structured_report
 from ingest.sources.views import view_of_header
 from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType
@@ -33,10 +34,6 @@ HEADER_TAGS = (
     0x00540220,  # ViewCodeSequence
 )
 """The only elements that are looked at. None of them names the patient, or a date."""
-
-MODALITIES = ("CR", "DX", "RG")
-"""Computed, digital and film radiography. Secondary captures (OT, SC) are not taken: they are as often screenshots, paper
-and dose sheets, with names in their pixels, as they are radiographs."""
 
 # Where the modality was stripped, as in some public collections, the storage class must not speak against a radiograph.
 _RADIOGRAPH_CLASSES = frozenset(
@@ -128,13 +125,9 @@ def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedRepor
 
 
 def _require_radiograph(modality: str, storage_class: str, name: str) -> None:
-    if modality in MODALITIES or (not modality and storage_class in _RADIOGRAPH_CLASSES):
+    if modality in RADIOGRAPHY or (not modality and storage_class in _RADIOGRAPH_CLASSES):
         return
-    # Shown only where it looks like one: in a damaged file anything can stand here.
-    found = modality if re.fullmatch(r"[A-Z]{2,8}", modality) else "another modality"
-    raise WrongModality(
-        f"{name} is {found if modality else 'of another storage class'}; taken are {', '.join(MODALITIES)}"
-    )
+    raise WrongModality(f"{name} is {name_modality(modality)}; taken are {', '.join(RADIOGRAPHY)}")
 
 
 def _view(header: Header) -> View:

@@ -1,0 +1,183 @@
+"""Nothing leaves the machine: whole commands, with every connection, name look-up and new file seen by the kernel.
+
+Libraries change. This finds the next one that sends something, keeps an id of the device or fills a cache at home.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from retrieval.telemetry import OPT_OUTS
+from tests.exporters.finetune_studies import OPEN_CLIP
+from tests.privacy.trace import Traced, read_trace, traced_command
+
+ROOT = Path(__file__).parents[2]
+MODEL = "phantom-clip"
+# onnxruntime 1.32 asked for its vendor's address between 3 and 12 s after the start of a session.
+_SERVED_AT_LEAST_S = 15.0
+_PYTHON_API = (
+    "from retrieval import Query, Retriever\n"
+    f"with Retriever.open(model={MODEL!r}) as retriever:\n"
+    "    assert retriever.search(Query(text='effusion', k=3)).hits\n"
+)
+
+
+class Place:
+    """A machine in small: an empty home of the user, a temporary folder, and the folder for what commands are told to write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.user, self.cxr, self.out, self.tmp = (folder / name for name in ("user", "cxr", "out", "tmp"))
+        for each in (self.user, self.out, self.tmp):
+            each.mkdir()
+        self.traces: dict[str, Path] = {}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in OPT_OUTS and not name.startswith(("CXR_", "HF_", "XDG_", "MPL", "PYTHON"))
+        }
+        self.environment = kept | {
+            "HOME": str(self.user),
+            "TMPDIR": str(self.tmp),
+            "CXR_HOME": str(self.cxr),
+            "CXR_DEVICE": "cpu",
+            "CXR_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # what Python itself writes beside its modules
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def start(self, name: str, *command: str, **variables: str) -> subprocess.Popen[str]:
+        self.traces[name] = self.folder / "traces" / name
+        return subprocess.Popen(
+            traced_command([sys.executable, *command], self.traces[name]),
+            env=self.environment | variables,
+            cwd=self.out,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, name: str, *arguments: str) -> None:
+        process = self.start(name, str(ROOT / "cxr.py"), *arguments)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{name}: {output[-3000:]}"
+
+    def result(self, name: str) -> Traced:
+        return read_trace(self.traces[name], self.out)
+
+
+def write_splits(archive: Path, path: Path) -> None:
+    with (archive / "reports.csv").open() as file:
+        uids = [row["uid"] for row in csv.DictReader(file)]
+    with path.open("w") as file:
+        rows = csv.writer(file)
+        rows.writerow(("uid", "split"))
+        rows.writerows((uid, "val" if number % 4 == 0 else "train") for number, uid in enumerate(uids))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A machine on which every command has run."""
+    place = Place(tmp_path_factory.mktemp("machine"))
+    place.run("demo", "demo", "--no-serve", "--studies", "24", "--json")
+    (archive,) = (place.cxr / "phantoms").iterdir()
+    table = [f"--{name}-csv={archive / name}.csv" for name in ("reports", "projections")]
+    images = f"--images-dir={archive / 'images'}"
+    place.run("ingest", "ingest", "--model", MODEL, "--dataset", "again", "--images-dir", str(archive / "images"))
+    place.run("search", "search", "--model", MODEL, "--image", str(next((archive / "images").iterdir())), "--json")
+    place.run("evaluate", "evaluate", "--model", MODEL, "--out", "evaluation", "--resamples", "100", "--json")
+    api = place.start("api", "-c", _PYTHON_API)
+    assert api.wait(120) == 0, api.stdout and api.stdout.read()
+    write_splits(archive, place.out / "splits.csv")
+    config = {"architecture": OPEN_CLIP, "batch_size": 8, "precision": "fp32", "device": "cpu", "epochs": 1}
+    (place.out / "tiny.json").write_text(json.dumps(config))
+    service = place.start("serve", str(ROOT / "cxr.py"), "serve", "--port", "0", "--model", MODEL)
+    started = time.monotonic()
+    try:
+        assert service.stdout is not None
+        address = next(found[0] for line in service.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        body = json.dumps({"text": "effusion", "k": 3}).encode()
+        request = urllib.request.Request(
+            f"{address}/v1/search/text", data=body, headers={"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert json.load(answer)["hits"]
+        # Neither opens the index, which the service has open.
+        options = [*table, images, "--splits-csv=splits.csv", "--config=tiny.json", "--out=checkpoint", "--json"]
+        place.run("finetune", "finetune", *options)
+        place.run(
+            "export",
+            "export",
+            "mine",
+            "--checkpoint",
+            "checkpoint",
+            "--licence",
+            "own",
+            "--sample-images",
+            "12",
+            "--json",
+        )
+        time.sleep(max(0.0, _SERVED_AT_LEAST_S - (time.monotonic() - started)))
+    finally:
+        service.send_signal(signal.SIGTERM)
+        for child in children_of(service.pid):
+            os.kill(child, signal.SIGTERM)
+        service.communicate(timeout=60)
+    return place
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+COMMANDS = ("demo", "ingest", "search", "evaluate", "api", "finetune", "export", "serve")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_connects_to_nothing_beyond_this_machine_and_asks_no_name_server(name: str, place: Place) -> None:
+    assert not place.result(name).connections
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_makes_files_only_where_it_may(name: str, place: Place) -> None:
+    made = place.result(name)
+    assert made.made, "the trace is empty"
+    assert not made.outside(place.cxr, place.tmp, place.out)
+
+
+def test_the_users_home_is_as_empty_as_it_was(place: Place) -> None:
+    assert not list(place.user.rglob("*"))
+
+
+def test_connections_look_ups_and_files_are_seen(tmp_path: Path) -> None:
+    script = (
+        "import os, socket, threading\n"
+        "def visit():\n"
+        "    for kind, family, host in ((2, 2, '192.0.2.7'), (2, 10, '2001:db8::7'), (2, 2, '127.0.0.1')):\n"
+        "        with socket.socket(family, kind) as s:\n"
+        "            try: s.connect((host, 4433))\n"  # of datagrams: nothing is sent
+        "            except OSError: pass\n"
+        "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: s.connect(('127.0.0.53', 53))\n"
+        "thread = threading.Thread(target=visit); thread.start(); thread.join()\n"
+        "if os.fork() == 0: os.mkdir('sub'); os.rename('sub', 'moved'); open('plain', 'w'); os.symlink('plain', 'link')\n"
+        "else: os.wait()\n"
+    )
+    done = subprocess.run(traced_command([sys.executable, "-c", script], tmp_path / "t"), cwd=tmp_path, timeout=60)
+    assert done.returncode == 0
+    traced = read_trace(tmp_path / "t", tmp_path)
+    assert {line.split()[1] for line in traced.connections} == {"192.0.2.7", "2001:db8::7", "127.0.0.53"}
+    assert {path.name for path in traced.outside(tmp_path / "other")} == {"sub", "moved", "plain", "link"}
+    assert not traced.outside(tmp_path)

@@ -1,0 +1,91 @@
+"""What a command connects to and which files it makes, as the kernel sees it: system calls, traced by strace."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+_NETWORK = ("connect", "sendto", "sendmsg", "sendmmsg")
+# Where in the call the path of what is made stands, counted from the end: `symlink(target, path)`.
+_MAKERS = ("creat", "mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink", "symlinkat")
+_RENAMES = ("rename", "renameat", "renameat2")
+_OPENS = ("open", "openat", "openat2")
+_CALL = re.compile(r"^(\w+)\((.*)\)\s+= (-?\d+)", re.S)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ADDRESS = re.compile(r'sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)')
+_ADDRESS_6 = re.compile(r'sin6_port=htons\((\d+)\).*?inet_pton\(AF_INET6, "([^"]+)"')
+_DNS_PORTS = (53, 853)
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What the calls of one command did."""
+
+    connections: list[str] = field(default_factory=list)
+    """Addresses beyond loopback, and name servers wherever they are, each with the call."""
+    made: set[Path] = field(default_factory=set)
+    """Files, folders and links that were made or renamed."""
+
+    def outside(self, *allowed: Path) -> list[Path]:
+        """What was made outside `allowed`; devices and `/proc` aside."""
+        folders = (*allowed, Path("/dev"), Path("/proc"))
+        return sorted(path for path in self.made if not any(path.is_relative_to(folder) for folder in folders))
+
+
+def require_strace() -> str:
+    """The path of strace, installed where that is possible; the test is skipped where it cannot be had.
+
+    With REQUIRE_STRACE set, as in CI, the test fails instead.
+    """
+    if not shutil.which("strace") and shutil.which("apt-get") and os.geteuid() == 0:
+        subprocess.run(["apt-get", "install", "-y", "-qq", "strace"], capture_output=True, timeout=120)
+    found = shutil.which("strace")
+    works = found and subprocess.run([found, "-f", "-o", os.devnull, "true"], capture_output=True).returncode == 0
+    if found and works:
+        return found
+    message = "strace cannot be had here, so connections cannot be seen: apt-get install strace"
+    if os.environ.get("REQUIRE_STRACE"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def traced_command(command: list[str], folder: Path) -> list[str]:
+    """`command` under strace, which writes one file for each thread into `folder`."""
+    folder.mkdir(parents=True)
+    calls = ",".join((*_NETWORK, *_MAKERS, *_RENAMES, *_OPENS))
+    options = ["-ff", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={calls}", "-e", "signal=none"]
+    return [require_strace(), *options, "-o", str(folder / "calls"), *command]
+
+
+def read_trace(folder: Path, cwd: Path) -> Traced:
+    """What the files of `traced_command` say; relative paths are below `cwd`."""
+    traced = Traced()
+    for file in folder.glob("calls.*"):
+        for line in file.read_text(errors="replace").splitlines():
+            if found := _CALL.match(line):
+                _add(traced, found[1], found[2], int(found[3]) >= 0, cwd)
+            elif "<unfinished" in line or "resumed>" in line:
+                pytest.fail(f"a call was cut in two: {line}")
+    return traced
+
+
+def _add(traced: Traced, call: str, arguments: str, succeeded: bool, cwd: Path) -> None:
+    if call in _NETWORK:
+        for port, address in _ADDRESS.findall(arguments) + _ADDRESS_6.findall(arguments):
+            host = ipaddress.ip_address(address)
+            if int(port) in _DNS_PORTS or not (host.is_loopback or host.is_unspecified):
+                traced.connections.append(f"{call} {address} port {port}: {arguments[:200]}")
+        if "AF_UNIX" in arguments and "resolve" in arguments:  # the name service of systemd
+            traced.connections.append(f"{call} {arguments[:200]}")
+    elif succeeded and (call in _MAKERS or call in _RENAMES or "O_CREAT" in arguments):
+        paths = _QUOTED.findall(arguments)
+        if paths:
+            path = paths[0] if call in _OPENS else paths[-1]
+            traced.made.add(Path(os.path.normpath(cwd / path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,7 @@ def options(
 
 def main() -> None:
     """Run the command line. Errors of the project end in one line with their code, and exit code 1."""
+    os.umask(0o077)  # whatever a command writes, wherever, is for its user alone: it may tell of patients
     try:
         app()
     except RetrievalError as error:

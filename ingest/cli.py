@@ -133,7 +133,7 @@ def ingest(
         dicom_dir=dicom_dir,
         dataset=dataset,
     )
-    settings = read_settings(index, device)
+    settings = _read_settings(index, device)
     with progress_bar("Scanning", "files") if spec.kind == "dicom" else nullcontext() as scanned:
         source = spec.open(settings.home, scanned)
     options: dict[str, Any] = {
@@ -184,7 +184,7 @@ def status(
     """
     from ingest.status import describe_ledgers, print_status
 
-    settings = read_settings(index)
+    settings = _read_settings(index)
     found = describe_ledgers(settings.home, settings.index_location, model)
     if as_json:
         print_json({"index": settings.index_location, "collections": found})
@@ -209,7 +209,7 @@ def retry(
     """
     from ingest.status import quarantined_sources
 
-    settings = read_settings(index, device)
+    settings = _read_settings(index, device)
     options: dict[str, Any] = {"allow_burned_in": allow_burned_in, "batch_size": batch_size}
     todo = quarantined_sources(settings.home, settings.index_location, model)
     if not todo:
@@ -241,7 +241,7 @@ def finish(
     \b
     cxr ingest finish --model biomedclip --index http://qdrant:6333
     """
-    settings = read_settings(index, device)
+    settings = _read_settings(index, device)
     with _worker(settings, model, media_dir=None) as started:
         meta = started.finish()
     if as_json:
@@ -250,6 +250,14 @@ def finish(
         say(
             f"{meta.model} is complete: " + ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
         )
+
+
+def _read_settings(index: str | None, device: str | None = None) -> RetrievalSettings:
+    from ingest.ledger import adopt_ledgers
+
+    settings = read_settings(index, device)
+    adopt_ledgers(settings.home, settings.index_address, settings.index_location)
+    return settings
 
 
 def _retry(worker: Worker, spec: SourceSpec, names: frozenset[str], settings: RetrievalSettings) -> IngestSummary:

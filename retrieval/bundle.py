@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from retrieval.errors import BundleDamaged, BundleError, UnknownModel
+from retrieval.private import make_private_folder
 
 MANIFEST = "manifest.json"
 IMAGE_GRAPH = "image.onnx"
@@ -226,7 +227,9 @@ def writing_bundle(target: Path) -> Iterator[Path]:
     The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced
     whole; at no moment is there a half-written one. What a killed process left of the same bundle is removed.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.is_dir():
+        make_private_folder(target.parent)
+        target.parent.chmod(0o755)
     for left in target.parent.glob(f".{target.name}-????????"):
         with _locked(left) as abandoned:
             if abandoned:
@@ -237,7 +240,9 @@ def writing_bundle(target: Path) -> Iterator[Path]:
             yield draft
         if not (draft / MANIFEST).is_file():
             raise BundleError(f"no {MANIFEST} was written for {target}")
-        draft.chmod(0o755)
+        # Nothing in a bundle is secret, and it may be copied to where another user reads it, such as a container.
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if target.exists():
             retired = draft.with_name(draft.name + "-old")
             os.replace(target, retired)

@@ -22,6 +22,7 @@ from retrieval.errors import (
 from retrieval.index import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta, collection_name, model_of, require_same_bundle
+from retrieval.private import restrict_home
 from retrieval.search import Retriever
 from retrieval.settings import RetrievalSettings
 
@@ -63,6 +64,8 @@ class Catalog:
         """Open the index of `settings`; `make_encoder` is called as `Encoder` is, for each model that is opened."""
         self.settings = settings or RetrievalSettings()
         self._make_encoder = make_encoder
+        for path in restrict_home(self.settings.home, self.settings.index_folder):
+            _log.warning("other users of this machine could read %s; it is now restricted to its owner", path)
         self.index: Index = open_index(self.settings)
         self._retrievers: dict[str, Retriever] = {}
         self._lock = threading.Lock()

@@ -30,8 +30,11 @@ class Progress(Protocol):
         """`done` of `total` are done."""
 
 
-def read_settings(index: str | None = None, device: str | None = None) -> RetrievalSettings:
+def read_settings(index: str | None = None, device: str | None = None, *, restrict: bool = True) -> RetrievalSettings:
     """Settings from the environment, overridden by what the command line gave.
+
+    A home or embedded index that other users can read is restricted to its owner, with a message, unless `restrict` is
+    false.
 
     Raises:
         InvalidRequest: a value is outside its range; the message names it.
@@ -43,10 +46,16 @@ def read_settings(index: str | None = None, device: str | None = None) -> Retrie
 
     given: dict[str, Any] = {"index": index, "device": device}
     try:
-        return RetrievalSettings(**{name: value for name, value in given.items() if value is not None})
+        settings = RetrievalSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise InvalidRequest(f"settings: {wrong}") from error
+    if restrict:
+        from retrieval.private import restrict_home
+
+        for path in restrict_home(settings.home, settings.index_folder):
+            say(f"other users of this machine could read {path}; it is now restricted to its owner")
+    return settings
 
 
 def print_json(document: Any) -> None:

@@ -40,7 +40,7 @@ def sweep_drafts(folder: Path) -> None:
 
 def _open_locked(draft: Path) -> IO[bytes]:
     while True:
-        file = draft.open("wb")
+        file = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
         portalocker.lock(file, portalocker.LOCK_EX)
         if draft.exists():  # else it was swept before it was locked
             return file

@@ -9,6 +9,7 @@ from PIL import Image
 
 from retrieval.drafts import replacing, sweep_drafts
 from retrieval.errors import InvalidRequest
+from retrieval.private import make_private_folder
 
 SIDE = 256
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -29,7 +30,7 @@ def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path) -> Path:
     """Write the thumbnail of `image` (at most `SIDE` pixels a side, WebP without metadata) unless it is there."""
     path = thumbnail_path(media_dir, sha256)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         small = image.copy()
         small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
         with replacing(path) as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retrieval.drafts import replacing
 from retrieval.errors import InvalidRequest
+from retrieval.private import make_private_folder
 from retrieval.rerank import NONE, PRESETS, weights_of
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -43,7 +44,7 @@ def save_preset(home: Path, name: str, weights: dict[str, float]) -> Path:
             f"a preset's name has small letters, digits, - and _, and is none of {NONE}, {', '.join(PRESETS)}"
         )
     path = home / "presets" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     with replacing(path) as file:
         file.write(json.dumps(weights_of(weights), indent=2).encode() + b"\n")
     return path

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retrieval.address import is_miswritten, is_server, redact
+
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -20,7 +22,9 @@ class RetrievalSettings(BaseSettings):
         Path.home() / ".cxr", description="Folder that holds `models/`, `index/`, `media/`, `ledger/` and `salt`."
     )
     index: str | None = Field(
-        None, description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset."
+        None,
+        repr=False,
+        description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset.",
     )
     index_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
     index_timeout_s: int = Field(30, ge=1, description="Seconds to wait for one answer of the Qdrant server.")
@@ -45,6 +49,17 @@ class RetrievalSettings(BaseSettings):
         return self.home / "media"
 
     @property
+    def index_folder(self) -> Path | None:
+        """Folder of the embedded index; None for a server."""
+        address = self.index_address
+        return None if is_server(address) or is_miswritten(address) else Path(address)
+
+    @property
     def index_location(self) -> str:
-        """URL of the server, or the embedded index's folder."""
+        """URL of the server without what may be secret in it, or the embedded index's folder: to be shown and compared."""
+        return redact(self.index_address)
+
+    @property
+    def index_address(self) -> str:
+        """URL of the server as it was given, passwords included, or the embedded index's folder: to be opened."""
         return self.index or str(self.home / "index")

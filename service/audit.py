@@ -25,6 +25,7 @@ from litestar.connection import ASGIConnection
 from retrieval.errors import RetrievalError
 from retrieval.hits import SearchResult, StudyRecord
 from retrieval.index.filters import Filters
+from retrieval.private import make_private_folder
 from retrieval.search import Retriever
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -188,7 +189,7 @@ def _open(folder: Path, name: str) -> int:
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(folder)
         return os.open(path, flags, 0o600)
 
 

@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from retrieval.drafts import replacing
 from retrieval.errors import RetrievalError
+from retrieval.private import make_private_folder
 from retrieval.watched import WatchedFile
 
 KeyScope = Literal["read", "ingest", "admin"]
@@ -176,7 +177,7 @@ class KeyFile:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time: two that read the same keys would each lose the other's."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.path.parent)
         with self._lock.open("ab") as file:
             portalocker.lock(file, portalocker.LOCK_EX)
             yield

@@ -103,7 +103,6 @@ class RunStore:
             shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*_WEIGHTS, ".*"), dirs_exist_ok=True)
             _write_weights(model, draft)
             self.write_history(run, draft)
-            draft.chmod(0o755)
             if self.out.exists():
                 retired = draft.with_name(draft.name + "-old")
                 os.replace(self.out, retired)

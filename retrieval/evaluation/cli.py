@@ -158,7 +158,7 @@ def doctor(
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether bundles, collections, thumbnails and ledgers agree, and count what is there.
+    """Look whether bundles, collections, thumbnails and ledgers agree, and who can read them; count what is there.
 
     Exit code 0: no problem, notes aside; 3: problems, which are listed; 1: it could not look.
 
@@ -170,8 +170,10 @@ def doctor(
     from retrieval.evaluation.doctor import check_thumbnails, diagnose
     from retrieval.index import open_index
     from retrieval.index.schema import collection_name, model_of
+    from retrieval.private import privacy_problems
 
-    settings = read_settings(index)
+    settings = read_settings(index, restrict=False)
+    problems = privacy_problems(settings.home, settings.index_folder)
     opened = open_index(settings)
     try:
         names = [model_of(name) for name in opened.collections()]
@@ -189,10 +191,18 @@ def doctor(
     for found, images in shown:
         check_thumbnails(found, images, every, settings.media_dir)
     diagnoses = [found for found, _ in shown]
-    healthy = all(found.is_healthy for found in diagnoses)
+    healthy = not problems and all(found.is_healthy for found in diagnoses)
     if as_json:
-        print_json({"healthy": healthy, "collections": [found.to_dict() for found in diagnoses]})
+        print_json(
+            {
+                "healthy": healthy,
+                "home": {"problems": problems},
+                "collections": [found.to_dict() for found in diagnoses],
+            }
+        )
     else:
+        for problem in problems:
+            typer.echo(f"problem  home: {problem}")
         _print_diagnoses(diagnoses, opened.location)
     raise typer.Exit(0 if healthy else 3)
 

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from retrieval.errors import SaltDamaged, SystemFailure
+from retrieval.private import make_private_folder
 
 SALT_BYTES = 32
 
@@ -44,7 +45,7 @@ def hash_uid(salt: bytes, uid: str) -> str:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     draft = path.with_name(f".salt.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from retrieval.address import is_miswritten, is_server
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index
 from retrieval.settings import RetrievalSettings
-
-_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?")
 
 
 def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
@@ -21,19 +19,19 @@ def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
         InvalidRequest: an address without http:// or https://. IndexUnreachable: the server does not answer.
     """
     location = settings.index_location
-    if location.startswith(("http://", "https://")):
+    if is_server(location):
         # Imported here: qdrant-client takes a second to import, and the embedded engine does not need it.
         from retrieval.index.server import ServerIndex
 
         key = settings.index_api_key.get_secret_value() if settings.index_api_key else None
         return ServerIndex.connect(
-            location,
+            settings.index_address,
             api_key=key,
             timeout_s=settings.index_timeout_s,
             ca_file=settings.index_ca_file,
             patience_s=settings.index_patience_s if patient else 0,
         )
-    if "://" in location or _HOST_AND_PORT.fullmatch(location):
+    if is_miswritten(settings.index_address):
         raise InvalidRequest(f"the index {location!r} looks like a server's address; write http://… or https://…")
     from retrieval.index.edge import EdgeIndex
 

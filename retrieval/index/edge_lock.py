@@ -8,6 +8,7 @@ from typing import IO
 import portalocker
 
 from retrieval.errors import IndexLocked
+from retrieval.private import make_private_folder
 
 
 class FolderLock:
@@ -23,7 +24,7 @@ class FolderLock:
         Raises:
             IndexLocked: another process holds it, or this one does elsewhere.
         """
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder.parent)
         self._file: IO[bytes] | None = folder.with_name(f"{folder.name}.lock").open("ab")
         try:
             portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)

@@ -18,6 +18,7 @@ from retrieval.index.schema import (
     SPARSE_VECTOR,
     CollectionMeta,
 )
+from retrieval.private import make_private_folder
 
 _SHARD = "shard"
 _BYTES = 2  # of a number in half precision
@@ -26,7 +27,7 @@ _BYTES = 2  # of a number in half precision
 def create_shard(folder: Path, meta: CollectionMeta) -> edge.EdgeShard:
     """An empty shard in the folder of a collection, with its payload indexes."""
     path = folder / _SHARD
-    path.mkdir(parents=True)
+    make_private_folder(path)
     # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.
     shard = edge.EdgeShard.create(str(path), _config(meta, graph=False, wal_enabled=False))
     for field in KEYWORD_FIELDS:

@@ -15,7 +15,15 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection, SystemFailure
+from retrieval.address import redact
+from retrieval.errors import (
+    CollectionExists,
+    IndexFailure,
+    IndexUnreachable,
+    InvalidRequest,
+    NoCollection,
+    SystemFailure,
+)
 from retrieval.index.interface import Collection
 from retrieval.index.schema import (
     ALIAS,
@@ -59,17 +67,22 @@ class ServerIndex:
 
         Raises:
             IndexUnreachable: it does not answer, or refuses the key.
-            SystemFailure: `ca_file` cannot be read.
+            InvalidRequest: `url` is no address. SystemFailure: `ca_file` cannot be read.
         """
-        client = QdrantClient(
-            url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False, **_verification(ca_file)
-        )
+        location = redact(url)
         try:
-            _Translated(client, url, min(patience_s, _PATIENCE_TO_CONNECT_S)).get_collections()
+            # Redacted: the client would drop user and password, and show them in its errors.
+            client = QdrantClient(
+                url=location, api_key=api_key, timeout=timeout_s, check_compatibility=False, **_verification(ca_file)
+            )
+        except ValueError as error:
+            raise InvalidRequest(f"the index {location} is no address of a server: {error}") from error
+        try:
+            _Translated(client, location, min(patience_s, _PATIENCE_TO_CONNECT_S)).get_collections()
         except IndexFailure as error:
             client.close()
             raise IndexUnreachable(f"{error}; is it running, and is CXR_INDEX_API_KEY right?") from error
-        return cls(client, url, patience_s=patience_s)
+        return cls(client, location, patience_s=patience_s)
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`. Collections without our record are not ours and are left out."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from retrieval.private import make_private_folder
 from service.experiments.records import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
 from service.experiments.refusals import (
     ExperimentExists,
@@ -275,7 +276,7 @@ class ExperimentStore:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
     database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
     database.row_factory = sqlite3.Row

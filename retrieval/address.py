@@ -1,0 +1,34 @@
+"""Addresses of an index: whether one names a server, and how it may be shown."""
+
+from __future__ import annotations
+
+import re
+
+_SERVER = re.compile(r"https?://", re.I)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/+", re.I)
+# `host:6333`, `user:password@host`, `ftp://…`, `http:/…`; one letter and a colon are a drive of Windows.
+_SERVER_MISWRITTEN = re.compile(
+    r"(?:[^/]*@)?[\w.-]+:\d+(?:/.*)?|[a-z][a-z0-9+.-]+:/.*|//[^/]+:.*|[^:/]*:[^@]*@.*|https?:.*", re.I | re.S
+)
+
+
+def is_server(location: str) -> bool:
+    """Whether `location` is the `http://` or `https://` address of a server."""
+    return _SERVER.match(location) is not None
+
+
+def is_miswritten(location: str) -> bool:
+    """Whether `location` is meant for a server and lacks `http://` or `https://`."""
+    return not is_server(location) and _SERVER_MISWRITTEN.fullmatch(location) is not None
+
+
+def redact(location: str) -> str:
+    """`location` without user, password, query and fragment; the folder of an embedded index as it is.
+
+    What stands before the last `@` goes, wherever that is: a password may hold any character.
+    """
+    if not is_server(location) and not is_miswritten(location):
+        return location
+    scheme = _SCHEME.match(location)
+    host = re.split(r"[?#]", location.rpartition("@")[2] if "@" in location else location)[0]
+    return host if scheme is None or host.startswith(scheme[0]) else scheme[0] + host

@@ -1,0 +1,144 @@
+"""Passwords in the address of an index are shown nowhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import cxr
+from ingest.ledger import Ledger, adopt_ledgers, ledger_path
+from retrieval.address import is_miswritten, is_server, redact
+from retrieval.errors import RetrievalError
+from retrieval.index import open_index
+from retrieval.search import Retriever
+from retrieval.settings import RetrievalSettings
+
+SECRET = "sEnTinel-pw"
+REFUSED = "127.0.0.1:9"  # nothing listens on the port of `discard`
+ADDRESSES = [
+    f"http://user:{SECRET}@{REFUSED}",
+    f"http://{SECRET}@{REFUSED}",
+    f"http://{REFUSED}?api_key={SECRET}",
+    f"http://{REFUSED}/path?a=b#{SECRET}",
+    f"HTTP://user:{SECRET}@{REFUSED}",
+    f"http://us@er:p@/w?{SECRET}#@{REFUSED}/",
+    f"http://user:{SECRET}@no port:here",
+    f"http://user:{SECRET}@[::1",
+    f"ftp://user:{SECRET}@{REFUSED}",
+    f"user:{SECRET}@{REFUSED}",
+    f"{SECRET}@{REFUSED}",
+    f"//user:{SECRET}@{REFUSED}",
+    f"http:/user:{SECRET}@{REFUSED}",
+]
+COMMANDS = [
+    ["search", "--text", "x"],
+    ["models"],
+    ["use", "tiny-a"],
+    ["drop", "tiny-a", "--yes"],
+    ["push", "tiny-a", "--to"],
+    ["snapshot", "create", "tiny-a", "file.zip"],
+    ["ingest", "status"],
+    ["ingest", "retry", "--model", "tiny-a"],
+    ["ingest", "finish", "--model", "tiny-a"],
+    ["evaluate", "--model", "tiny-a"],
+    ["tune", "--model", "tiny-a"],
+    ["compare", "--models", "tiny-a,tiny-b"],
+    ["doctor"],
+    ["serve", "--port", "0"],
+    ["experiments", "list"],
+]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setenv("CXR_INDEX_PATIENCE_S", "0")
+    monkeypatch.setattr("retrieval.index.server._IMPATIENT", 1)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_command_shows_it(command, tiny_home, tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.DEBUG)
+    for address in (ADDRESSES[0], ADDRESSES[6]):  # what does not answer, and what is no address
+        arguments = [*command, address] if command[-1] == "--to" else command
+        if command[-1] != "--to":
+            monkeypatch.setenv("CXR_INDEX", address)
+        for as_json in ([], ["--json"]) if command[0] in ("search", "push", "doctor") else ([],):
+            monkeypatch.setattr("sys.argv", ["cxr", *arguments, *as_json])
+            mask = os.umask(0o077)
+            try:
+                cxr.main()
+            except SystemExit:
+                pass
+            finally:
+                os.umask(mask)
+            told = capsys.readouterr()
+            assert SECRET not in told.out + told.err + caplog.text
+
+
+def test_json_names_the_place_without_it(tiny_home, monkeypatch):
+    monkeypatch.setenv("CXR_INDEX", f"http://user:{SECRET}@{REFUSED}/qdrant?api_key={SECRET}")
+    result = CliRunner().invoke(cxr.app, ["ingest", "status", "--json"])
+    assert json.loads(result.stdout)["index"] == f"http://{REFUSED}/qdrant"
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_no_error_of_the_library_shows_it(address, tiny_home):
+    for call in (lambda: open_index(RetrievalSettings(index=address)), lambda: Retriever.open(index=address)):
+        with pytest.raises(RetrievalError) as raised:
+            call()
+        error: BaseException | None = raised.value
+        while error is not None:
+            assert SECRET not in str(error) + repr(error)
+            error = error.__cause__ or error.__context__
+    assert SECRET not in repr(RetrievalSettings(index=address)) + str(RetrievalSettings(index=address))
+
+
+@given(
+    user=st.text(max_size=8),
+    password=st.text(min_size=1, max_size=12),
+    host=st.from_regex(r"[a-z]{1,8}(:\d{2,5})?(/[a-z]{0,5})?", fullmatch=True),
+    scheme=st.sampled_from(["http://", "https://", "HTTPS://"]),
+)
+def test_whatever_stands_before_the_host_is_dropped(user, password, host, scheme):
+    assert redact(f"{scheme}{user}:{password}@{host}") == scheme + host
+    assert redact(f"{scheme}{host}?{password.replace('@', '')}") == scheme + host
+
+
+@pytest.mark.parametrize(
+    "folder", ["/data/index", "index", "./a@b", "/data/x:y@z", "C:\\index", "C:/index", "data/10:30/x", "~/cxr@home"]
+)
+def test_folders_are_folders_and_shown_as_they_are(folder):
+    assert not is_server(folder)
+    assert not is_miswritten(folder)
+    assert redact(folder) == folder
+
+
+@pytest.mark.parametrize(
+    "address", ["qdrant:6333", "qdrant.example:6333/x", "grpc://qdrant", "user:pw@qdrant", "a@b:1"]
+)
+def test_an_address_without_http_is_refused(address, tmp_path):
+    assert is_miswritten(address)
+    with pytest.raises(RetrievalError, match="write http://"):
+        open_index(RetrievalSettings(home=tmp_path, index=address))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ledgers_of_an_address_with_a_password_are_found_again(tmp_path):
+    settings = RetrievalSettings(home=tmp_path, index=f"http://user:{SECRET}@qdrant:6333")
+    old = ledger_path(tmp_path, settings.index_address, "cxr_a")
+    Ledger(old).close()
+    adopt_ledgers(tmp_path, settings.index_address, settings.index_location)
+    new = ledger_path(tmp_path, "http://qdrant:6333", "cxr_a")
+    assert new.is_file()
+    assert not old.exists()
+    adopt_ledgers(tmp_path, settings.index_address, settings.index_location)
+    assert new.is_file()
+    assert Path(settings.index_location) == Path("http://qdrant:6333")

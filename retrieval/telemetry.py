@@ -20,6 +20,7 @@ OPT_OUTS = {
 }
 """Variables that are set whatever the user's environment says: nothing leaves the machine."""
 
+_FONTS = Path(__file__).with_name("fonts.conf")
 _CACHES = {
     "MPLCONFIGDIR": "matplotlib",  # its list of fonts
     "CUDA_CACHE_PATH": "cuda",  # kernels that the driver compiles for this GPU
@@ -27,6 +28,7 @@ _CACHES = {
 
 _onnxruntime_came_first = "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1"
 os.environ.update(OPT_OUTS)
+os.environ.setdefault("FONTCONFIG_FILE", str(_FONTS))
 for _variable, _name in _CACHES.items():
     _home = Path(os.environ.get("CXR_HOME") or Path.home() / ".cxr")
     os.environ.setdefault(_variable, str(_home.absolute() / "cache" / _name))

@@ -45,7 +45,7 @@ class Place:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if name not in OPT_OUTS and not name.startswith(("CXR_", "HF_", "XDG_", "MPL", "PYTHON"))
+            if name not in OPT_OUTS and not name.startswith(("CXR_", "HF_", "XDG_", "MPL", "PYTHON", "FONTCONFIG"))
         }
         self.environment = kept | {
             "HOME": str(self.user),
@@ -100,7 +100,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place.run("search", "search", "--model", MODEL, "--image", str(next((archive / "images").iterdir())), "--json")
     place.run("evaluate", "evaluate", "--model", MODEL, "--out", "evaluation", "--resamples", "100", "--json")
     api = place.start("api", "-c", _PYTHON_API)
-    assert api.wait(120) == 0, api.stdout and api.stdout.read()
+    output, _ = api.communicate(timeout=120)
+    assert api.returncode == 0, output
     write_splits(archive, place.out / "splits.csv")
     config = {"architecture": OPEN_CLIP, "batch_size": 8, "precision": "fp32", "device": "cpu", "epochs": 1}
     (place.out / "tiny.json").write_text(json.dumps(config))

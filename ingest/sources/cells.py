@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.sources.delimited import DelimitedTable
+from ingest.sources.delimited import DelimitedTable, strip_blank
 from ingest.sources.parquet import ParquetTable, is_parquet
 from retrieval.errors import MissingColumn, SourceError
 
@@ -21,8 +21,6 @@ _DUMMY = re.compile(
     r"|accession(?: ?number)?|not? ?(?:available|known|given|value|accession)",
     re.IGNORECASE,
 )
-# White space is stripped in any case; these have no width and no meaning, or put the word between quotes.
-_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\0"
 _QUOTES = "\"'`“”‘’„«»"
 _LONGEST_MISSING = 32  # with white space and quotes around it; most cells are text and need no closer look
 _SHOWN_COLUMNS = 30
@@ -116,7 +114,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if isinstance(value, str):
-        text = value.strip().strip(_INVISIBLE).strip()
+        text = strip_blank(value)
         return "" if is_missing(text) else text
     if isinstance(value, list | tuple):
         return ";".join(filter(None, map(as_text, value)))
@@ -132,7 +130,7 @@ def is_missing(text: str) -> bool:
     if len(text) > _LONGEST_MISSING:
         return False
     bare = text
-    while (stripped := bare.strip().strip(_INVISIBLE).strip(_QUOTES)) != bare:
+    while (stripped := strip_blank(bare).strip(_QUOTES)) != bare:
         bare = stripped
     return _MISSING.fullmatch(bare.casefold()) is not None
 

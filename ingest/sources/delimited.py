@@ -25,7 +25,15 @@ _BLOCK_BYTES = 1 << 20
 # A record of two cells after the last: if it does not come out as such, a quote was still open.
 _END = ["\0", "end"]
 
+_BLANK = "\u200b\u200c\u200d\u2060\ufeff\0"  # without width, and no white space to Python
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
 csv.field_size_limit(1 << 30)  # Python's own limit is 131,072 characters, which a report can exceed
+
+
+def strip_blank(text: str) -> str:
+    """`text` without white space at its ends, of whatever width."""
+    return text.strip().strip(_BLANK).strip()
 
 
 class DelimitedTable:
@@ -47,7 +55,7 @@ class DelimitedTable:
         with self._errors():
             self._encoding = self._find_encoding()
             self._skips_line, self.separator = self._find_separator(is_key)
-            self.columns = [name.strip().strip("\ufeff").strip() for name in self._header(self.separator)]
+            self.columns = [strip_blank(name) for name in self._header(self.separator)]
         if not any(self.columns):
             raise SourceError(f"the table {path} is not a table with a header row: it is empty")
         self.notes: tuple[str, ...] = ()
@@ -97,12 +105,14 @@ class DelimitedTable:
         is_tab = bool(_TAB_SUFFIXES & {suffix.lower() for suffix in self._path.suffixes})
         tried = sorted(_SEPARATORS, key=lambda each: each != "\t") if is_tab else _SEPARATORS
         headers = {separator: self._header(separator) for separator in tried}
-        keyed = (each for each, names in headers.items() if any(is_key(name.strip().strip("\ufeff")) for name in names))
+        keyed = (each for each, names in headers.items() if any(is_key(strip_blank(name)) for name in names))
         return False, next(keyed, max(headers, key=lambda each: len(headers[each])))
 
     def _find_encoding(self) -> str:
         with self._open_bytes() as file:
             head = file.read(_BLOCK_BYTES)
+            if head.startswith(_WORKBOOKS):
+                raise SourceError(f"the table {self._path} is a workbook of a spreadsheet program; save it as CSV")
             for mark, encoding in _MARKS:
                 if head.startswith(mark):
                     return encoding

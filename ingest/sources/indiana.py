@@ -107,7 +107,7 @@ class IndianaSource:
 
     def _study(self, study_id: str, has_uid: bool, images: tuple[ImageRecord, ...]) -> Study:
         if not has_uid:
-            note = f"no uid in {self._projections_csv.name}: a study of its own, without a report"
+            note = f"no uid, or a dummy, in {self._projections_csv.name}: a study of its own, without a report"
             return Study(study_id, self.dataset, images, notes=(note,))
         cells = self._studies.get(study_id)
         if cells is None:
@@ -158,7 +158,8 @@ class IndianaSource:
                 rows.setdefault(uid, []).append(cells)
             elif any(values) and self._uids is None:
                 name = f"{self._reports_csv.name} row {number}"
-                bad.append(Quarantined(name, "row_without_file", f"{name} has no uid; its report belongs to no image"))
+                detail = f"{name} has no uid, or a dummy; its report belongs to no image"
+                bad.append(Quarantined(name, "row_without_file", detail))
         studies: dict[str, dict[str, str]] = {}
         for uid, found in rows.items():
             if self._uids is not None and uid not in self._uids:

@@ -54,6 +54,7 @@ def quarantined(found: TableSource) -> list[tuple[str, str]]:
         ('study_id,"a;b;c;d;e",image,findings\n1,2,a.png,x\n', "x"),
         ('"study\nid";image;findings\n1;a.png;"two\nlines"\n', "two\nlines"),
         ("image,study_id,findings\ra.png,1,x\r", "x"),
+        ("\u00a0image\u00a0;\u200bstudy_id;findings\u200b\na.png;1;x\n", "x"),
         ("\n\nimage,study_id,findings\n\na.png,1,x\n,,\n", "x"),
     ],
 )
@@ -106,6 +107,12 @@ def test_a_message_names_the_separator_and_not_a_whole_row(tmp_path: Path) -> No
     with pytest.raises(SourceError) as caught:
         source(tmp_path, f'a.png,"{secret}"\n')
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1"])
+def test_a_workbook_is_told_from_a_table(tmp_path: Path, start: bytes) -> None:
+    with pytest.raises(SourceError, match="is a workbook of a spreadsheet program; save it as CSV"):
+        source(tmp_path, start + bytes(range(256)), "t.xlsx")
 
 
 @pytest.mark.parametrize("missing", ["nan", "None", "NULL", "N/A", "<NA>", "NA", "#N/A", " \u00a0", '"""nan"""'])

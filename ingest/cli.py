@@ -69,6 +69,9 @@ def ingest(
         bool,
         typer.Option("--allow-shrink", help="Prune also if the source or a folder is empty, or over half is gone."),
     ] = False,
+    moved: Annotated[
+        bool, typer.Option("--moved", help="Confirm that the dataset's archive has moved, or its table has a new name.")
+    ] = False,
     worker: Annotated[
         str | None, typer.Option("--worker", help="Take part i of n, as 2/8; `cxr ingest finish` after the last.")
     ] = None,
@@ -164,6 +167,7 @@ def ingest(
             recreate=recreate,
             prune=confirm if prune else None,
             allow_shrink=allow_shrink,
+            moved=moved,
             progress=interruption.watching(progress),
         )
     _report(summary, settings, as_json)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ingest.jobs import Job, Seen, read_jobs
 from ingest.ledger import FileRow, Ledger, ledger_path
+from ingest.origin import admit
 from ingest.pipeline import StageClock, WriteBehind, count_readers, read_ahead
 from ingest.prune import Confirm, prune_collection
 from ingest.reader import Item, Reader, now
@@ -105,21 +106,25 @@ class Worker:
         only: frozenset[str] | None = None,
         prune: Confirm | None = None,
         allow_shrink: bool = False,
+        moved: bool = False,
         progress: Progress | None = None,
     ) -> IngestSummary:
         """Ingest `source`.
 
         Args:
             source: The archive, or a `Part` of it.
-            spec: How the source was opened, for the ledger, so that `cxr ingest retry` can open it again.
+            spec: How the source was opened, for the ledger, so that `cxr ingest retry` can open it again, and another
+                archive is not taken for this one. Without it, which archive fills the dataset is the caller's care.
             recreate: Drop the collection first.
             only: Leave all files but these (by the names that the source gives them) alone.
             prune: Asked, with how many points of how many the source no longer has, whether they shall be removed.
             allow_shrink: Prune also what `ingest.prune.find_gone` keeps unless it is asked twice; an empty source is no
                 error then.
+            moved: The dataset's archive lies elsewhere now than where it was last filled from.
             progress: Told the images done.
 
         Raises:
+            SourceDiffers: the dataset was last filled from another source. SaltDiffers: ids were made with another salt.
             BundleMismatch: the collection was built by another bundle and `recreate` is not set.
             InvalidRequest: `prune` or `recreate` with a part of a source, or `prune` with `only`.
             SourceError: the source is empty, and nothing was changed; or not one image could be indexed, and no
@@ -138,6 +143,9 @@ class Worker:
         started = time.perf_counter()
         self.encoder.warm_up()  # a model that cannot run must not cost a collection
         bundle = self.encoder.bundle
+        admitted = admit(
+            self.index, self._home, collection_name(bundle.name), source, spec, moved=moved, recreate=recreate
+        )
         collection = open_target(self.index, bundle, self._layout, recreate=recreate)
         summary = IngestSummary(model=bundle.name, collection=collection.name, bundle_id=bundle.bundle_id)
         # A retry reads a few files: it does not bring to its end what was cut off before.
@@ -145,9 +153,12 @@ class Worker:
         with Ledger(self._home and ledger_path(self._home, self.index.location, collection.name)) as ledger:
             if recreate:
                 ledger.clear()
+            admitted.record(collection)
+            summary.messages += admitted.messages
             part = part if only is None else "retry"
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
+            admitted.confirm(self.index, collection.name)
             if prune:
                 prune_collection(
                     self.index,

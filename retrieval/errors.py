@@ -170,6 +170,18 @@ class MissingColumn(SourceError):
     code = "missing_column"
 
 
+class SourceDiffers(SourceError):
+    """A dataset was last filled from another source than the one that is to be ingested under its name."""
+
+    code = "source_differs"
+
+
+class SaltDiffers(RetrievalError):
+    """The ids of a collection were made with another salt than that of this home."""
+
+    code = "salt_differs"
+
+
 class BundleError(RetrievalError):
     """A model bundle is missing files, damaged, or of a form this version does not know."""
 

@@ -120,6 +120,14 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Pseudonymous(Protocol):
+    """A source whose ids are hashed with a salt."""
+
+    salt_fingerprint: str
+    """What tells one salt from another, see `retrieval.imaging.pseudonyms.fingerprint`."""
+
+
+@runtime_checkable
 class Walked(Protocol):
     """A source that takes whatever files a folder holds, so that an empty folder says that files are missing."""
 

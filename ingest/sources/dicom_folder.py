@@ -13,7 +13,7 @@ from ingest.sources.files import ImagesFolder, printable
 from ingest.sources.study_reports import StructuredReports
 from retrieval.console import Progress
 from retrieval.errors import MissingExtra, PathOutside, RetrievalError, SourceError
-from retrieval.imaging.pseudonyms import hash_uid
+from retrieval.imaging.pseudonyms import fingerprint, hash_uid
 from retrieval.records import ImageRecord, Quarantined, Study, View
 
 _DIRECTORY = "DICOMDIR"
@@ -67,6 +67,7 @@ class DicomFolderSource:
         self._table = reports_csv
         table = AccessionReports(reports_csv, partial(hash_uid, salt)) if reports_csv else None
         self._salt = salt
+        self.salt_fingerprint = fingerprint(salt)
         self._images: dict[str, list[tuple[str, str, View]]] = {}  # file, image id and view by study
         self._accessions = Accessions()
         self._reports = StructuredReports()

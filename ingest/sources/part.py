@@ -30,19 +30,19 @@ class Part:
             raise InvalidRequest(f"there is no part {number} of {count}; parts are numbered from 1")
         self.dataset = source.dataset
         self.name = f"{number}/{count}"
-        self._source = source
+        self.whole = source
         self._number = number
         self._count = count
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
-        for record in self._source:
+        for record in self.whole:
             key = record.file if isinstance(record, Quarantined) else record.study_id
             if zlib.crc32(key.encode(errors="surrogateescape")) % self._count == self._number - 1:
                 yield record
 
     def image_count(self) -> int:
         """About as many images as fall to this part: the count of all over the count of parts."""
-        return -(-self._source.image_count() // self._count)
+        return -(-self.whole.image_count() // self._count)
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -76,6 +77,36 @@ class SourceSpec:
         """Plain values, for a ledger."""
         return asdict(self)
 
+    def describe(self) -> str:
+        """The source in words, with its resolved paths."""
+        path = self._identity()
+        match self.kind:
+            case "indiana":
+                return f"the tables {path['reports_csv']} and {path['projections_csv']} with images in {path['images_dir']}"
+            case "table":
+                return f"the table {path['table']} with images in {path['images_dir']}"
+            case "dicom":
+                return f"the DICOM folder {path['dicom_dir']}"
+            case _:
+                return f"the images folder {path['images_dir']}"
+
+    def is_same_source(self, other: SourceSpec) -> bool:
+        """Whether both read the same files, by whatever paths: relative, through links, or through a bind mount."""
+        mine, others = self._options_that_identify(), other._options_that_identify()
+        return self.kind == other.kind and all(_is_same_path(mine[name], others[name]) for name in mine)
+
+    def _identity(self) -> dict[str, Path]:
+        return {name: Path(value).resolve() for name, value in self._options_that_identify().items()}
+
+    def _options_that_identify(self) -> dict[str, str]:
+        """The paths that say which archive this is; of DICOM the folder alone, beside which the reports may vary."""
+        if self.kind == "dicom":
+            return {"dicom_dir": self.options["dicom_dir"]}
+        paths = {name: value for name, value in self.options.items() if name != "columns"}
+        if self.kind == "table":
+            paths.setdefault("images_dir", str(Path(paths["table"]).parent))
+        return paths
+
     def open(self, home: Path, progress: Progress | None = None) -> Source:
         """Open the source; `home` holds the salt with which DICOM UIDs are hashed, `progress` is told of a long scan.
 
@@ -133,3 +164,13 @@ def _kind_of(given: frozenset[str]) -> Kind:
         "where names differ and --images-dir where the files lie elsewhere; --dicom-dir, with --reports-csv for reports "
         f"by accession number; or --images-dir alone, for images without reports; found {found}"
     )
+
+
+def _is_same_path(one: str, other: str) -> bool:
+    """Whether two paths lead to one file or folder: by name, through links, or through a bind mount."""
+    if one == other or Path(one).resolve() == Path(other).resolve():
+        return True
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False

@@ -44,6 +44,11 @@ def hash_uid(salt: bytes, uid: str) -> str:
     return hmac.new(salt, uid.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
 
 
+def fingerprint(salt: bytes) -> str:
+    """16 hexadecimal digits that tell one salt from another and say nothing else of it (HMAC-SHA256 of a fixed text)."""
+    return hmac.new(salt, b"cxr-retrieval: fingerprint of a salt", hashlib.sha256).hexdigest()[:16]
+
+
 def _write_once(path: Path, content: bytes) -> None:
     make_private_folder(path.parent)
     draft = path.with_name(f".salt.{os.getpid()}.{secrets.token_hex(4)}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from retrieval.bundle import ModelBundle
-from retrieval.errors import BundleMismatch
+from retrieval.errors import BundleMismatch, SaltDiffers
 
 ALIAS = "cxr"
 """The alias that names the active collection."""
@@ -166,6 +166,10 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     complete: bool = False
     layout: CollectionLayout = CollectionLayout()
+    sources: dict[str, str] = {}
+    """By dataset, in words, where it was last filled from; none in a collection of an earlier version."""
+    salt: str = ""
+    """Fingerprint of the salt that the ids of DICOM studies were made with; empty where there is none of them yet."""
 
 
 def moved_alias(aliases: dict[str, str], name: str) -> dict[str, str]:
@@ -195,4 +199,19 @@ def require_same_bundle(bundle: ModelBundle, meta: CollectionMeta, name: str) ->
         raise BundleMismatch(
             f"the collection {name} was built with bundle {meta.bundle_id} of {meta.model}, the installed one is "
             f"{bundle.bundle_id}; ingest anew with --recreate, or install the bundle it was built with"
+        )
+
+
+def require_same_salt(meta: CollectionMeta, name: str, salt: str) -> None:
+    """Refuse to bring ids made with another salt into a collection: one study would get two.
+
+    Raises:
+        SaltDiffers: naming both fingerprints, and how to bring the salt along.
+    """
+    if salt and meta.salt and salt != meta.salt:
+        raise SaltDiffers(
+            f"the DICOM ids of the collection {name} were made with the salt {meta.salt} (its fingerprint), these are made "
+            f"with {salt}: one study would get two ids. Copy the file `salt` of the home that filled the collection to "
+            "<CXR_HOME>/salt here, readable by its owner only (chmod 600); what was ingested with the salt that is replaced "
+            "needs --recreate then"
         )

@@ -13,9 +13,16 @@ import numpy as np
 
 from retrieval.calibration import calibrate
 from retrieval.console import Progress
-from retrieval.errors import BundleMismatch, IndexFailure, TransferFailed
+from retrieval.errors import BundleMismatch, IndexFailure, SourceDiffers, TransferFailed
 from retrieval.index.interface import Collection, FloatArray, Index, IndexPoint, Stored
-from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta, Payload, Quantization
+from retrieval.index.schema import (
+    DENSE_VECTORS,
+    CollectionLayout,
+    CollectionMeta,
+    Payload,
+    Quantization,
+    require_same_salt,
+)
 
 PAGE = 200
 """Points that are sent, packed or compared at once: about 14 MB of JSON at three vectors of 1152 dimensions."""
@@ -25,6 +32,10 @@ SAMPLE = 256
 
 MIN_COSINE = 0.999
 """Both engines keep half precision, whose rounding costs about 1e-7; a wrong vector is far below."""
+
+
+_OTHER_IMAGES = 3
+"""Images that must differ before a copy is taken for another archive; fewer may just have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +112,7 @@ def push(
     Raises:
         BundleMismatch: the target's collection was built by another bundle and is not to be recreated.
         InvalidRequest: the engine has no such layout. IndexFailure: the source is empty, or an index fails.
+        SourceDiffers: most ids that both hold stand for different images. SaltDiffers: for different studies.
         TransferFailed: the copy is not equal to the source.
     """
     content = Content(source.meta, source.count(), _read_points(source))
@@ -113,6 +125,7 @@ def open_target(content: Content, index: Index, name: str, options: LoadOptions)
 
     Raises:
         BundleMismatch: there is one, built by another bundle, and it is not to be recreated.
+        SaltDiffers: there is one whose ids were made with another salt.
         InvalidRequest: the engine has no such layout. IndexFailure: there is nothing to copy.
     """
     layout = options.layout(content.meta.layout)
@@ -131,6 +144,7 @@ def open_target(content: Content, index: Index, name: str, options: LoadOptions)
             f"with {content.meta.bundle_id}; --recreate replaces it"
         )
     if found:
+        require_same_salt(found, name, content.meta.salt)
         return Target(index, index.open(name), made=False, was_active=False)
     empty = msgspec.structs.replace(content.meta, calibration={}, counts={}, complete=False)
     return Target(index, create_or_open(index, empty, name, layout), made=True, was_active=was_active)
@@ -150,6 +164,7 @@ def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progres
     samples: list[IndexPoint] = []
     for page in pages(content.points):
         stored = target.fetch([point.point_id for point in page]) if before else {}
+        _require_same_images(page, stored, to)
         # The payload alone tells, as it is written last, and holds the hash of the image, the texts and the time.
         changed = [point for point in page if stored.get(point.point_id) != msgspec.to_builtins(point.payload)]
         if changed:
@@ -234,6 +249,23 @@ def _open_for_writing(collection: Collection, pause_optimizer: bool) -> None:
         collection.pause_optimizer()
 
 
+def _require_same_images(page: Sequence[IndexPoint], stored: dict[str, dict[str, Any]], to: Target) -> None:
+    """Refuse to replace most of what the target holds under the ids of `page` by other images.
+
+    Raises:
+        SourceDiffers: they come of two archives that were ingested under one dataset name.
+    """
+    other = [p for p in page if p.point_id in stored and stored[p.point_id]["image_sha256"] != p.payload.image_sha256]
+    if len(other) >= _OTHER_IMAGES and 2 * len(other) > len(stored):
+        dataset = other[0].payload.dataset
+        raise SourceDiffers(
+            f"the collection {to.collection.name} in {to.index.location} holds other images under {len(other):,} of "
+            f"{len(stored):,} ids of the dataset {dataset} (last filled from "
+            f"{to.collection.meta.sources.get(dataset, 'a source that was not recorded')}); ingest one of the two archives "
+            "under a name of its own with --dataset NAME, or replace the whole collection with --recreate"
+        )
+
+
 def _record(target: Collection, original: CollectionMeta, *, mixed: bool) -> CollectionMeta:
     """Let `target` say of itself what the original does, with counts of its own."""
     meta = msgspec.structs.replace(
@@ -242,6 +274,8 @@ def _record(target: Collection, original: CollectionMeta, *, mixed: bool) -> Col
         calibration=calibrate(target) if mixed else original.calibration,
         counts=dict(sorted(target.facet("dataset").items())),
         layout=target.meta.layout,
+        sources=target.meta.sources | original.sources,
+        salt=original.salt or target.meta.salt,
     )
     if meta != target.meta:
         target.record(meta)

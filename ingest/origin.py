@@ -18,14 +18,14 @@ from pathlib import Path
 import msgspec
 
 from ingest.ledger import Ledger, ledger_path
+from ingest.reader import read_bytes
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from retrieval.errors import IndexLocked, RetrievalError, SourceDiffers
-from retrieval.imaging.decode import read_file
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionMeta, require_same_salt
-from retrieval.records import Pseudonymous, Source, studies_of
+from retrieval.records import ImageRecord, Pseudonymous, Source, studies_of
 
 SAMPLE = 16
 """Images of a dataset that are looked for in a source of which this home knows nothing."""
@@ -147,12 +147,12 @@ def _samples(index: Index, holders: dict[str, CollectionMeta], source: Source) -
 def _present(wanted: dict[str, str], source: Source) -> set[str]:
     """Those image ids among `wanted`, which gives their SHA-256, that the source has with this content."""
     images = (image for study in studies_of(source) for image in study.images if image.image_id in wanted)
-    return {image.image_id for image in images if _sha256(image.path) == wanted[image.image_id]}
+    return {image.image_id for image in images if _sha256(image) == wanted[image.image_id]}
 
 
-def _sha256(path: Path) -> str:
+def _sha256(image: ImageRecord) -> str:
     try:
-        return hashlib.sha256(read_file(path)).hexdigest()
+        return hashlib.sha256(read_bytes(image)).hexdigest()
     except (RetrievalError, OSError):
         return ""
 

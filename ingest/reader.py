@@ -115,7 +115,7 @@ class Reader:
         with self._clock("read"):
             size, mtime_ns = _stat(record.path)
             trusted = known if known and not self._rehash and _same_file(known, location, size, mtime_ns) else None
-            data = None if trusted else _bytes_of(record)
+            data = None if trusted else read_bytes(record)
             sha256 = trusted.sha256 if trusted else hashlib.sha256(data or b"").hexdigest()
         embedded = stored is not None and (
             (stored.get("image_sha256"), stored.get("bundle_id")) == (sha256, self._encoder.bundle.bundle_id)
@@ -123,7 +123,7 @@ class Reader:
         notes = trusted.notes if trusted else ()
         pixel_values = None
         if not embedded or self._lacks_thumbnail(sha256):
-            data = _bytes_of(record) if data is None else data
+            data = read_bytes(record) if data is None else data
             self._may_decode.wait()
             with self._clock("decode"):
                 prepared = decoders.prepare(
@@ -199,7 +199,8 @@ def _same_file(known: FileRow, location: str, size: int, mtime_ns: int) -> bool:
     return (known.path, known.size, known.mtime_ns) == (location, size, mtime_ns)
 
 
-def _bytes_of(record: ImageRecord) -> bytes:
+def read_bytes(record: ImageRecord) -> bytes:
+    """The content of the file of an image, or of the table cell that holds it."""
     return record.stored.read() if record.stored else read_file(record.path)
 
 

@@ -21,7 +21,7 @@ from ingest.ledger import Ledger, ledger_path
 from ingest.reader import read_bytes
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
-from retrieval.errors import IndexLocked, RetrievalError, SourceDiffers
+from retrieval.errors import IndexFailure, RetrievalError, SourceDiffers
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionMeta, require_same_salt
@@ -136,7 +136,7 @@ def _latest_spec(home: Path | None, location: str, collections: list[str], datas
 def _samples(index: Index, holders: dict[str, CollectionMeta], source: Source) -> Iterator[tuple[str, int, int]]:
     """For each collection that holds images of the source's dataset: how many of how many sampled are in the source."""
     for name in holders:
-        with contextlib.suppress(IndexLocked):
+        with contextlib.suppress(IndexFailure):  # locked by another process, or damaged
             # The order of the ids is as good as random: they are hashes.
             points = list(index.open(name).scroll(Filters(dataset=source.dataset), limit=SAMPLE))
             wanted = {str(point.payload["image_id"]): str(point.payload["image_sha256"]) for point in points}

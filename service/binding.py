@@ -8,6 +8,9 @@ from typing import Any
 
 from retrieval.errors import RetrievalError
 
+BACKLOG = 1024
+"""Connections that wait to be accepted; the system refuses or delays further ones."""
+
 
 class RemoteBindRefused(RetrievalError):
     """The address asked for can be reached from other machines."""
@@ -36,7 +39,7 @@ def open_listener(host: str, port: int, *, has_key: bool) -> socket.socket:
         )
     family, _, _, _, address = found[0]
     try:
-        listener = socket.create_server(address[:2], family=family, backlog=1024)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise AddressUnavailable(
             f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses it, or take another --port"

@@ -74,24 +74,11 @@ def serve(
             shown = f"[{settings.host}]" if ":" in settings.host else settings.host
             say(f"serving on http://{shown}:{listener.getsockname()[1]} (stop with Ctrl+C)")
 
-            import uvicorn
-
             from service.app import create_app
             from service.server import DrainingServer
 
-            config = uvicorn.Config(
-                create_app(settings, catalog, operations),
-                # Addresses hold queries, so they are not logged.
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                ws="none",
-                lifespan="on",
-                # Only for connections to close: requests have been drained before.
-                timeout_graceful_shutdown=2,
-            )
-            DrainingServer(config, operations.drain).run(sockets=[listener])
+            app = create_app(settings, catalog, operations)
+            DrainingServer(app, settings, operations.drain).run(sockets=[listener])
         if operations.tracing:
             operations.tracing.close()
     finally:

@@ -1,24 +1,58 @@
-"""uvicorn, told to drain first when it is told to stop."""
+"""uvicorn with limits for its connections, told to drain first when it is told to stop."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import logging
+import socket
+from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
+from litestar.types import ASGIApp
 
+from service.binding import BACKLOG
+from service.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, fit_to_descriptors
 from service.drain import Drain
+from service.settings import ServiceSettings
 
+_NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _log = logging.getLogger("cxr.service")
 
 
 class DrainingServer(uvicorn.Server):
     """Goes on listening while it drains, so that those who ask meanwhile are told so. A second signal stops it at once."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
-        super().__init__(config)
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, drain: Drain) -> None:
+        self.connections = Connections(fit_to_descriptors(settings.connections), settings.connections_per_address)
+        protocol = partial(BoundedProtocol, connections=self.connections, settings=settings)
+        super().__init__(
+            uvicorn.Config(
+                cast(Any, app),
+                http=cast(type[asyncio.Protocol], protocol),
+                backlog=ACCEPTED_AT_ONCE,
+                # Addresses hold queries, so they are not logged.
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                # Only for connections to close: requests have been drained before.
+                timeout_graceful_shutdown=2,
+            )
+        )
         self._drain = drain
         self._told = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)  # uvicorn's one number is for both: how many wait, how many are accepted at once
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or stop at once if that has begun already."""
@@ -34,3 +68,11 @@ class DrainingServer(uvicorn.Server):
         if self._drain.advance():
             self.should_exit = True
         return await super().on_tick(counter)
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Make room where accepting failed for want of a descriptor: asyncio would log each try with its traceback."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _NO_RESOURCES and "accept" in context.get("message", ""):
+            self.connections.shrink()
+        else:
+            loop.default_exception_handler(context)

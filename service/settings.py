@@ -36,7 +36,22 @@ class ServiceSettings(BaseSettings):
         description="Largest upload accepted, at most 64 MiB; the form around the image may add 256 KiB.",
     )
     json_limit_bytes: int = Field(256 * 1024, ge=1, description="Largest request body other than an upload.")
-    body_timeout_s: int = Field(120, ge=1, description="Seconds in which the body of a request must have arrived.")
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds from connecting, or from the last answer, in which a request's head must arrive.",
+    )
+    body_timeout_s: int = Field(
+        120, ge=1, description="Seconds in which a request's body must have arrived, and its answer must be read."
+    )
+    connections: int = Field(
+        512,
+        ge=1,
+        description="Open connections; for a further one, the one that has kept the service waiting longest is closed.",
+    )
+    connections_per_address: int = Field(
+        256, ge=1, description="The same for one address; behind a proxy, all connections come from its address."
+    )
     rate_per_minute: int = Field(
         600, ge=0, description="Requests a minute of one key, or of one address without a key; 0 for no limit."
     )

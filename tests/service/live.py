@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 
 from retrieval.catalog import Catalog
 from service.app import create_app
@@ -28,6 +27,7 @@ class Live:
     port: int
     client: httpx.Client
     operations: Operations
+    server: DrainingServer
     ended: threading.Event
 
     def post(self, text: str = "heart", **more: Any) -> httpx.Response:
@@ -41,15 +41,7 @@ def serving(catalog: Catalog, operations: Operations | None = None, **options: A
     operations = operations or Operations.of(settings)
     listener = open_listener("127.0.0.1", 0, has_key=False)
     port = listener.getsockname()[1]
-    config = uvicorn.Config(
-        create_app(settings, catalog, operations),
-        access_log=False,
-        log_config=None,
-        lifespan="on",
-        ws="none",
-        timeout_graceful_shutdown=2,
-    )
-    server = DrainingServer(config, operations.drain)
+    server = DrainingServer(create_app(settings, catalog, operations), settings, operations.drain)
     ended = threading.Event()
 
     def run() -> None:
@@ -62,7 +54,7 @@ def serving(catalog: Catalog, operations: Operations | None = None, **options: A
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
             until(lambda: server.started)
-            yield Live(port, client, operations, ended)
+            yield Live(port, client, operations, server, ended)
     finally:
         operations.drain.begin()
         thread.join(timeout=30)

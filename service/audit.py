@@ -10,8 +10,10 @@ whoever may run it may read the index.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,9 @@ FacetCounts = dict[str, dict[str, int]]
 # Filters whose values are words of a vocabulary. The others' values are whatever the client wrote.
 _FINDINGS = ("all", "any", "none", "absent")
 _WORDS = ("certainty", "view", "has_report")
+_WAIT_S = 0.5
+_POLL_S = 0.005
+_LOCKED = "another program keeps it locked"
 
 
 class AuditUnavailable(RetrievalError):
@@ -50,6 +55,7 @@ class AuditLog:
         """Log into `folder`, made at the first line; None switches the log off."""
         self._folder = folder
         self._broken = False
+        self._turn = threading.Lock()
 
     async def record(self, connection: Connection, action: str, **facts: Any) -> None:
         """As `write`, for those who must not block.
@@ -157,31 +163,55 @@ class AuditLog:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         content = msgspec.json.encode({"time": now} | facts) + b"\n" if facts is not None else b""
         try:
-            _append_bytes(self._folder, f"{now[:10]}.jsonl", content)
+            self._append_bytes(f"{now[:10]}.jsonl", content)
         except (OSError, portalocker.LockException) as error:
             self._broken = True
             reason = getattr(error, "strerror", None) or error
             raise AuditUnavailable(f"the audit log cannot be written: {reason}") from error
         self._broken = False
 
+    def _append_bytes(self, name: str, content: bytes) -> None:
+        """Append to a file. Opened anew each time: a folder that was moved or removed is noticed at once.
 
-def _append_bytes(folder: Path, name: str, content: bytes) -> None:
-    """Append to a file. Opened anew each time: a folder that was moved or removed is noticed at once.
+        In plain system calls: each search waits for this, and after a run of the model, which leaves all caches cold, the
+        layers of pathlib and of Python's files cost more than the calls.
+        """
+        assert self._folder is not None
+        descriptor = _open(self._folder, name)
+        try:
+            # Other threads and processes append, too. Closing the file releases it.
+            with _taken(self._turn):
+                _lock(descriptor)
+                size = os.fstat(descriptor).st_size
+                if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    content = b"\n" + content  # a full disk or a crash has cut the line before
+                if os.write(descriptor, content) != len(content):
+                    raise OSError("no space for a whole line")
+        finally:
+            os.close(descriptor)
 
-    In plain system calls: each search waits for this, and after a run of the model, which leaves all caches cold, the
-    layers of pathlib and of Python's files cost more than the calls.
-    """
-    descriptor = _open(folder, name)
+
+@contextmanager
+def _taken(turn: threading.Lock) -> Iterator[None]:
+    if not turn.acquire(timeout=_WAIT_S):
+        raise OSError(_LOCKED)
     try:
-        # Other threads and processes append, too. Closing the file releases it.
-        portalocker.lock(descriptor, portalocker.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
-            content = b"\n" + content  # a full disk or a crash has cut the line before
-        if os.write(descriptor, content) != len(content):
-            raise OSError("no space for a whole line")
+        yield
     finally:
-        os.close(descriptor)
+        turn.release()
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file that another program may keep locked: searches must not wait for that until their time is over."""
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            portalocker.lock(descriptor, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            return
+        except portalocker.AlreadyLocked:
+            if time.monotonic() >= deadline:
+                raise OSError(_LOCKED) from None
+            time.sleep(_POLL_S)
 
 
 def _open(folder: Path, name: str) -> int:

@@ -75,6 +75,13 @@ class UploadAborted(Refusal):
     http_status = 400
 
 
+class MediaUnavailable(Refusal):
+    """A thumbnail is there and the system refuses to read it."""
+
+    code = "media_unavailable"
+    http_status = 503
+
+
 class NotReady(Refusal):
     """The service runs but cannot answer a search. `reasons` says why."""
 

@@ -15,6 +15,7 @@ from retrieval.media import thumbnail_path
 from service.auth import READ
 from service.permits import SearchPermits
 from service.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.refusals import MediaUnavailable
 
 # Named by the image's content, so it never changes; `private`, since it shows a patient.
 _FOREVER = "private, max-age=31536000, immutable"
@@ -37,6 +38,7 @@ class ImagesController(Controller):
             **problem_responses(
                 invalid_request_400="sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
                 not_found_404="no thumbnail of this image",
+                media_unavailable_503="the folder of the thumbnails cannot be read: Permission denied",
                 **KEY_PROBLEMS,
                 **BUSY_PROBLEMS,
             ),
@@ -51,6 +53,8 @@ class ImagesController(Controller):
         """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
         try:
             data = await thumbnail_permits.run(thumbnail_path(media_dir, sha256).read_bytes)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFoundException("no thumbnail of this image") from None
+        except OSError as error:
+            raise MediaUnavailable(f"the folder of the thumbnails cannot be read: {error.strerror}") from error
         return Response(data, media_type="image/webp", headers={"Cache-Control": _FOREVER})

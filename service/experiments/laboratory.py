@@ -24,6 +24,9 @@ SHADOW = "cxr_shadow"
 
 _CACHED_S = 1.0
 _PRUNED_EVERY_S = 3600.0
+# A search waits so long for a locked file, and then those of some seconds not at all.
+_WAIT_S = 0.25
+_PAUSE_S = 5.0
 # Unseen answers that wait; a busy service leaves out further ones, and the images they hold.
 _WAITING_SHADOWS = 8
 _log = logging.getLogger("cxr.service.experiments")
@@ -33,7 +36,7 @@ class Laboratory:
     """Belongs to one service; safe from several threads. A store that fails fails no search."""
 
     def __init__(self, home: Path, *, exposure_days: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.store = ExperimentStore(home)
+        self.store = ExperimentStore(home, wait_s=_WAIT_S, pause_s=_PAUSE_S)
         self._home = home
         self._days = exposure_days
         self._clock = clock
@@ -41,19 +44,19 @@ class Laboratory:
         self._lock = threading.Lock()
         self._known: tuple[float, Experiment | None] = (-_CACHED_S, None)
         self._pruned: float | None = None
+        self._warned = -_PAUSE_S
         self._shadows = ThreadPoolExecutor(1, thread_name_prefix="cxr-shadow")
         self._waiting = 0
 
     def running(self) -> Experiment | None:
-        """The experiment that runs, as it was at most a second ago; None also if that cannot be told."""
+        """The experiment that runs, as it was at most a second ago; while that cannot be told, as it was last."""
         read_at, experiment = self._known
         if self._clock() - read_at < _CACHED_S:
             return experiment
         try:
             experiment = self.store.running()
         except RetrievalError as error:
-            _log.warning("searches are answered outside any experiment: %s", error)
-            experiment = None
+            self._warn("whether an experiment runs cannot be told: %s", error)
         self._known = (self._clock(), experiment)
         return experiment
 
@@ -72,9 +75,15 @@ class Laboratory:
             self.store.expose(exposures)
             self._prune()
         except RetrievalError as error:
-            _log.warning("searches are answered without an id: %s", error)
+            self._warn("searches are answered without an id: %s", error)
             return False
         return True
+
+    def _warn(self, message: str, error: RetrievalError) -> None:
+        """Log a failure of the store; of those of many searches, one in a while."""
+        if self._clock() - self._warned >= _PAUSE_S:
+            self._warned = self._clock()
+            _log.warning(message, error)
 
     def _prune(self) -> None:
         with self._lock:

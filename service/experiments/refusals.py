@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from retrieval.errors import RetrievalError
+from service.refusals import Refusal
 
 
-class ExperimentsUnavailable(RetrievalError):
+class ExperimentsUnavailable(Refusal):
     """The file of experiments cannot be read or written."""
 
     code = "experiments_unavailable"

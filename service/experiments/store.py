@@ -7,67 +7,38 @@ names of models, and sessions as HMACs; never a query, an image, a report or the
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from retrieval.private import make_private_folder
+from service.experiments.database import Database
 from service.experiments.records import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
 from service.experiments.refusals import (
     ExperimentExists,
     ExperimentRunning,
     ExperimentStopped,
-    ExperimentsUnavailable,
     NotShown,
     UnknownExperiment,
     UnknownSearch,
 )
 
 FILE_NAME = "experiments.sqlite"
-_FORMAT = 1
-# `slot` is 1 while an experiment runs and null after it, so that only one can.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS experiments (
-    name TEXT PRIMARY KEY, kind TEXT NOT NULL, model_a TEXT NOT NULL, model_b TEXT NOT NULL, share REAL NOT NULL,
-    salt BLOB NOT NULL, started_at REAL NOT NULL, stopped_at REAL, result TEXT, slot INTEGER UNIQUE
-);
-CREATE TABLE IF NOT EXISTS exposures (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, search_id TEXT NOT NULL UNIQUE, experiment TEXT, session TEXT NOT NULL,
-    team TEXT, shown TEXT NOT NULL, at REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_experiment ON exposures (experiment);
-CREATE INDEX IF NOT EXISTS by_time ON exposures (at);
-CREATE TABLE IF NOT EXISTS feedback (
-    search_id TEXT, dataset TEXT, image_id TEXT, kind TEXT, session TEXT, at REAL NOT NULL,
-    PRIMARY KEY (search_id, dataset, image_id, kind, session)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS shadows (
-    search_id TEXT PRIMARY KEY, overlap REAL, k INTEGER, ms_a REAL, ms_b REAL, error TEXT
-) WITHOUT ROWID;
-"""
-_BUSY_S = 30
-_BUSY_POLL_S = 0.05
 
 
 class ExperimentStore:
-    """The sqlite file, opened at first use; safe from several threads and several processes. All calls block."""
+    """The sqlite file, opened at first use; safe from several threads and several processes. All calls block.
 
-    def __init__(self, home: Path) -> None:
+    Every call raises `ExperimentsUnavailable` where the file cannot be used, after `wait_s` at most.
+    """
+
+    def __init__(self, home: Path, *, wait_s: float = 10.0, pause_s: float = 0.0) -> None:
+        """`wait_s` and `pause_s` as `Database` takes them."""
         self.path = home / FILE_NAME
-        self._lock = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
+        self._database = Database(self.path, wait_s=wait_s, pause_s=pause_s)
 
     def close(self) -> None:
         """Release the file; the next call opens it again."""
-        with self._lock:
-            if self._opened:
-                self._opened.close()
-            self._opened = None
+        self._database.close()
 
     def start(self, experiment: Experiment) -> None:
         """Begin an experiment.
@@ -75,7 +46,7 @@ class ExperimentStore:
         Raises:
             ExperimentExists: its name was used before. ExperimentRunning: another one runs.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             if database.execute("SELECT 1 FROM experiments WHERE name = ?", (experiment.name,)).fetchone():
                 raise ExperimentExists(f"there is an experiment {experiment.name!r} already; choose another name")
             running = database.execute("SELECT name FROM experiments WHERE slot = 1").fetchone()
@@ -100,7 +71,7 @@ class ExperimentStore:
         Raises:
             UnknownExperiment: there is none. ExperimentStopped: it has ended before.
         """
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             changed = database.execute(
                 "UPDATE experiments SET stopped_at = ?, result = ?, slot = NULL WHERE name = ? AND slot = 1",
                 (time.time(), json.dumps(result), name),
@@ -148,7 +119,7 @@ class ExperimentStore:
             for exposure in exposures
         ]
         places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
-        with self._database() as database:
+        with self._database.use() as database:
             # Not waited for: a power failure takes searches that nobody has spoken of yet, and feedback writes them out.
             database.execute("PRAGMA synchronous=NORMAL")
             # One statement is a transaction, and cheaper than the three that would spell it out.
@@ -186,7 +157,7 @@ class ExperimentStore:
 
     def add_feedback(self, search_id: str, hit: ShownHit, kind: FeedbackKind, session: str) -> None:
         """Keep one word of feedback; the same of the same session again changes nothing but when it was said."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (search_id, dataset, image_id, kind, session) DO UPDATE SET at = excluded.at",
@@ -195,7 +166,7 @@ class ExperimentStore:
 
     def add_shadow(self, shadow: Shadow) -> None:
         """Keep what the second model would have shown."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             database.execute(
                 "INSERT OR REPLACE INTO shadows VALUES (?, ?, ?, ?, ?, ?)",
                 (shadow.search_id, shadow.overlap, shadow.k, shadow.ms_a, shadow.ms_b, shadow.error),
@@ -235,7 +206,7 @@ class ExperimentStore:
 
     def prune(self, days: float) -> int:
         """Forget searches, and what was said of them, after so many days; but none of the experiment that runs."""
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             old = (
                 "SELECT search_id FROM exposures WHERE at < ? AND "
                 "(experiment IS NULL OR experiment NOT IN (SELECT name FROM experiments WHERE slot = 1))"
@@ -246,63 +217,10 @@ class ExperimentStore:
             return database.execute(f"DELETE FROM exposures WHERE search_id IN ({old})", limit).rowcount
 
     def _all(self, statement: str, *parameters: Any) -> list[Any]:
-        if self._opened is None and not self.path.exists():  # who only asks makes no file
+        if not self._database.exists:  # who only asks makes no file
             return []
-        with self._database() as database:
+        with self._database.use() as database:
             return database.execute(statement, parameters).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, on the disk when the block has ended."""
-        with self._database() as database:
-            database.execute("PRAGMA synchronous=FULL")
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._opened = self._opened or _open(self.path)
-                yield self._opened
-            except (sqlite3.Error, OSError) as error:
-                raise ExperimentsUnavailable(f"{self.path} cannot be used: {error}") from error
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    make_private_folder(path.parent)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
-    database = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
-    database.row_factory = sqlite3.Row
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            _prepare(database, path)
-            return database
-        except sqlite3.OperationalError as error:
-            # Of processes that make the file at the same time one may be refused at once, without waiting.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                database.close()
-                raise
-            time.sleep(_BUSY_POLL_S)
-        except BaseException:
-            database.close()
-            raise
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    database.execute("PRAGMA journal_mode=WAL")
-    found = database.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, _FORMAT):
-        raise ExperimentsUnavailable(f"{path} is of format {found}, this version knows {_FORMAT}")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version={_FORMAT}")
 
 
 def _exposure(search_id: str, session: str, shown: str, experiment: str | None, team: str | None) -> Exposure:

@@ -143,7 +143,7 @@ def test_two_thousand_simulated_users_who_prefer_a_model_make_it_the_winner(
     tmp_path: Path, preference: float, winner: str
 ) -> None:
     store = ExperimentStore(tmp_path)
-    with store._database() as database:  # what is measured here is not the disk
+    with store._database.use() as database:  # what is measured here is not the disk
         database.execute("PRAGMA synchronous=OFF")
     simulate(store, preference, 2000, seed=1)
     summary = summarize(store, experiment("interleave"))

@@ -126,7 +126,7 @@ def test_only_its_owner_may_read_the_file_and_feedback_is_on_the_disk(store: Exp
     expose(store)
     store.add_feedback("one", HITS[0], "click", "s")
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
-    with store._database() as database:
+    with store._database.use() as database:
         assert database.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert database.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     store.close()

@@ -1,0 +1,158 @@
+"""The sqlite file of experiments: opened at first use, never waited for long, and left alone for a while when it fails."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from retrieval.private import make_private_folder
+from service.experiments.refusals import ExperimentsUnavailable
+
+_FORMAT = 1
+# `slot` is 1 while an experiment runs and null after it, so that only one can.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS experiments (
+    name TEXT PRIMARY KEY, kind TEXT NOT NULL, model_a TEXT NOT NULL, model_b TEXT NOT NULL, share REAL NOT NULL,
+    salt BLOB NOT NULL, started_at REAL NOT NULL, stopped_at REAL, result TEXT, slot INTEGER UNIQUE
+);
+CREATE TABLE IF NOT EXISTS exposures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, search_id TEXT NOT NULL UNIQUE, experiment TEXT, session TEXT NOT NULL,
+    team TEXT, shown TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_experiment ON exposures (experiment);
+CREATE INDEX IF NOT EXISTS by_time ON exposures (at);
+CREATE TABLE IF NOT EXISTS feedback (
+    search_id TEXT, dataset TEXT, image_id TEXT, kind TEXT, session TEXT, at REAL NOT NULL,
+    PRIMARY KEY (search_id, dataset, image_id, kind, session)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shadows (
+    search_id TEXT PRIMARY KEY, overlap REAL, k INTEGER, ms_a REAL, ms_b REAL, error TEXT
+) WITHOUT ROWID;
+"""
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY_POLL_S = 0.02
+
+
+class Database:
+    """One connection, shared by threads that take turns.
+
+    A call waits for a locked file, and for its turn, at most `wait_s`. After a failure the calls of the next `pause_s`
+    fail at once: of many searches that find the file locked, the first waits.
+    """
+
+    def __init__(self, path: Path, *, wait_s: float, pause_s: float) -> None:
+        self.path = path
+        self._wait_s = wait_s
+        self._pause_s = pause_s
+        self._turn = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+        self._failed_at = -math.inf
+        self._reason = ""
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file, or was when it was opened."""
+        return self._opened is not None or self.path.exists()
+
+    def close(self) -> None:
+        """Release the file; the next call opens it again."""
+        with self._turn:
+            self._drop()
+
+    @contextmanager
+    def use(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for the block alone.
+
+        Raises:
+            ExperimentsUnavailable: the file is locked, damaged, or cannot be written; or another thread does not end.
+        """
+        deadline = time.monotonic() + self._wait_s
+        self._require_no_pause()
+        if not self._turn.acquire(timeout=self._wait_s):
+            raise self._fail("it does not answer; is its disk slow or away?")
+        try:
+            self._require_no_pause()
+            try:
+                if self._opened is None:
+                    self._opened = _open(self.path, self._wait_s, deadline)
+                yield self._opened
+            except (sqlite3.Error, OSError) as error:
+                busy = is_busy(error)
+                if not busy:  # its disk may come back, or another file take its place
+                    self._drop()
+                reason = "another program keeps it locked; does a backup run?" if busy else str(error)
+                raise self._fail(reason) from error
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """As `use`, as one transaction, on the disk when the block has ended."""
+        with self.use() as database:
+            database.execute("PRAGMA synchronous=FULL")
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    def _drop(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened:
+            opened.close()
+
+    def _require_no_pause(self) -> None:
+        if time.monotonic() - self._failed_at < self._pause_s:
+            raise self._refuse()
+
+    def _fail(self, reason: str) -> ExperimentsUnavailable:
+        self._failed_at, self._reason = time.monotonic(), reason
+        return self._refuse()
+
+    def _refuse(self) -> ExperimentsUnavailable:
+        retry_after_s = max(1, math.ceil(self._failed_at + self._pause_s - time.monotonic()))
+        message = f"{self.path} cannot be used: {self._reason}"
+        return ExperimentsUnavailable(message, headers={"Retry-After": str(retry_after_s)})
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another connection holds the file locked."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # above these bits sqlite says more
+
+
+def _open(path: Path, wait_s: float, deadline: float) -> sqlite3.Connection:
+    make_private_folder(path.parent)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
+    database = sqlite3.connect(path, timeout=wait_s, check_same_thread=False, isolation_level=None)
+    database.row_factory = sqlite3.Row
+    while True:
+        try:
+            _prepare(database, path)
+            return database
+        except sqlite3.OperationalError as error:
+            # Of processes that make the file at the same time one may be refused at once, without waiting.
+            if not is_busy(error) or time.monotonic() > deadline:
+                database.close()
+                raise
+            time.sleep(_BUSY_POLL_S)
+        except BaseException:
+            database.close()
+            raise
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("PRAGMA journal_mode=WAL")
+    found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, _FORMAT):
+        raise ExperimentsUnavailable(f"{path} is of format {found}, this version knows {_FORMAT}")
+    database.executescript(_SCHEMA)
+    database.execute(f"PRAGMA user_version={_FORMAT}")

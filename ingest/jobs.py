@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from retrieval.labels import Labels, label_study, unknown_terms
-from retrieval.records import ImageRecord, Quarantined, Study, point_id, studies_of
+from retrieval.records import LIMIT_ID, ImageRecord, Quarantined, Study, point_id, studies_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,19 @@ def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None
             report = record.report
             labels = label_study(record.mesh, record.problems, report.findings, report.impression, record.statuses)
             unknown = unknown_terms(record.mesh, record.problems)
-            yield from (Job(record, labels, image, unknown) for image in images)
+            yield from (_refuse_long_id(record, image) or Job(record, labels, image, unknown) for image in images)
+
+
+def _refuse_long_id(study: Study, image: ImageRecord) -> Quarantined | None:
+    """An image with an id that no request could name; None if it has none."""
+    for what, found in (("study", study.study_id), ("image", image.image_id)):
+        if len(found) > LIMIT_ID:
+            detail = (
+                f"the {what} id has {len(found):,} characters, at most {LIMIT_ID} are allowed; shorten it (an image "
+                "without an id goes by the path of its file, and so does its study)"
+            )
+            return Quarantined(image.name, "id_too_long", detail)
+    return None
 
 
 def _images(source: Iterable[Study | Quarantined]) -> Iterator[ImageRecord]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from retrieval.errors import InvalidRequest
-from retrieval.index.filters import Certainty, Filters, Name, require_shape
+from retrieval.index.filters import Certainty, Filters, Id, Name, require_shape
 from retrieval.records import View
 from retrieval.rerank import CANDIDATES, Collapse, Match
 
@@ -51,9 +51,9 @@ CHOICES: dict[str, Any] = {
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stored study, or one of its images. `dataset` is needed only where several datasets hold such a study."""
 
-    study_id: Name
+    study_id: Id
     dataset: Name | None = None
-    image_id: Name | None = None
+    image_id: Id | None = None
 
 
 Text = Annotated[

@@ -15,6 +15,9 @@ from retrieval.errors import RetrievalError
 View = Literal["frontal", "lateral", "unknown"]
 Status = Literal["present", "uncertain", "absent"]
 
+LIMIT_ID = 500
+"""Characters of a study's or an image's id. Escaped in an address they take at most 6,000 bytes; proxies allow 8,000."""
+
 # Any fixed namespace will do; it must never change, or every point id changes with it.
 _POINT_NAMESPACE = uuid.UUID("6f1c2a52-3f0b-5a57-9a0e-6d1f6d0a7c11")
 

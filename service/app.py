@@ -50,6 +50,7 @@ from service.requests import BodyRequest, only_files, read_form
 from service.searches import Searches
 from service.sessions import Sessions
 from service.settings import ServiceSettings
+from service.study_paths import StudyPaths
 from service.tuples import ListsOfOneKind
 
 WEB_DIR = Path(__file__).parent / "web"
@@ -156,7 +157,9 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     for admission in (searches, decodes, thumbnails, probes):
         operations.metrics.watch(admission)
     # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
-    app.asgi_handler = Observation(SecurityHeaders(app.asgi_handler), operations.metrics, operations.tracing)
+    app.asgi_handler = Observation(
+        SecurityHeaders(StudyPaths(app.asgi_handler)), operations.metrics, operations.tracing
+    )
     return app
 
 

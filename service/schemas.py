@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from retrieval.index.filters import Filters
 from retrieval.query import LIMIT_BATCH, LIMIT_K, Facet, Query, Text
-from retrieval.records import View
+from retrieval.records import LIMIT_ID, View
 from service.experiments.records import FeedbackKind
 
 Preset = Literal["signals", "visual", "report", "none"]
@@ -77,8 +77,8 @@ class Feedback(_Request, frozen=True, kw_only=True):
     """What a user did with, or thinks of, an image that a search has shown. `dataset` only where two datasets share ids."""
 
     search_id: Annotated[str, Meta(min_length=1, max_length=64, description="`search_id` of the answer.")]
-    study_id: Annotated[str, Meta(min_length=1, max_length=200, description="`study_id` of the hit.")]
-    image_id: Annotated[str, Meta(min_length=1, max_length=500, description="`image_id` of the hit.")]
+    study_id: Annotated[str, Meta(min_length=1, max_length=LIMIT_ID, description="`study_id` of the hit.")]
+    image_id: Annotated[str, Meta(min_length=1, max_length=LIMIT_ID, description="`image_id` of the hit.")]
     kind: FeedbackKind
     dataset: Annotated[str, Meta(min_length=1, max_length=200, description="`dataset` of the hit.")] | None = None
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from retrieval.console import Progress
 from retrieval.errors import InvalidRequest, SourceError
+from retrieval.index.filters import LIMIT_NAME
 from retrieval.records import Source
 
 Kind = Literal["indiana", "table", "dicom", "images"]
@@ -38,7 +39,7 @@ class SourceSpec:
 
         Raises:
             InvalidRequest: they ask for none, for more than one, or for one that lacks an option; or the name of the
-                dataset has a slash in it.
+                dataset has a slash in it or is too long.
         """
         paths = {
             name: str(path.absolute())
@@ -57,6 +58,8 @@ class SourceSpec:
         # Point ids are made of `dataset/image_id`: the image b/c of the dataset a and the image c of a/b would be one.
         if dataset and "/" in dataset:
             raise InvalidRequest(f"the name of a dataset has no slash, found {dataset!r}")
+        if dataset and len(dataset) > LIMIT_NAME:
+            raise InvalidRequest(f"the name of a dataset has at most {LIMIT_NAME} characters, found {len(dataset)}")
         options: dict[str, Any] = dict(paths)
         if kind == "table":
             options["columns"] = columns or []

@@ -11,13 +11,16 @@ import numpy as np
 from msgspec import Meta
 
 from retrieval.errors import InvalidRequest
-from retrieval.records import View
+from retrieval.records import LIMIT_ID, View
 
 Certainty = Literal["present", "uncertain", "either"]
 Finding = Annotated[str, Meta(min_length=1, max_length=200)]
 Findings = Annotated[tuple[Finding, ...], Meta(max_length=64)]
 Qualifiers = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=64)]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+LIMIT_NAME = 200
+"""Characters of the name of a dataset."""
+Name = Annotated[str, Meta(min_length=1, max_length=LIMIT_NAME)]
+Id = Annotated[str, Meta(min_length=1, max_length=LIMIT_ID)]
 Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$", max_length=10)]
 
 
@@ -42,11 +45,11 @@ class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     severities: Qualifiers = ()
     view: View | None = None
     dataset: Name | None = None
-    study_id: Name | None = None
+    study_id: Id | None = None
     date_from: Day | None = None
     date_to: Day | None = None
     has_report: bool | None = None
-    exclude_studies: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    exclude_studies: Annotated[tuple[Id, ...], Meta(max_length=1000)] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The conditions that narrow, as plain values."""

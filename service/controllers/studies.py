@@ -14,7 +14,7 @@ from retrieval.catalog import Catalog
 from retrieval.hits import StudyRecord
 from retrieval.index.filters import Filters
 from retrieval.query import LIMIT_K, Case, Query
-from retrieval.records import View
+from retrieval.records import LIMIT_ID, View
 from service.audit import AuditLog
 from service.auth import READ
 from service.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
@@ -23,6 +23,7 @@ from service.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, proble
 from service.requests import no_unknown_parameters
 from service.schemas import Preset, SearchDocument, StudyDocument
 from service.searches import Searches
+from service.study_paths import read_study_id
 
 _PROBLEMS = {
     "unknown_study_404": "the collection cxr_x holds no study '42'",
@@ -32,7 +33,9 @@ _PROBLEMS = {
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
 }
-StudyId = Annotated[str, PathParameter(description="`study_id` of a hit.", max_length=200)]
+StudyId = Annotated[
+    str, PathParameter(description="`study_id` of a hit, escaped.", schema_extra={"max_length": LIMIT_ID})
+]
 Dataset = Annotated[
     str | None, QueryParameter(description="The dataset of the study, and of every hit.", max_length=200)
 ]
@@ -53,7 +56,7 @@ class StudiesController(Controller):
         summary="One study",
         responses={
             **answer_examples(StudyDocument, "The study.", STUDY_EXAMPLE),
-            **problem_responses(invalid_request_400="study_id: Expected `str` of length <= 200", **_PROBLEMS),
+            **problem_responses(invalid_request_400="study_id: Expected `str` of length <= 500", **_PROBLEMS),
         },
     )
     async def get_study(
@@ -68,9 +71,11 @@ class StudiesController(Controller):
     ) -> StudyDocument:
         """A study's images, findings and report, as the collection holds them."""
 
+        wanted = read_study_id(study_id)
+
         def open_study() -> StudyRecord:
             retriever = catalog.retriever(model)
-            record = retriever.study(study_id, dataset=dataset)
+            record = retriever.study(wanted, dataset=dataset)
             audit.study(request, retriever, record)
             return record
 
@@ -104,5 +109,6 @@ class StudiesController(Controller):
     ) -> SearchDocument:
         """Cases that look and read like the study; its own images are left out."""
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
-        query = Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank)
-        return await searches.answer(query, model, like=study_id)
+        wanted = read_study_id(study_id)
+        query = Query(study=Case(study_id=wanted), filters=filters, k=k, rerank=rerank)
+        return await searches.answer(query, model, like=wanted)

@@ -109,6 +109,12 @@ class NoPixels(ImageError):
     code = "no_pixels"
 
 
+class NoContrast(ImageError):
+    """All pixels are the same, or nothing tells them apart once they are shown."""
+
+    code = "no_contrast"
+
+
 class MultiFrame(ImageError):
     """More than one frame: a film loop, a volume, an animation; a radiograph has one."""
 

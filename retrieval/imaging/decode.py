@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from retrieval.errors import (
@@ -23,7 +22,10 @@ from retrieval.errors import (
     UnreadableImage,
     WrongType,
 )
+from retrieval.imaging.contrast import require_contrast
+from retrieval.imaging.png_header import describe_png
 from retrieval.imaging.quiet import silence
+from retrieval.imaging.raster import GREY_MODES, to_eight_bit
 from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
 from retrieval.imaging.structure import LIMIT_EXIF_BYTES, require_plain_structure
 
@@ -38,9 +40,6 @@ Reserve = Callable[[int, int, int, int], None]
 # Bytes a pixel while an image is decoded: Pillow keeps colours in four, and brings all to 8 bits beside the original.
 _BYTES_BY_MODE = {"1": 2, "L": 2, "P": 5, "I;16": 4, "I;16B": 4, "I;16L": 4, "I;16N": 4, "I": 8, "RGB": 5}
 _MOST_BYTES = 12
-
-_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-
 
 # Pillow's decoders raise these for damaged input, depending on format and where the damage lies.
 _DECODER_ERRORS = (
@@ -68,16 +67,17 @@ def decode_image(
     It runs in this process, which a hostile file can hold up or end: files that nobody vouches for belong to
     `retrieval.imaging.decoders`.
 
-    16-bit grey is scaled linearly (65535 becomes 255), transparency is laid on black, as a viewer with a black background
-    shows it. DICOM is shown as its own tags ask (`retrieval.imaging.dicom`). `name` is what error messages call the
-    image. Nothing of the file's metadata stays with the image: `info` is empty, or holds `notes`, a tuple of short
-    strings that say how the pixels were made where that was a decision.
+    Pictures are shown as `retrieval.imaging.raster` says, those of 8 bits as they are; DICOM as its own tags ask
+    (`retrieval.imaging.dicom`). What contradicts the pixels, or would hide them, is ignored, with a note. `name` is what
+    error messages call the image. Nothing of the file's metadata stays with the image: `info` is empty, or holds `notes`,
+    a tuple of short strings that say how the pixels were made where that was a decision.
 
     Raises:
         ImageTooLarge: more than `LIMIT_BYTES` bytes.
         ImageBomb: more than `LIMIT_PIXELS` pixels; checked before any pixel is decoded.
         ImageTooComplex: cut into so many parts that decoding it would take long.
         EmptyFile, WrongType, TruncatedImage, UnreadableImage: no bytes, another format, cut short, damaged.
+        NoContrast: all its pixels are the same.
         MultiFrame: an animation, or a DICOM object of several frames.
         BurnedIn: a DICOM file says that it holds annotations, and `allow_burned_in` is not set.
         ImageError: as `retrieval.imaging.dicom.decode_dicom`.
@@ -95,7 +95,8 @@ def decode_image(
             data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in, reserve=reserve
         )
     else:
-        image = _decode_raster(data, name, reserve)
+        image, notes = _decode_raster(data, name, reserve)
+    require_contrast(image, name)
     # EXIF, XMP and colour profiles can name people and places, and Pillow would write them into whatever is saved.
     image.info = {"notes": notes} if notes else {}
     return image
@@ -132,7 +133,7 @@ def _require_size(name: str, size: int) -> None:
         raise ImageTooLarge(f"{name} has {size:,} bytes; at most {LIMIT_BYTES:,} are accepted")
 
 
-def _decode_raster(data: bytes, name: str, reserve: Reserve) -> Image.Image:
+def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Image, tuple[str, ...]]:
     kind = raster_format(data[:HEAD_BYTES])
     if kind is None:
         raise WrongType(
@@ -142,7 +143,7 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> Image.Image:
     try:
         # Pillow only warns between one and two times its own limit; ours below is the one that counts.
         with silence:
-            image = Image.open(io.BytesIO(data), formats=(kind,))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
             if image.width * image.height > LIMIT_PIXELS:
                 raise ImageBomb(
                     f"{name} is {image.width} x {image.height}; at most {LIMIT_PIXELS:,} pixels are accepted"
@@ -151,12 +152,13 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> Image.Image:
             if kind != "JPEG" and getattr(image, "is_animated", False):
                 raise MultiFrame(f"{name} is an animation; a radiograph has one frame")
             pixels = image.width * image.height
-            is_clear = "transparency" in image.info
-            needed = pixels * (_MOST_BYTES if is_clear else _BYTES_BY_MODE.get(image.mode, _MOST_BYTES))
-            reserve(image.width, image.height, 1 if image.mode in ("1", "L", *_SIXTEEN_BIT_MODES) else 4, needed)
-            image.load()
+            png = describe_png(data)
+            is_hard = "transparency" in image.info or (png is not None and png.depth == 16 and png.channels > 1)
+            needed = pixels * (_MOST_BYTES if is_hard else _BYTES_BY_MODE.get(image.mode, _MOST_BYTES))
+            reserve(image.width, image.height, 1 if image.mode in ("1", "L", *GREY_MODES) else 4, needed)
+            image, notes = to_eight_bit(image, data)
             _turn_upright(image)
-            return _to_eight_bit(image)
+            return image, notes
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -176,16 +178,3 @@ def _turn_upright(image: Image.Image) -> None:
     # Damaged EXIF names no orientation, and says nothing against the pixels.
     with contextlib.suppress(*_DECODER_ERRORS):
         ImageOps.exif_transpose(image, in_place=True)
-
-
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode in _SIXTEEN_BIT_MODES:
-        # Image.convert("L") would clip at 255 instead of scaling.
-        grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257.0
-        return Image.fromarray(np.round(grey).astype(np.uint8))
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, (0, 0, 0, 255)), layered).convert("RGB")
-    return image.convert("L" if image.mode == "1" else "RGB")

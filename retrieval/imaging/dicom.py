@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +16,15 @@ from retrieval.imaging.dicom_header import (
     Header,
     count_of,
     integer_of,
-    integers_of,
     items_of,
     number_of,
     read_header,
 )
-from retrieval.imaging.grayscale import (
-    HIGH_PERCENT,
-    LOW_PERCENT,
-    Grayscale,
-    LookupTable,
-    Rescale,
-    Window,
-)
+from retrieval.imaging.grayscale import OWN_RANGE, Grayscale, LookupTable, Rendering, Rescale, Window
+from retrieval.imaging.lut_items import ReadTable, read_table
 from retrieval.imaging.pseudonyms import hash_uid as hash_uid
 from retrieval.imaging.pseudonyms import load_salt as load_salt
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+from retrieval.imaging.stored_bits import StoredBits
 
 PIXEL_TAGS = (
     0x00280002,  # SamplesPerPixel
@@ -62,6 +53,8 @@ PIXEL_TAGS = (
 )  # fmt: skip
 """The only elements that are looked at; no other is read into memory."""
 
+_DECIMALS = ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth")
+
 _FUNCTIONS: dict[str, Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]] = {
     "": "LINEAR",
     "LINEAR": "LINEAR",
@@ -81,7 +74,8 @@ def decode_dicom(
     """Decode a DICOM file into an image of mode `L` or `RGB`, and notes on what had to be decided.
 
     Grey: Modality LUT (PS3.3 C.11.1), then VOI LUT or the first window (C.11.2), else percentiles of the pixels, then
-    the inversion that MONOCHROME1 asks for (C.7.6.3.1.2), then 8 bits. Colour is shown as it is.
+    the inversion that MONOCHROME1 asks for (C.7.6.3.1.2), then 8 bits. What leaves the image no contrast is ignored, with
+    a note (docs/pixels.md). Colour is shown as it is.
 
     Raises:
         BurnedIn: it says that its pixels hold annotations, and `allow_burned_in` is not set.
@@ -113,63 +107,125 @@ def _decode(
     grey = pixels.samples == 1 and pixels.photometric != "PALETTE COLOR"
     reserve(pixels.columns, pixels.rows, 1 if grey else 4, pixels.working_bytes)
     samples, is_raw = read_samples(header, pixels, name=name)
-    high_bit = pixels.high_bit if is_raw else pixels.bits_stored - 1
+    notes.extend(pixels.notes)
+    width = 8 * samples.dtype.itemsize
+    if width < pixels.bits_allocated:
+        notes.append(f"BitsAllocated {pixels.bits_allocated} contradicts the pixels: {width} bits read")
+    bits = StoredBits(
+        pixels.bits_stored, pixels.high_bit if is_raw else pixels.bits_stored - 1, pixels.is_signed
+    ).within(width)
+    if pixels.photometric == "PALETTE COLOR":
+        return Image.fromarray(_through_palette(header, samples, notes, name)), tuple(notes)
     if pixels.photometric.startswith("MONOCHROME"):
-        shown = _grayscale(header, pixels, high_bit, notes, name)(samples)
-    elif pixels.photometric == "PALETTE COLOR":
-        shown = _through_palette(header, samples, name)
+        grayscale = _grayscale(header, pixels, bits, notes, name)
+    elif bits.bits == 8:
+        return Image.fromarray(samples), tuple(notes)
     else:
-        shown = _eight_bit(samples, pixels.bits_stored)
-    return Image.fromarray(shown), tuple(notes)
+        grayscale = _colour(bits)
+    shown, decided = grayscale(samples, name=name)
+    return Image.fromarray(shown), (*notes, *decided)
 
 
-def _grayscale(header: Header, pixels: PixelDescription, high_bit: int, notes: list[str], name: str) -> Grayscale:
-    modality = _modality(header, pixels, name)
-    interest = _voi_lut(header, modality, pixels, notes, name) or _window(header, notes, name)
-    if interest is None:
-        notes.append(f"no window: percentiles {LOW_PERCENT} to {HIGH_PERCENT}")
+def _grayscale(header: Header, pixels: PixelDescription, bits: StoredBits, notes: list[str], name: str) -> Grayscale:
+    if any("," in header.text(keyword) for keyword in _DECIMALS):
+        notes.append("decimal comma in the header read as a point")
+    modality = _modality(header, pixels, notes, name)
+    table = _voi_lut(header, modality, bits, notes, name)
+    window = _window(header, notes, name)
     # With MONOCHROME1 this says the same once more (PS3.3 C.8.11.3.1.2), and must not invert again.
     if header.text("PresentationLUTShape").upper() == "INVERSE" and pixels.photometric == "MONOCHROME2":
         notes.append("PresentationLUTShape INVERSE contradicts MONOCHROME2: not inverted")
     return Grayscale(
-        bits_stored=pixels.bits_stored,
-        high_bit=high_bit,
-        is_signed=pixels.is_signed,
-        modality=modality,
-        interest=interest,
+        bits=bits,
+        renderings=_renderings(modality, table, window),
         is_inverted=pixels.photometric == "MONOCHROME1",
         padding=_padding(header, pixels, name),
     )
 
 
-def _modality(header: Header, pixels: PixelDescription, name: str) -> Rescale | LookupTable:
-    if items := items_of(header.dataset, "ModalityLUTSequence"):
-        return _lookup_table(items[0], "LUTDescriptor", "LUTData", header, pixels.is_signed, name)
-    rescale = Rescale(
-        number_of(header.dataset, "RescaleSlope", name, 1.0), number_of(header.dataset, "RescaleIntercept", name, 0.0)
+def _renderings(
+    modality: Rescale | LookupTable, table: LookupTable | None, window: Window | None
+) -> tuple[Rendering, ...]:
+    """The ways to show the image, in the order in which they are tried."""
+    found: list[Rendering] = []
+    if table:
+        found.append(Rendering(modality, table))
+        found.append(
+            Rendering(lambda values: table(modality(values)), None, f"VOI LUT without contrast: {OWN_RANGE} of it")
+        )
+    if window:
+        found.append(Rendering(modality, window, "VOI LUT without contrast: window used" if table else ""))
+    lost = " and ".join([*["VOI LUT"] * bool(table), *["window"] * bool(window)])
+    found.append(
+        Rendering(modality, None, f"{lost} without contrast: {OWN_RANGE}" if lost else f"no window: {OWN_RANGE}")
     )
-    if rescale.slope == 0.0:
-        raise BadPixelDescription(f"{name} has a RescaleSlope of 0, which makes all its pixels the same")
+    if modality != Rescale():
+        found.append(Rendering(Rescale(), None, f"modality values without contrast: {OWN_RANGE} of the stored values"))
+    return tuple(found)
+
+
+def _colour(bits: StoredBits) -> Grayscale:
+    """Samples of more or less than 8 bits, all three alike, so that hues stay."""
+    maximum = float((1 << bits.bits) - 1)
+    whole = Window(maximum / 2.0, maximum, "LINEAR_EXACT")
+    return Grayscale(
+        bits, (Rendering(Rescale(), whole), Rendering(Rescale(), None, f"colours without contrast: {OWN_RANGE}"))
+    )
+
+
+def _modality(header: Header, pixels: PixelDescription, notes: list[str], name: str) -> Rescale | LookupTable:
+    if items := items_of(header.dataset, "ModalityLUTSequence"):
+        try:
+            read = read_table(
+                items[0],
+                "LUTDescriptor",
+                "LUTData",
+                is_little_endian=header.is_little_endian,
+                has_negative_input=pixels.is_signed,
+                name=name,
+            )
+            return read.table
+        except BadPixelDescription:
+            notes.append("unusable Modality LUT ignored")
+    try:
+        rescale = Rescale(
+            number_of(header.dataset, "RescaleSlope", name, 1.0),
+            number_of(header.dataset, "RescaleIntercept", name, 0.0),
+        )
+    except BadPixelDescription:
+        rescale = Rescale(0.0)
+    if rescale.slope == 0.0:  # it would make all pixels the same
+        notes.append("unusable rescale ignored")
+        return Rescale()
     return rescale
 
 
 def _voi_lut(
-    header: Header, modality: Rescale | LookupTable, pixels: PixelDescription, notes: list[str], name: str
+    header: Header, modality: Rescale | LookupTable, bits: StoredBits, notes: list[str], name: str
 ) -> LookupTable | None:
     items = items_of(header.dataset, "VOILUTSequence")
     if not items:
         return None
-    stored = np.array([-(1 << (pixels.bits_stored - 1)), 0] if pixels.is_signed else [0, (1 << pixels.bits_stored) - 1])
+    stored = np.array([-(1 << (bits.bits - 1)), 0] if bits.is_signed else [0, (1 << bits.bits) - 1])
     # The type of the first input, US or SS, is that of what the modality step can give (PS3.3 C.11.2.1.1).
     has_negative_input = isinstance(modality, Rescale) and bool((modality(stored.astype(np.float64)) < 0).any())
     try:
-        table = _lookup_table(items[0], "LUTDescriptor", "LUTData", header, has_negative_input, name)
+        read = read_table(
+            items[0],
+            "LUTDescriptor",
+            "LUTData",
+            is_little_endian=header.is_little_endian,
+            has_negative_input=has_negative_input,
+            name=name,
+        )
     except BadPixelDescription:
         notes.append("unusable VOI LUT ignored")
         return None
+    if read.is_contradicted:
+        notes.append("VOI LUT descriptor contradicts its entries: shown by the entries")
     if len(items) > 1:
         notes.append(f"the first of {len(items)} VOI LUTs")
-    return table
+    return read.table
 
 
 def _window(header: Header, notes: list[str], name: str) -> Window | None:
@@ -205,45 +261,27 @@ def _padding(header: Header, pixels: PixelDescription, name: str) -> tuple[int, 
     return min(value, limit), max(value, limit)
 
 
-def _lookup_table(
-    item: Dataset, descriptor: str, data: str, header: Header, has_negative_input: bool, name: str
-) -> LookupTable:
-    """A table of a LUT or Palette module: entries, first input and bits an entry (PS3.3 C.11.1.1, C.7.6.3.1.5)."""
-    described = integers_of(item, descriptor, name, is_little_endian=header.is_little_endian)
-    if len(described) != 3:
-        raise BadPixelDescription(f"{name} has a {descriptor} of {len(described)} values instead of 3")
-    count, first, bits = (int(value) & 0xFFFF for value in described)
-    count = count or 1 << 16
-    if first > 0x7FFF and has_negative_input:
-        first -= 1 << 16
-    words = integers_of(item, data, name, is_little_endian=header.is_little_endian)
-    entries = words[:count]
-    if bits <= 8 and len(words) < count <= 2 * len(words):  # two entries in a word
-        entries = words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
-    if len(entries) < count or not 8 <= bits <= 16:
-        raise BadPixelDescription(f"{name} has a {data} of {len(entries)} entries of {bits} bits instead of {count}")
-    return LookupTable(first, (entries & 0xFFFF).astype(np.float64), float((1 << bits) - 1))
-
-
-def _through_palette(header: Header, samples: Samples, name: str) -> NDArray[np.uint8]:
+def _through_palette(header: Header, samples: Samples, notes: list[str], name: str) -> NDArray[np.uint8]:
     """Colour by the three tables of PS3.3 C.7.6.3.1.5; segmented ones, which can unfold without bound, are not taken."""
     inputs = np.arange(1 << (8 * samples.dtype.itemsize), dtype=np.float64)
-    keyword = "PaletteColorLookupTable"
-    channels = [
-        _lookup_table(
-            header.dataset, f"{colour}{keyword}Descriptor", f"{colour}{keyword}Data", header, False, name
-        ).share(inputs)
-        for colour in ("Red", "Green", "Blue")
-    ]
-    table = np.rint(255.0 * np.stack(channels, axis=-1)).astype(np.uint8)
+    channels: list[ReadTable] = []
+    for colour in ("Red", "Green", "Blue"):
+        keyword = f"{colour}PaletteColorLookupTable"
+        channels.append(
+            read_table(
+                header.dataset,
+                f"{keyword}Descriptor",
+                f"{keyword}Data",
+                is_little_endian=header.is_little_endian,
+                has_negative_input=False,
+                name=name,
+            )
+        )
+    # One white for all three, or the hues would change.
+    white = max(read.table.maximum for read in channels)
+    if all(read.is_contradicted for read in channels):
+        notes.append("palette descriptor contradicts its entries: shown by the entries")
+    shares = [np.clip(read.table(inputs) / white, 0.0, 1.0) for read in channels]
+    table = np.rint(255.0 * np.stack(shares, axis=-1)).astype(np.uint8)
     coloured: NDArray[np.uint8] = table[samples]
     return coloured
-
-
-def _eight_bit(samples: Samples, bits_stored: int) -> NDArray[np.uint8]:
-    if bits_stored == 8:
-        return samples.astype(np.uint8, copy=False)
-    maximum = (1 << bits_stored) - 1
-    scale = np.rint(np.minimum(np.arange(1 << 16), maximum) * (255.0 / maximum)).astype(np.uint8)
-    scaled: NDArray[np.uint8] = scale[samples]
-    return scaled

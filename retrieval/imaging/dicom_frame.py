@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -57,6 +57,8 @@ class PixelDescription:
     is_signed: bool
     photometric: str
     is_planar: bool
+    notes: tuple[str, ...] = ()
+    """What of the description could not be so, and was read otherwise."""
 
     @property
     def size(self) -> int:
@@ -99,13 +101,9 @@ def describe_pixels(header: Header, *, name: str, limit_pixels: int) -> PixelDes
     samples = number("SamplesPerPixel", 1 if photometric in _GREY else 3)
     if samples != (1 if photometric in _GREY else 3):
         raise BadPixelDescription(f"{name} has {samples} samples a pixel, which {photometric} has not")
-    allocated, stored = number("BitsAllocated"), number("BitsStored")
-    high_bit = number("HighBit", stored - 1)
-    if allocated not in (8, 16) or not 1 <= stored <= allocated or not stored - 1 <= high_bit < allocated:
-        raise BadPixelDescription(
-            f"{name} has {stored} bits stored of {allocated} allocated, up to bit {high_bit}; radiographs have 8 or 16 "
-            "allocated and the others within"
-        )
+    allocated, stored, high_bit, notes = _bits(number("BitsAllocated"), number("BitsStored", 0), number("HighBit", -1))
+    if allocated not in (8, 16):
+        raise BadPixelDescription(f"{name} has {allocated} bits allocated; radiographs have 8 or 16")
     return PixelDescription(
         rows=rows,
         columns=columns,
@@ -116,14 +114,32 @@ def describe_pixels(header: Header, *, name: str, limit_pixels: int) -> PixelDes
         is_signed=number("PixelRepresentation", 0) == 1,
         photometric=photometric,
         is_planar=number("PlanarConfiguration", 0) == 1,
+        notes=notes,
     )
+
+
+def _bits(allocated: int, stored: int, high_bit: int) -> tuple[int, int, int, tuple[str, ...]]:
+    """Bits allocated, bits stored and high bit, those that cannot be so replaced; and notes on them."""
+    notes: list[str] = []
+    if allocated == 8 < stored <= 16:
+        allocated = 16
+        notes.append("BitsAllocated 8 is less than BitsStored: 16 used")
+    if not 1 <= stored <= allocated:
+        stored = allocated
+        notes.append("BitsStored is missing or impossible: BitsAllocated used")
+    if not stored - 1 <= high_bit < allocated:
+        if high_bit != -1:
+            notes.append("HighBit is impossible: BitsStored used")
+        high_bit = stored - 1
+    return allocated, stored, high_bit, tuple(notes)
 
 
 def read_samples(header: Header, pixels: PixelDescription, *, name: str) -> tuple[Samples, bool]:
     """The stored samples: [rows, columns], or RGB [rows, columns, 3] for colour; and whether they are raw words.
 
     Raw words are cells of `bits_allocated` bits that hold the value somewhere within (`high_bit`) and other bits around
-    it; otherwise the value stands at bit 0. Signed values are in two's complement.
+    it; otherwise the value stands at bit 0. Signed values are in two's complement. Where 16 bits are allocated and the
+    data have 8 bits a sample, the samples are uint8.
 
     Raises:
         TruncatedImage: fewer samples than the header announces, or compressed data without their end.
@@ -144,7 +160,8 @@ def read_samples(header: Header, pixels: PixelDescription, *, name: str) -> tupl
         return _rgb(_lossless(frame, codestream, pixels, syntax, name), pixels), False
     if syntax in _JPEG and codestream.precision != 8:
         raise UnsupportedTransferSyntax(f"{name} is JPEG of {codestream.precision} bits, which is not supported here")
-    return _by_pydicom(frame, pixels, syntax, name), False
+    # The container is that of the codestream, whatever the header says of it.
+    return _by_pydicom(frame, pixels, 8 if codestream.precision <= 8 else 16, syntax, name), False
 
 
 def _element(header: Header) -> bytes:
@@ -167,12 +184,14 @@ def _native(header: Header, pixels: PixelDescription, name: str) -> Samples:
     if length == _UNDEFINED:
         raise UnreadableImage(f"{name} says that its pixels are not compressed, and they are")
     data = header.stream.read(min(length, pixels.size + pixels.size % 2))
+    if pixels.bits_allocated == 16 and len(data) == length == (half := pixels.size // 2) + half % 2:
+        pixels = replace(pixels, bits_allocated=8, bits_stored=8, high_bit=7)
     if len(data) < pixels.size:
         raise TruncatedImage(f"{name} has {len(data):,} bytes of pixels; its header announces {pixels.size:,}")
     if not header.is_little_endian and (kind == "OW" or pixels.bits_allocated == 16):
         data = np.frombuffer(data[: len(data) // 2 * 2], dtype=">u2").astype("<u2").tobytes()
     if pixels.samples > 1:
-        return _by_pydicom(data, pixels, "1.2.840.10008.1.2.1", name)
+        return _by_pydicom(data, pixels, pixels.bits_allocated, "1.2.840.10008.1.2.1", name)
     cells = np.frombuffer(data, dtype="<u2" if pixels.bits_allocated == 16 else np.uint8)
     return cells[: pixels.rows * pixels.columns].reshape(pixels.rows, pixels.columns)
 
@@ -205,7 +224,7 @@ def _checked_codestream(frame: bytes, pixels: PixelDescription, name: str) -> Co
     if found is None:
         raise UnreadableImage(f"{name} has compressed pixels without a header of their own")
     if (found.rows, found.columns, found.samples) != (pixels.rows, pixels.columns, pixels.samples) or (
-        found.precision > pixels.bits_allocated
+        found.precision > 16
     ):
         # Not left to the decoder, which would make an image of whatever size the compressed data claim.
         raise BadPixelDescription(
@@ -222,16 +241,20 @@ def _run_length(frame: bytes, pixels: PixelDescription, name: str) -> Samples:
 
     pydicom's decoder takes seconds, and memory without bound for a hostile file.
     """
-    width = pixels.bits_allocated // 8
-    count = pixels.samples * width
     table = struct.unpack("<16I", frame[:64].ljust(64, b"\0"))
-    if table[0] != count:
-        raise BadPixelDescription(f"{name} has {table[0]} RLE segments; its header announces {count}")
+    count = table[0]
+    if count not in (pixels.samples, 2 * pixels.samples):
+        raise BadPixelDescription(
+            f"{name} has {count} RLE segments; its header announces {pixels.samples * pixels.bits_allocated // 8}"
+        )
     bounds = [*table[1 : count + 1], len(frame)]
-    planes = [_unpack(frame[start:end], pixels, name) for start, end in pairwise(bounds)]
-    if width == 2:
-        planes = [high.astype(np.uint16) << 8 | low for high, low in zip(planes[::2], planes[1::2], strict=True)]
-    return planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+    samples = np.empty((pixels.rows, pixels.columns, pixels.samples), "<u2" if count > pixels.samples else np.uint8)
+    octets = samples.view(np.uint8).reshape(pixels.rows, pixels.columns, count)
+    width = samples.dtype.itemsize
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        sample, octet = divmod(number, width)
+        octets[:, :, (sample + 1) * width - 1 - octet] = _unpack(frame[start:end], pixels, name)
+    return _unsigned(samples[:, :, 0] if pixels.samples == 1 else samples)
 
 
 def _unpack(segment: bytes, pixels: PixelDescription, name: str) -> Any:
@@ -252,7 +275,7 @@ def _lossless(frame: bytes, found: Codestream, pixels: PixelDescription, syntax:
     return _unsigned(np.frombuffer(data, dtype).reshape(shape))
 
 
-def _by_pydicom(data: bytes, pixels: PixelDescription, syntax: str, name: str) -> Samples:
+def _by_pydicom(data: bytes, pixels: PixelDescription, bits_allocated: int, syntax: str, name: str) -> Samples:
     """Pixels by pydicom's decoder, which does the colours of PS3.3 C.7.6.3.1.2, on Pillow's codecs."""
     from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
@@ -263,8 +286,8 @@ def _by_pydicom(data: bytes, pixels: PixelDescription, syntax: str, name: str) -
         "rows": pixels.rows,
         "columns": pixels.columns,
         "samples_per_pixel": pixels.samples,
-        "bits_allocated": pixels.bits_allocated,
-        "bits_stored": pixels.bits_stored,
+        "bits_allocated": bits_allocated,
+        "bits_stored": min(pixels.bits_stored, bits_allocated),
         "pixel_representation": int(pixels.is_signed),
         "photometric_interpretation": pixels.photometric,
         "planar_configuration": int(pixels.is_planar),

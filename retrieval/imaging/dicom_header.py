@@ -109,6 +109,8 @@ def text_of(dataset: Dataset, keyword: str) -> str:
 def number_of(dataset: Dataset, keyword: str, name: str, default: float | None = None) -> float:
     """The value of a numeric element, finite; of several the first; `default` where the element is absent or empty.
 
+    A decimal comma, which PS3.5 6.2 does not know and some writers use, is read as a point.
+
     Raises:
         BadPixelDescription: it has no such value, or it has none and there is no `default`.
     """
@@ -116,7 +118,7 @@ def number_of(dataset: Dataset, keyword: str, name: str, default: float | None =
     if not text and default is not None and not _is_given(dataset, keyword):
         return float(default)
     try:
-        value = float(text)
+        value = float(_with_point(text))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
@@ -177,6 +179,16 @@ def items_of(dataset: Dataset, keyword: str) -> list[Dataset]:
 def _is_given(dataset: Dataset, keyword: str) -> bool:
     element = dataset.get_item(keyword)
     return element is not None and element.value not in (None, b"", "")
+
+
+def _with_point(text: str) -> str:
+    """`text` with its decimal comma as a point; of point and comma the last is the decimal one, the others group digits."""
+    if "," not in text:
+        return text
+    whole, _, decimals = text.replace(",", ".").rpartition(".")
+    if text.count(",") > 1 and "." not in text:
+        return text
+    return f"{whole.replace('.', '')}.{decimals}"
 
 
 def _first(value: Any) -> str:

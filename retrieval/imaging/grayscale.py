@@ -1,21 +1,27 @@
-"""Stored values -> 8-bit grey, as PS3.3 and PS3.4 N.2 order it: modality, values of interest, polarity, 8 bits."""
+"""Stored values -> 8-bit grey, as PS3.3 and PS3.4 N.2 order it: modality, values of interest, polarity, 8 bits.
+
+The one place where values become 8 bits, those of DICOM as those of 16-bit pictures. Of several ways to show an image the
+first that keeps its contrast is taken (`retrieval.imaging.contrast`); docs/pixels.md says which they are, and what other
+software does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
-"""Where no window is given, these shares of the pixels become black and white: bright markers, dark collimation."""
+from retrieval.imaging.contrast import HIGH_PERCENT, LEAST_SPREAD, LOW_PERCENT, Contrast, choose, shows_nothing
+from retrieval.imaging.stored_bits import Counts, StoredBits, Words, fit_bits
 
 # Rows of a wide image that stay in the cache while they are mapped or counted: half the time of the whole at once.
 _CHUNK_PIXELS = 1 << 16
 
-Words = NDArray[np.uint8] | NDArray[np.uint16]
 Values = NDArray[np.float64]
+OWN_RANGE = f"percentiles {LOW_PERCENT} to {HIGH_PERCENT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Rescale:
 class LookupTable:
     """Entry n stands for the input `first` + n; inputs below and above take the first and last (PS3.3 C.11.1.1, C.11.2.1.1).
 
-    `maximum` is the largest value an entry can have by its bits.
+    `maximum` is the entry that is shown white.
     """
 
     first: int
@@ -81,60 +87,96 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Grayscale:
-    """How stored values are shown. Without `interest`, a window is laid over the pixels' own range.
+class Rendering:
+    """One way to show stored values; `note` is said of an image that is shown in this way, unless empty.
 
-    The value in a word is `bits_stored` wide and ends at `high_bit` (PS3.3 C.7.6.3.1.1). `padding` is the range of stored
-    values that are no image (C.7.5.1.1.2), left out when that range is sought.
+    Without `interest`, a window is laid over the image's own range. `least_spread` is what it has to keep (`Contrast`).
     """
 
-    bits_stored: int
-    high_bit: int
-    is_signed: bool
-    modality: Rescale | LookupTable
+    modality: Callable[[Values], Values]
     interest: LookupTable | Window | None
-    is_inverted: bool
+    note: str = ""
+    least_spread: int = LEAST_SPREAD
+
+    def shades(self, stored: NDArray[np.int64], counts: Counts, *, is_inverted: bool) -> NDArray[np.uint8]:
+        """The grey level of each stored value, of which the image has so many `counts`."""
+        with np.errstate(
+            all="ignore"
+        ):  # absurd slopes overflow: they keep no contrast, and the next rendering is taken
+            values = np.nan_to_num(self.modality(stored.astype(np.float64)))
+            share = np.nan_to_num((self.interest or _window_of(values, counts)).share(values))
+        return np.rint(255.0 * (1.0 - share if is_inverted else share)).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Grayscale:
+    """How stored values are shown: by the first of `renderings` that keeps the contrast of the image.
+
+    `padding` is the range of stored values that are no image (PS3.3 C.7.5.1.1.2): they count for nothing.
+    """
+
+    bits: StoredBits
+    renderings: tuple[Rendering, ...]
+    is_inverted: bool = False
     padding: tuple[int, int] | None = None
 
-    def __call__(self, words: Words) -> NDArray[np.uint8]:
-        """`words` of any shape as grey of the same.
+    def __call__(self, words: Words, *, name: str) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """`words` of any shape as grey of the same, and notes on what had to be decided.
 
         There are at most 65,536 different words, so the sums are done once for each of those, in float64, and the image
         is only looked up.
+
+        Raises:
+            NoContrast: all pixels of the image that `name` names have one value, but for padding.
         """
-        table = self._table(words)
-        grey = np.empty(words.shape, dtype=np.uint8)
-        source, target = words.reshape(-1), grey.reshape(-1)
-        for start in range(0, source.size, _CHUNK_PIXELS):
-            part = slice(start, start + _CHUNK_PIXELS)
-            np.take(table, source[part], out=target[part], mode="clip")
-        return grey
+        counts = count_words(words)
+        bits, note = fit_bits(self.bits, words, counts)
+        if np.count_nonzero(self._without_padding(counts, bits.values(len(counts).bit_length() - 1))) < 2:
+            raise shows_nothing(name)
+        table, notes = self.table(counts, bits)
+        return look_up(table, words), (note, *notes) if note else notes
 
-    def _table(self, words: Words) -> NDArray[np.uint8]:
-        stored = self._stored_values(8 * words.dtype.itemsize)
-        values = self.modality(stored.astype(np.float64))
-        interest = self.interest or _window_of(values, self._counts(words, stored))
-        share = interest.share(values)
-        shown = 1.0 - share if self.is_inverted else share
-        return np.rint(255.0 * shown).astype(np.uint8)
+    def table(self, counts: Counts, bits: StoredBits | None = None) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+        """The grey level of each word, of which the image has so many `counts`; and the notes."""
+        stored = (bits or self.bits).values(len(counts).bit_length() - 1)
+        counts = self._without_padding(counts, stored)
+        tables, contrasts = [], []
+        for rendering in self.renderings:
+            tables.append(rendering.shades(stored, counts, is_inverted=self.is_inverted))
+            # In float64 counts are exact up to 2 ** 53 pixels.
+            histogram = np.bincount(tables[-1], weights=counts, minlength=256).astype(np.int64)
+            contrasts.append(Contrast.of(histogram))
+            if contrasts[-1].is_kept(rendering.least_spread):
+                break
+        chosen = choose(contrasts, [rendering.least_spread for rendering in self.renderings[: len(contrasts)]])
+        note = self.renderings[chosen].note
+        return tables[chosen], (note,) if note else ()
 
-    def _stored_values(self, width: int) -> NDArray[np.int64]:
-        """The stored value in each word of `width` bits."""
-        bits = min(self.bits_stored, width)
-        word = np.arange(1 << width, dtype=np.int64)
-        value = word >> max(0, min(self.high_bit, width - 1) + 1 - bits) & ((1 << bits) - 1)
-        return value - (value >> (bits - 1) << bits) if self.is_signed else value
+    def _without_padding(self, counts: Counts, stored: NDArray[np.int64]) -> Counts:
+        """`counts` with none for padding, unless there is nothing else."""
+        if self.padding is None:
+            return counts
+        image = np.where((stored >= self.padding[0]) & (stored <= self.padding[1]), 0, counts)
+        return image if image.any() else counts
 
-    def _counts(self, words: Words, stored: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many pixels have each word; those of padding are none, unless there are no others."""
-        counts = np.zeros(len(stored), dtype=np.int64)
-        flat = words.reshape(-1)
-        for start in range(0, flat.size, _CHUNK_PIXELS):
-            counts += np.bincount(flat[start : start + _CHUNK_PIXELS], minlength=len(stored))
-        if self.padding:
-            image = np.where((stored >= self.padding[0]) & (stored <= self.padding[1]), 0, counts)
-            return image if image.any() else counts
-        return counts
+
+def count_words(words: Words) -> Counts:
+    """How many pixels have each word: int64 [256] or [65536]."""
+    counts = np.zeros(1 << (8 * words.dtype.itemsize), dtype=np.int64)
+    flat = words.reshape(-1)
+    for start in range(0, flat.size, _CHUNK_PIXELS):
+        counts += np.bincount(flat[start : start + _CHUNK_PIXELS], minlength=len(counts))
+    return counts
+
+
+def look_up(table: NDArray[np.uint8], words: Words) -> NDArray[np.uint8]:
+    """The entry of `table` for each of `words`, in their shape."""
+    grey = np.empty(words.shape, dtype=np.uint8)
+    source, target = words.reshape(-1), grey.reshape(-1)
+    for start in range(0, source.size, _CHUNK_PIXELS):
+        part = slice(start, start + _CHUNK_PIXELS)
+        np.take(table, source[part], out=target[part], mode="clip")
+    return grey
 
 
 def _ramp(values: Values, centre: float, width: float) -> Values:
@@ -144,12 +186,17 @@ def _ramp(values: Values, centre: float, width: float) -> Values:
     return share
 
 
-def _window_of(values: Values, counts: NDArray[np.int64]) -> Window:
-    """From the smallest value that `LOW_PERCENT` of the pixels do not exceed to that for `HIGH_PERCENT`."""
+def _window_of(values: Values, counts: Counts) -> Window:
+    """From the smallest value that `LOW_PERCENT` of the pixels do not exceed to that for `HIGH_PERCENT`.
+
+    Where those are the same, as of a few bright pixels on black, from the least value to the greatest.
+    """
     used = np.flatnonzero(counts)
     used = used[np.argsort(values[used], kind="stable")]
     below = np.cumsum(counts[used])
     low, high = (
         values[used[np.searchsorted(below, below[-1] * (percent / 100.0))]] for percent in (LOW_PERCENT, HIGH_PERCENT)
     )
+    if low == high:
+        low, high = values[used[0]], values[used[-1]]
     return Window(float(low + high) / 2.0, float(high - low), "LINEAR_EXACT")

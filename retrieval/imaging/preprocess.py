@@ -10,6 +10,7 @@ from PIL import Image
 
 from retrieval.bundle import Preprocessing
 from retrieval.errors import BundleError, ImageTooLarge
+from retrieval.imaging.raster import to_eight_bit
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -41,7 +42,7 @@ class ImagePreprocessor:
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """`pixel_values` of one image: float32 [3, size, size]."""
         # Resizing treats channels alike, so a grey image is resized once and not three times over.
-        return self.normalize(self.resize(image if image.mode in ("L", "RGB") else image.convert("RGB")))
+        return self.normalize(self.resize(to_eight_bit(image)[0]))
 
     def normalize(self, square: Image.Image) -> NDArray[np.float32]:
         """`pixel_values` of what `resize` gave: float32 [3, size, size]."""

@@ -224,7 +224,7 @@ def test_a_file_that_looks_the_same_is_read_only_with_rehash(start, encoder, arc
     start().run(IndianaSource(**archive))
     path = archive["images_dir"] / "1_Frontal.png"
     before = path.stat()
-    Image.new("L", (48, 40), 7).save(path)
+    Image.linear_gradient("L").resize((48, 40)).save(path)
     content = path.read_bytes()
     assert len(content) <= before.st_size
     path.write_bytes(content + b"\0" * (before.st_size - len(content)))
@@ -321,7 +321,7 @@ def test_a_retry_does_not_end_a_run_that_was_cut_off(start, index, archive):
     assert not index.open(NAME).meta.complete
     start().run(IndianaSource(**archive))
     assert index.open(NAME).meta.complete
-    Image.new("L", (48, 40), 7).save(bad)
+    Image.linear_gradient("L").resize((48, 40)).save(bad)
     assert start().run(IndianaSource(**archive), only=only).indexed == 1
     assert index.open(NAME).meta.complete
 

@@ -31,7 +31,7 @@ def good_pictures() -> dict[str, bytes]:
         "good.png": encoded("PNG", Image.fromarray(STORED)),
         "good.jpg": encoded("JPEG"),
         "n/good.webp": encoded("WEBP"),
-        "png-in-truth.jpg": encoded("PNG", Image.new("RGB", (30, 30), (9, 99, 200))),
+        "png-in-truth.jpg": encoded("PNG", Image.linear_gradient("L").resize((30, 30))),
     }
 
 

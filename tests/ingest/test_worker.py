@@ -46,7 +46,7 @@ def test_only_what_changed_is_indexed_again(encoder, index, archive):
     Worker(encoder, index).run(IndianaSource(**archive))
     reports = archive["reports_csv"]
     reports.write_text(reports.read_text().replace("Small left pleural effusion.", "Large left pleural effusion.", 1))
-    Image.new("L", (20, 20), 99).save(archive["images_dir"] / "7_Frontal.png")
+    Image.linear_gradient("L").resize((20, 20)).save(archive["images_dir"] / "7_Frontal.png")
     summary = Worker(encoder, index).run(IndianaSource(**archive))
     assert (summary.indexed, summary.updated, summary.unchanged) == (1, 2, 21)
     assert encoder.image_batches == [1]
@@ -153,7 +153,7 @@ def test_an_image_too_elongated_for_the_model_is_quarantined(tmp_path, index, ar
     encoder.preprocess = ImagePreprocessor(
         msgspec.structs.replace(bundle.manifest.preprocessing, mode="shortest_side_crop")
     )
-    Image.new("L", (1, 9_000_000), 9).save(archive["images_dir"] / "1_Frontal.png")
+    Image.linear_gradient("L").resize((1, 9_000_000)).save(archive["images_dir"] / "1_Frontal.png")
     summary = Worker(encoder, index).run(IndianaSource(**archive))
     assert [(item.file, item.code) for item in summary.quarantined] == [("1_Frontal.png", "image_too_large")]
     assert summary.indexed == 23

@@ -230,7 +230,7 @@ class Archive:
             image.save(self._images / f"{number}_Frontal.png")
         gone = {str(number) for number in (*range(20, 28), 140, 141)}
         self._projections = [row for row in self._projections if row[0] not in gone]
-        Image.new("L", (48, 40), 77).save(self._images / "1_Frontal.png")
+        Image.linear_gradient("L").resize((48, 40)).save(self._images / "1_Frontal.png")
         (self._images / "70_Frontal.png").write_bytes(b"damaged since")
         self._write()
 

@@ -37,14 +37,14 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped():
     assert np.asarray(image).tolist() == [[0, 1, 128, 255]]
 
 
-def test_transparency_is_laid_on_black():
-    image = decode_image(encode(Image.new("RGBA", (2, 2), (200, 100, 50, 0))))
-    assert np.asarray(image).max() == 0
+def picture(mode="L", size=(8, 8)):
+    """A picture with contrast."""
+    return Image.linear_gradient("L").resize(size).convert(mode)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_mode_becomes_grey_or_rgb(mode):
-    assert decode_image(encode(Image.new(mode, (3, 4)))).mode in ("L", "RGB")
+    assert decode_image(encode(picture(mode))).mode in ("L", "RGB")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -93,7 +93,7 @@ def test_nothing_that_a_file_says_beside_its_pixels_reaches_a_thumbnail(kind, tm
     exif = Image.Exif()
     exif[0x010E] = "Jane Roe"
     options = {"exif": exif, "icc_profile": b"profile of Jane Roe", "xmp": b"<x>Jane Roe</x>"}
-    data = encode(Image.new("RGB", (32, 32), (9, 9, 9)), kind, **options)
+    data = encode(picture("RGB", (32, 32)), kind, **options)
     assert b"Jane Roe" in data
     image = decode_image(data)
     assert image.info == {}
@@ -102,7 +102,7 @@ def test_nothing_that_a_file_says_beside_its_pixels_reaches_a_thumbnail(kind, tm
 
 def test_warnings_of_decoders_stay_silent_in_all_threads():
     buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, format="PNG", exif=b"Exif\0\0II*\0")
+    picture().save(buffer, format="PNG", exif=b"Exif\0\0II*\0")
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         sizes = set(pool.map(lambda _: decode_image(buffer.getvalue()).size, range(200)))
@@ -157,5 +157,5 @@ def test_a_pipe_is_not_waited_on(tmp_path):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_damaged_exif_says_nothing_against_the_image(kind):
     buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, format=kind, exif=b"Exif\0\0II*\0")
+    picture().save(buffer, format=kind, exif=b"Exif\0\0II*\0")
     assert decode_image(buffer.getvalue()).size == (8, 8)

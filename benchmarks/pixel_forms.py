@@ -1,0 +1,105 @@
+"""How often a film finds itself first among 40 phantoms, when one of the two is re-encoded in another form of pixels.
+
+    python -m benchmarks.pixel_forms
+
+Each form of `benchmarks.forms` is measured in both directions, with `rerank` `visual` and both demo models: films in that
+form asked of a collection of plain 8-bit PNG, and plain films asked of a collection that was ingested in that form. A film
+that is refused has not found itself. Forms that a viewer shows should give 40 of 40.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.forms import FORMS, Film, Form, encoded
+from benchmarks.record import write_result
+from ingest.sources.phantom.study import draw_study
+from ingest.worker import Worker
+from retrieval.bundle import find_bundle
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.index.edge import EdgeIndex
+from retrieval.index.schema import collection_name
+from retrieval.query import Query
+from retrieval.records import ImageRecord, Study
+from retrieval.search import Retriever
+from retrieval.settings import RetrievalSettings
+
+MODELS = ("phantom-clip", "phantom-siglip")
+FILMS, SEED = 40, 7
+
+
+def main() -> None:
+    """Measure all forms."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default="pixel_forms", help="of the result (default: %(default)s)")
+    arguments = parser.parse_args()
+    films = [np.asarray(draw_study(SEED, number).frontal) for number in range(FILMS)]
+    found: dict[str, Any] = {name: {} for name in FORMS}
+    for model in MODELS:
+        encoder = Encoder(find_bundle(model, RetrievalSettings().models_dir))
+        with collection_of(encoder, films, encoded) as plain:
+            for name, form in FORMS.items():
+                asked = find_themselves(plain, films, form) if plain else 0
+                with collection_of(encoder, films, form) as other:
+                    indexed = find_themselves(other, films, encoded) if other else 0
+                found[name][model] = {"asked": asked, "indexed": indexed}
+                print(f"{model}  {name}: asked {asked}, indexed {indexed}", flush=True)
+    write_result(arguments.name, {"films": FILMS, "seed": SEED, "rerank": "visual", "first": found})
+
+
+@dataclass
+class Films:
+    """The films as a source: a study each, its number as id."""
+
+    paths: Sequence[Path]
+    dataset: str = "films"
+
+    def __iter__(self) -> Iterator[Study]:
+        for number, path in enumerate(self.paths):
+            yield Study(str(number), self.dataset, (ImageRecord(path.name, path, "frontal"),))
+
+    def image_count(self) -> int:
+        """As `Source`."""
+        return len(self.paths)
+
+
+@contextmanager
+def collection_of(encoder: Encoder, films: Sequence[Film], form: Form) -> Iterator[Retriever | None]:
+    """A retriever on a new collection of `films` in `form`; None where not one could be indexed."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.img" for number in range(len(films))]
+        for path, film in zip(paths, films, strict=True):
+            path.write_bytes(form(film))
+        index = EdgeIndex(Path(folder) / "index")
+        try:
+            Worker(encoder, index).run(Films(paths))
+            yield Retriever(encoder, index.open(collection_name(encoder.bundle.name)))
+        except RetrievalError:
+            yield None
+        finally:
+            index.close()
+
+
+def find_themselves(retriever: Retriever, films: Sequence[Film], form: Form) -> int:
+    """How many of `films`, asked for in `form`, are the first hit."""
+    first = 0
+    for number, film in enumerate(films):
+        try:
+            hits = retriever.search(Query(image=form(film), rerank="visual", k=1)).hits
+        except RetrievalError:
+            continue
+        first += bool(hits) and hits[0].study_id == str(number)
+    return first
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""An opened picture -> 8 bits, as a viewer shows it: 16 bits by what they use, transparency where it hides nothing.
+
+Pictures of 8 bits stay as they are. Everything else is done strip by strip, so that beside the picture and the result
+little memory is in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval.imaging.contrast import FULL_SPREAD, LEAST_SPREAD, Contrast, choose
+from retrieval.imaging.grayscale import OWN_RANGE, Grayscale, Rendering, Rescale, Window, count_words, look_up
+from retrieval.imaging.png_header import PngHeader, describe_png
+from retrieval.imaging.stored_bits import StoredBits
+
+_STRIP_PIXELS = 1 << 20
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+_WIDE_MODES = ("I", "F")
+GREY_MODES = (*_SIXTEEN_BIT_MODES, *_WIDE_MODES)
+"""Modes of more than 8 bits, which become `L`."""
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+_WORD = StoredBits(16, 15, is_signed=False)
+_RAW_LOW_BYTES = {3: "RGB;16L", 4: "RGBA;16L"}
+
+OWN_RANGE_NOTE = f"16 bits, of which a part is used: {OWN_RANGE}"
+ALPHA_NOTE = "alpha channel hides the image: ignored"
+CONSTANT_ALPHA_NOTE = "alpha channel the same everywhere: ignored"
+ON_WHITE_NOTE = "image in the alpha channel: shown on white"
+
+Words = NDArray[np.uint16]
+Strips = Callable[[], Iterator[tuple[int, Words]]]
+Notes = tuple[str, ...]
+
+
+def to_eight_bit(image: Image.Image, data: bytes = b"") -> tuple[Image.Image, Notes]:
+    """The picture in mode `L` or `RGB`, 8 bits a channel, and notes on what had to be decided.
+
+    `data` are the bytes of the file that Pillow opened: of a PNG they say more than Pillow does. docs/pixels.md has the
+    rules and what other software does. A picture that is `L` or `RGB` of 8 bits comes back as it is; a new one has the
+    `info` of `image`.
+    """
+    image.load()
+    shown, notes = _shown(image, data, describe_png(data))
+    if shown is not image:
+        shown.info = image.info.copy()
+    return shown, notes
+
+
+def _shown(image: Image.Image, data: bytes, png: PngHeader | None) -> tuple[Image.Image, Notes]:
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return _scaled("L", image.size, lambda: _words(image), png.significant_bits if png else None)
+    if image.mode in _WIDE_MODES:
+        return _wide(image)
+    if png and png.depth == 16 and png.channels > 1 and not _high_bytes_suffice(image):
+        return _deep(image, data, png)
+    if image.mode in ("L", "RGB"):
+        return image, ()
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        return _opaque(image)
+    return image.convert("L" if image.mode == "1" else "RGB"), ()
+
+
+def _scaled(
+    mode: str, size: tuple[int, int], strips: Strips, significant_bits: int | None
+) -> tuple[Image.Image, Notes]:
+    """An image of 16-bit words, all channels scaled alike. `strips` is called for the counts, and again for the pixels."""
+    counts = sum((count_words(words) for _, words in strips()), np.zeros(1 << 16, dtype=np.int64))
+    table, notes = _grayscale(significant_bits, int(np.flatnonzero(counts)[-1])).table(counts)
+    shown = Image.new(mode, size)
+    for top, words in strips():
+        shown.paste(Image.fromarray(look_up(table, words)), (0, top))
+    return shown, notes
+
+
+def _grayscale(significant_bits: int | None, highest: int) -> Grayscale:
+    """From 0 to the largest value of as many bits as the sBIT chunk says, else as the highest value needs.
+
+    PNG wants values of fewer bits scaled to 16; many writers leave them as they are.
+    """
+    used = highest.bit_length()
+    if significant_bits is None:
+        bits, note, least = used, f"16 bits, of which {used} are used", FULL_SPREAD
+    else:
+        bits = significant_bits if used <= significant_bits else 16
+        note, least = f"16 bits, of which {bits} are significant", LEAST_SPREAD
+    maximum = float((1 << bits) - 1)
+    whole = Window(maximum / 2.0, maximum, "LINEAR_EXACT")
+    return Grayscale(
+        _WORD,
+        (
+            Rendering(Rescale(), whole, note if bits < 16 else "", least),
+            Rendering(Rescale(), None, OWN_RANGE_NOTE),
+        ),
+    )
+
+
+def _wide(image: Image.Image) -> tuple[Image.Image, Notes]:
+    """Whole numbers of 32 bits and fractions, which only an image in memory can hold: first as 16 bits, by their range."""
+    low, high = np.inf, -np.inf
+    for values in _arrays(image):
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    is_word = image.mode == "I" and low >= 0 and high <= 65535
+    offset, scale = (0.0, 1.0) if is_word or high <= low else (low, 65535.0 / (high - low))
+
+    def strips() -> Iterator[tuple[int, Words]]:
+        for top, values in _placed(image):
+            words = np.nan_to_num((values.astype(np.float64) - offset) * scale, posinf=65535.0, neginf=0.0)
+            yield top, np.rint(words.clip(0, 65535)).astype(np.uint16)
+
+    return _scaled("L", image.size, strips, None)
+
+
+def _high_bytes_suffice(image: Image.Image) -> bool:
+    """Whether the upper 8 of 16 bits, which are all that Pillow reads of several channels, keep the contrast."""
+    colours = 1 if image.mode == "LA" else 3
+    histogram = sum((count_words(pixels[:, :, :colours]) for pixels in _arrays(image)), np.zeros(256, dtype=np.int64))
+    return Contrast.of(histogram).is_kept(FULL_SPREAD)
+
+
+def _deep(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Image.Image, Notes]:
+    """A 16-bit PNG of several channels that uses a part of its range."""
+    shown, notes = _with_low_bytes(image, data, png)
+    if png.channels == 3:
+        return shown, notes
+    shown.putalpha(image.getchannel("A"))
+    opaque, more = _opaque(shown)
+    return opaque, (*notes, *more)
+
+
+def _with_low_bytes(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Image.Image, Notes]:
+    """Its colours, for which it is decoded once more."""
+    low = Image.open(BytesIO(data), formats=("PNG",))
+    if png.channels == 2:
+        # Grey and alpha of 16 bits lie in a file as the four bytes of RGBA do.
+        low._mode, raw = "RGBA", "RGBA"
+    else:
+        raw = _RAW_LOW_BYTES[png.channels]
+    low.tile = [tile._replace(args=raw) for tile in low.tile]
+    low.load()
+
+    def strips() -> Iterator[tuple[int, Words]]:
+        for (top, upper), lower in zip(_placed(image), _arrays(low), strict=True):
+            if png.channels == 2:
+                yield top, lower[:, :, 0].astype(np.uint16) << 8 | lower[:, :, 1]
+            else:
+                yield top, upper[:, :, :3].astype(np.uint16) << 8 | lower[:, :, :3]
+
+    return _scaled("L" if png.channels == 2 else "RGB", image.size, strips, png.significant_bits)
+
+
+def _opaque(image: Image.Image) -> tuple[Image.Image, Notes]:
+    """On black, as a viewer with a black background shows it, unless that hides the image."""
+    mode = "L" if image.mode in ("LA", "La") else "RGB"
+    layered = image if image.mode in ("LA", "RGBA") else image.convert("LA" if image.mode == "La" else "RGBA")
+    lowest, highest = layered.getextrema()[-1]  # type: ignore[misc]
+    if lowest == highest:
+        return layered.convert(mode), () if lowest == 255 else (CONSTANT_ALPHA_NOTE,)
+
+    ways: tuple[tuple[Callable[[Image.Image], Image.Image], Notes], ...] = (
+        (lambda strip: _laid_on(strip, 0), ()),
+        (lambda strip: strip, (ALPHA_NOTE,)),
+        (lambda strip: _laid_on(strip, 255), (ON_WHITE_NOTE,)),
+    )
+    contrasts: list[Contrast] = []
+    for way, _ in ways:
+        histogram = sum(np.array(way(strip).convert("L").histogram()) for _, strip in _strips(layered))
+        contrasts.append(Contrast.of(np.asarray(histogram)))
+        if contrasts[-1].is_kept():
+            break
+    way, notes = ways[choose(contrasts, [LEAST_SPREAD] * len(contrasts))]
+    shown = Image.new(mode, layered.size)
+    for top, strip in _strips(layered):
+        shown.paste(way(strip).convert(mode), (0, top))
+    return shown, notes
+
+
+def _laid_on(strip: Image.Image, shade: int) -> Image.Image:
+    coloured = strip.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", coloured.size, (shade, shade, shade, 255)), coloured)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Pieces of full width from top to bottom, each with its first row."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _placed(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
+    return ((top, np.asarray(strip)) for top, strip in _strips(image))
+
+
+def _arrays(image: Image.Image) -> Iterator[NDArray[Any]]:
+    return (array for _, array in _placed(image))
+
+
+def _words(image: Image.Image) -> Iterator[tuple[int, Words]]:
+    return ((top, array.astype(np.uint16, copy=False)) for top, array in _placed(image))

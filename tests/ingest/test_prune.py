@@ -263,7 +263,7 @@ def test_a_first_ingest_of_bad_files_alone_leaves_no_run_that_seems_cut_off(
     with pytest.raises(SourceError, match="not one of 1 images"):
         worker.run(ImageFolderSource(tmp_path / "bad", dataset="bad"))
     assert index.collections() == {}
-    Image.new("L", (48, 40), 7).save(tmp_path / "bad" / "2.png")
+    Image.linear_gradient("L").resize((48, 40)).save(tmp_path / "bad" / "2.png")
     assert worker.run(ImageFolderSource(tmp_path / "bad", dataset="good")).unfinished == []
 
 
@@ -288,7 +288,7 @@ def test_more_than_half_of_many_images_needs_a_confirmation_of_its_own(
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(SHRINK_FROM + 20):
-        Image.new("L", (8, 8), number).save(folder / f"{number:03}.png")
+        Image.linear_gradient("L").resize((8, 8 + number)).save(folder / f"{number:03}.png")
     rows = [f"{number:03}.png" for number in range(SHRINK_FROM + 20)]
     table = tmp_path / "many.csv"
 

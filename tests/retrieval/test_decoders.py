@@ -237,7 +237,7 @@ def test_a_large_image_is_not_overtaken_for_ever() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16", "P", "1"])
 def test_an_image_waits_for_the_memory_it_says_it_needs(mode: str) -> None:
-    content = png(Image.new(mode, (900, 1000)))
+    content = png(Image.linear_gradient("L").resize((900, 1000)).convert("L" if mode == "I;16" else mode).convert(mode))
     needs: list[int] = []
     decode_image(content, reserve=lambda width, height, channel, needed: needs.append(needed))
     assert len(needs) == 1

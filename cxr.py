@@ -14,7 +14,7 @@ import retrieval.cli
 import retrieval.evaluation.cli
 import service.cli
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
-from retrieval.errors import MissingExtra, RetrievalError, SystemFailure
+from retrieval.errors import DiskFull, MissingExtra, RetrievalError, SystemFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,14 +79,32 @@ def main() -> None:
     except RetrievalError as error:
         _fail(error)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(SystemFailure(f"{where}{error.strerror or error}"))
+        _fail(_named(error))
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in _EXTRA_OF:
             raise
         extra = _EXTRA_OF[name]
         _fail(MissingExtra(f"this command needs {name}; install it with: pip install 'cxr-retrieval[{extra}]'"))
+
+
+def _named(error: OSError) -> RetrievalError:
+    """What the operating system refuses, with the reason as far as it can be told."""
+    import errno
+    from pathlib import Path
+
+    from retrieval.disk import free_bytes
+
+    where = f"{error.filename}: " if error.filename else ""
+    what = f"{where}{error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = f"; the disk has {free_bytes(Path(error.filename)) / 1e6:,.0f} MB free" if error.filename else ""
+        return DiskFull(f"{what}{free}; free some space and run the command again")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return SystemFailure(
+            f"{what}; this command writes there: let it, or name another folder with CXR_HOME or an option"
+        )
+    return SystemFailure(what)
 
 
 def _fail(error: RetrievalError) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.console import IndexOption, JsonOption, print_json, read_settings
+from retrieval.console import IndexOption, JsonOption, print_json, read_settings, say
 
 models_app = typer.Typer(invoke_without_command=True)
 
@@ -118,6 +118,8 @@ def _print_models(rows: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
+    from retrieval.index.schema import damaged_collection
+
     table = Table(
         caption="● active   ○ has a collection   … its last ingest did not come to its end", caption_justify="left"
     )
@@ -129,8 +131,13 @@ def _print_models(rows: Sequence[dict[str, Any]]) -> None:
         size = f"{row['size_bytes'] / 1e6:.1f}" if row.get("size_bytes") else ""
         installed = row["precision"] if row["installed"] else "no"
         images = f"{row['images']:,}" if row.get("images") else ""
-        if row["collection"] and not row["complete"]:
+        if row.get("damaged"):
+            images = "damaged"
+        elif row["collection"] and not row["complete"]:
             images = f"{images} …".strip()
         cells = (str(row.get("dim") or ""), str(row.get("image_size") or ""), size, images)
         table.add_row(mark, row["key"], installed, *cells, row.get("licence") or "")
     Console().print(table)
+    for row in rows:
+        if row.get("damaged"):
+            say(str(damaged_collection(row["collection"], "this index", row["damaged"])))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ingest.sources.spec import SourceSpec
     from ingest.summary import IngestSummary
     from ingest.worker import Worker
-    from retrieval.index.schema import Quantization
+    from retrieval.index.schema import CollectionMeta, Quantization
     from retrieval.settings import RetrievalSettings
 
 EXIT_WITH_QUARANTINE = 3
@@ -186,10 +186,10 @@ def status(
     cxr ingest status
     cxr ingest status --model biomedclip --all
     """
-    from ingest.status import describe_ledgers, print_status
+    from ingest.status import describe_ledgers, print_status, read_collections
 
     settings = _read_settings(index)
-    found = describe_ledgers(settings.home, settings.index_location, model)
+    found = describe_ledgers(settings.home, settings.index_location, model, held=read_collections(settings))
     if as_json:
         print_json({"index": settings.index_location, "collections": found})
     else:
@@ -217,9 +217,7 @@ def retry(
     options: dict[str, Any] = {"allow_burned_in": allow_burned_in, "batch_size": batch_size}
     todo = quarantined_sources(settings.home, settings.index_location, model)
     if not todo:
-        say(f"nothing of {model} is in quarantine")
-        if as_json:
-            print_json({"retried": []})
+        _finish_retry(settings, model, as_json)
         return
     media_dir = settings.media_dir if thumbnails else None
     with _worker(settings, model, media_dir=media_dir, **options) as started:
@@ -251,9 +249,40 @@ def finish(
     if as_json:
         print_json({"model": meta.model, "bundle_id": meta.bundle_id, "counts": meta.counts, "complete": meta.complete})
     else:
-        say(
-            f"{meta.model} is complete: " + ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
-        )
+        say(f"{meta.model} is complete: {_describe_counts(meta)}")
+
+
+def _finish_retry(settings: RetrievalSettings, model: str, as_json: bool) -> None:
+    """Nothing is in quarantine; but an earlier retry may have been cut off after its last file.
+
+    Raises:
+        CountsDiffer: the collection is not complete, and another command completes it.
+    """
+    from retrieval.errors import CountsDiffer
+    from retrieval.index import open_index
+    from retrieval.index.completeness import why_incomplete
+    from retrieval.index.schema import collection_name
+
+    opened = open_index(settings)
+    try:
+        meta = opened.collections().get(collection_name(model))
+    finally:
+        opened.close()
+    if meta and not meta.complete:
+        with _worker(settings, model, media_dir=None) as started:
+            meta = started.finish_retry()
+        if not meta.complete:
+            raise CountsDiffer(
+                f"nothing of {model} is in quarantine, but its collection is not complete: {why_incomplete(meta)}"
+            )
+        say(f"an earlier retry was cut off; {model} is complete now: {_describe_counts(meta)}")
+    say(f"nothing of {model} is in quarantine")
+    if as_json:
+        print_json({"retried": []})
+
+
+def _describe_counts(meta: CollectionMeta) -> str:
+    return ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
 
 
 def _read_settings(index: str | None, device: str | None = None) -> RetrievalSettings:
@@ -312,9 +341,8 @@ def print_summary(summary: IngestSummary) -> None:
         shown = ", ".join(f"{term[:_SHOWN_CHARACTERS]} {count}" for term, count in terms[:_SHOWN])
         more = f" and {len(terms) - _SHOWN} more" if len(terms) > _SHOWN else ""
         say(f"label terms in neither vocabulary, kept as they are (images): {shown}{more}")
-    if summary.unfinished:
-        others = ", ".join(summary.unfinished)
-        say(f"the collection is not complete: the ingest of {others} was cut off; run it again, or `cxr ingest finish`")
+    if summary.incomplete:
+        say(f"the collection is not complete: {summary.incomplete}")
     for item in summary.quarantined[:_SHOWN]:
         say(f"  quarantined [{item.code}] {item.file}: {item.detail}")
     if len(summary.quarantined) > _SHOWN:

@@ -16,7 +16,7 @@ def build_of(home: Path, location: str, model: str) -> tuple[int, float] | None:
     path = ledger_path(home, location, collection_name(model))
     if not path.exists():
         return None
-    with Ledger(path) as ledger:
+    with Ledger(path, readonly=True) as ledger:
         done = [run.summary for run in ledger.runs() if run.summary and run.summary["indexed"]]
     if not done:
         return None
@@ -28,5 +28,5 @@ def indexed_images(home: Path, location: str, model: str) -> frozenset[tuple[str
     path = ledger_path(home, location, collection_name(model))
     if not path.exists():
         return None
-    with Ledger(path) as ledger:
+    with Ledger(path, readonly=True) as ledger:
         return frozenset(ledger.image_ids())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.sources.modalities import redact_modality, redact_modality_in_summary
-from retrieval.errors import SystemFailure
+from ingest.sources.part import Part
+from retrieval.disk import free_bytes
+from retrieval.errors import DiskFull, SystemFailure
 from retrieval.private import make_private_folder
 from retrieval.records import Quarantined
+
+RETRY = "retry"
+"""The part of a run that reads quarantined files again."""
 
 _FORMAT = 1
 _SCHEMA = """
@@ -79,61 +86,74 @@ class RunRow:
 class Ledger:
     """An sqlite file; safe from several threads and several processes."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, readonly: bool = False) -> None:
         """Open the ledger at `path`, making it where it is missing; None keeps it in memory.
+
+        With `readonly` nothing is written, so that the home may be on a disk that nobody can write to.
 
         Raises:
             SystemFailure: the file is no ledger of this version, is damaged, or another process keeps it locked.
         """
         self.path = path
-        if path:
+        self._readonly = readonly
+        if path and not readonly:
             make_private_folder(path.parent)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(
-            path or ":memory:", timeout=_BUSY_S, check_same_thread=False, isolation_level=None
-        )
         deadline = time.monotonic() + _BUSY_S
         while True:
             try:
-                self._prepare()
+                self._database = self._open()
                 return
-            except SystemFailure:
-                self._database.close()
-                raise
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 # Of processes that make a ledger at the same time one may be refused at once, without waiting.
                 if error.sqlite_errorcode == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
                     time.sleep(_BUSY_POLL_S)
                     continue
-                self._database.close()
-                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-                    raise SystemFailure(f"the ledger {path} is locked by another process: {error}") from error
-                raise SystemFailure(
-                    f"the ledger {path} is damaged: {error}; remove it, files will be read again"
-                ) from error
+                raise self._failure(error) from error
 
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode=WAL")
-        # A row lost to a power failure costs a second reading of the file, no more.
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(_SCHEMA)
-        found = self._database.execute("PRAGMA user_version").fetchone()[0]
+    def _open(self) -> sqlite3.Connection:
+        options: dict[str, Any] = {"timeout": _BUSY_S, "check_same_thread": False, "isolation_level": None}
+        if self.path is None or not self._readonly:
+            database: sqlite3.Connection = sqlite3.connect(self.path or ":memory:", **options)
+        else:
+            # A log that is empty or missing cannot be made on such a disk; then nobody writes, and none is needed.
+            has_log = self.path.with_name(f"{self.path.name}-wal").exists()
+            mode = "mode=ro" if has_log or os.access(self.path.parent, os.W_OK) else "immutable=1"
+            database = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, **options)
+        try:
+            self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        if not self._readonly:
+            database.execute("PRAGMA journal_mode=WAL")
+            # A row lost to a power failure costs a second reading of the file, no more.
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+        found = database.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, _FORMAT):
             raise SystemFailure(f"{self.path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
-        self._database.execute(f"PRAGMA user_version={_FORMAT}")
-        self._redact()
+        if not self._readonly:
+            database.execute(f"PRAGMA user_version={_FORMAT}")
+            _redact(database)
 
-    def _redact(self) -> None:
-        """Remove from messages what an earlier version quoted of DICOM headers."""
-        self._database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
-        messages = "SELECT DISTINCT detail FROM quarantine WHERE code = 'wrong_modality'"
-        changed = _redacted(self._database.execute(messages), redact_modality)
-        self._database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
-        summaries = "SELECT DISTINCT summary FROM runs WHERE summary LIKE '%wrong_modality%'"
-        changed_runs = _redacted(self._database.execute(summaries), redact_modality_in_summary)
-        self._database.executemany("UPDATE runs SET summary = ? WHERE summary = ?", changed_runs)
-        if changed or changed_runs:
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _failure(self, error: sqlite3.Error) -> SystemFailure:
+        """The error of the project for what sqlite says."""
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                return SystemFailure(f"the ledger {self.path} is locked by another process: {error}")
+            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+                free = f"; the disk has {free_bytes(self.path) / 1e6:,.0f} MB free" if self.path else ""
+                return DiskFull(f"the ledger {self.path} cannot be written: {error}{free}")
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+                return SystemFailure(
+                    f"the ledger {self.path} cannot be opened: {error}; it must be a file that can be read and written"
+                )
+            case _:
+                return SystemFailure(f"the ledger {self.path} is damaged: {error}; remove it, files will be read again")
 
     def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
         """Rows, by name, of those files among `names` that were indexed at some time."""
@@ -226,8 +246,8 @@ class Ledger:
 
     def begin(self, dataset: str, part: str, source: dict[str, Any] | None, started_at: str) -> int:
         """Note the start of a run and give its number."""
-        with self._lock:
-            cursor = self._database.execute(
+        with self._using() as database:
+            cursor = database.execute(
                 "INSERT INTO runs (dataset, part, source, started_at) VALUES (?, ?, ?, ?)",
                 (dataset, part, _json(source), started_at),
             )
@@ -248,17 +268,23 @@ class Ledger:
         ]
 
     def unfinished(self) -> list[str]:
-        """Datasets of which the latest run, or that of one of its parts, did not come to its end; by name."""
+        """Datasets of which a run, or that of one of its parts, was cut off and no later one made up for it; by name.
+
+        A retry that was cut off is none: what it has not indexed is still in quarantine.
+        """
         rows = self._all(
-            "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND run = "
-            "(SELECT max(run) FROM runs WHERE (dataset, part) = (latest.dataset, latest.part)) ORDER BY dataset"
+            "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND part <> ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM runs WHERE dataset = latest.dataset AND run > latest.run AND "
+            "(part = latest.part OR (part = ?2 AND finished_at IS NOT NULL))) ORDER BY dataset",
+            RETRY,
+            Part.WHOLE,
         )
         return [dataset for (dataset,) in rows]
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._database.executescript(
+        with self._using() as database:
+            database.executescript(
                 "DELETE FROM files; DELETE FROM quarantine; DELETE FROM texts; DELETE FROM runs; VACUUM;"
             )
 
@@ -274,8 +300,8 @@ class Ledger:
         self.close()
 
     def _all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._database.execute(statement, values).fetchall()
+        with self._using() as database:
+            return database.execute(statement, values).fetchall()
 
     def _among(self, statement: str, keys: Sequence[Any], *values: Any) -> list[tuple[Any, ...]]:
         rows = []
@@ -287,14 +313,25 @@ class Ledger:
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
             return
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._using() as database:
+            database.execute("BEGIN IMMEDIATE")
             try:
-                self._database.executemany(statement, rows)
+                database.executemany(statement, rows)
+                database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if database.in_transaction:  # a full disk has ended it
+                    database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._database
+            except sqlite3.ProgrammingError:  # of this program
+                raise
+            except sqlite3.Error as error:
+                raise self._failure(error) from error
 
 
 def ledger_path(home: Path, index_location: str, collection: str) -> Path:
@@ -308,6 +345,19 @@ def adopt_ledgers(home: Path, index_address: str, index_location: str) -> None:
     old, new = (ledger_path(home, each, "").parent for each in (index_address, index_location))
     if old != new and old.is_dir() and not new.exists():
         old.rename(new)
+
+
+def _redact(database: sqlite3.Connection) -> None:
+    """Remove from messages what an earlier version quoted of DICOM headers."""
+    database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
+    messages = "SELECT DISTINCT detail FROM quarantine WHERE code = 'wrong_modality'"
+    changed = _redacted(database.execute(messages), redact_modality)
+    database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
+    summaries = "SELECT DISTINCT summary FROM runs WHERE summary LIKE '%wrong_modality%'"
+    changed_runs = _redacted(database.execute(summaries), redact_modality_in_summary)
+    database.executemany("UPDATE runs SET summary = ? WHERE summary = ?", changed_runs)
+    if changed or changed_runs:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _redacted(rows: Iterable[tuple[str]], redact: Callable[[str], str]) -> list[tuple[str, str]]:

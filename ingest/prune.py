@@ -10,9 +10,9 @@ from ingest.jobs import Seen
 from ingest.ledger import Ledger
 from ingest.summary import IngestSummary
 from retrieval.errors import IndexFailure
+from retrieval.index.completeness import begin, ingest_of
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
-from retrieval.index.transfer import mark_incomplete
 from retrieval.media import thumbnail_path
 from retrieval.records import Source, Walked, point_id
 
@@ -47,7 +47,7 @@ def prune_collection(
     """Remove the points that `find_gone` gives, if `confirm` says yes to how many of how many they are."""
     gone = find_gone(collection, ledger, source, seen, summary, allow_shrink=allow_shrink)
     if gone and confirm(len(gone), collection.count(Filters(dataset=source.dataset))):
-        mark_incomplete(collection)
+        begin(collection, ingest_of(source.dataset))
         _remove(index, collection, ledger, source.dataset, gone, media_dir)
         summary.pruned = len(gone)
     _forget_pointless(collection, ledger, source.dataset, seen)
@@ -130,6 +130,8 @@ def _found_above(names: Iterable[str], entries: frozenset[str] | set[str]) -> st
 
 def _unshared(index: Index, collection: Collection, gone: Gone) -> set[str]:
     """Hashes of the images in `gone` that nothing else in the index shows; none where that cannot be told."""
+    if index.damaged():
+        return set()
     hashes = {sha256 for _, sha256 in gone.values()}
     try:
         for name in index.collections():

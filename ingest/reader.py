@@ -18,7 +18,7 @@ from ingest.jobs import Job
 from ingest.ledger import FileRow
 from ingest.pipeline import StageClock
 from retrieval.encoder import Encoder
-from retrieval.errors import MissingExtra, RetrievalError
+from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoders import decoders
 from retrieval.index.schema import Payload
@@ -104,7 +104,7 @@ class Reader:
             return job
         try:
             return self._read(job, stored, known)
-        except MissingExtra:  # says nothing against the file, and everything against going on
+        except (MissingExtra, DiskFull):  # says nothing against the file, and everything against going on
             raise
         except RetrievalError as error:
             return Quarantined.because(job.record.name, error)

@@ -17,8 +17,8 @@ class IngestSummary:
     `notes` count images by what is to be said of them, `unknown_terms` by label terms that neither vocabulary has.
     `indexed` were encoded, of `updated` only report, labels or view had changed, `pruned` were removed from the index.
     `kept` were not found in the source and not removed; `messages` say why, and what else there is to know of the run.
-    `unfinished` are other datasets of the collection whose ingest was cut off, for which it is not complete. `stages_s` are
-    seconds by stage, added up over threads.
+    `unfinished` are other datasets of the collection whose ingest was cut off; `incomplete` says why the collection is not
+    complete, and what to do, or is empty. `stages_s` are seconds by stage, added up over threads.
     """
 
     model: str
@@ -36,6 +36,7 @@ class IngestSummary:
     messages: list[str] = field(default_factory=list)
     unknown_terms: Counter[str] = field(default_factory=Counter)
     unfinished: list[str] = field(default_factory=list)
+    incomplete: str = ""
     stages_s: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 

@@ -9,29 +9,45 @@ from ingest.reader import now
 from retrieval.bundle import ModelBundle
 from retrieval.calibration import calibrate
 from retrieval.errors import SourceError
-from retrieval.index.interface import Collection, Index
-from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
+from retrieval.index.interface import Collection, Index, has_no_active, readable_active
+from retrieval.index.schema import (
+    CollectionLayout,
+    CollectionMeta,
+    collection_name,
+    damaged_collection,
+    require_same_bundle,
+)
 from retrieval.index.transfer import create_or_open
 from retrieval.records import Source, studies_of
 
 
-def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, recreate: bool = False) -> Collection:
-    """The collection of `bundle`, made if there is none; with `recreate` what there is is dropped first.
+def open_target(
+    index: Index, bundle: ModelBundle, layout: CollectionLayout, *, job: str, recreate: bool = False
+) -> Collection:
+    """The collection of `bundle`, made for `job` if there is none; with `recreate` what there is is dropped first.
 
     Raises:
-        BundleMismatch: the collection was built by another bundle and `recreate` is not set.
+        BundleMismatch: the collection was built by another bundle and `recreate` is not set. CollectionDamaged: likewise.
     """
     name = collection_name(bundle.name)
-    exists = name in index.collections()
-    was_active = index.active() == name
-    if exists and recreate:
+    exists, damage = name in index.collections(), index.damaged().get(name)
+    was_active = readable_active(index) == name
+    if (exists or damage) and recreate:
         index.require_layout(layout)  # what can be refused is refused before anything is lost
         index.drop(name)
-        exists = False
+        exists, damage = False, None
+    if damage:
+        raise damaged_collection(name, index.location, damage)
     if exists:
         collection = index.open(name)
     else:
-        meta = CollectionMeta(model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=now())
+        meta = CollectionMeta(
+            model=bundle.name,
+            bundle_id=bundle.bundle_id,
+            dim=bundle.manifest.dim,
+            created_at=now(),
+            pending=(job,),
+        )
         collection = create_or_open(index, meta, name, layout)
     require_same_bundle(bundle, collection.meta, name)
     if was_active and not exists:
@@ -39,10 +55,10 @@ def open_target(index: Index, bundle: ModelBundle, layout: CollectionLayout, *, 
     return collection
 
 
-def complete(index: Index, collection: Collection, clock: StageClock, *, waits: bool = False) -> None:
-    """Optimise, calibrate and count the collection, record it as complete, and make it active if none is.
+def complete(index: Index, collection: Collection, clock: StageClock, pending: tuple[str, ...] = ()) -> None:
+    """Optimise, calibrate and count the collection, record what is `pending` still, and make it active if none is.
 
-    With `waits` it is not complete yet: another of its datasets has to be brought to its end first.
+    It is complete if nothing is.
     """
     if not collection.meta.complete:
         with clock("optimise"):
@@ -51,9 +67,11 @@ def complete(index: Index, collection: Collection, clock: StageClock, *, waits: 
             calibration = calibrate(collection)
         counts = dict(sorted(collection.facet("dataset").items()))
         collection.record(
-            msgspec.structs.replace(collection.meta, calibration=calibration, counts=counts, complete=not waits)
+            msgspec.structs.replace(
+                collection.meta, calibration=calibration, counts=counts, complete=not pending, pending=pending
+            )
         )
-    if index.active() is None:
+    if has_no_active(index):
         index.activate(collection.name)
 
 

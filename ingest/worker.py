@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.jobs import Job, Seen, read_jobs
-from ingest.ledger import FileRow, Ledger, ledger_path
+from ingest.ledger import RETRY, FileRow, Ledger, ledger_path
 from ingest.origin import admit
 from ingest.pipeline import StageClock, WriteBehind, count_readers, read_ahead
 from ingest.prune import Confirm, prune_collection
@@ -26,9 +27,9 @@ from ingest.target import complete, open_target, require_images
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
+from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
-from retrieval.index.transfer import mark_incomplete
 from retrieval.records import Quarantined, Source
 
 BATCH_SIZE = 32
@@ -95,6 +96,7 @@ class Worker:
         self._read_threads = read_threads or count_readers()
         self._layout = layout
         self._pause_optimizer = pause_optimizer
+        self._job: str | None = None
         self._reader = Reader(encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in)
 
     def run(
@@ -146,16 +148,18 @@ class Worker:
         admitted = admit(
             self.index, self._home, collection_name(bundle.name), source, spec, moved=moved, recreate=recreate
         )
-        collection = open_target(self.index, bundle, self._layout, recreate=recreate)
+        job = ingest_of(source.dataset)
+        collection = open_target(self.index, bundle, self._layout, job=job, recreate=recreate)
         summary = IngestSummary(model=bundle.name, collection=collection.name, bundle_id=bundle.bundle_id)
-        # A retry reads a few files: it does not bring to its end what was cut off before.
-        ends = whole and (only is None or collection.meta.complete)
-        with Ledger(self._home and ledger_path(self._home, self.index.location, collection.name)) as ledger:
+        # A retry reads a few files: it does not bring to its end an ingest that was cut off before.
+        self._job = job if only is None else None
+        with self._open_ledger(collection) as ledger:
             if recreate:
                 ledger.clear()
             admitted.record(collection)
             summary.messages += admitted.messages
-            part = part if only is None else "retry"
+            _adopt(collection, ledger)
+            part = part if only is None else RETRY
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
             admitted.confirm(self.index, collection.name)
@@ -173,10 +177,11 @@ class Worker:
                 )
             if whole:
                 ledger.forget_older(run, source.dataset)
-            empty = ends and collection.count() == 0 and not summary.pruned
-            if ends and not empty:
-                summary.unfinished = [each for each in ledger.unfinished() if each != source.dataset]
-                complete(self.index, collection, self.clock, waits=bool(summary.unfinished))
+            empty = whole and collection.count() == 0 and not summary.pruned
+            if whole and not empty:
+                complete(self.index, collection, self.clock, without(collection.meta, self._job))
+                summary.unfinished = datasets_of(collection.meta.pending or ())
+                summary.incomplete = why_incomplete(collection.meta)
             summary.stages_s = self.clock.seconds()
             summary.seconds = time.perf_counter() - started
             said = summary.to_dict()
@@ -203,6 +208,23 @@ class Worker:
             raise SourceError(f"the collection {collection.name} is empty; run its parts first")
         complete(self.index, collection, self.clock)
         return collection.meta
+
+    def finish_retry(self) -> CollectionMeta:
+        """Bring to its end a retry that was cut off after it had read its last file; what the collection then records.
+
+        Raises:
+            NoCollection: there is none.
+        """
+        collection = self.index.open(collection_name(self.encoder.bundle.name))
+        require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
+        with self._open_ledger(collection) as ledger:
+            _adopt(collection, ledger)
+        if not collection.meta.pending:
+            complete(self.index, collection, self.clock)
+        return collection.meta
+
+    def _open_ledger(self, collection: Collection) -> Ledger:
+        return Ledger(self._home and ledger_path(self._home, self.index.location, collection.name))
 
     def _fill(
         self,
@@ -312,7 +334,7 @@ class Worker:
             ledger.quarantine(run, dataset, encoded.quarantined)
 
     def _open_for_writing(self, collection: Collection) -> None:
-        mark_incomplete(collection)
+        begin(collection, self._job)
         if self._pause_optimizer:
             collection.pause_optimizer()
             self._pause_optimizer = False
@@ -326,6 +348,13 @@ def _cancelled_on_error(pool: ThreadPoolExecutor) -> Iterator[None]:
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _adopt(collection: Collection, ledger: Ledger) -> None:
+    """Let a collection that an earlier version left incomplete say what it waits for, which only the ledger knows."""
+    meta = collection.meta
+    if meta.pending is None and not meta.complete:
+        collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
 
 
 def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from retrieval.drafts import replacing_folder
 from retrieval.errors import BundleDamaged, BundleError, UnknownModel
 from retrieval.private import make_private_folder
 
@@ -163,7 +161,9 @@ class ModelBundle:
             manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except FileNotFoundError:
             raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}") from None
-        except msgspec.MsgspecError as error:
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}; export or install the model again") from error
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise BundleError(f"{path} is not a manifest this version can read: {error}") from error
         bundle = cls(folder=folder, manifest=manifest)
         if verify:
@@ -225,54 +225,18 @@ def writing_bundle(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its place when the block ends, and vanishes when it raises.
 
     The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced
-    whole; at no moment is there a half-written one. What a killed process left of the same bundle is removed.
+    whole; at no moment is there a half-written one. What a killed process left is removed.
     """
     if not target.parent.is_dir():
         make_private_folder(target.parent)
         target.parent.chmod(0o755)
-    for left in target.parent.glob(f".{target.name}-????????"):
-        with _locked(left) as abandoned:
-            if abandoned:
-                shutil.rmtree(left, ignore_errors=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        with _locked(draft):
-            yield draft
+    with replacing_folder(target) as draft:
+        yield draft
         if not (draft / MANIFEST).is_file():
             raise BundleError(f"no {MANIFEST} was written for {target}")
         # Nothing in a bundle is secret, and it may be copied to where another user reads it, such as a container.
         for path in (draft, *draft.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        if target.exists():
-            retired = draft.with_name(draft.name + "-old")
-            os.replace(target, retired)
-            os.replace(draft, target)
-            shutil.rmtree(retired)
-        else:
-            os.replace(draft, target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock on `folder`, which ends with the process; whether it was free. Never on Windows, which has none."""
-    try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = True
-        except OSError:
-            free = False
-        yield free
-    finally:
-        os.close(handle)
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:

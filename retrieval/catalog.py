@@ -20,8 +20,9 @@ from retrieval.errors import (
     NoCollection,
 )
 from retrieval.index import open_index
-from retrieval.index.interface import Index
-from retrieval.index.schema import CollectionMeta, collection_name, model_of, require_same_bundle
+from retrieval.index.completeness import why_incomplete
+from retrieval.index.interface import Index, readable_active
+from retrieval.index.schema import CollectionMeta, collection_name, damaged_collection, model_of, require_same_bundle
 from retrieval.private import restrict_home
 from retrieval.search import Retriever
 from retrieval.settings import RetrievalSettings
@@ -48,7 +49,14 @@ class ModelStatus:
     images: int | None = None
     """In the collection, as the last complete ingest counted them."""
     complete: bool | None = None
-    """Whether the last ingest into the collection came to its end."""
+    """Whether every ingest into the collection came to its end."""
+    damaged: str | None = None
+    """What is wrong with the collection, if it cannot be read."""
+
+    @property
+    def is_searchable(self) -> bool:
+        """Whether it has what a search needs."""
+        return self.installed and self.collection is not None and self.damaged is None
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `cxr models --json` and the HTTP API give."""
@@ -73,16 +81,18 @@ class Catalog:
     def models(self) -> list[ModelStatus]:
         """Every model that is installed or has a collection, by name. Opens no collection and checks no checksum."""
         collections = {model_of(name): meta for name, meta in self.index.collections().items()}
+        damaged = {model_of(name): damage for name, damage in self.index.damaged().items()}
         bundles = installed_bundles(self.settings.models_dir)
-        active = self.active_model()
+        active = readable_active(self.index)
         return [
             _status(
                 name,
                 bundle=self._bundle(name) if name in bundles else None,
                 meta=collections.get(name),
-                active=name == active,
+                damaged=damaged.get(name),
+                active=collection_name(name) == active,
             )
-            for name in sorted({*bundles, *collections})
+            for name in sorted({*bundles, *collections, *damaged})
         ]
 
     def _bundle(self, name: str) -> ModelBundle | None:
@@ -133,15 +143,17 @@ class Catalog:
 
         Raises:
             UnknownModel: no such bundle. NoCollection: nothing was ingested with it.
-            BundleMismatch: its collection was built by another bundle.
+            BundleMismatch: its collection was built by another bundle. CollectionDamaged: it cannot be read.
             CountsDiffer: the collection is not complete, or lacks images, and `force` is not set.
         """
         bundle = find_bundle(model, self.settings.models_dir)
         name = collection_name(model)
         collections = self.index.collections()
+        if damage := self.index.damaged().get(name):
+            raise damaged_collection(name, self.index.location, damage)
         meta = _require(collections, name, self.index)
         require_same_bundle(bundle, meta, name)
-        active = self.index.active()
+        active = readable_active(self.index)
         if not force and active != name:
             _require_no_loss(meta, collections.get(active) if active else None)
         self.index.activate(name)
@@ -171,16 +183,20 @@ class Catalog:
 
         Raises:
             NoCollection: the model has none. ModelActive: it is the active one and `force` is not set.
+            AliasDamaged: it may be the active one, and `force` is not set.
             IndexLocked: another process has the collection open.
         """
         name = collection_name(model)
-        meta = _require(self.index.collections(), name, self.index)
-        if self.index.active() == name and not force:
+        known = self.index.collections()
+        if name not in {*known, *self.index.damaged()}:
+            self.index.drop(name)  # removes what a killed drop left, and says that there is no collection
+        meta = known.get(name)
+        if not force and self.index.active() == name:
             raise ModelActive(
                 f"the model {model} is the active one; `cxr use` another first, or drop it with --force, "
                 "after which no search without a model is answered"
             )
-        counts = self._count(name, meta)
+        counts = self._count(name, meta) if meta else {}
         if confirm and not confirm(counts):
             return None
         with self._lock:
@@ -225,9 +241,7 @@ def _require_no_loss(meta: CollectionMeta, active: CollectionMeta | None) -> Non
     """
     if not meta.complete:
         raise CountsDiffer(
-            f"the collection of {meta.model} is not complete: its last ingest did not come to its end, or an earlier "
-            f"version made it and did not count; `cxr ingest` with {meta.model} again, which skips what is done, or "
-            + _ALL_THE_SAME
+            f"the collection of {meta.model} is not complete: {why_incomplete(meta)}; or {_ALL_THE_SAME}"
         )
     if active is None:
         return
@@ -248,15 +262,18 @@ def _require_no_loss(meta: CollectionMeta, active: CollectionMeta | None) -> Non
         )
 
 
-def _status(name: str, *, bundle: ModelBundle | None, meta: CollectionMeta | None, active: bool) -> ModelStatus:
+def _status(
+    name: str, *, bundle: ModelBundle | None, meta: CollectionMeta | None, active: bool, damaged: str | None = None
+) -> ModelStatus:
     held = ModelStatus(
         key=name,
         installed=bundle is not None,
         active=active,
-        collection=collection_name(name) if meta else None,
+        collection=collection_name(name) if meta or damaged else None,
         bundle_id=meta.bundle_id if meta else None,
         images=sum(meta.counts.values()) if meta and meta.counts else None,
         complete=meta.complete if meta else None,
+        damaged=damaged,
     )
     if bundle is None:
         return held

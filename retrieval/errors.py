@@ -225,6 +225,13 @@ class TelemetryActive(RetrievalError):
     code = "telemetry_active"
 
 
+class DiskFull(SystemFailure):
+    """A disk has no room for what is to be written."""
+
+    code = "disk_full"
+    http_status = 507
+
+
 class MissingExtra(RetrievalError):
     """A command needs an optional dependency that is not installed."""
 
@@ -249,6 +256,18 @@ class IndexUnreachable(IndexFailure):
 
     code = "index_unreachable"
     http_status = 503
+
+
+class CollectionDamaged(IndexFailure):
+    """The files of a collection are not what was written."""
+
+    code = "collection_damaged"
+
+
+class AliasDamaged(IndexFailure):
+    """It cannot be read which model is active."""
+
+    code = "alias_damaged"
 
 
 class NoCollection(IndexFailure):

@@ -73,7 +73,8 @@ def use(
             }
         )
     else:
-        held = f", {status.images:,} images" if status.images else ""
+        held = f", {status.images:,} images" if status.images and status.complete else ""
+        held += "" if status.complete else "; its collection is not complete, `cxr doctor` says why"
         say(f"{status.key} is active ({status.collection}, bundle {status.bundle_id}{held})")
 
 
@@ -133,7 +134,8 @@ def create(
     from retrieval.index.snapshot import create_snapshot
 
     with _opened(index) as source, progress_bar(f"Writing {file.name}") as progress:
-        done = create_snapshot(source.open(collection_name(model)), file, progress=progress)
+        notes = read_settings().drafts_dir
+        done = create_snapshot(source.open(collection_name(model)), file, notes=notes, progress=progress)
     if as_json:
         print_json(done.to_dict())
     else:
@@ -203,7 +205,7 @@ def drop(
 
     with Catalog(read_settings(index)) as catalog:
         counts = catalog.drop(model, force=force, confirm=confirm)
-        active = catalog.active_model()
+        active = next((status.key for status in catalog.models() if status.active), None)
     if as_json:
         print_json({"dropped": model, "counts": counts, "active": active})
     else:

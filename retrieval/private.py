@@ -10,7 +10,7 @@ from pathlib import Path
 
 # What the program keeps in a home. A folder with anything else in it is shared with others and stays as it is.
 _PUBLIC = frozenset({"cache", "models", "phantoms"})
-_SECRET = frozenset({"audit", "index", "ledger", "media", "presets"})
+_SECRET = frozenset({"audit", "drafts", "index", "ledger", "media", "presets"})
 _SECRET_FILES = ("salt", "keys.json", "experiments.sqlite")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retrieval.address import is_miswritten, is_server, redact
+from retrieval.drafts import NOTES
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -53,6 +54,11 @@ class RetrievalSettings(BaseSettings):
         """Folder of the embedded index; None for a server."""
         address = self.index_address
         return None if is_server(address) or is_miswritten(address) else Path(address)
+
+    @property
+    def drafts_dir(self) -> Path:
+        """Folder that notes drafts outside this home, see `retrieval.drafts`."""
+        return self.home / NOTES
 
     @property
     def index_location(self) -> str:

@@ -146,6 +146,7 @@ MODEL_EXAMPLE: dict[str, Any] = {
     "size_bytes": 5_600_000,
     "images": 1_200,
     "complete": True,
+    "damaged": None,
 }
 
 

@@ -188,7 +188,7 @@ class ModelDocument(_Document, frozen=True, kw_only=True):
     """A model that is installed, or has a collection, or both; what a missing bundle or collection would tell is null.
 
     `images` are those in the collection, as the last ingest that came to its end counted them; `complete` is whether the
-    last one did.
+    last one did. `damaged` says what is wrong with a collection that cannot be read.
     """
 
     key: str
@@ -204,6 +204,7 @@ class ModelDocument(_Document, frozen=True, kw_only=True):
     size_bytes: int | None
     images: int | None
     complete: bool | None
+    damaged: str | None = None
 
 
 class ModelsDocument(_Document, frozen=True, kw_only=True):

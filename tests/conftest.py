@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,12 +184,19 @@ def copy_home(source: Path, target: Path) -> Path:
 
     def copy(origin: str, copied: str) -> None:
         with open(origin, "rb") as reader, open(copied, "wb") as writer:
-            while block := reader.read(1 << 20):
-                if block.strip(b"\0"):
-                    writer.write(block)
-                else:
-                    writer.seek(len(block), 1)
-            writer.truncate()
+            size, end = os.fstat(reader.fileno()).st_size, 0
+            while end < size:
+                try:  # where there is no SEEK_DATA, the whole file is data
+                    start = os.lseek(reader.fileno(), end, os.SEEK_DATA)
+                    end = os.lseek(reader.fileno(), start, os.SEEK_HOLE)
+                except AttributeError:
+                    start, end = end, size
+                except OSError:  # the rest is a hole
+                    break
+                reader.seek(start)
+                writer.seek(start)
+                writer.write(reader.read(end - start))
+            writer.truncate(size)
 
     shutil.copytree(source, target, copy_function=copy)
     return target

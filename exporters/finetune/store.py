@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from torch import nn
 
 from exporters.finetune.settings import FinetuneSettings
 from exporters.finetune.validation import Validation
+from retrieval.drafts import replacing, replacing_folder
 from retrieval.errors import TrainingError
 
 HISTORY = "history.json"
@@ -69,10 +68,9 @@ class RunStore:
 
     def save_state(self, run: RunState, tensors: dict[str, Any]) -> None:
         """Write the state, replacing the last one in a single step."""
-        draft = self._state.with_suffix(".draft")
         header = {"fingerprint": self.fingerprint, "run": msgspec.json.encode(run)}
-        torch.save(header | {"tensors": tensors}, draft)
-        os.replace(draft, self._state)
+        with replacing(self._state) as file:
+            torch.save(header | {"tensors": tensors}, file)
 
     def load_state(self) -> tuple[RunState, dict[str, Any]]:
         """The state of a killed run.
@@ -97,28 +95,15 @@ class RunStore:
 
     def save_checkpoint(self, model: nn.Module, source: Path, run: RunState) -> None:
         """Put the model as it is now, with the small files of `source`, in the place of `out`, whole."""
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{self.out.name}-", dir=self.out.parent))
-        try:
+        with replacing_folder(self.out) as draft:
             shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*_WEIGHTS, ".*"), dirs_exist_ok=True)
             _write_weights(model, draft)
             self.write_history(run, draft)
-            if self.out.exists():
-                retired = draft.with_name(draft.name + "-old")
-                os.replace(self.out, retired)
-                os.replace(draft, self.out)
-                shutil.rmtree(retired)
-            else:
-                os.replace(draft, self.out)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
     def write_history(self, run: RunState, folder: Path | None = None) -> None:
         """Write all epochs so far into `folder`, or into the checkpoint."""
-        path = (folder or self.out) / HISTORY
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode({"epochs": run.history}), indent=2) + b"\n")
-        os.replace(draft, path)
+        with replacing((folder or self.out) / HISTORY) as file:
+            file.write(msgspec.json.format(msgspec.json.encode({"epochs": run.history}), indent=2) + b"\n")
 
     def finish(self) -> None:
         """Drop the state: the run is over."""

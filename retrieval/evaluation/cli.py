@@ -1,18 +1,17 @@
-"""The commands `cxr evaluate`, `cxr compare` and `cxr doctor`, and the mounting of all of the evaluation's commands."""
+"""The commands `cxr evaluate` and `cxr compare`, and the mounting of all of the evaluation's commands."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
+from retrieval.evaluation import doctor_cli
 from retrieval.evaluation.tune_cli import tune
 
 if TYPE_CHECKING:
-    from retrieval.evaluation.doctor import Diagnosis
     from retrieval.evaluation.jobs import Archives, Job
     from retrieval.evaluation.records import Evaluation, Protocol
 
@@ -45,7 +44,7 @@ def mount(app: typer.Typer, *, archives: Archives) -> None:
     _archives = archives
     app.command()(evaluate)
     app.command()(compare)
-    app.command()(doctor)
+    doctor_cli.mount(app, archives=archives)
     app.command()(tune)
 
 
@@ -71,13 +70,14 @@ def evaluate(
     cxr evaluate --model biomedclip --splits-csv splits.csv --split val --out evaluation
     cxr evaluate --model biomedclip --data indiana --split val --json
     """
+    from retrieval.drafts import scratch_folder
     from retrieval.evaluation.jobs import run
     from retrieval.evaluation.records import to_document
     from retrieval.evaluation.report.markdown import render_evaluation
 
     protocol, studies = _protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
-    with tempfile.TemporaryDirectory(prefix="cxr-evaluate-") as scratch:
-        (job,) = _jobs([model], protocol, studies, data, Path(scratch), index, device)
+    with scratch_folder("cxr-evaluate", notes=read_settings().drafts_dir) as scratch:
+        (job,) = _jobs([model], protocol, studies, data, scratch, index, device)
         measured = run(job, lambda what: say(f"{model}: {what}"))
     text = render_evaluation(measured)
     if out:
@@ -128,6 +128,7 @@ def compare(
     cxr compare --models biomedclip,medsiglip --data indiana --split val --out comparison
     cxr compare --evaluation a/biomedclip.json --evaluation b/medsiglip.json
     """
+    from retrieval.drafts import scratch_folder
     from retrieval.evaluation.comparison import compare as compare_evaluations
     from retrieval.evaluation.jobs import run_apart
     from retrieval.evaluation.records import read_evaluation, to_document
@@ -137,11 +138,11 @@ def compare(
     measured = [read_evaluation(path.read_bytes(), str(path)) for path in evaluations or []]
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     media_dir = settings.media_dir
-    with tempfile.TemporaryDirectory(prefix="cxr-compare-") as scratch:
+    with scratch_folder("cxr-compare", notes=settings.drafts_dir) as scratch:
         if names:
             protocol, studies = _protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
-            measured += run_apart(_jobs(names, protocol, studies, data, Path(scratch), index, device))
-            media_dir = Path(scratch) / "media" if data else media_dir
+            measured += run_apart(_jobs(names, protocol, studies, data, scratch, index, device))
+            media_dir = scratch / "media" if data else media_dir
         for each in measured:
             _write_evaluation(each, out)
         comparison = compare_evaluations(measured, fine_tuned=fine_tuned or [])
@@ -151,73 +152,6 @@ def compare(
     say("written: " + ", ".join(str(path) for path in written))
     if as_json:
         print_json(to_document(comparison))
-
-
-def doctor(
-    model: Annotated[str | None, typer.Option("--model", help="Look at this model alone.")] = None,
-    index: IndexOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Look whether bundles, collections, thumbnails and ledgers agree, and who can read them; count what is there.
-
-    Exit code 0: no problem, notes aside; 3: problems, which are listed; 1: it could not look.
-
-    \b
-    cxr doctor
-    cxr doctor --model biomedclip --json
-    """
-    from retrieval.errors import NoCollection
-    from retrieval.evaluation.doctor import check_thumbnails, diagnose
-    from retrieval.index import open_index
-    from retrieval.index.schema import collection_name, model_of
-    from retrieval.private import privacy_problems
-
-    settings = read_settings(index, restrict=False)
-    problems = privacy_problems(settings.home, settings.index_folder)
-    opened = open_index(settings)
-    try:
-        names = [model_of(name) for name in opened.collections()]
-        if model is not None and model not in names:
-            raise NoCollection(f"the model {model} has no collection in {opened.location}")
-        looked = {}
-        for name in names:
-            ledger = _archives.indexed(settings.home, opened.location, name)
-            looked[name] = diagnose(name, opened.open(collection_name(name)), settings.models_dir, ledger=ledger)
-    finally:
-        opened.close()
-    # A thumbnail is an orphan only if no collection has its image, so all are read also where one is asked for.
-    every = frozenset[str]().union(*(images for _, images in looked.values()))
-    shown = [looked[name] for name in names if model in (None, name)]
-    for found, images in shown:
-        check_thumbnails(found, images, every, settings.media_dir)
-    diagnoses = [found for found, _ in shown]
-    healthy = not problems and all(found.is_healthy for found in diagnoses)
-    if as_json:
-        print_json(
-            {
-                "healthy": healthy,
-                "home": {"problems": problems},
-                "collections": [found.to_dict() for found in diagnoses],
-            }
-        )
-    else:
-        for problem in problems:
-            typer.echo(f"problem  home: {problem}")
-        _print_diagnoses(diagnoses, opened.location)
-    raise typer.Exit(0 if healthy else 3)
-
-
-def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
-    if not diagnoses:
-        typer.echo(f"no collection in {location}")
-    for found in diagnoses:
-        counts = [
-            ", ".join(f"{name} {count:,}" for name, count in by.items()) for by in (found.by_view, found.by_label)
-        ]
-        typer.echo(f"{found.model} ({found.collection}): {found.images:,} images of {found.studies:,} studies")
-        typer.echo(f"  views: {counts[0]}\n  labels: {counts[1] or 'none'}")
-        for each in found.findings:
-            typer.echo(f"  {each.level:8} {each.check}: {each.message}")
 
 
 def _protocol(

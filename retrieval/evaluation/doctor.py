@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from retrieval.bundle import ModelBundle, find_bundle
-from retrieval.errors import BundleError, UnknownModel
+from retrieval.errors import BundleError, RetrievalError, UnknownModel
+from retrieval.index.completeness import why_incomplete
 from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
 
@@ -74,7 +75,7 @@ def diagnose(
     collection: Collection,
     models_dir: Path,
     *,
-    ledger: frozenset[tuple[str, str]] | None = None,
+    ledger: frozenset[tuple[str, str]] | RetrievalError | None = None,
 ) -> tuple[Diagnosis, frozenset[str]]:
     """Look at one model and its collection, and give also the SHA-256 of its images.
 
@@ -82,7 +83,8 @@ def diagnose(
         model: Name of the model.
         collection: Its collection.
         models_dir: Where bundles are installed.
-        ledger: Dataset and image id of all images that the ledger calls indexed; None if there is no ledger.
+        ledger: Dataset and image id of all images that the ledger calls indexed; None if there is no ledger, and the
+            error that says why if it cannot be read.
     """
     found = Diagnosis(model, collection.name)
     dim = collection.meta.dim
@@ -147,11 +149,7 @@ def _count(found: Diagnosis, points: list[_Point]) -> None:
 
 def _check_completeness(found: Diagnosis, collection: Collection) -> None:
     meta = collection.meta
-    found.add(
-        "complete",
-        not meta.complete,
-        "the last ingest came to its end" if meta.complete else "the last ingest did not come to its end; run it again",
-    )
+    found.add("complete", not meta.complete, why_incomplete(meta) or "every ingest came to its end")
     recorded = dict(sorted(meta.counts.items()))
     held = dict(sorted(found.by_dataset.items()))
     found.add("counts", recorded != held, f"images by dataset: recorded {recorded}, held {held}")
@@ -243,7 +241,12 @@ def _check_duplicates(found: Diagnosis, points: list[_Point]) -> None:
     )
 
 
-def _check_ledger(found: Diagnosis, points: list[_Point], ledger: frozenset[tuple[str, str]] | None) -> None:
+def _check_ledger(
+    found: Diagnosis, points: list[_Point], ledger: frozenset[tuple[str, str]] | RetrievalError | None
+) -> None:
+    if isinstance(ledger, RetrievalError):
+        found.add("ledger", True, str(ledger))
+        return
     if ledger is None:
         found.add("ledger", True, "none here: ingested on another machine, or by a program without one", level="note")
         return

@@ -3,32 +3,43 @@
 ```
 <index>/aliases.json
 <index>/<collection>.lock              held by the process that has the collection open
-<index>/<collection>/collection.json   what the collection records of itself, written last
+<index>/<collection>/collection.json   what the collection records of itself
 <index>/<collection>/shard/            Qdrant Edge's own files, see `edge_shard`
 ```
 
-Edge has neither collections nor aliases; both are made here from folders and a file that is replaced atomically.
+Edge has neither collections nor aliases; both are made here from folders and a file that are replaced atomically.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from retrieval.drafts import sweep_drafts
-from retrieval.errors import CollectionExists, IndexFailure, InvalidRequest, NoCollection
+from retrieval.disk import require_space
+from retrieval.drafts import remove_folder, replacing_folder, sweep_drafts
+from retrieval.errors import AliasDamaged, CollectionExists, InvalidRequest, NoCollection
 from retrieval.index.edge_collection import META, EdgeCollection, write_json
 from retrieval.index.edge_lock import FolderLock
-from retrieval.index.edge_shard import create_shard, load_shard
+from retrieval.index.edge_shard import SHARD, create_shard, load_shard
 from retrieval.index.interface import Collection
-from retrieval.index.schema import ALIAS, PREVIOUS, CollectionLayout, CollectionMeta, moved_alias
+from retrieval.index.schema import (
+    ALIAS,
+    PREFIX,
+    PREVIOUS,
+    CollectionLayout,
+    CollectionMeta,
+    damaged_collection,
+    moved_alias,
+)
 from retrieval.watched import WatchedFile
 
 _ALIASES = "aliases.json"
+# The files of an empty collection, nearly all of them holes; a file system in memory fills those at once.
+_EMPTY_BYTES = 270 << 20
 
 
 class EdgeIndex:
@@ -43,7 +54,23 @@ class EdgeIndex:
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`."""
-        return {path.parent.name: _read_meta(path) for path in sorted(self.folder.glob(f"*/{META}"))}
+        return {name: found for name, found in self._look().items() if isinstance(found, CollectionMeta)}
+
+    def damaged(self) -> dict[str, str]:
+        """See `Index.damaged`."""
+        return {name: found for name, found in self._look().items() if isinstance(found, str)}
+
+    def _look(self) -> dict[str, CollectionMeta | str]:
+        """What each collection records of itself, or what is wrong with it."""
+        found: dict[str, CollectionMeta | str] = {}
+        for path in sorted(self.folder.glob("[!.]*")):
+            if path.suffix == ".lock" or not (path.name.startswith(PREFIX) or (path / META).exists()):
+                continue
+            try:
+                found[path.name] = _read_meta(path)
+            except _Damage as damage:
+                found[path.name] = str(damage)
+        return found
 
     def require_layout(self, layout: CollectionLayout) -> None:
         """See `Index.require_layout`.
@@ -59,6 +86,7 @@ class EdgeIndex:
 
         Raises:
             InvalidRequest: the layout asks for more than one shard or copy, which only a server has.
+            DiskFull: the disk has no room.
             IndexLocked: another process is making it.
         """
         self.require_layout(layout)
@@ -67,10 +95,12 @@ class EdgeIndex:
             self._require_none(name)
             lock = held.enter_context(FolderLock(folder))
             self._require_none(name)  # it may have been made before the lock was ours
-            shutil.rmtree(folder, ignore_errors=True)  # what a killed `create` left
             meta = msgspec.structs.replace(meta, layout=layout)
-            collection = EdgeCollection(name, folder, create_shard(folder, meta), meta, lock)
-            collection.record(meta)
+            require_space(self.folder, _EMPTY_BYTES, f"making the collection {name}")
+            with replacing_folder(folder) as draft:
+                create_shard(draft, meta)
+                write_json(draft / META, msgspec.to_builtins(meta))
+            collection = EdgeCollection(name, folder, load_shard(folder, meta), meta, lock)
             self._open[name] = collection
             held.pop_all()
         return collection
@@ -79,7 +109,7 @@ class EdgeIndex:
         """See `Index.open`.
 
         Raises:
-            NoCollection: there is none of this name.
+            NoCollection: there is none of this name. CollectionDamaged: it cannot be read.
             IndexLocked: another process has it open.
         """
         with self._lock:
@@ -91,7 +121,10 @@ class EdgeIndex:
                     self._require(name)  # it may have been dropped before the lock was ours
                     for swept in (folder, self.folder):
                         sweep_drafts(swept)
-                    meta = _read_meta(folder / META)
+                    try:
+                        meta = _read_meta(folder)
+                    except _Damage as damage:
+                        raise damaged_collection(name, self.location, str(damage)) from damage
                     self._open[name] = EdgeCollection(name, folder, load_shard(folder, meta), meta, lock)
                     held.pop_all()
             return self._open[name]
@@ -104,17 +137,17 @@ class EdgeIndex:
             IndexLocked: another process has it open.
         """
         folder = self._folder_of(name)
+        sweep_drafts(self.folder)  # what a killed `drop` left
         with self._lock:
             self._require(name)
             if name in self._open:
                 self._open.pop(name).close()
             with FolderLock(folder):
                 # The alias goes first: cut off after it, what is left is a whole collection that is not active.
-                aliases = self._aliases()
+                aliases = self._aliases_if_readable()
                 if name in aliases.values():
                     write_json(self.folder / _ALIASES, {key: value for key, value in aliases.items() if value != name})
-                (folder / META).unlink()
-                shutil.rmtree(folder)
+                remove_folder(folder)
 
     def active(self) -> str | None:
         """See `Index.active`."""
@@ -127,7 +160,8 @@ class EdgeIndex:
             NoCollection: there is none of this name.
         """
         self._require(name)
-        write_json(self.folder / _ALIASES, moved_alias(self._aliases(), name))
+        sweep_drafts(self.folder)
+        write_json(self.folder / _ALIASES, moved_alias(self._aliases_if_readable(), name))
 
     def previous(self) -> str | None:
         """See `Index.previous`."""
@@ -141,15 +175,22 @@ class EdgeIndex:
             self._open.clear()
 
     def _require(self, name: str) -> None:
-        if not (self._folder_of(name) / META).exists():
+        if not os.path.lexists(self._folder_of(name)):
             raise NoCollection(f"no collection {name} in {self.folder}; `cxr ingest` makes one")
 
     def _require_none(self, name: str) -> None:
-        if (self._folder_of(name) / META).exists():
+        if os.path.lexists(self._folder_of(name)):
             raise CollectionExists(f"the collection {name} exists already in {self.folder}")
 
     def _aliases(self) -> dict[str, str]:
         return self._watched_aliases.read() or {}
+
+    def _aliases_if_readable(self) -> dict[str, str]:
+        """As `_aliases`, for whoever writes the file anew."""
+        try:
+            return self._aliases()
+        except AliasDamaged:
+            return {}
 
     def _read_aliases(self) -> dict[str, str] | None:
         path = self.folder / _ALIASES
@@ -157,8 +198,10 @@ class EdgeIndex:
             return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError as error:
-            raise IndexFailure(f"{path} is damaged: {error}; run `cxr use MODEL` anew") from error
+        except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            raise AliasDamaged(
+                f"{path}, which says which model is active, is damaged: {_reason(error)}; `cxr use MODEL` writes it anew"
+            ) from error
 
     def _folder_of(self, name: str) -> Path:
         if not name or Path(name).name != name or name.startswith("."):
@@ -166,8 +209,29 @@ class EdgeIndex:
         return self.folder / name
 
 
-def _read_meta(path: Path) -> CollectionMeta:
+class _Damage(Exception):
+    """What is wrong with a collection, in words that name no folder."""
+
+
+def _read_meta(folder: Path) -> CollectionMeta:
+    if not folder.is_dir():
+        raise _Damage("it is no folder")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=CollectionMeta)
-    except msgspec.MsgspecError as error:
-        raise IndexFailure(f"{path} is damaged: {error}; remove {path.parent} and ingest anew") from error
+        content = (folder / META).read_bytes()
+    except FileNotFoundError:
+        raise _Damage(f"{META} is missing") from None
+    except OSError as error:
+        raise _Damage(f"{META} cannot be read: {_reason(error)}") from error
+    if not content:
+        raise _Damage(f"{META} is empty")
+    try:
+        meta = msgspec.json.decode(content, type=CollectionMeta)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _Damage(f"{META} is not what was written: {_reason(error)}") from error
+    if not (folder / SHARD).is_dir():
+        raise _Damage(f"the folder {SHARD} is missing")
+    return meta
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

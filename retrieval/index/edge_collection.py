@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 import qdrant_edge as edge
 
+from retrieval.disk import extent_of, require_space
 from retrieval.drafts import replacing
 from retrieval.index.edge_lock import FolderLock
 from retrieval.index.edge_query import BM25, nearest, query_of, scored, summed
-from retrieval.index.edge_shard import load_shard, needs_graph
+from retrieval.index.edge_shard import Shard, load_shard, needs_graph
 from retrieval.index.filters import Filters, render_filter
 from retrieval.index.interface import FACET_LIMIT, RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
@@ -25,6 +26,9 @@ META = "collection.json"
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
 _CLOSE_WITHIN_S = 30.0
+# What a point takes at most, without the text of its report, and what each letter of that takes, payload and terms.
+_POINT_BYTES = 32 << 10
+_BYTES_OF_LETTER = 8
 
 
 class _Found(NamedTuple):
@@ -39,7 +43,7 @@ class _Found(NamedTuple):
 class EdgeCollection:
     """One open shard. Its calls may come from several threads; they hold the GIL, so that they take turns."""
 
-    def __init__(self, name: str, folder: Path, shard: edge.EdgeShard, meta: CollectionMeta, lock: FolderLock) -> None:
+    def __init__(self, name: str, folder: Path, shard: Shard, meta: CollectionMeta, lock: FolderLock) -> None:
         self.name = name
         self.meta = meta
         self._folder = folder
@@ -49,12 +53,14 @@ class EdgeCollection:
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """See `Collection.upsert`. On disk when it returns, as after all calls that write."""
         if points:
+            self._require_space(points)
             self._update(edge.UpdateOperation.upsert_points([_to_edge(point) for point in points]))
 
     def replace_reports(self, points: Sequence[IndexPoint]) -> None:
         """See `Collection.replace_reports`."""
         if not points:
             return
+        self._require_space(points)
         given = {point.point_id: _vectors_of(point) for point in points}
         operations = [
             edge.UpdateOperation.delete_vectors(
@@ -76,6 +82,7 @@ class EdgeCollection:
     def delete(self, point_ids: Sequence[str]) -> None:
         """See `Collection.delete`."""
         if point_ids:
+            self._require_space(())
             self._update(edge.UpdateOperation.delete_points(list(point_ids)))
 
     def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -136,7 +143,7 @@ class EdgeCollection:
 
     def count(self, filters: Filters = Filters()) -> int:
         """See `Collection.count`."""
-        return self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, edge)))
+        return int(self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, edge))))
 
     def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
@@ -154,7 +161,12 @@ class EdgeCollection:
         """See `Collection.pause_optimizer`."""
 
     def optimize(self) -> None:
-        """See `Collection.optimize`. Opens the shard anew, so not beside other calls."""
+        """See `Collection.optimize`. Opens the shard anew, so not beside other calls.
+
+        Raises:
+            DiskFull: there is no room for a second copy, which replaces the first.
+        """
+        require_space(self._folder, extent_of(self._folder).allocated, f"optimising {self.name}")
         graph = needs_graph(self.meta, self.count())
         self._shard.flush()
         self._shard.close()
@@ -181,7 +193,8 @@ class EdgeCollection:
     ) -> list[list[Any]]:
         """The nearest of each query. They are fused here: where ranks tie, the engine decides anew in each search."""
         each = [nearest(query, narrow, request.depth) for query in queries]
-        return self._shard.query_batch(edge.QueryBatchRequest(each))
+        found: list[list[Any]] = self._shard.query_batch(edge.QueryBatchRequest(each))
+        return found
 
     def _filled(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
         """The points found with payload and vectors, less those that were deleted meanwhile."""
@@ -191,6 +204,13 @@ class EdgeCollection:
         return [
             _Found(key, score, by_id[key].payload, by_id[key].vector) for key, score in scores.items() if key in by_id
         ]
+
+    def _require_space(self, points: Sequence[IndexPoint]) -> None:
+        # What is written goes into holes of mapped files: where the disk has no room for one the process would die.
+        need = extent_of(self._folder).holes + sum(
+            _POINT_BYTES + _BYTES_OF_LETTER * len(point.text) for point in points
+        )
+        require_space(self._folder, need, f"writing {len(points):,} images to {self.name}")
 
     def _update(self, *operations: edge.UpdateOperation) -> None:
         for operation in operations:

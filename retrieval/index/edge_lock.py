@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import IO
 
 import portalocker
 
-from retrieval.errors import IndexLocked
+from retrieval.errors import IndexLocked, SystemFailure
 from retrieval.private import make_private_folder
 
 
@@ -22,10 +23,11 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            IndexLocked: another process holds it, or this one does elsewhere.
+            IndexLocked: another process holds it, or this one does elsewhere. SystemFailure: it cannot be written.
         """
+        self._file: IO[bytes] | None = None
         make_private_folder(folder.parent)
-        self._file: IO[bytes] | None = folder.with_name(f"{folder.name}.lock").open("ab")
+        self._file = _open(folder.with_name(f"{folder.name}.lock"))
         try:
             portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
@@ -46,6 +48,23 @@ class FolderLock:
 
     def __del__(self) -> None:
         self.release()
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise not_writable(path.parent, error.strerror or str(error)) from error
+
+
+def not_writable(folder: Path, reason: str) -> SystemFailure:
+    """The error for an index that cannot be opened because it cannot be written to."""
+    return SystemFailure(
+        f"the index {folder} cannot be written: {reason}; the embedded engine opens its files for writing even to search "
+        "them: allow it, or copy the folder elsewhere and name that with --index or CXR_INDEX"
+    )
 
 
 def in_use(folder: Path) -> IndexLocked:

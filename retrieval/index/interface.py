@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -9,10 +10,12 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import AliasDamaged
 from retrieval.index.filters import Filters
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Payload
 
 FloatArray = NDArray[np.float32]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,10 @@ class Index(Protocol):
     location: str
 
     def collections(self) -> dict[str, CollectionMeta]:
-        """All collections of this project, with what they record, by name. Opens none of them."""
+        """All collections of this project that can be read, with what they record, by name. Opens none of them."""
+
+    def damaged(self) -> dict[str, str]:
+        """What is wrong with the collections that cannot be read, by name, as far as that shows without opening them."""
 
     def require_layout(self, layout: CollectionLayout) -> None:
         """Refuse a layout that this engine has not; for asking before anything is dropped."""
@@ -205,6 +211,24 @@ class Index(Protocol):
 
     def close(self) -> None:
         """Release files, locks and connections."""
+
+
+def readable_active(index: Index) -> str | None:
+    """The active collection, or None where that cannot be read, for whoever can go on without."""
+    try:
+        return index.active()
+    except AliasDamaged as error:
+        _log.warning("%s", error)
+        return None
+
+
+def has_no_active(index: Index) -> bool:
+    """Whether no collection is active, for certain: where it cannot be read, one may be."""
+    try:
+        return index.active() is None
+    except AliasDamaged as error:
+        _log.warning("%s", error)
+        return False
 
 
 FACET_LIMIT = 100_000

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from retrieval.bundle import ModelBundle
-from retrieval.errors import BundleMismatch, SaltDiffers
+from retrieval.errors import BundleMismatch, CollectionDamaged, SaltDiffers
 
 ALIAS = "cxr"
 """The alias that names the active collection."""
@@ -15,7 +15,8 @@ ALIAS = "cxr"
 PREVIOUS = "cxr_previous"
 """The alias that names the collection which was active before."""
 
-_PREFIX = "cxr_"
+PREFIX = "cxr_"
+"""How the name of a collection begins; the rest is its model."""
 
 DENSE_VECTORS = ("image", "findings", "impression")
 """Named vectors of a point: cosine, half precision on disk. The two text vectors are absent where the section is empty."""
@@ -152,8 +153,9 @@ class CollectionLayout(msgspec.Struct, frozen=True, kw_only=True):
 class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     """What a collection records of itself: the bundle it was built with, its scales, its layout, what an ingest left.
 
-    `counts` are images by dataset. `complete` is false from the first write of an ingest until that ingest has come to
-    its end, so that a collection whose worker was killed is not taken for a whole one.
+    `counts` are images by dataset. `complete` is false from the first write of a job until that job has come to its
+    end, so that a collection whose worker was killed is not taken for a whole one. `pending` are the jobs that have not,
+    see `retrieval.index.completeness`; None where an earlier version wrote it.
     """
 
     format: Literal[1] = 1
@@ -165,6 +167,7 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     """By `<kind of query>/<vector>`, such as `text/image`; see `retrieval.calibration.calibrate`."""
     counts: dict[str, int] = {}
     complete: bool = False
+    pending: tuple[str, ...] | None = None
     layout: CollectionLayout = CollectionLayout()
     sources: dict[str, str] = {}
     """By dataset, in words, where it was last filled from; none in a collection of an earlier version."""
@@ -181,12 +184,12 @@ def moved_alias(aliases: dict[str, str], name: str) -> dict[str, str]:
 
 def collection_name(model: str) -> str:
     """The collection of a model."""
-    return _PREFIX + model
+    return PREFIX + model
 
 
 def model_of(collection: str) -> str:
     """The model of a collection."""
-    return collection.removeprefix(_PREFIX)
+    return collection.removeprefix(PREFIX)
 
 
 def require_same_bundle(bundle: ModelBundle, meta: CollectionMeta, name: str) -> None:
@@ -215,3 +218,11 @@ def require_same_salt(meta: CollectionMeta, name: str, salt: str) -> None:
             "<CXR_HOME>/salt here, readable by its owner only (chmod 600); what was ingested with the salt that is replaced "
             "needs --recreate then"
         )
+
+
+def damaged_collection(name: str, location: str, damage: str) -> CollectionDamaged:
+    """The error for a collection whose files are not what was written."""
+    return CollectionDamaged(
+        f"the collection {name} in {location} is damaged: {damage}; `cxr ingest` with {model_of(name)} and --recreate "
+        f"builds it anew, `cxr drop {model_of(name)} --force` removes it"
+    )

@@ -93,6 +93,10 @@ class ServerIndex:
                 found[description.name] = meta
         return dict(sorted(found.items()))
 
+    def damaged(self) -> dict[str, str]:
+        """See `Index.damaged`. A server reports its own."""
+        return {}
+
     def require_layout(self, layout: CollectionLayout) -> None:
         """See `Index.require_layout`. How many copies a cluster has room for only the cluster knows."""
 

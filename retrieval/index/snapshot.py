@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import time
 import uuid
 import zipfile
@@ -17,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,7 +26,9 @@ import msgspec
 import numpy as np
 
 from retrieval.console import Progress
+from retrieval.drafts import replacing, sweep_drafts
 from retrieval.errors import CollectionExists, IndexFailure, MissingFile, RetrievalError, SnapshotDamaged
+from retrieval.index.completeness import RESTORE
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.index.transfer import Content, LoadOptions, Transfer, fill, open_target, pages, to_point
@@ -92,21 +93,25 @@ class SnapshotSummary:
         return asdict(self)
 
 
-def create_snapshot(collection: Collection, path: Path, *, progress: Progress | None = None) -> SnapshotSummary:
+def create_snapshot(
+    collection: Collection, path: Path, *, notes: Path | None = None, progress: Progress | None = None
+) -> SnapshotSummary:
     """Write `collection` to the file `path`, which is there, or replaced, only when the new one is whole and was read back.
 
-    The file holds report texts; only its owner can read it.
+    The file holds report texts; only its owner can read it. `notes` is where its draft is noted, see `retrieval.drafts`.
 
     Raises:
         IndexFailure: the collection is empty, or the index fails. SystemFailure or OSError: the file cannot be written.
     """
     started = time.perf_counter()
-    with _replacing(path) as file:
+    sweep_drafts(path.parent)
+    with replacing(path, notes=notes) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
             _write(archive, collection, progress)
         with Snapshot(file, path) as written:
             written.check()
             head = written.head
+        os.fsync(file.fileno())
     return SnapshotSummary(
         file=str(path),
         collection=collection.name,
@@ -123,7 +128,8 @@ def restore_snapshot(
 ) -> Transfer:
     """Make the collection that the file `path` holds. The whole file is checked before anything is changed.
 
-    A restore that fails leaves no collection behind; one that was killed leaves one that is not complete.
+    A restore that fails leaves no collection behind; one that was killed leaves one that is not complete, which the next
+    restore replaces.
 
     Raises:
         MissingFile: there is no such file. SnapshotDamaged: it is not whole.
@@ -134,10 +140,13 @@ def restore_snapshot(
     with open_snapshot(path) as snapshot:
         snapshot.check()
         name = collection_name(snapshot.head.meta.model)
-        if name in index.collections() and not options.recreate:
+        found = index.collections().get(name)
+        if found and RESTORE in (found.pending or ()):
+            options = replace(options, recreate=True)
+        elif found and not options.recreate:
             raise CollectionExists(f"the collection {name} exists already in {index.location}; --recreate replaces it")
         content = Content(snapshot.head.meta, snapshot.head.points, snapshot.points())
-        target = open_target(content, index, name, options)
+        target = open_target(content, index, name, options, job=RESTORE)
         try:
             return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
         except BaseException:
@@ -280,19 +289,3 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):  # run from a checkout that was not installed
             found[name] = version(name)
     return found
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write and read back; it becomes `path` in one step at the end, and leaves nothing after an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

@@ -14,13 +14,23 @@ import numpy as np
 from retrieval.calibration import calibrate
 from retrieval.console import Progress
 from retrieval.errors import BundleMismatch, IndexFailure, SourceDiffers, TransferFailed
-from retrieval.index.interface import Collection, FloatArray, Index, IndexPoint, Stored
+from retrieval.index.completeness import PUSH, begin, without
+from retrieval.index.interface import (
+    Collection,
+    FloatArray,
+    Index,
+    IndexPoint,
+    Stored,
+    has_no_active,
+    readable_active,
+)
 from retrieval.index.schema import (
     DENSE_VECTORS,
     CollectionLayout,
     CollectionMeta,
     Payload,
     Quantization,
+    damaged_collection,
     require_same_salt,
 )
 
@@ -68,8 +78,12 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The collection that a content goes to; `made` for it, or not; `was_active`: one was dropped that was active."""
+    """The collection that a content goes to; `made` for it, or not; `was_active`: one was dropped that was active.
 
+    `job` is what copies, `PUSH` or `RESTORE`.
+    """
+
+    job: str
     index: Index
     collection: Collection
     made: bool
@@ -116,15 +130,15 @@ def push(
         TransferFailed: the copy is not equal to the source.
     """
     content = Content(source.meta, source.count(), _read_points(source))
-    target = open_target(content, index, source.name, options)
+    target = open_target(content, index, source.name, options, job=PUSH)
     return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
 
 
-def open_target(content: Content, index: Index, name: str, options: LoadOptions) -> Target:
+def open_target(content: Content, index: Index, name: str, options: LoadOptions, *, job: str) -> Target:
     """The collection `name` of `index`, made if there is none; all that can be refused is refused before a drop.
 
     Raises:
-        BundleMismatch: there is one, built by another bundle, and it is not to be recreated.
+        BundleMismatch: there is one, built by another bundle, and it is not to be recreated. CollectionDamaged: likewise.
         SaltDiffers: there is one whose ids were made with another salt.
         InvalidRequest: the engine has no such layout. IndexFailure: there is nothing to copy.
     """
@@ -133,11 +147,14 @@ def open_target(content: Content, index: Index, name: str, options: LoadOptions)
     if content.total == 0:
         raise IndexFailure(f"the collection {name} is empty; there is nothing to copy")
     found = index.collections().get(name)
+    damage = index.damaged().get(name)
     was_active = False
-    if found and options.recreate:
-        was_active = index.active() == name
+    if (found or damage) and options.recreate:
+        was_active = readable_active(index) == name
         index.drop(name)
-        found = None
+        found = damage = None
+    if damage:
+        raise damaged_collection(name, index.location, damage)
     if found and found.bundle_id != content.meta.bundle_id:
         raise BundleMismatch(
             f"the collection {name} in {index.location} was built with bundle {found.bundle_id}, the one to be copied "
@@ -145,9 +162,9 @@ def open_target(content: Content, index: Index, name: str, options: LoadOptions)
         )
     if found:
         require_same_salt(found, name, content.meta.salt)
-        return Target(index, index.open(name), made=False, was_active=False)
-    empty = msgspec.structs.replace(content.meta, calibration={}, counts={}, complete=False)
-    return Target(index, create_or_open(index, empty, name, layout), made=True, was_active=was_active)
+        return Target(job, index, index.open(name), made=False, was_active=False)
+    empty = msgspec.structs.replace(content.meta, calibration={}, counts={}, complete=False, pending=(job,))
+    return Target(job, index, create_or_open(index, empty, name, layout), made=True, was_active=was_active)
 
 
 def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progress: Progress | None = None) -> Transfer:
@@ -169,7 +186,9 @@ def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progres
         changed = [point for point in page if stored.get(point.point_id) != msgspec.to_builtins(point.payload)]
         if changed:
             if not sent:
-                _open_for_writing(target, pause_optimizer)
+                begin(target, to.job)
+                if pause_optimizer:
+                    target.pause_optimizer()
             target.upsert(changed)
         samples += [point for number, point in enumerate(page, done) if number in sampled]
         done, there, sent = done + len(page), there + len(stored), sent + len(changed)
@@ -179,8 +198,8 @@ def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progres
         target.optimize()
     kept = before - there
     _verify(target, samples, expected=done + kept)
-    meta = _record(target, content.meta, mixed=kept > 0)
-    if to.was_active or (meta.complete and to.index.active() is None):
+    meta = _record(target, content.meta, to.job, mixed=kept > 0)
+    if to.was_active or (meta.complete and has_no_active(to.index)):
         to.index.activate(target.name)
     return Transfer(
         collection=target.name,
@@ -192,7 +211,7 @@ def fill(to: Target, content: Content, *, pause_optimizer: bool = False, progres
         verified=len(samples),
         counts=meta.counts,
         complete=meta.complete,
-        active=to.index.active() == target.name,
+        active=readable_active(to.index) == target.name,
         seconds=round(time.perf_counter() - started, 2),
     )
 
@@ -237,18 +256,6 @@ def create_or_open(index: Index, meta: CollectionMeta, name: str, layout: Collec
         return index.open(name)  # another part of the same job was quicker, or the first answer was lost on its way
 
 
-def mark_incomplete(collection: Collection) -> None:
-    """Before the first write: whoever finds the collection later can tell that the work did not come to its end."""
-    if collection.meta.complete:
-        collection.record(msgspec.structs.replace(collection.meta, complete=False))
-
-
-def _open_for_writing(collection: Collection, pause_optimizer: bool) -> None:
-    mark_incomplete(collection)
-    if pause_optimizer:
-        collection.pause_optimizer()
-
-
 def _require_same_images(page: Sequence[IndexPoint], stored: dict[str, dict[str, Any]], to: Target) -> None:
     """Refuse to replace most of what the target holds under the ids of `page` by other images.
 
@@ -266,10 +273,13 @@ def _require_same_images(page: Sequence[IndexPoint], stored: dict[str, dict[str,
         )
 
 
-def _record(target: Collection, original: CollectionMeta, *, mixed: bool) -> CollectionMeta:
-    """Let `target` say of itself what the original does, with counts of its own."""
+def _record(target: Collection, original: CollectionMeta, job: str, *, mixed: bool) -> CollectionMeta:
+    """Let `target` say of itself what the original does, with counts of its own, and with what else it waits for."""
+    rest = without(target.meta, job)
     meta = msgspec.structs.replace(
         original,
+        complete=original.complete and not rest,
+        pending=tuple(dict.fromkeys((*(original.pending or ()), *rest))) if rest else original.pending,
         # The scales of one part say little of the whole.
         calibration=calibrate(target) if mixed else original.calibration,
         counts=dict(sorted(target.facet("dataset").items())),

@@ -161,7 +161,7 @@ def _look_up(
     """
     view, retriever, result = PageView(), None, None
     try:
-        view.models = [status.key for status in catalog.models() if status.collection and status.installed]
+        view.models = [status.key for status in catalog.models() if status.is_searchable]
         retriever = catalog.retriever(form.model)
         view.model = retriever.model
         view.findings = retriever.facet("present")

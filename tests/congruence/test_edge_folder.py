@@ -1,16 +1,28 @@
 """What only the embedded engine has: a folder, a lock, a file for the alias."""
 
+import contextlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from retrieval.errors import IndexFailure, IndexLocked, InvalidRequest, NoCollection
+from retrieval.errors import (
+    AliasDamaged,
+    CollectionDamaged,
+    CollectionExists,
+    IndexFailure,
+    IndexLocked,
+    InvalidRequest,
+)
 from retrieval.index.edge import EdgeIndex
-from retrieval.index.schema import ALIAS
+from retrieval.index.interface import has_no_active, readable_active
+from retrieval.index.schema import ALIAS, DENSE_VECTORS
 from tests.congruence.conftest import META, NAME
 
 HOLD = """
@@ -55,12 +67,16 @@ def test_a_second_process_is_told_what_to_do_and_may_still_move_the_alias(folder
     index.close()
 
 
-def test_what_a_killed_create_left_is_no_collection_and_is_replaced(folder, points):
+def test_a_folder_without_its_record_is_damaged_and_can_be_dropped(folder, points):
     (folder / NAME / "collection.json").unlink()
     index = EdgeIndex(folder)
     assert index.collections() == {}
-    with pytest.raises(NoCollection):
+    assert index.damaged() == {NAME: "collection.json is missing"}
+    with pytest.raises(CollectionDamaged, match="--recreate"):
         index.open(NAME)
+    with pytest.raises(CollectionExists):
+        index.create(META, name=NAME)
+    index.drop(NAME)
     assert index.create(META, name=NAME).count() == 0
     index.close()
 
@@ -95,13 +111,98 @@ def test_an_alias_that_moves_twice_within_a_tick_of_the_clock_is_seen(folder):
         assert index.active() == name
 
 
-@pytest.mark.parametrize(("file", "match"), [("aliases.json", "cxr use"), (f"{NAME}/collection.json", "damaged")])
-def test_damaged_records_are_named(folder, file, match):
-    (folder / file).write_text("{")
+_SPOILT = {
+    "empty": b"",
+    "cut off": b'{"model": "congr',
+    "no JSON": b"\x00\xff\xfe",
+    "another form": b'["cxr"]',
+    "wrong types": b'{"model": 3, "cxr": {}, "bundle_id": [], "dim": "16", "created_at": null}',
+    "nested": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", _SPOILT.values(), ids=_SPOILT)
+def test_a_damaged_alias_file_is_named_and_written_anew_by_use(folder, content):
+    (folder / "aliases.json").write_bytes(content)
     index = EdgeIndex(folder)
-    with pytest.raises(IndexFailure, match=match):
+    with pytest.raises(AliasDamaged, match="cxr use"):
         index.active()
-        index.collections()
+    assert readable_active(index) is None and not has_no_active(index)
+    index.activate(NAME)
+    assert (index.active(), index.previous()) == (NAME, None)
+
+
+@pytest.mark.parametrize("content", _SPOILT.values(), ids=_SPOILT)
+def test_a_damaged_collection_is_told_from_the_others(folder, content):
+    elsewhere = EdgeIndex(folder)
+    elsewhere.create(META, name="cxr_other")
+    elsewhere.close()
+    (folder / NAME / "collection.json").write_bytes(content)
+    index = EdgeIndex(folder)
+    assert list(index.collections()) == ["cxr_other"]
+    assert list(index.damaged()) == [NAME]
+    assert str(folder) not in index.damaged()[NAME]
+    with pytest.raises(CollectionDamaged):
+        index.open(NAME)
+    index.drop(NAME)
+    assert index.damaged() == {} and list(index.collections()) == ["cxr_other"]
+    index.close()
+
+
+def _make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+_FILES_GONE = {
+    "a folder for the record": lambda folder: _make_folder(folder / "collection.json"),
+    "no shard": lambda folder: shutil.rmtree(folder / "shard"),
+    "a file for the collection": lambda folder: (shutil.rmtree(folder), folder.write_bytes(b"x")),
+    "a dangling link": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("spoil", _FILES_GONE.values(), ids=_FILES_GONE)
+def test_a_collection_whose_files_are_something_else_is_damaged_and_can_be_dropped(folder, spoil):
+    spoil(folder / NAME)
+    index = EdgeIndex(folder)
+    assert list(index.damaged()) == [NAME]
+    with pytest.raises(CollectionDamaged):
+        index.open(NAME)
+    index.drop(NAME)
+    assert [path.name for path in folder.iterdir() if path.suffix != ".lock"] == []
+    index.close()
+
+
+_SHARD_FILES = (
+    "edge_config.json",
+    "segment.json",
+    "status.dat",
+    "config.json",
+    "tracker.dat",
+    "page_0.dat",
+    "chunk_0.mmap",
+)
+_HOW = {
+    "empty": lambda path: os.truncate(path, 0),
+    "noise": lambda path: path.write_bytes(random.Random(3).randbytes(min(path.stat().st_size, 4096))),
+}
+
+
+@pytest.mark.parametrize("name", _SHARD_FILES)
+@pytest.mark.parametrize("how", _HOW.values(), ids=_HOW)
+def test_a_damaged_shard_is_an_error_of_the_project_or_none(folder, name, how):
+    for path in sorted((folder / NAME / "shard").rglob(name)):
+        how(path)
+    index = EdgeIndex(folder)
+    with contextlib.suppress(IndexFailure):
+        collection = index.open(NAME)
+        collection.count()
+        list(collection.scroll(limit=None, vectors=DENSE_VECTORS))
+        collection.facet("dataset")
+    index.drop(NAME)
+    assert not (folder / NAME).exists()
+    index.close()
 
 
 def test_closing_waits_for_those_who_still_read(folder):

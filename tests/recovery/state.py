@@ -35,8 +35,8 @@ class State:
     strays: list[str] = field(default_factory=list)
 
 
-def read_edge(home: Path, collection: str) -> State:
-    """The state of an embedded index."""
+def read_edge(home: Path, collection: str, *, ledger: str | None = None) -> State:
+    """The state of an embedded index; `ledger` names the one that is looked at, where there are several."""
     index = EdgeIndex(home / "index")
     meta = index.collections()[collection]
     aliases = {"active": index.active(), "previous": index.previous()}
@@ -45,7 +45,7 @@ def read_edge(home: Path, collection: str) -> State:
     assert offset is None
     schema = {name: f"{info.data_type} {info.points}" for name, info in shard.info().payload_schema.items()}
     shard.close()
-    return State(_points(records), _timeless(meta), aliases, schema, *_files(home))
+    return State(_points(records), _timeless(meta), aliases, schema, *_files(home, ledger or "*"))
 
 
 def read_stand_in(server: QdrantStandIn, home: Path, collection: str) -> State:
@@ -102,8 +102,8 @@ def _timeless(meta: CollectionMeta) -> CollectionMeta:
     return msgspec.structs.replace(meta, created_at="")
 
 
-def _files(home: Path) -> tuple[dict[str, list[tuple[Any, ...]]], dict[str, str], list[str]]:
-    ledgers = list(home.glob("ledger/*/*.sqlite"))
+def _files(home: Path, ledger: str = "*") -> tuple[dict[str, list[tuple[Any, ...]]], dict[str, str], list[str]]:
+    ledgers = list(home.glob(f"ledger/*/{ledger}.sqlite"))
     assert len(ledgers) == 1
     media = {
         str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -35,8 +35,9 @@ EDGE, SERVER = "retrieval.index.edge_collection:EdgeCollection", "retrieval.inde
 MAKING = {
     "edge": (
         Moment("retrieval.index.edge_shard:_config"),
-        Moment(f"{EDGE}.record"),
+        Moment("retrieval.index.edge:write_json"),
         Moment("os:replace"),
+        Moment("os:replace", "before", 2),
         Moment("retrieval.index.edge:EdgeIndex.create", "after"),
     ),
     "server": (

@@ -1,0 +1,95 @@
+"""Whether a disk has room, asked before writing: the embedded engine maps its files, and dies where a disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.errors import DiskFull
+
+RESERVE_BYTES = 192 << 20
+"""Bytes that must stay free beyond what is to be written.
+
+The engine extends its files in chunks of 32 MB, five at once; the rest is for thumbnails, ledger and other programs.
+"""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of a disk with less the libraries that write say only that something failed.
+_NEARLY_FULL_BYTES = 1 << 20
+
+
+def require_space(folder: Path, need_bytes: int, what: str) -> None:
+    """Refuse to write where the disk of `folder` would have less than `RESERVE_BYTES` left.
+
+    Raises:
+        DiskFull: naming the disk, what is free and what is needed.
+    """
+    free = free_bytes(folder)
+    if free < need_bytes + RESERVE_BYTES:
+        raise disk_full(
+            folder, f"{what} needs {_mb(need_bytes + RESERVE_BYTES)}, {_mb(RESERVE_BYTES)} of them as reserve"
+        )
+
+
+@contextmanager
+def naming_full_disk(folder: Path, what: str) -> Iterator[None]:
+    """Turn what is raised while the disk of `folder` is full into an error that says so.
+
+    Raises:
+        DiskFull: naming the disk and what is free.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in _FULL and (number is not None or free_bytes(folder) >= _NEARLY_FULL_BYTES):
+            raise
+        raise disk_full(folder, f"{what} cannot be written") from error
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free for this user on the disk of `folder`, which need not exist yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes of files: `allocated` on the disk, and `holes`, which are allocated when something is written there."""
+
+    allocated: int
+    holes: int
+
+
+def extent_of(folder: Path) -> Extent:
+    """The extent of all files below `folder`."""
+    allocated = holes = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            status = os.stat(os.path.join(parent, name))
+            taken = getattr(status, "st_blocks", -(-status.st_size // 512)) * 512
+            allocated += taken
+            holes += max(0, status.st_size - taken)
+    return Extent(allocated, holes)
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def disk_full(folder: Path, what: str) -> DiskFull:
+    """The error for a disk without room; `what` says for what."""
+    return DiskFull(
+        f"the disk of {folder.absolute()} has {_mb(free_bytes(folder))} free, and {what}; free some space and run the "
+        "command again"
+    )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

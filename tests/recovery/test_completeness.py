@@ -21,7 +21,7 @@ from tests.recovery.doomed import Driver, Moment, driving
 KILLED = -signal.SIGKILL
 EDGE = "retrieval.index.edge_collection:EdgeCollection"
 HALFWAY = Moment(f"{EDGE}.upsert", "after", 2)
-COUNTED = Moment(f"{EDGE}.record", "before", 2)
+COUNTED = Moment(f"{EDGE}.facet")
 """Everything is indexed and in the ledger; that the collection is complete is not recorded."""
 
 
@@ -107,7 +107,7 @@ def place(tmp_path: Path, driver: Driver) -> Place:
 
 def test_a_killed_ingest_is_not_completed_by_a_retry(place):
     place.spoil()
-    assert place.ingest(moment=Moment(f"{EDGE}.record", "before", 1)) == KILLED
+    assert place.ingest(moment=COUNTED) == KILLED
     place.mend()
     assert place.retry() == 0
     assert not place.is_complete()

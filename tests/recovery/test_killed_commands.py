@@ -124,7 +124,7 @@ def test_a_killed_retry_is_completed_by_the_next(home):
     certain = (
         Moment(f"{EDGE}.upsert", "after", 2),
         Moment(f"{EDGE}.optimize"),
-        Moment(f"{EDGE}.record", "before", 2),
+        Moment(f"{EDGE}.facet"),
         Moment("ingest.ledger:Ledger.record", "after", 2),
         Moment("ingest.ledger:Ledger.end"),
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-from retrieval.labels import Labels, label_study, unknown_terms
+from retrieval.labels import Labels, label_study, unknown_terms, unread_text
 from retrieval.records import LIMIT_ID, ImageRecord, Quarantined, Study, point_id, studies_of
 
 
@@ -38,6 +38,7 @@ def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None
             report = record.report
             labels = label_study(record.mesh, record.problems, report.findings, report.impression, record.statuses)
             unknown = unknown_terms(record.mesh, record.problems)
+            record = replace(record, notes=(*record.notes, *unread_text(report.findings, report.impression)))
             yield from (_refuse_long_id(record, image) or Job(record, labels, image, unknown) for image in images)
 
 

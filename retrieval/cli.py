@@ -138,4 +138,6 @@ def _describe(result: SearchResult) -> str:
     filters = ", ".join(f"{name}={value}" for name, value in result.interpreted["filters"].items()) or "none"
     unread = result.interpreted.get("unread")
     note = f" · no filter, since it names no finding known here: {', '.join(unread)}" if unread else ""
+    if not result.interpreted.get("english", True):
+        note = " · text not read for findings: it is not English"
     return f"filters: {filters}{note} · {stages}"

@@ -151,4 +151,5 @@ def interpretation(query: Query, filters: Filters, request: SearchRequest, menti
     }
     if query.text and query.interpret:
         shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied", "unread")}
+        shown["english"] = mentions.english
     return shown

@@ -82,6 +82,7 @@ SEARCH_EXAMPLE: dict[str, Any] = {
         "asked": ["Cardiomegaly", "Pleural Effusion"],
         "denied": [],
         "unread": [],
+        "english": True,
     },
     "hits": [
         {

@@ -7,7 +7,7 @@ Two vocabularies stand side by side: the heads of the Indiana (Open-i) indexing,
 from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels, unknown_terms
 from retrieval.labels.mentions import Mentions, find_mentions
 from retrieval.labels.report_text import read_report
-from retrieval.labels.study import label_study
+from retrieval.labels.study import label_study, unread_text
 from retrieval.labels.terms import find_term, read_status, read_terms
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve_finding
 
@@ -27,4 +27,5 @@ __all__ = [
     "read_terms",
     "resolve_finding",
     "unknown_terms",
+    "unread_text",
 ]

@@ -30,6 +30,16 @@ def read_events(sentence: str, dialect: Dialect) -> tuple[Event, ...]:
     return tuple(_to_event(match) for match in _scanner(dialect).finditer(sentence))
 
 
+def covers(text: str, start: int) -> bool:
+    """Whether an event of the query dialect begins or goes on at `start` of `text`, which is in lower case."""
+    return any(first <= start < last for first, last in _spans(text))
+
+
+@functools.lru_cache(maxsize=1)
+def _spans(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple(match.span() for match in _scanner("query").finditer(text))
+
+
 _PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from retrieval.labels.assertions import Assertion, read_assertions
 from retrieval.labels.events import read_events
+from retrieval.labels.language import is_english
+from retrieval.labels.report_text import LONGEST_TEXT
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.vocabulary import unique
 
@@ -18,13 +20,14 @@ class Mentions:
 
     `uncertain` are those of `asked` that it calls possible. `denied` are named as filters name them: with the side, or else
     the severity, if only that is denied (`Pleural Effusion/left`). `unread` are denials, in lower case, that name no finding
-    known here: slips of the pen, other words, things that no label tells.
+    known here: slips of the pen, other words, things that no label tells. Of a query that is not `english` nothing is read.
     """
 
     asked: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    english: bool = True
 
 
 def find_mentions(text: str) -> Mentions:
@@ -34,7 +37,9 @@ def find_mentions(text: str) -> Mentions:
     over commas only to an "or", "nor" or "and": "no effusion, cardiomegaly" asks for cardiomegaly; after "no:" it goes on in
     any case. "No left effusion" denies bilateral ones, too, and no others.
     """
-    text = _spell_out(text)
+    text = _spell_out(text[:LONGEST_TEXT])
+    if not is_english(text):
+        return Mentions(unread=unique(_unread(text)), english=False)
     said = tuple(read_assertions(text, "query"))
     asked = unique(each.head for each in said if each.status != "absent")
     sure = {each.head for each in said if each.status == "present"}

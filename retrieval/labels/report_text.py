@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from retrieval.labels.assertions import Assertion, read_assertions
 from retrieval.labels.vocabulary import chexpert_names, unique
 
+LONGEST_TEXT = 50_000
+"""Characters of findings, and of impression, that are read for labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextLabels:
@@ -26,7 +29,7 @@ def read_report(findings: str, impression: str = "") -> TextLabels:
     """
     said: dict[str, list[str]] = {"present": [], "uncertain": [], "absent": []}
     qualified: list[str] = []
-    for each in (*read_assertions(findings), *read_assertions(impression)):
+    for each in (*read_assertions(findings[:LONGEST_TEXT]), *read_assertions(impression[:LONGEST_TEXT])):
         names = _names_of(each)
         said[each.status] += names
         qualified += [f"{name}/{mark}" for name in names for mark in (each.side, each.severity) if mark]

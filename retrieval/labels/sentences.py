@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 # "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
 _SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
+_LONGEST = 1_000  # characters of a sentence
+_BLANKS = re.compile(r"[ \t]{2,}")
+_DOTS = re.compile(r"(?<!\.)\.(?: ?\.)+")
 _LINE_END = re.compile(r"\r\n?|\n")
 
 # No statement ends in one of these ("effusion: no" does), or begins with one of those.
@@ -29,10 +32,8 @@ _MEANINGS = [
     (re.compile(pattern), meaning)
     for pattern, meaning in (
         (r"\?[?!]+", "? "),
-        (
-            r"(?:[ \t]*(?:\.[ \t]*){2,}|[ \t]*…[ \t]*)(?=(?:none|no|nil|negative|absent|yes|present)\b *(?:$|[.,;\n]))",
-            ": ",
-        ),
+        (r" ?… ?(?=(?:none|no|nil|negative|absent|yes|present)\b *(?:$|[.,;\n]))", ": "),
+        (r"…", "."),
         (r"[:=][ \t]*n(?= *(?:$|[.,;\n]))", ": no"),
         # A box before its finding; a sign before its finding, where the first of a line stands so; a sign at its finding.
         (r"(?:\[ ?\]|\( \)|☐)(?= *\w)", "; no "),
@@ -58,11 +59,17 @@ _MEANINGS = [
 
 def read_sentences(text: str) -> Iterator[str]:
     """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
+    text = _DOTS.sub("…", _BLANKS.sub(" ", text))
     plain = _SIGNS_FIRST.sub(_say_signs, _unwrap(_SHORTENED.sub(r"\1\2", text)).lower())
     for pattern, meaning in _MEANINGS:
         plain = pattern.sub(meaning, plain)
     for sentence in _SENTENCE_END.split(plain):
-        if folded := " ".join(sentence.split()):
+        folded = " ".join(sentence.split())
+        while len(folded) > _LONGEST:  # no statement is so long; work grows with the square of it
+            cut = folded.rfind(" ", 0, _LONGEST) + 1 or _LONGEST
+            yield folded[:cut].rstrip()
+            folded = folded[cut:]
+        if folded:
             yield folded
 
 

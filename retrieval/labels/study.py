@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrieval.labels.indexing import SEVERITIES, SIDES, Labels, facets, read_labels
-from retrieval.labels.report_text import TextLabels, read_report
+from retrieval.labels.language import is_english
+from retrieval.labels.report_text import LONGEST_TEXT, TextLabels, read_report
 from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, chexpert_names, unique
 from retrieval.records import Status
 
@@ -20,12 +21,12 @@ def label_study(
 
     The status that the indexing gives a finding stands; the text adds what the indexing does not name. Where the indexing
     says `normal`, what the text alone affirms is uncertain: the sources disagree. `No Finding` disputes CheXpert's
-    observations alone. A study that nobody indexed is labelled
-    by its text; it has `No Finding` if the text affirms and doubts nothing and denies at least two heads. (`normal` is the
-    indexers' word for more than text can tell: nothing at all, not even of what no word list has.)
+    observations alone. A study that nobody indexed is labelled by its text; it has `No Finding` if the text affirms and
+    doubts nothing and denies at least two heads. (`normal` is the indexers' word for more than text can tell: nothing at
+    all, not even of what no word list has.) Of text that is not English nothing is read.
     """
     indexed = read_labels(mesh, problems, statuses)
-    text = read_report(findings, impression)
+    text = read_report(findings, impression) if is_english(f"{findings}\n{impression}") else TextLabels()
     named = {*indexed.present, *indexed.uncertain, *indexed.absent}
     disputed = [name for name in text.present if _disputes(indexed, name)]
     present = [*indexed.present, *_new(text.present, {*named, *disputed})]
@@ -44,6 +45,15 @@ def label_study(
         from_indexing=indexed.from_indexing,
         from_text=_supported(text, present, uncertain, absent, disputed),
     )
+
+
+def unread_text(findings: str, impression: str) -> tuple[str, ...]:
+    """Why labels do not tell all that a report says: notes for a summary, without its words."""
+    if not is_english(f"{findings}\n{impression}"):
+        return ("report not in English: no labels from its text",)
+    if max(len(findings), len(impression)) > LONGEST_TEXT:
+        return (f"long report: labels from its first {LONGEST_TEXT:,} characters",)
+    return ()
 
 
 def _disputes(indexed: Labels, name: str) -> bool:

@@ -57,6 +57,7 @@ class Results:
     applied: list[str]
     denied: list[str]
     unread: list[str]
+    english: bool
     signals: dict[str, str]
     elapsed_ms: float
 
@@ -93,6 +94,7 @@ def render_results(result: ShownResult) -> Results:
         applied=_describe_filters(result.interpreted["filters"]),
         denied=result.interpreted.get("denied", []),
         unread=result.interpreted.get("unread", []),
+        english=result.interpreted.get("english", True),
         signals={name: label for name, label in SIGNALS.items() if name in used},
         elapsed_ms=sum(result.timings_ms.values()),
     )

@@ -1,0 +1,69 @@
+"""Whether a text is English: labels are read from English text alone.
+
+Words such as `pneumothorax` are spelt alike in many languages, the words that deny them are not. A detector decides
+(py3langid, all its languages), but not against a text of which nearly all words are known here: detectors take short
+lines of medical English ("No edema") for other languages.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING
+
+from retrieval.labels.events import covers
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+_READ = 2_000  # characters: the language shows in fewer
+# Share of words that must be unknown before the detector is asked.
+_UNKNOWN = 0.26
+_WORD = re.compile(r"[^\W\d_]+")
+_FREE_OF_WORDS = re.compile(r"\bx{3,}\b|_{2,}", re.IGNORECASE)  # what de-identification left
+# Of the words of English reports, those that neither findings nor triggers hold.
+_ENGLISH_WORDS = """
+    a abdomen abdominal active acute again all an and annular any aorta aortic apex apical apparent appearance appearing
+    area areas artery as aspiration at atelectatic available bandlike basal base bases be been below body bone bones
+    bony borders both by calcified cardiac cardiopulmonary central changes chest chronic clavicle clear clips comparison
+    confluent contour contours coronary cough day definite degenerative demonstrable demonstrated density diaphragm
+    diffuse disease elevated elevation enlarged evidence exam examination expanded extensive fever film films findings
+    focal for from frontal gallbladder great gross grossly has have heart hemidiaphragm hemithorax hilar history humerus
+    hyperexpanded hyperinflated hyperinflation identified images impression in inferior inflated interstitial interval
+    is it its large lateral left lesion lesions level likely limits line linear lines lobar lobe lobes low lower lung
+    lungs lying lymph major male man marked markings mediastinal mediastinum mid middle midlung mild mildly minimal
+    minor mitral moderate moderately multiple near new none normal noted now obvious of old on or otherwise overlying
+    overt pain parenchymal patchy patient pleural portable position possible posterior present previous primary prior
+    probable process projecting pulmonary question radiograph radiographic ray recurrent related remain remains
+    represents residual review rib ribs right same seen segment segmental severe shoulder show shows side sided
+    significant silhouette similar since situ size slight slightly small soft space spine stable status sternal
+    sternotomy streaky structures study subsegmental subtle superimposed superior supine surgical suspicious than that
+    the there these this thoracic thorax tip tissue tissues to tortuous trachea tube tubes two unchanged unremarkable
+    upper vascular ve vein versus vertebral vessels view views visible visualized volume volumes was were which wires
+    with within without woman worsening x xray year zone zones
+"""
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
+
+
+def is_english(text: str) -> bool:
+    """Whether `text` is English, or too short of words to tell."""
+    return _is_english(text[:_READ])
+
+
+@functools.lru_cache(maxsize=64)
+def _is_english(text: str) -> bool:
+    plain = _FREE_OF_WORDS.sub(" ", text)
+    lowered = plain.lower()
+    words = list(_WORD.finditer(lowered))
+    if not words:
+        return True
+    unknown = sum(word.group() not in _ENGLISH and not covers(lowered, word.start()) for word in words)
+    return unknown < _UNKNOWN * len(words) or _detector().classify(plain)[0] == "en"
+
+
+@functools.cache
+def _detector() -> LanguageIdentifier:
+    # About 100 MB and a second or more, which only a text with many unknown words needs.
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -119,7 +119,7 @@ class _Reading:
                     self._denied = True
                 case "denial_either":
                     self._back(index, "absent")
-                case "doubt_either" if self._precedes_finding(index):
+                case "doubt_either" if self._precedes_finding(index) or not self._found:
                     self._doubted = True
                 case "doubt_either":
                     self._back(index, "uncertain")
@@ -135,7 +135,8 @@ class _Reading:
                         self._listed = True
                     else:
                         self._end_scope()
-                    if self._subjects and not self._subjects_done and self._gap(self._subjects[-1], event) > 1:
+                    apart = event.value != ":" and self._subjects and self._gap(self._subjects[-1], event) > 1
+                    if apart and not self._subjects_done:
                         self._subjects = []
                 case "and" if event.value != "/":
                     if event.value == "new" or not self._joins(index):
@@ -328,18 +329,30 @@ class _Reading:
         """Say `index` of the structure that it directly precedes, or else of those before it that wait for one."""
         event, following = self._events[index], self._next(index)
         if following and self._directly_precedes(event, following):
-            rest = self._events[index + 1 :]
-            subjects = [following]
-            for joint, noun in zip(rest[1::2], rest[2::2], strict=False):
-                if (joint.kind, noun.kind) != ("and", "subject"):
-                    break
-                subjects.append(noun)
-            self._say(event, subjects, index)
+            self._say(event, self._listed_subjects(index + 1), index)
             return
         if self._subjects and not self._subjects_done:
             self._say(event, self._subjects, index)
             self._subjects_done = True
             self._end_scope()
+
+    def _listed_subjects(self, first: int) -> list[Event]:
+        """The structures that a list joins to the one at `first`; over commas only if an "and" ends the list."""
+        subjects, last, joint = [self._events[first]], first, ""
+        while last + 2 < len(self._events) and self._events[last + 2].kind == "subject":
+            joint = self._events[last + 1].kind
+            if joint not in ("and", "comma") or self._events[last + 1].value == ":":
+                break
+            last += 2
+            subjects.append(self._events[last])
+        following = self._next(last)
+        own = following is not None and following.kind in (
+            "verb",
+            "predicate",
+        )  # "normal heart, lungs and pleura are clear"
+        if "comma" in {each.kind for each in self._events[first:last]} and (joint != "and" or own):
+            return subjects[:1]
+        return subjects
 
     def _directly_precedes(self, event: Event, following: Event) -> bool:
         between = self._sentence[event.end : following.start]

@@ -7,11 +7,13 @@ lines of medical English ("No edema") for other languages.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from typing import TYPE_CHECKING
 
 from retrieval.labels.events import covers
+from retrieval.labels.sentences import read_sentences
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -42,6 +44,10 @@ _ENGLISH_WORDS = """
     upper vascular ve vein versus vertebral vessels view views visible visualized volume volumes was were which wires
     with within without woman worsening x xray year zone zones
 """
+_FINDINGS = (
+    "pneumothorax effusion cardiomegaly atelectasis consolidation pneumonia fracture opacity infiltrate emphysema"
+)
+_OFTEN_NAMED = _FINDINGS.split()
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 
 
@@ -53,12 +59,20 @@ def is_english(text: str) -> bool:
 @functools.lru_cache(maxsize=64)
 def _is_english(text: str) -> bool:
     plain = _FREE_OF_WORDS.sub(" ", text)
-    lowered = plain.lower()
+    lowered = " ".join(read_sentences(plain))  # short forms written out
     words = list(_WORD.finditer(lowered))
     if not words:
         return True
-    unknown = sum(word.group() not in _ENGLISH and not covers(lowered, word.start()) for word in words)
+    unknown = sum(
+        word.group() not in _ENGLISH and not covers(lowered, word.start()) and not _is_slip(word.group())
+        for word in words
+    )
     return unknown < _UNKNOWN * len(words) or _detector().classify(plain)[0] == "en"
+
+
+def _is_slip(word: str) -> bool:
+    """Whether a word is a finding with a slip of the pen ("pnumothorax"), or its name in a related language."""
+    return len(word) > 5 and bool(difflib.get_close_matches(word, _OFTEN_NAMED, 1, 0.8))
 
 
 @functools.cache

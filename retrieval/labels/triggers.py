@@ -33,6 +33,8 @@ _TO_SHOW = (
     r"|until|till|pending|await(?:s|ing)?"
     r"|for)"
 )
+# "Has resolved on the left but persists on the right."
+_ELSEWHERE = r"[^.;]{0,40}\bbut (?:still |it )?(?:persist|remain|unchanged)"
 _NEEDS = (
     r"(?:should|must|shall|may|might|could|would"
     r"|(?:(?:need|require|advise|recommend|suggest)(?:s|d|ed)?|ha[sd]|have|ought|is|are|remains?|yet) to|to)"
@@ -65,7 +67,8 @@ TRIGGERS = {
         rf"|{_GONE} (?:almost|nearly|partial(?:ly)?|partly|incompletely|largely|mostly|slowly|gradually|somewhat)"
         rf"|{_TO_SHOW}(?: (?:the|its|their|complete|full|interval|radio\w+|eventual|adequate|continued)){{0,3}}"
         rf" {_GONE}(?: of)?"
-        r"|not negative(?: for)?"
+        r"|(?:was|were) not (?:\w+ )?(?:seen|present|there|evident|visible) on (?:the )?(?:previous|prior|earlier|last)"
+        rf"|not negative(?: for)?|{_GONE}(?={_ELSEWHERE})"
         r"|soft tissue edema"
         r"|(?:consistent|compatible|in keeping|associated|along) with|clear cut|clear(?:ed|ing)? (?:for|view)"
     ),
@@ -95,8 +98,9 @@ TRIGGERS = {
     "denial_back": (
         rf"(?:is|are|was|were|has been|have been|be)? ?(?:not|n't|never) (?:been )?{_FULLY}{_SHOWN}"
         r"|can (?:now )?(?:\w+ly )?be (?:\w+ly )?(?:excluded|ruled out)|(?<!\bbe )removed|removal(?! of)"
+        r"|(?:now|since|fully|completely) (?:drained|evacuated)|ha(?:s|ve) given way to"
         rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:(?!{_PARTLY}\b)\w+ly |since |now )*"
-        rf"(?:resolved|cleared|disappeared|gone|subsided|dissipated|vanished|abated)(?! {_PARTLY}\b)"
+        rf"(?:resolved|cleared|disappeared|gone|subsided|dissipated|vanished|abated)(?! {_PARTLY}\b|{_ELSEWHERE})"
         r"|been (?:\w+ly )?(?:removed|withdrawn|explanted|evacuated|drained|resorbed|reabsorbed)"
         r"|(?:been |is |are )?(?:ruled out|excluded)|[- ]?free(?! of| from| air| gas| intra| sub| peri| flow)"
         r"|(?:is|are|was|were|remains?|been|tests?|tested) negative(?! for| of| regarding| with (?:regard|respect)| as )"
@@ -135,6 +139,7 @@ TRIGGERS = {
         r" (?:film|study|exam(?:ination)?|radiograph|cxr|x-?ray|ct|imaging|report)"
         r"(?: (?:from|of|dated|on) [\w/-]+)?"
         r" (?:with|show(?:s|ed|ing)|demonstrat(?:ed|es|ing)|reveal(?:ed|ing|s)|ha[ds]|describing)"
+        r"|limit(?:s|ed|ing) (?:the )?(?:evaluation|assessment|detection|sensitivity) (?:for|of)"
         r"|(?:treated|treatment|therapy|admitted|hospitali[sz]ed|screening|work-?up|antibiotics|surveillance) (?:for|of)"
         r"|follow(?:[- ]|ed )?up (?:for|of)|f/u(?: for| of)?|if(?: there (?:is|are|remains))?|history of|h/o|hx(?: of)?"
         r"|status post|s/p|in (?:the )?(?:setting|case"

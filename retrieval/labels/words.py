@@ -36,7 +36,7 @@ WORDS_OF_HEAD = {
     "Infiltrate": r"infiltrates?|infiltrations?",
     "Airspace Disease": r"air ?-?space (?:disease|process|changes)|alveolar (?:disease|process)",
     "Consolidation": r"consolidat(?:ions?|ive)",
-    "Opacity": r"opacit(?:y|ies)|opacifications?|haz(?:y|iness)",
+    "Opacity": r"opacit(?:y|ies)|opacifications?|haz(?:e|y|iness)",
     "Density": r"(?:hyper)?densit(?:y|ies)",
     "Pulmonary Atelectasis": r"atelecta\w+|collapse",
     "Heart Failure": (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from ingest.sources.accession_reports import AccessionReports
+from ingest.sources.accessions import Accessions
 from ingest.sources.sections import split_report
 from ingest.sources.structured_report import read_structured_report
 from ingest.sources.table import TableSource
@@ -161,9 +162,9 @@ def test_sources_split_whole_reports(tmp_path: Path) -> None:
         assert isinstance(study, Study)
         assert (study.report.findings, study.report.indication) == (split(MIMIC).findings, split(MIMIC).indication)
     with (tmp_path / "reports.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("accession_number", "findings"), ("7", MIMIC)])
-    row = AccessionReports(tmp_path / "reports.csv").find(["7"])
-    assert row and row.report == split(MIMIC)
+        csv.writer(file).writerows([("StudyInstanceUID", "findings"), ("1.2.3", MIMIC)])
+    attached, _ = AccessionReports(tmp_path / "reports.csv").attach({"1.2.3"}, Accessions())
+    assert attached["1.2.3"].report == split(MIMIC)
     item = Dataset()
     item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", MIMIC
-    assert read_structured_report([item]).findings == "The lungs are clear. Heart size is normal."
+    assert read_structured_report([item]).report.findings == "The lungs are clear. Heart size is normal."

@@ -34,7 +34,9 @@ OTHER_LANGUAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("language", "text"), [(name, text) for name, texts in OTHER_LANGUAGES.items() for text in texts])
+@pytest.mark.parametrize(
+    ("language", "text"), [(name, text) for name, texts in OTHER_LANGUAGES.items() for text in texts]
+)
 def test_other_languages_make_no_labels(language, text):
     labels = label_study("", "", text, "")
     assert (labels.present, labels.uncertain, labels.absent) == ((), (), ())
@@ -44,7 +46,11 @@ def test_other_languages_make_no_labels(language, text):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(OTHER_LANGUAGES)).flatmap(lambda name: st.lists(st.sampled_from(OTHER_LANGUAGES[name]), min_size=1)))
+@given(
+    st.sampled_from(sorted(OTHER_LANGUAGES)).flatmap(
+        lambda name: st.lists(st.sampled_from(OTHER_LANGUAGES[name]), min_size=1)
+    )
+)
 def test_longer_reports_of_a_language_make_none_either(texts):
     assert not is_english(" ".join(texts))
     assert not is_english("\n".join(texts).upper()) or not read_report("\n".join(texts).upper()).present

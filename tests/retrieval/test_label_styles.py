@@ -199,6 +199,15 @@ def test_resolution_and_exclusion(text, status):
         ("Edema is favored over pneumonia.", {EDM: "uncertain", PNA: "uncertain"}),
         ("Opacities are favored to represent edema.", {OP: "present", EDM: "uncertain"}),
         ("No signs of failure. Respiratory failure.", {HF: "absent"}),
+        # structures
+        ("Normal heart size, mediastinal contour and pulmonary vascularity.", dict.fromkeys(
+            (CM, "Enlarged Cardiomediastinum", "Pulmonary Congestion"), "absent")),
+        ("Normal heart size, lungs and pleura are clear.", {CM: "absent", PE: "absent", PTX: "absent"} | dict.fromkeys(
+            ("Consolidation", "Infiltrate", "Airspace Disease", PNA, EDM), "absent")),
+        ("Lungs and airways: Clear.", dict.fromkeys(("Consolidation", "Infiltrate", "Airspace Disease", PNA, EDM), "absent")),
+        ("Effusion has resolved on the left but persists on the right.", {PE: "present"}),
+        ("There is an opacity that was not present on the prior study.", {OP: "present"}),
+        ("Film quality limits evaluation for effusion.", {}),
     ],
 )  # fmt: skip
 def test_shorthand_questions_and_lists(text, expected):

@@ -188,7 +188,7 @@ def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path
 
 def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: str) -> None:
     try:
-        folder = fetch_files(hub_id)
+        folder = fetch_files(hub_id, offline=Path(location.source).expanduser().is_dir())
     except ExportError as error:
         raise ExportError(
             f"{location.folder} has no {what}; copy it from {hub_id} into the folder ({error})"

@@ -76,8 +76,12 @@ def locate_checkpoint(source: str | Path, revision: str | None = None) -> Checkp
     return _fetch(str(source), revision)
 
 
-def fetch_files(source: str, patterns: tuple[str, ...] = _SMALL_FILES, revision: str | None = None) -> Path:
+def fetch_files(
+    source: str, patterns: tuple[str, ...] = _SMALL_FILES, revision: str | None = None, *, offline: bool = False
+) -> Path:
     """Folder with the files of a hub repository that match `patterns`, from the cache where they are complete.
+
+    `offline` takes them from the cache alone: who exports a local folder did not ask for a connection.
 
     Raises:
         ExportError: the hub does not give them; the message says why and what to do.
@@ -85,7 +89,9 @@ def fetch_files(source: str, patterns: tuple[str, ...] = _SMALL_FILES, revision:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns)))
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=list(patterns), local_files_only=offline)
+        )
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise _unreachable(source, error) from error
 

@@ -17,8 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +30,7 @@ from benchmarks.export import export_apart
 from benchmarks.load_client import send
 from benchmarks.record import write_result
 from benchmarks.search import FILTERS, load, make_points, read_source, timed
+from benchmarks.service_process import free_port, wait_until_ready
 from retrieval.bundle import find_bundle
 from retrieval.index.edge import EdgeIndex
 from retrieval.index.interface import IndexPoint
@@ -117,28 +116,6 @@ def serving(home: Path, **settings: object) -> Iterator[tuple[int, int]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return once `/health/ready` answers 200."""
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the service does not start: {log.read_text()[-2000:]}")
 
 
 def latency(home: Path) -> dict[str, Any]:

@@ -1,0 +1,245 @@
+"""What others notice while somebody attacks the service: health, searches with a key, memory, and the end on SIGTERM.
+
+    python -m benchmarks.attacks
+
+`cxr serve` runs as users run it, with its default limits and a usual limit of 1,024 open files. Each attack lasts for
+`--seconds`; meanwhile one client asks `/health/live`, and one searches with a key. Then SIGTERM comes while the attack goes
+on. Attacks come from 127.0.0.1 alone. Targets: an answer of `/health/live` within 1 s, no failed search, the end within the
+grace period (8 s), and at most 2 GB above the memory of the idle service, its processes for decoding included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.bad_images import BAD_IMAGES
+from benchmarks.record import write_result
+from benchmarks.service_process import free_port, wait_until_ready
+
+MODEL = "phantom-clip"
+SOCKETS = 1_100
+UPLOADS = 16
+OPEN_FILES = 1_024
+
+
+def main() -> None:
+    """Run each attack against a service of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each attack (default: %(default)s)")
+    parser.add_argument("--only", help="a word in the names of the attacks to run")
+    arguments = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most < 8192 else 8192, most))
+    attacks: dict[str, Callable[[Attack], None]] = {
+        f"{SOCKETS} idle sockets": partial(hold_sockets, sent=b""),
+        f"{SOCKETS} half request heads": partial(hold_sockets, sent=b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "),
+        **{f"{UPLOADS} at once: {name}": partial(upload, make=make) for name, make in BAD_IMAGES.items()},
+    }
+    chosen = {name: run for name, run in attacks.items() if not arguments.only or arguments.only in name}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        key = make_home(home)
+        measured = {}
+        for name, run in chosen.items():
+            measured[name] = measure(home, key, run, arguments.seconds)
+            print(name, json.dumps(measured[name]), file=sys.stderr, flush=True)
+    write_result(
+        "attacks", {"model": MODEL, "seconds": arguments.seconds, "open_files": OPEN_FILES, "attacks": measured}
+    )
+
+
+def make_home(home: Path) -> str:
+    """A home with a few phantoms in the collection of a demo model, and a key that may search; returns the key."""
+    archive = home.parent / "phantoms"
+    run(home, "phantoms", str(archive), "--studies", "20")
+    run(home, "ingest", "--model", MODEL, "--images-dir", str(archive / "images"))
+    run(home, "use", MODEL)
+    made = run(home, "keys", "create", "measured", "--scope", "read")
+    return next(word for word in made.split() if word.startswith("cxr_"))
+
+
+def run(home: Path, *arguments: str) -> str:
+    """What a command of `cxr` prints."""
+    command = [sys.executable, "-c", "import cxr; cxr.main()", *arguments]
+    environment = os.environ | {"CXR_HOME": str(home), "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Attack:
+    """A service in a process of its own, and the threads that attack and watch it until `ended`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, key: str) -> None:
+        self.process, self.port, self.key = process, port, key
+        self.ended = threading.Event()
+        self.statuses: Counter[str] = Counter()
+        self.threads: list[threading.Thread] = []
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Repeat `work` in a thread until the end."""
+
+        def repeat() -> None:
+            while not self.ended.is_set():
+                work()
+
+        self.threads.append(threading.Thread(target=repeat, daemon=True))
+        self.threads[-1].start()
+
+    def request(self, method: str, path: str, **content: Any) -> str:
+        """The status of a request with the key, on a connection of its own, or the name of what went wrong."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        try:
+            return str(httpx.request(method, url, headers={"x-api-key": self.key}, timeout=60, **content).status_code)
+        except httpx.HTTPError as error:
+            return type(error).__name__
+
+
+@contextmanager
+def serving(home: Path, key: str) -> Iterator[Attack]:
+    """`cxr serve` with its defaults and the usual limit of open files."""
+    port = free_port()
+    command = [sys.executable, "-c", "import cxr; cxr.main()", "serve", "--port", str(port)]
+    limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    environment = os.environ | {"CXR_HOME": str(home), "CXR_SERVICE_RATE_PER_MINUTE": "0"}
+    with (home / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=limit)
+    try:
+        wait_until_ready(process, port, home / "serve.log")
+        yield Attack(process, port, key)
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Watch:
+    """Times one request after the other; one that has no answer yet counts as long as it has run."""
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.ask = ask
+        self._slowest_s = 0.0
+        self._since: float | None = None
+
+    def __call__(self) -> None:
+        self._since = time.perf_counter()
+        status = self.ask()
+        self._slowest_s = self.slowest_s()
+        self._since = None
+        self.statuses[status] += 1
+        time.sleep(0.1)
+
+    def slowest_s(self) -> float:
+        """Seconds that the slowest answer took."""
+        return max(self._slowest_s, time.perf_counter() - self._since if self._since else 0.0)
+
+
+def measure(home: Path, key: str, run_attack: Callable[[Attack], None], seconds: float) -> dict[str, Any]:
+    """Health, searches and memory during one attack, and how long the service takes to end in it."""
+    peak_mb = 0.0
+    with serving(home, key) as attack:
+        health = Watch(partial(attack.request, "GET", "/health/live"))
+        texts = (f"heart {number}" for number in itertools.count())  # each is encoded: none has been asked before
+        search = Watch(lambda: attack.request("POST", "/v1/search/text", json={"text": next(texts), "k": 1}))
+        for _ in range(5):
+            search.ask()
+        idle_mb = memory_mb(attack.process.pid)
+        run_attack(attack)
+        attack.start(health)
+        attack.start(search)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            peak_mb = max(peak_mb, memory_mb(attack.process.pid))
+            time.sleep(0.02)
+        figures = {
+            "health_slowest_s": round(health.slowest_s(), 2),
+            "search_slowest_s": round(search.slowest_s(), 2),
+            "idle_mb": round(idle_mb),
+            "peak_above_idle_mb": round(peak_mb - idle_mb),
+            "health": dict(health.statuses),
+            "searches": dict(search.statuses),
+            "attack": dict(attack.statuses),
+        }
+        start = time.perf_counter()
+        attack.process.send_signal(signal.SIGTERM)
+        attack.process.wait(timeout=60)
+        figures["ends_s"] = round(time.perf_counter() - start, 2)
+        attack.ended.set()
+        for thread in attack.threads:
+            thread.join(timeout=70)
+    return figures
+
+
+def hold_sockets(attack: Attack, sent: bytes) -> None:
+    """Keep `SOCKETS` connections on which no whole request comes; those that the service closes are opened again."""
+    held: list[socket.socket] = []
+
+    def refill() -> None:
+        held[:] = [each for each in held if is_open(each)]
+        while len(held) < SOCKETS and not attack.ended.is_set():
+            try:
+                held.append(socket.create_connection(("127.0.0.1", attack.port), timeout=1))
+                held[-1].sendall(sent)
+            except OSError as error:
+                attack.statuses[type(error).__name__] += 1
+                break
+        time.sleep(0.2)
+
+    attack.start(refill)
+    time.sleep(1)
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other side has not closed `connection`."""
+    try:
+        return connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def upload(attack: Attack, make: Callable[[], bytes]) -> None:
+    """Send one image `UPLOADS` times at once, again and again."""
+    data = make()
+
+    def send() -> None:
+        attack.statuses[attack.request("POST", "/v1/search/image", files={"image": ("a", data)})] += 1
+
+    for _ in range(UPLOADS):
+        attack.start(send)
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process and its children in MB; what they share counts once."""
+    total, pids = 0, [pid]
+    for each in pids:
+        try:
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                pids += map(int, (thread / "children").read_text().split())
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+        except OSError:  # it has just ended
+            continue
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total / 1024
+
+
+if __name__ == "__main__":
+    main()

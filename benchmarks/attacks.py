@@ -168,7 +168,7 @@ def measure(home: Path, key: str, run_attack: Callable[[Attack], None], seconds:
         while time.monotonic() < deadline:
             peak_mb = max(peak_mb, memory_mb(attack.process.pid))
             time.sleep(0.02)
-        figures = {
+        figures: dict[str, Any] = {
             "health_slowest_s": round(health.slowest_s(), 2),
             "search_slowest_s": round(search.slowest_s(), 2),
             "idle_mb": round(idle_mb),
@@ -179,8 +179,12 @@ def measure(home: Path, key: str, run_attack: Callable[[Attack], None], seconds:
         }
         start = time.perf_counter()
         attack.process.send_signal(signal.SIGTERM)
-        attack.process.wait(timeout=60)
-        figures["ends_s"] = round(time.perf_counter() - start, 2)
+        try:
+            attack.process.wait(timeout=60)
+            figures["ends_s"] = round(time.perf_counter() - start, 2)
+        except subprocess.TimeoutExpired:
+            figures["ends_s"] = "over 60: killed"
+            attack.process.kill()
         attack.ended.set()
         for thread in attack.threads:
             thread.join(timeout=70)

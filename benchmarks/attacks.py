@@ -16,7 +16,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,11 +31,11 @@ from typing import Any
 import httpx
 
 from benchmarks.bad_images import BAD_IMAGES
+from benchmarks.connections import HALF, HELD, Flood
 from benchmarks.record import write_result
 from benchmarks.service_process import free_port, wait_until_ready
 
 MODEL = "phantom-clip"
-SOCKETS = 1_100
 UPLOADS = 16
 OPEN_FILES = 1_024
 
@@ -50,8 +49,8 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most < 8192 else 8192, most))
     attacks: dict[str, Callable[[Attack], None]] = {
-        f"{SOCKETS} idle sockets": partial(hold_sockets, sent=b""),
-        f"{SOCKETS} half request heads": partial(hold_sockets, sent=b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "),
+        f"{HELD} idle sockets": partial(hold_sockets, sent=b""),
+        f"{HELD} half request heads": partial(hold_sockets, sent=HALF),
         **{f"{UPLOADS} at once: {name}": partial(upload, make=make) for name, make in BAD_IMAGES.items()},
     }
     chosen = {name: run for name, run in attacks.items() if not arguments.only or arguments.only in name}
@@ -192,32 +191,9 @@ def measure(home: Path, key: str, run_attack: Callable[[Attack], None], seconds:
 
 
 def hold_sockets(attack: Attack, sent: bytes) -> None:
-    """Keep `SOCKETS` connections on which no whole request comes; those that the service closes are opened again."""
-    held: list[socket.socket] = []
-
-    def refill() -> None:
-        held[:] = [each for each in held if is_open(each)]
-        while len(held) < SOCKETS and not attack.ended.is_set():
-            try:
-                held.append(socket.create_connection(("127.0.0.1", attack.port), timeout=1))
-                held[-1].sendall(sent)
-            except OSError as error:
-                attack.statuses[type(error).__name__] += 1
-                break
-        time.sleep(0.2)
-
-    attack.start(refill)
+    """Keep connections on which no whole request comes; those that the service closes are opened again."""
+    attack.start(lambda: Flood(attack.port, sent).run(attack.ended.is_set))
     time.sleep(1)
-
-
-def is_open(connection: socket.socket) -> bool:
-    """Whether the other side has not closed `connection`."""
-    try:
-        return connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
 
 
 def upload(attack: Attack, make: Callable[[], bytes]) -> None:

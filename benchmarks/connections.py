@@ -17,6 +17,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 HELD = 1100
@@ -33,10 +34,10 @@ class Flood:
         self._content = content
         self._held = selectors.DefaultSelector()
 
-    def run(self, end: float) -> None:
+    def run(self, ended: Callable[[], bool]) -> None:
         for _ in range(HELD):
             self._open()
-        while time.monotonic() < end:
+        while not ended():
             for key, _ in self._held.select(0.2):
                 connection: socket.socket = key.fileobj  # type: ignore[assignment]
                 try:
@@ -104,7 +105,7 @@ def measure(port: int, pid: int, name: str, content: bytes) -> None:
     threads = [
         threading.Thread(target=health.run, args=(end, "/health/live")),
         threading.Thread(target=searches.run, args=(end, "/v1/search/text", "heart")),
-        threading.Thread(target=flood.run, args=(end,)),
+        threading.Thread(target=flood.run, args=(lambda: time.monotonic() >= end,)),
     ]
     for thread in threads:
         thread.start()

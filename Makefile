@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-export bench-ingest bench-index bench-search demo-models constraints clean
+.PHONY: help demo test check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ format: $(DEVELOP)  ## let ruff rewrite what it can
 
 bench: $(DEVELOP)  ## measure encoding, into benchmarks/results/
 	$(BIN)/python -m benchmarks.encode
+
+bench-pixels: $(DEVELOP)  ## how often a film finds itself in other forms of pixels, into benchmarks/results/
+	$(BIN)/python -m benchmarks.pixel_forms
 
 bench-search: $(DEVELOP)  ## searches beside FAISS and local mode, whole requests, load, memory, into benchmarks/results/
 	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt

@@ -133,8 +133,13 @@ def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], fold
     )
 
 
-def interpretation(query: Query, filters: Filters, request: SearchRequest, mentions: Mentions) -> dict[str, Any]:
-    """How `query` was understood: filters, weights and options, and what its text asks for and denies."""
+def interpretation(
+    query: Query, filters: Filters, request: SearchRequest, mentions: Mentions, image_notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """How `query` was understood: filters, weights and options, what its text asks for and denies.
+
+    `image_notes` say how the pixels of its image were made where that was a decision (docs/pixels.md).
+    """
     weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
     weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}
     if not weights and len(request.sources) == 1:
@@ -152,4 +157,6 @@ def interpretation(query: Query, filters: Filters, request: SearchRequest, menti
     if query.text and query.interpret:
         shown |= {name: list(getattr(mentions, name)) for name in ("asked", "denied", "unread")}
         shown["english"] = mentions.english
+    if image_notes:
+        shown["image_notes"] = list(image_notes)
     return shown

@@ -52,6 +52,7 @@ class _Asked:
     filters: Filters = Filters()
     examples: Examples = Examples()
     pixel_values: FloatArray | None = None
+    image_notes: tuple[str, ...] = ()
     text_vector: FloatArray | None = None
     image_vector: FloatArray | None = None
     elapsed_ms: dict[str, float] = field(default_factory=dict)
@@ -221,6 +222,7 @@ class Retriever:
         square = image.squares.get(self.encoder.preprocess.settings)
         if square is not None:
             asked.pixel_values = self.encoder.preprocess.normalize(square)
+            asked.image_notes = image.notes
             asked.elapsed_ms["decode"] = round(image.seconds * 1000, 3)
 
     def _encode(self, batch: list[_Asked]) -> None:
@@ -267,7 +269,7 @@ class Retriever:
             model=self.model,
             collection=self.collection.name,
             bundle_id=self.bundle.bundle_id,
-            interpreted=interpretation(query, filters, request, asked.mentions),
+            interpreted=interpretation(query, filters, request, asked.mentions, asked.image_notes),
             hits=[
                 hit_of(request, hit, shares, folded[hit.point_id])
                 for hit, shares in zip(hits, percentiles(sides, calibration, hits), strict=True)

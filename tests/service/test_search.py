@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+from benchmarks.forms import dicom, png16
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
 from tests.service.conftest import Client
@@ -57,6 +59,25 @@ def test_denied_findings_become_a_filter_that_the_answer_shows(client: Client) -
 def test_rerank_none_orders_by_image_alone(client: Client) -> None:
     found = client.post("/v1/search/text", json={"text": "heart", "rerank": "none"}).json()
     assert all(set(hit["parts"]) == {"image"} for hit in found["hits"])
+
+
+def test_an_answer_says_how_the_pixels_of_its_image_were_made(client: Client, png: bytes) -> None:
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for content, notes in (
+        (png16(values), ["16 bits, of which 12 are used"]),
+        (dicom(values, WindowCenter="60000", WindowWidth="9"), ["window without contrast: percentiles 0.5 to 99.5"]),
+        (png, None),
+    ):
+        found = client.post("/v1/search/image", files={"image": ("a", content)}).json()
+        assert found["interpreted"].get("image_notes") == notes
+        assert found["hits"]
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_an_upload_of_one_value_is_refused_by_code(client: Client, value: int) -> None:
+    for content in (png16(np.full((9, 9), value)), dicom(np.full((9, 9), value, np.uint16), BitsStored=16, HighBit=15)):
+        answer = client.post("/v1/search/image", files={"image": ("a", content)})
+        assert_problem(answer, 422, "no_contrast")
 
 
 def test_image_search_takes_a_file_and_json_filters(client: Client, png: bytes) -> None:

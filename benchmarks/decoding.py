@@ -121,9 +121,7 @@ def bad_files() -> dict[str, bytes]:
         "60,000 EXIF segments": small[:2] + exif * 60_000 + small[2:],
         "60 MB of padding": small[:2] + b"\xff" * 60_000_000 + small[2:],
         "4 million PNG chunks": png[:33] + empty * 4_000_000 + png[33:],
-        **{f"64 million pixels {mode}": blank(mode) for mode in MODES},
-        "64 million pixels WebP": encoded(Image.new("RGB", (8000, 8000)), "WEBP", lossless=True, method=0),
-        "64 million pixels, noise": encoded(noise(8000), "JPEG", quality=60),
+        **{f"64 million pixels {mode}": blank(mode) for mode in ("RGBA", "I;16")},
     }
 
 
@@ -146,7 +144,10 @@ def attack(folder: Path) -> dict[str, Any]:
         ask_image(address, encoded(Image.new("L", (8, 8)), "PNG"))
         time.sleep(2)
         idle = memory_of(server.pid)
-        found = {name: attack_with(address, data, server.pid, idle) for name, data in bad_files().items()}
+        found = {}
+        for name, data in bad_files().items():
+            found[name] = attack_with(address, data, server.pid, idle)
+            print(name, found[name], file=sys.stderr, flush=True)
         senders = [threading.Thread(target=ask_image, args=(address, many_scans(60))) for _ in range(UPLOADS)]
         for sender in senders:
             sender.start()
@@ -230,10 +231,6 @@ def many_scans(scans: int) -> bytes:
 
 def blank(mode: str) -> bytes:
     return encoded(Image.new(mode, (8000, 8000)), "PNG", compress_level=9)
-
-
-def noise(side: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (side, side), dtype=np.uint8))
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -95,6 +95,10 @@ def search(
         facets=facet,
         k=k,
     )
+    if asked.image is not None:
+        from retrieval.imaging.decoders import decoders
+
+        decoders.start()  # while the model loads
     with Catalog(read_settings(index, device)) as catalog:
         result = catalog.retriever(model).search(asked)
     if as_json:

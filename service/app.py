@@ -152,6 +152,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
         after_response=laboratory.work_unseen,
+        on_startup=[_start_decoding],
         on_shutdown=[_end_decoding, decodes.close, searches.close, thumbnails.close, probes.close, laboratory.close],
     )
     for admission in (searches, decodes, thumbnails, probes):
@@ -161,6 +162,11 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         SecurityHeaders(StudyPaths(app.asgi_handler)), operations.metrics, operations.tracing
     )
     return app
+
+
+async def _start_decoding() -> None:
+    """The first image need not wait for a process."""
+    decoders.start()
 
 
 async def _end_decoding() -> None:

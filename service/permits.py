@@ -102,6 +102,9 @@ class SearchPermits:
             for task in (work, gone):
                 task.cancel()
                 task.add_done_callback(_forget)
+            # An error's traceback holds this frame, which would hold the error: an upload would stay until the next
+            # collection of cycles.
+            del task, work, gone
 
     def note(self, *results: Timed) -> None:
         """Add the stages of `results` to the answer's `Server-Timing`.

@@ -181,6 +181,7 @@ def _look_up(
             query = form.query(image)
             result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [prepared])[0])
     except RetrievalError as error:
+        prepared = None  # the error's traceback holds this frame
         view.problem = describe_error(error)
         view.status = view.problem.status
     if result:

@@ -173,13 +173,14 @@ def _look_up(
             raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
         if isinstance(prepared, RetrievalError):
             raise prepared
-        if prepared and prepared.small:
-            view.preview = _preview(prepared.small)
+        decoded = prepared
+        if decoded and decoded.small:
+            view.preview = _preview(decoded.small)
         if form.study:
             view.study = retriever.study(form.study, dataset=form.dataset)
         if image or form.looks:
             query = form.query(image)
-            result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [prepared])[0])
+            result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [decoded])[0])
     except RetrievalError as error:
         prepared = None  # the error's traceback holds this frame
         view.problem = describe_error(error)

@@ -1,75 +1,85 @@
-"""Small files that cost a decoder much: scans, segments and padding without end, and images of 64 million equal pixels."""
+"""Small files that cost a decoder much: scans, segments, padding and chunks without end, and images of 64 million pixels."""
 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-_SIDE = 8000  # 64 million pixels, the limit of an upload
+LARGE_MODES = ("L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-def many_scans() -> bytes:
-    """A progressive JPEG of 62 million pixels whose second scan, which is almost empty, stands there 4,000 times."""
-    data = _jpeg(7900, progressive=True, quality=50)
-    position = 2
-    while data[position + 1] != 0xDA or data[position + 7] == 0:  # a start of scan of AC coefficients
+def many_scans(scans: int) -> bytes:
+    """A progressive JPEG of 62 million pixels whose first scan of details, which is almost empty, stands there so often."""
+    data, position = encode(Image.new("L", (7900, 7900), 128), "JPEG", progressive=True, quality=50), 2
+    while data[position + 1] != 0xDA or data[position + 7] == 0:  # up to the first scan of AC coefficients
         position = _segment_end(data, position)
     end = _segment_end(data, position)
-    return data[:position] + data[position:end] * 4000 + b"\xff\xd9"
+    return data[:position] + data[position:end] * scans + b"\xff\xd9"
 
 
 def many_exif_segments() -> bytes:
     """A small JPEG with 60,000 EXIF segments, 4 MB in all."""
-    data = _jpeg(64)
-    segment = b"\xff\xe1" + (58).to_bytes(2, "big") + b"Exif\0\0" + b"M" * 50
-    return data[:2] + segment * 60_000 + data[2:]
+    segment = b"\xff\xe1" + struct.pack(">H", 58) + b"Exif\0\0" + b"M" * 50
+    return _behind_first_marker(segment * 60_000)
 
 
 def padding() -> bytes:
-    """A small JPEG with 12 MB of 0xFF, which any marker may have before it."""
-    data = _jpeg(64)
-    return data[:2] + b"\xff" * 12_000_000 + data[2:]
+    """A small JPEG with 60 MB of 0xFF, which any marker may have before it."""
+    return _behind_first_marker(b"\xff" * 60_000_000)
 
 
-def large(mode: str) -> Callable[[], bytes]:
-    """A PNG of 64 million equal pixels of `mode`, 60 to 250 kB."""
+def many_chunks() -> bytes:
+    """A small PNG with four million empty chunks."""
+    data = encode(Image.new("L", (64, 64)), "PNG")
+    empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    return data[:33] + empty * 4_000_000 + data[33:]
 
-    def make() -> bytes:
-        buffer = io.BytesIO()
-        Image.new(mode, (_SIDE, _SIDE)).save(buffer, "PNG", compress_level=9)
-        return buffer.getvalue()
 
-    return make
+def large(mode: str) -> bytes:
+    """A sound PNG of 64 million pixels in few bytes, with contrast; `mode` as Pillow names it."""
+    grey = Image.linear_gradient("L").resize((8000, 8000))
+    if mode == "I;16":
+        return encode(Image.fromarray(np.asarray(grey).astype(np.uint16) << 8), "PNG")
+    image = grey.convert(mode)
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.radial_gradient("L").resize(grey.size))
+    return encode(image, "PNG")
 
 
 def large_noise() -> bytes:
-    """A JPEG of 36 million pixels of noise: an honest file that takes its time."""
+    """A sound JPEG of 36 million pixels of noise, which takes its time."""
     pixels = np.random.default_rng(0).integers(0, 256, (6000, 6000), np.uint8)
+    return encode(Image.fromarray(pixels), "JPEG", quality=60)
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of `image` as a file of `kind`."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=60)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 BAD_IMAGES: dict[str, Callable[[], bytes]] = {
-    "many scans": many_scans,
-    "many EXIF segments": many_exif_segments,
-    "padding": padding,
-    "64 million pixels, L": large("L"),
-    "64 million pixels, RGB": large("RGB"),
-    "64 million pixels, RGBA": large("RGBA"),
-    "64 million pixels, 16 bit": large("I;16"),
-    "64 million pixels, LA": large("LA"),
+    "12,000 scans": partial(many_scans, 12_000),
+    "60 scans": partial(many_scans, 60),
+    "60,000 EXIF segments": many_exif_segments,
+    "60 MB of padding": padding,
+    "4 million PNG chunks": many_chunks,
+    **{f"64 million pixels {mode}": partial(large, mode) for mode in LARGE_MODES},
     "36 million pixels of noise": large_noise,
 }
 
 
-def _jpeg(side: int, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (side, side), 128).save(buffer, "JPEG", **options)
-    return buffer.getvalue()
+def _behind_first_marker(inserted: bytes) -> bytes:
+    data = encode(Image.new("L", (64, 64), 128), "JPEG")
+    return data[:2] + inserted + data[2:]
 
 
 def _segment_end(data: bytes, position: int) -> int:

@@ -88,7 +88,7 @@ def measure_largest(data: bytes) -> dict[str, float]:
     (process,) = pool._all
     idle = megabytes_of(process._process.pid, "status", "VmHWM")
     hold = pool.budget.hold
-    pool.budget.hold = lambda size: needs.append(size) or hold(size)  # type: ignore[func-returns-value,method-assign,assignment]
+    pool.budget.hold = lambda size: needs.append(size) or hold(size)  # type: ignore[func-returns-value,method-assign]
     seconds = timed(lambda: pool.prepare(data, [SQUARE], side=SIDE))
     took = megabytes_of(process._process.pid, "status", "VmHWM") - idle
     kept = megabytes_of(process._process.pid, "status", "VmRSS") - idle

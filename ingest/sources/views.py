@@ -50,8 +50,8 @@ _NOT_IN_NAMES: dict[str, Named] = {
 
 _GAP = r"[\s._/-]*"
 _SPELLINGS = (
-    (re.compile(rf"\bposter(?:o|io|ior){_GAP}anterior\w*|\bdorso{_GAP}ventral\w*"), " pa "),
-    (re.compile(rf"\banter(?:o|io|ior){_GAP}posterior\w*|\bventro{_GAP}dorsal\w*"), " ap "),
+    (re.compile(rf"\bposter(?:o|io|ior){_GAP}anteri\w+|\bdorso{_GAP}ventral\w*"), " pa "),
+    (re.compile(rf"\banter(?:o|io|ior){_GAP}posteri\w+|\bventro{_GAP}dorsal\w*"), " ap "),
     (re.compile(rf"\blatero{_GAP}lateral\w*"), " lateral "),
     (re.compile(rf"\ba{_GAP}p\b"), "ap"),
     (re.compile(rf"\bp{_GAP}a\b"), "pa"),

@@ -23,6 +23,8 @@ FRONTAL = [
     ("AP", "portable"),
     ("chest", "frontal"),
     ("posteroanteriore",),
+    ("antéro", "postérieur"),
+    ("postéro", "antérieure"),
     ("dorso", "ventral"),
     ("Frontalaufnahme",),
     ("AP", "decúbito", "supino"),

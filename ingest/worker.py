@@ -27,6 +27,7 @@ from ingest.target import complete, open_target, require_images
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
+from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
@@ -159,6 +160,12 @@ class Worker:
             admitted.record(collection)
             summary.messages += admitted.messages
             _adopt(collection, ledger)
+            self._reader.decodes_again = collection.meta.pixel_rules.get(source.dataset) != PIXEL_RULES
+            if self._reader.decodes_again and source.dataset in collection.meta.counts:
+                summary.messages.append(
+                    f"an earlier version read the images of {source.dataset} by other pixel rules (docs/pixels.md): each is "
+                    "decoded again, and embedded again if it looks different"
+                )
             part = part if only is None else RETRY
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
@@ -179,6 +186,8 @@ class Worker:
                 ledger.forget_older(run, source.dataset)
             empty = whole and collection.count() == 0 and not summary.pruned
             if whole and not empty:
+                if only is None:
+                    _record_pixel_rules(collection, source.dataset)
                 complete(self.index, collection, self.clock, without(collection.meta, self._job))
                 summary.unfinished = datasets_of(collection.meta.pending or ())
                 summary.incomplete = why_incomplete(collection.meta)
@@ -207,6 +216,7 @@ class Worker:
         if collection.count() == 0:
             raise SourceError(f"the collection {collection.name} is empty; run its parts first")
         complete(self.index, collection, self.clock)
+        _record_pixel_rules(collection, *collection.meta.counts)  # each part has read its files by them
         return collection.meta
 
     def finish_retry(self) -> CollectionMeta:
@@ -355,6 +365,14 @@ def _adopt(collection: Collection, ledger: Ledger) -> None:
     meta = collection.meta
     if meta.pending is None and not meta.complete:
         collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
+
+
+def _record_pixel_rules(collection: Collection, *datasets: str) -> None:
+    """Record that every image of `datasets` has been read by the pixel rules of this version."""
+    known = collection.meta.pixel_rules
+    rules = known | dict.fromkeys(datasets, PIXEL_RULES)
+    if rules != known:
+        collection.record(msgspec.structs.replace(collection.meta, pixel_rules=rules))
 
 
 def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:

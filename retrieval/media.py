@@ -26,10 +26,13 @@ def thumbnail_path(media_dir: Path, sha256: str) -> Path:
     return media_dir / sha256[:2] / f"{sha256}.webp"
 
 
-def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path) -> Path:
-    """Write the thumbnail of `image` (at most `SIDE` pixels a side, WebP without metadata) unless it is there."""
+def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path, *, replace: bool = False) -> Path:
+    """Write the thumbnail of `image` (at most `SIDE` pixels a side, WebP without metadata) unless it is there.
+
+    `replace` writes it also then.
+    """
     path = thumbnail_path(media_dir, sha256)
-    if not path.exists():
+    if replace or not path.exists():
         make_private_folder(path.parent)
         small = image.copy()
         small.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)

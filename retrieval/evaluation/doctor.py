@@ -13,6 +13,7 @@ import numpy as np
 
 from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.errors import BundleError, RetrievalError, UnknownModel
+from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import why_incomplete
 from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
@@ -96,6 +97,7 @@ def diagnose(
     _check_texts(found, points, bundle)
     _check_calibration(found, collection, bundle, points)
     _check_labels(found, points)
+    _check_pixels(found, collection)
     _check_duplicates(found, points)
     _check_ledger(found, points, ledger)
     return found, frozenset(str(point.payload["image_sha256"]) for point in points)
@@ -220,6 +222,16 @@ def _check_labels(found: Diagnosis, points: list[_Point]) -> None:
     found.add(
         "label sources", not told, "recorded" if told else "not recorded: ingested before they were", level="note"
     )
+
+
+def _check_pixels(found: Diagnosis, collection: Collection) -> None:
+    older = [name for name in collection.meta.counts if collection.meta.pixel_rules.get(name) != PIXEL_RULES]
+    message = (
+        f"images of {_some(older)} were read by pixel rules of an earlier version (docs/pixels.md); ingest again"
+        if older
+        else "read by the rules of this version"
+    )
+    found.add("pixels", bool(older), message, level="note")
 
 
 def _check_duplicates(found: Diagnosis, points: list[_Point]) -> None:

@@ -30,6 +30,8 @@ from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, ras
 from retrieval.imaging.structure import LIMIT_EXIF_BYTES, require_plain_structure
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+PIXEL_RULES = 2
+"""Number of the rules in docs/pixels.md; raised when a file that could be read is shown differently."""
 LIMIT_BYTES = 64 * 1024 * 1024
 LIMIT_PIXELS = 64_000_000
 """A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""

@@ -173,6 +173,8 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     """By dataset, in words, where it was last filled from; none in a collection of an earlier version."""
     salt: str = ""
     """Fingerprint of the salt that the ids of DICOM studies were made with; empty where there is none of them yet."""
+    pixel_rules: dict[str, int] = {}
+    """By dataset, the `PIXEL_RULES` by which all its images were read; none in a collection of an earlier version."""
 
 
 def moved_alias(aliases: dict[str, str], name: str) -> dict[str, str]:

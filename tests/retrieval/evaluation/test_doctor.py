@@ -134,3 +134,11 @@ def test_missing_scales_are_a_note(tiny_home, collection):
 def test_the_document_can_be_written_as_json(tiny_home, collection):
     document = look(tiny_home, collection).to_dict()
     assert json.loads(json.dumps(document))["healthy"] is True
+
+
+def test_images_read_by_pixel_rules_of_an_earlier_version_are_noted(tiny_home, collection):
+    assert levels(look(tiny_home, collection))["pixels"] == "ok"
+    collection.record(msgspec.structs.replace(collection.meta, pixel_rules={}))
+    found = look(tiny_home, collection)
+    assert levels(found)["pixels"] == "note"
+    assert found.is_healthy

@@ -1,0 +1,88 @@
+"""A collection of an earlier version, whose images were read by other pixel rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from ingest.ledger import Ledger, ledger_path
+from ingest.sources.image_folder import ImageFolderSource
+from ingest.worker import Worker
+from retrieval.imaging.decode import PIXEL_RULES
+from retrieval.index.edge import EdgeIndex
+from retrieval.media import thumbnail_path
+from tests.ingest.worker_fixtures import NAME, CountingEncoder
+
+GREY = np.tile(np.arange(64, dtype=np.uint16), (64, 1))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """One image of 8 bits, and one of 16 bits of which a part is used: earlier versions showed it black."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    Image.fromarray((GREY * 4).astype(np.uint8)).save(folder / "plain.png")
+    Image.fromarray(GREY * 20).save(folder / "narrow.png")
+    return folder
+
+
+@pytest.fixture
+def worker(encoder: CountingEncoder, index: EdgeIndex, tmp_path: Path) -> Worker:
+    return Worker(encoder, index, home=tmp_path, media_dir=tmp_path / "media")
+
+
+def age(index: EdgeIndex, home: Path) -> Path:
+    """Make the collection look as an earlier version left it; the thumbnail of the image that it showed black."""
+    collection = index.open(NAME)
+    collection.record(msgspec.structs.replace(collection.meta, pixel_rules={}))
+    with Ledger(ledger_path(home, index.location, NAME)) as ledger:
+        row = ledger.rows("images", ["narrow.png"])["narrow.png"]
+        assert row.notes
+        run = ledger.begin("images", "", None, "2025-01-01T00:00:00+00:00")
+        ledger.record(run, "images", [replace(row, notes=())])
+        ledger.end(run, "2025-01-01T00:00:01+00:00", {})
+    thumbnail = thumbnail_path(home / "media", row.sha256)
+    Image.new("L", (64, 64)).save(thumbnail, "WEBP")
+    return thumbnail
+
+
+def test_only_what_looks_different_now_is_embedded_again(
+    worker: Worker, encoder: CountingEncoder, index: EdgeIndex, archive: Path, tmp_path: Path
+) -> None:
+    worker.run(ImageFolderSource(archive, dataset="images"))
+    assert index.open(NAME).meta.pixel_rules == {"images": PIXEL_RULES}
+    thumbnail = age(index, tmp_path)
+    summary = worker.run(ImageFolderSource(archive, dataset="images"))
+    assert encoder.image_batches == [1]
+    assert (summary.indexed, summary.unchanged) == (1, 1)
+    assert any("pixel rules" in message for message in summary.messages)
+    with Image.open(thumbnail) as shown:
+        assert np.ptp(np.asarray(shown.convert("L"))) > 200
+
+    summary = worker.run(ImageFolderSource(archive, dataset="images"))
+    assert encoder.image_batches == []
+    assert not any("pixel rules" in message for message in summary.messages)
+
+
+def test_without_a_ledger_every_image_is_embedded_again(
+    worker: Worker, encoder: CountingEncoder, index: EdgeIndex, archive: Path, tmp_path: Path
+) -> None:
+    worker.run(ImageFolderSource(archive, dataset="images"))
+    age(index, tmp_path)
+    ledger_path(tmp_path, index.location, NAME).unlink()
+    worker.run(ImageFolderSource(archive, dataset="images"))
+    assert encoder.image_batches == [2]
+
+
+def test_a_retry_does_not_speak_for_the_files_that_it_did_not_read(
+    worker: Worker, index: EdgeIndex, archive: Path, tmp_path: Path
+) -> None:
+    worker.run(ImageFolderSource(archive, dataset="images"))
+    age(index, tmp_path)
+    worker.run(ImageFolderSource(archive, dataset="images"), only=frozenset({"narrow.png"}))
+    assert index.open(NAME).meta.pixel_rules == {}

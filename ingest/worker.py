@@ -29,6 +29,7 @@ from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
+from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.records import Quarantined, Source
@@ -160,8 +161,10 @@ class Worker:
             admitted.record(collection)
             summary.messages += admitted.messages
             _adopt(collection, ledger)
+            if collection.count(Filters(dataset=source.dataset)) == 0:
+                _record_pixel_rules(collection, source.dataset)  # at once: a run that resumes need not decode again
             self._reader.decodes_again = collection.meta.pixel_rules.get(source.dataset) != PIXEL_RULES
-            if self._reader.decodes_again and source.dataset in collection.meta.counts:
+            if self._reader.decodes_again:
                 summary.messages.append(
                     f"an earlier version read the images of {source.dataset} by other pixel rules (docs/pixels.md): each is "
                     "decoded again, and embedded again if it looks different"

@@ -86,3 +86,19 @@ def test_a_retry_does_not_speak_for_the_files_that_it_did_not_read(
     age(index, tmp_path)
     worker.run(ImageFolderSource(archive, dataset="images"), only=frozenset({"narrow.png"}))
     assert index.open(NAME).meta.pixel_rules == {}
+
+
+def test_a_run_that_resumes_decodes_nothing_again(
+    worker: Worker, index: EdgeIndex, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("ingest.ledger.Ledger.forget_older", fail)
+        worker.run(ImageFolderSource(archive, dataset="images"))
+    assert not index.open(NAME).meta.complete
+    monkeypatch.setattr("ingest.reader.decoders.prepare", fail)
+    summary = worker.run(ImageFolderSource(archive, dataset="images"))
+    assert (summary.unchanged, summary.messages) == (2, [])
+    assert index.open(NAME).meta.complete

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from ingest.sources.accessions import Accessions
-from ingest.sources.cells import CellTable, as_report_text, as_whole_numbers
+from ingest.sources.cells import CellTable, as_report_text, as_whole_numbers, is_dummy
 from ingest.sources.sections import split_report
 from retrieval.errors import MissingColumn
 from retrieval.records import Quarantined, Report
@@ -137,7 +137,7 @@ class AccessionReports:
     def _row(
         self, number: int, uid: str, study_id: str, studies: Container[str], accession: str, cells: dict[str, str]
     ) -> _Row:
-        study = self._hash_study(uid) if uid else ""
+        study = self._hash_study(uid) if uid and not is_dummy(uid) else ""
         if not study and study_id:
             study = study_id if study_id in studies else self._hash_study(study_id) if _UID.fullmatch(study_id) else ""
         texts = {section: cells.get(section, "") for section in SECTIONS}
@@ -163,7 +163,7 @@ _ADVICE = f"a column {_STUDY} would tell"
 
 def _field_of(name: str) -> str | None:
     """The field that a column holds, whatever its case and word breaks: `AccessionNumber`, `accession_number`, `MeSH`."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = re.sub(r"[^a-z0-9]", "", re.sub(r"\.[0-9]+$", "", name.lower()))  # `findings.1`: a second one, to pandas
     return next((field for field, names in _NAMES.items() if plain in names), None)
 
 

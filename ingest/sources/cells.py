@@ -14,13 +14,22 @@ from retrieval.errors import MissingColumn, SourceError
 # What pandas, numpy, R, SAS, SQL dumps and spreadsheets write for a value that is not there; compared in lower case.
 _MISSING = re.compile(
     r"|[.?]|[-–—]+|[+-]?nan|(?:np|pd|numpy)\.nan?|nat|none|null|nil|undefined|\\n|n\.?a\.?|n ?/ ?a|[+-]?1\.#(?:ind|qnan)"
-    r"|<(?:na|n/a|nan|nat|none|null)>|[(\[](?:none|null|nan)[)\]]|#n/?a(?: n/a)?|#(?:null|value|ref|num)!|#name\?|#div/0!"
+    r"|<(?:na|n/a|nan|nat|none|null)>|[(\[](?:none|null|nan)[)\]]|#n/?a(?: n/a)?|#div/0!"
+    r"|#[¡¿]?[^\W\d]{2,14}[!?]|#(?:nv|n/[bd]|i/t|н/д)"  # errors of spreadsheets in any language: `#WERT!`, `#NV`
 )
 _DUMMY = re.compile(
     r"[0x*#?._-]+|(?:pseudo)?anon(?:ym(?:ous|i[sz]ed|e)?)?|(?:de-?)?identified|deid|removed|redacted|unknown|dummy"
-    r"|accession(?: ?number)?|not? ?(?:available|known|given|value|accession)",
+    r"|accession(?: ?number)?|no(?:t|ne)?[ _]?(?:available|applicable|known|given|value|accession|id)|missing|hidden|masked"
+    r"|deleted|blank|empty|confidential|pending|tb[ad]|(?:anonymis|pseudonymis)iert|pseudonymi[sz]ed|unbekannt"
+    r"|keine angaben?|k\. ?a\.|inconnu|desconocido|desconhecido|sconosciuto|onbekend",
     re.IGNORECASE,
 )
+# Rows without an id that a program filled with a number, and long ids that one has rounded: `1,23457E+11`.
+_NO_NUMBER = re.compile(r"-[0-9]+(?:[.,]0+)?|[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.IGNORECASE)
+_LIMIT_EXACT = 2**53  # beyond it, different whole numbers are one float
+# What pandas makes of a second column of one name; `_x` and `_y` of two tables that it has merged.
+_REPEATED = re.compile(r"\.[0-9]+$")
+_MERGED = ("_x", "_y")
 _QUOTES = "\"'`“”‘’„«»"
 _LONGEST_MISSING = 32  # with white space and quotes around it; most cells are text and need no closer look
 _SHOWN_COLUMNS = 30
@@ -64,12 +73,22 @@ class CellTable:
     def find(self, name: str, *, exactly: bool = False) -> str | None:
         """The column called `name` in any case; None if there is none. `exactly` prefers the very spelling.
 
+        `name.1`, and `name_x` with `name_y`, are what pandas makes of several columns of this name.
+
         Raises:
             SourceError: several columns are called so.
         """
         if exactly and self.columns.count(name) == 1:
             return name
-        alike = [column for column in self.columns if column.casefold() == name.strip().casefold()]
+        wanted = name.strip().casefold()
+        alike = [column for column in self.columns if column.casefold() == wanted]
+        if alike:
+            alike += [
+                column for column in self.columns if _REPEATED.sub("", folded := column.casefold()) == wanted != folded
+            ]
+        else:
+            merged = [column for column in self.columns if column.casefold() in {wanted + end for end in _MERGED}]
+            alike = merged if len(merged) > 1 else []
         if len(alike) > 1:
             raise self.ambiguous(alike)
         return alike[0] if alike else None
@@ -121,7 +140,7 @@ def as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+        return str(int(value)) if abs(value) < _LIMIT_EXACT else f"{value:e}"
     return as_text(str(value))
 
 
@@ -154,12 +173,16 @@ def as_whole_numbers(cells: Sequence[str]) -> list[str]:
 def as_ids(cells: Sequence[str]) -> list[str]:
     """A column of ids of studies, as whole numbers; a dummy such as `ANON` is missing, for it would make one study of many.
 
-    `0` is a dummy where every one of several rows has it, and else an id.
+    So are negative numbers (`-1`) and rounded ones (`1.23E+11`). `0` is a dummy where every one of several rows has it, and
+    else an id.
     """
     ids = as_whole_numbers(cells)
     given = [each for each in ids if each]
     is_constant = len(given) > 1 and len(set(given)) == 1
-    return ["" if is_dummy(each) and (is_constant or each.strip("0")) else each for each in ids]
+    return [
+        "" if _NO_NUMBER.fullmatch(each) or (is_dummy(each) and (is_constant or each.strip("0"))) else each
+        for each in ids
+    ]
 
 
 def is_dummy(key: str) -> bool:

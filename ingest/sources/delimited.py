@@ -10,7 +10,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
@@ -22,8 +21,6 @@ _TAB_SUFFIXES = {".tsv", ".tab"}
 _SEP_LINE = re.compile(r'"?sep=(?P<separator>[^\w\s"]|\t)"?[,;\t|]*[\r\n]*', re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _BLOCK_BYTES = 1 << 20
-# A record of two cells after the last: if it does not come out as such, a quote was still open.
-_END = ["\0", "end"]
 
 _BLANK = "\u200b\u200c\u200d\u2060\ufeff\0"  # without width, and no white space to Python
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -66,35 +63,38 @@ class DelimitedTable:
         """The cells of `columns`; short rows end in empty cells, blank lines are no rows.
 
         Raises:
-            SourceError: a row is longer than the header, a quote is never closed, or the file is damaged.
+            SourceError: a row is longer than the header, a quote is never closed or has more than a separator after it (a
+                row would take in the next ones), or the file is damaged.
         """
         places = [self.columns.index(name) for name in columns]
         width = len(self.columns)
         with self._errors(), self._open() as file:
-            records = self._records(chain(file, [self.separator.join(_END)]), self.separator)
             number = 0
-            for number, record in enumerate(records):
-                if record == _END:
-                    return
-                if number == 0:
-                    continue
-                if len(record) > width:
-                    raise SourceError(
-                        f"the rows of {self._path} have more cells than its header: row {number} has {len(record)}, "
-                        f"the header {width} (separator {self.separator!r}); is a delimiter at their ends, or "
-                        "in a text without quotes?"
-                    )
-                yield tuple(record[place] if place < len(record) else "" for place in places)
-        raise SourceError(f"the table {self._path} has a quote in row {number} that is never closed")
+            try:
+                for number, record in enumerate(self._records(file, self.separator, strict=True)):
+                    if number == 0:
+                        continue
+                    if len(record) > width:
+                        raise SourceError(
+                            f"the rows of {self._path} have more cells than its header: row {number} has {len(record)}, "
+                            f"the header {width} (separator {self.separator!r}); is a delimiter at their ends, or "
+                            "in a text without quotes?"
+                        )
+                    yield tuple(record[place] if place < len(record) else "" for place in places)
+            except csv.Error:
+                raise SourceError(
+                    f"the table {self._path} has a quote in row {number + 1} that is never closed, or text after a closing "
+                    'quote; a quote inside a text is written twice ("")'
+                ) from None
 
     def _header(self, separator: str) -> list[str]:
         with self._open() as file:
             return next(self._records(file, separator), [])
 
-    def _records(self, lines: Iterator[str] | TextIO, separator: str) -> Iterator[list[str]]:
+    def _records(self, lines: TextIO, separator: str, *, strict: bool = False) -> Iterator[list[str]]:
         if self._skips_line:
-            next(iter(lines), None)
-        return (record for record in csv.reader(lines, delimiter=separator) if record)
+            next(lines, None)
+        return (record for record in csv.reader(lines, delimiter=separator, strict=strict) if record)
 
     def _find_separator(self, is_key: Callable[[str], bool]) -> tuple[bool, str]:
         """Whether the first line says it, and the separator."""

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.sources.cells import is_dummy, is_missing
 from ingest.sources.modalities import RADIOGRAPHY, name_modality
 from ingest.sources.structured_report import StructuredText, read_structured_report
 from ingest.sources.views import view_of_header
@@ -48,6 +49,11 @@ _RADIOGRAPH_CLASSES = frozenset(
 # Directory; presentation states; structured reports and key objects; encapsulated documents: none is an image, and all
 # belong beside images.
 _COMPANION_CLASSES = re.compile(r"1\.2\.840\.10008\.(1\.3\.10$|5\.1\.4\.1\.1\.(11|88|104)\.)")
+# Structured reports that no radiologist wrote: dose, computer-aided detection, procedure logs, measurements. Of all classes
+# those for text are taken (basic, enhanced, comprehensive, extensible, and their trials), and what is no standard class.
+_OTHER_REPORTS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?!88\.(?:1|3|4|11|22|33|34|35)$)")
+# Their titles in older files, which have a class for text: PS3.16 TID 10001, 10011, 4000, 4100, 3001.
+_OTHER_TITLES = frozenset({"113701", "113500", "111036", "112000", "121120"})
 _COMPANION_MODALITIES = frozenset({"PR", "KO", "SR", "DOC"})
 
 
@@ -83,7 +89,7 @@ class ScannedOther:
 def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedReport | ScannedOther:
     """Read the header of the file `path`, `name` to people.
 
-    Ids are HMACs of the UIDs with `salt`. Where a file lacks them, its series, and at last its `name`, stand in.
+    Ids are HMACs of the UIDs with `salt`. Where a file has none, or a dummy, its series, and at last its `name`, stand in.
 
     Raises:
         EmptyFile, WrongType, ImageTooLarge, UnreadableImage, TruncatedImage: not a file that can be read, or not DICOM.
@@ -106,12 +112,16 @@ def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedRepor
 
 def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedReport | ScannedOther:
     modality = header.text("Modality").upper()
-    study = header.text("StudyInstanceUID") or header.text("SeriesInstanceUID")
+    study = _uid(header, "StudyInstanceUID") or _uid(header, "SeriesInstanceUID")
     study_id = hash_uid(salt, study or f"file {name}")
     accession = header.text("AccessionNumber")
     if _COMPANION_CLASSES.match(header.storage_class) or modality in _COMPANION_MODALITIES:
-        content = items_of(header.dataset, "ContentSequence")
-        text = read_structured_report(content, items_of(header.dataset, "ConceptNameCodeSequence"))
+        title = items_of(header.dataset, "ConceptNameCodeSequence")
+        if _OTHER_REPORTS.match(header.storage_class) or any(
+            text_of(each, "CodeValue") in _OTHER_TITLES for each in title
+        ):
+            return ScannedOther(study_id, accession)
+        text = read_structured_report(items_of(header.dataset, "ContentSequence"), title)
         if text.report == Report():
             return ScannedOther(study_id, accession)
         is_verified = header.text("VerificationFlag").upper() == "VERIFIED"
@@ -120,8 +130,14 @@ def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedRepor
         _require_radiograph(modality, header.storage_class, name)
     except WrongModality as error:
         return ScannedOther(study_id, accession, error)
-    image = header.text("SOPInstanceUID")
+    image = _uid(header, "SOPInstanceUID")
     return ScannedImage(study_id, hash_uid(salt, image or f"file {name}"), accession, _view(header))
+
+
+def _uid(header: Header, keyword: str) -> str:
+    """A UID; empty for a dummy (`ANON`, `0`), which would make one study of many."""
+    uid = header.text(keyword)
+    return "" if is_missing(uid) or is_dummy(uid) else uid
 
 
 def _require_radiograph(modality: str, storage_class: str, name: str) -> None:

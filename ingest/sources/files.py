@@ -17,6 +17,10 @@ from retrieval.records import Quarantined
 _IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ)
 _LIMIT_NAME = 1024
 _CONTENT = re.compile(r"""b['"]|\{\s*['"]bytes['"]|data:|\[\[?[0-9]|.*[\0-\x1f]""", re.DOTALL)
+# Five words, or a word with a full stop, a comma or a colon, and no suffix: reports where file names were expected.
+_TEXT = re.compile(
+    r"(?!.*\.[a-z0-9]{3,5}$)(?:(?:\S+\s+){4}\S|.*[^\W\d_]{2}[.,:;!?](?:\s|$))", re.DOTALL | re.IGNORECASE
+)
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -60,6 +64,14 @@ class ImagesFolder:
         """
         inner = self._inner(name)
         return self.path / inner if self._is_plain(inner) else self._resolve(inner)
+
+    def is_name(self, cell: str) -> bool:
+        """Whether a cell can name a file: it is no image as text (bytes, base64), nor a report, neither of which belongs
+        in a message. A file that is there has a name, whatever it reads like.
+        """
+        if len(cell) > _LIMIT_NAME or _CONTENT.match(cell):
+            return False
+        return not _TEXT.match(cell) or self._is_plain(self._inner(cell))
 
     def identity(self, name: str) -> str:
         """What all names of one file have in common: its relative path, links followed; `name` itself if there is none."""
@@ -174,11 +186,6 @@ class ImagesFolder:
         except OSError as error:
             detail = f"the folder {self.path / folder} cannot be read: {error.strerror or error}"
             self.unreadable[printable(folder)] = SystemFailure(detail)
-
-
-def is_file_name(cell: str) -> bool:
-    """Whether a cell can name a file: it is no image as text (bytes, base64), which belongs in no message."""
-    return len(cell) <= _LIMIT_NAME and not _CONTENT.match(cell)
 
 
 def printable(name: str) -> str:

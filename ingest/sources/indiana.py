@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ingest.sources.cells import CellTable, as_ids, as_report_text
-from ingest.sources.files import ImagesFolder, is_file_name
+from ingest.sources.files import ImagesFolder
 from ingest.sources.row_claims import claimed_by_several, conflicting_study
 from ingest.sources.sections import split_report
 from ingest.sources.views import read_view
@@ -66,9 +66,9 @@ class IndianaSource:
         self._projections_csv = projections_csv
         self._uids = None if uids is None else frozenset(uids)
         # Everything that makes the whole archive unusable shows here, before any work has begun.
+        self._folder = ImagesFolder(images_dir)
         self._rows = self._read_rows()
         self._studies, self._bad_reports = self._read_reports()
-        self._folder = ImagesFolder(images_dir)
 
     def image_count(self) -> int:
         """Rows of the projections table, rows of the reports table that are not used, and files that no row names."""
@@ -140,8 +140,8 @@ class IndianaSource:
 
     def _read_rows(self) -> list[_Row]:
         rows = [
-            # Text that is no file name (an image as bytes) is never repeated.
-            _Row(number, uid, filename if is_file_name(filename) else "", read_view(projection))
+            # Text that is no file name (an image as bytes, a report) is never repeated.
+            _Row(number, uid, filename if self._folder.is_name(filename) else "", read_view(projection))
             for number, (uid, filename, projection) in enumerate(_cells(self._projections_csv, PROJECTION_COLUMNS), 1)
             if uid or filename
         ]

@@ -1,4 +1,4 @@
-"""Files that rows of several studies name: whose they are, no table says."""
+"""Rows that say of no image for certain whose it is."""
 
 from __future__ import annotations
 
@@ -19,5 +19,14 @@ def conflicting_study(name: str, table: Path) -> Quarantined:
     detail = (
         f"{name} stands in rows of more than one study of {table}, perhaps under another spelling; it is indexed with none "
         "of them. Correct the rows; --prune removes it where it was indexed before"
+    )
+    return Quarantined(name, "conflicting_study", detail)
+
+
+def several_patients(name: str, table: Path) -> Quarantined:
+    """The row that names the file `name`, of a study id that is not that of one study."""
+    detail = (
+        f"the study id of {name} stands in rows of more than one patient of {table}, so that it names no study; none of "
+        "them is indexed. Give a column whose ids are unique in the table: --column study_id=COLUMN"
     )
     return Quarantined(name, "conflicting_study", detail)

@@ -20,8 +20,10 @@ _SECTIONS = ("findings", "impression", "indication", "comparison")
 _OTHER = "other"
 _UNKNOWN = "unknown"
 _PERSON = "person"
+# A section that becomes part of the impression.
+_ADDENDUM = "addendum"
 
-_ADDENDUM = "55107-7"
+_ADDENDUM_CODE = "55107-7"
 # Headings and elements of a diagnostic imaging report: CID 7001 and 7002 of PS3.16, in DCM and LOINC.
 _CODES = {
     "121070": "findings",
@@ -33,7 +35,7 @@ _CODES = {
     "121076": "impression",  # conclusions
     "121077": "impression",
     "55110-1": "impression",
-    _ADDENDUM: "impression",
+    _ADDENDUM_CODE: _ADDENDUM,
     "121111": "impression",  # summary
     "55112-7": "impression",
     "121060": "indication",  # history
@@ -54,7 +56,7 @@ _CODES = {
 # Words of headings, without accents, in English, German, Spanish, French, Italian, Portuguese and Dutch. In this order: an
 # addendum may name the prior report it adds to, `Previous Findings` are no findings of today.
 _WORDS = (
-    ("impression", "addend adenda amend nachtrag erganzung aanvulling"),
+    (_ADDENDUM, r"addend adenda amend \w*nachtrag erganzung aanvulling"),
     ("comparison", r"\w*comparison previous prior\b vergleich voraufnahme comparac comparaison confronto vergelijk"),
     (
         "impression",
@@ -72,6 +74,8 @@ _WORDS = (
     ),
     ("impression", "diagnos[ei] diagnostico"),
 )
+# Titles of addenda; an "amended" report is a whole one.
+_ADDENDA = re.compile(r"\b(?:addend|adenda|\w*nachtrag|erganzung|aanvulling)")
 _PATTERNS = [(section, re.compile(rf"\b(?:{'|'.join(words.split())})")) for section, words in _WORDS]
 # Headings that are known and hold nothing that a finding is.
 _LEFT_OUT = re.compile(
@@ -112,9 +116,10 @@ def read_structured_report(content: Iterable[Dataset], title: Sequence[Dataset] 
     known. Text under headings that are known and hold no findings (recommendations, procedure) is left out, and so is all
     that names patient and observers (PS3.16 TID 1001).
     """
-    is_addendum = any(text_of(name, "CodeValue") == _ADDENDUM or "addend" in _meaning(name) for name in title)
-    texts: dict[str, list[str]] = {section: [] for section in _SECTIONS}
-    unknown = _collect(content, "impression" if is_addendum else None, texts, 0)
+    is_addendum = any(text_of(name, "CodeValue") == _ADDENDUM_CODE or _ADDENDA.search(_meaning(name)) for name in title)
+    texts: dict[str, list[str]] = {section: [] for section in (*_SECTIONS, _ADDENDUM)}
+    unknown = _collect(content, _ADDENDUM if is_addendum else None, texts, 0)
+    texts["impression"] += texts.pop(_ADDENDUM)
     report = split_report(Report(**{section: "\n".join(found) for section, found in texts.items()}))
     joined = Report(**{section: " ".join(text.split()) for section, text in asdict(report).items()})
     return StructuredText(joined, is_addendum, unknown)
@@ -129,13 +134,14 @@ def _collect(content: Iterable[Dataset], around: str | None, texts: dict[str, li
         own = _section_of(item)
         if own == _PERSON:
             continue
-        inherits = own is None or (own == _OTHER and around in _SECTIONS) or (own == _UNKNOWN and around)
+        is_added = around == _ADDENDUM and own in ("findings", "impression")
+        inherits = own is None or is_added or (own == _OTHER and around in texts) or (own == _UNKNOWN and around)
         section = around if inherits else own
         kind = text_of(item, "ValueType").upper()
         if kind == "TEXT" and section != _OTHER:
             text = text_of(item, "TextValue")
             found = found or (bool(text) and section == _UNKNOWN)
-            texts[section if section in _SECTIONS else "findings"].append(text)
+            texts[section if section in texts else "findings"].append(text)
         elif kind == "CONTAINER" and depth < _LIMIT_DEPTH:
             found = _collect(items_of(item, "ContentSequence"), section, texts, depth + 1) or found
     return found

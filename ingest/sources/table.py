@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from ingest.sources.files import ImagesFolder
-from ingest.sources.row_claims import claimed_by_several, conflicting_study
+from ingest.sources.row_claims import claimed_by_several, conflicting_study, several_patients
 from ingest.sources.sections import split_report
 from ingest.sources.table_rows import StudyRows, TableRow, TableRows
 from retrieval.errors import MissingFile, RetrievalError
@@ -30,9 +30,10 @@ class TableSource:
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands. A file in rows of several studies, by whatever names, belongs to none of them
-    (`conflicting_study`). Rows with one image id and different files are images of one id: the worker indexes the first
-    that it can read. With an images folder of its own, the files in it that no row names come last, as `unlisted_file`.
-    Images inside a Parquet table come in the order of its rows, so that a study may come out in several pieces.
+    (`conflicting_study`), and neither does a file of a study id that rows of several patients have. Rows with one image id
+    and different files are images of one id: the worker indexes the first that it can read. With an images folder of its
+    own, the files in it that no row names come last, as `unlisted_file`. Images inside a Parquet table come in the order of
+    its rows, so that a study may come out in several pieces.
     """
 
     def __init__(self, table: Path, *, images_dir: Path | None, columns: Mapping[str, str], dataset: str) -> None:
@@ -54,7 +55,7 @@ class TableSource:
         self.dataset = dataset
         self._table = table
         self._folder = ImagesFolder(table.parent if images_dir is None else images_dir)
-        self._rows = TableRows(table, columns)
+        self._rows = TableRows(table, columns, self._folder.is_name)
         self._lists_files = images_dir is not None and not self._rows.holds_images
         self._notes = [*self._conflicts(), *self._bad_dates()]
 
@@ -71,6 +72,9 @@ class TableSource:
             images: list[ImageRecord] = []
             for row in rows:
                 file = files.get(row.number, "")
+                if study.is_of_several_patients:
+                    yield several_patients(row.name, self._table)
+                    continue
                 if file in contested:
                     yield conflicting_study(row.name, self._table)
                     continue
@@ -113,7 +117,7 @@ class TableSource:
 
     def _conflicts(self) -> Iterator[Quarantined]:
         for study in self._rows.studies:
-            if study.differing:
+            if study.differing and not study.is_of_several_patients:
                 detail = (
                     f"rows of this study in {self._table} differ in {', '.join(study.differing)}; none of them is used, "
                     "since none can be told to be right"

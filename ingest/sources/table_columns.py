@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,15 +16,20 @@ TEXTS = ("findings", "impression", "indication", "comparison", "mesh", "problems
 FIELDS = ("image", "study_id", "image_id", "view", *TEXTS, "report", "labels")
 # Names that data sets give a field: NIH ChestX-ray14.
 _ALIASES = {"labels": ("finding labels", "finding_labels")}
+_PATIENT = ("patientid", "subjectid", "patient", "subject", "patientnumber", "mrn")
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumns:
-    """Column by field; and by finding, those that the user named and those that bear a finding's name."""
+    """Column by field; and by finding, those that the user named and those that bear a finding's name.
+
+    `patient` is the column that tells patients apart, if there is one beside the study id.
+    """
 
     fields: dict[str, str]
     named: dict[str, str]
     found: dict[str, str]
+    patient: str | None
 
 
 def parse_columns(pairs: list[str]) -> dict[str, str]:
@@ -80,7 +86,9 @@ def find_columns(table: CellTable, wanted: Mapping[str, str]) -> TableColumns:
     taken = {*fields.values(), *named.values()}
     heads = {_head(finding) for finding in named}
     found = {name: name for name in table.columns if name not in taken and _head(name) and _head(name) not in heads}
-    return TableColumns(fields, named, found)
+    plain = {re.sub(r"[\W_]", "", name.casefold()): name for name in table.columns if name not in taken}
+    patient = next((plain[name] for name in _PATIENT if name in plain), None)
+    return TableColumns(fields, named, found, patient)
 
 
 def _find_field(table: CellTable, field: str, taken: set[str]) -> str | None:

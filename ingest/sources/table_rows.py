@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from ingest.sources.cells import CellTable, as_ids, as_report_text
-from ingest.sources.files import is_file_name
+from ingest.sources.cells import CellTable, as_ids, as_report_text, as_whole_numbers
 from ingest.sources.image_cells import CellImage, ImageColumn
 from ingest.sources.table_columns import FIELDS, TEXTS, TableColumns, find_columns, is_key
 from ingest.sources.views import read_view
-from retrieval.labels import find_term, read_status, read_terms
+from retrieval.labels import find_term, is_mapping, read_status, read_terms
 from retrieval.records import Status, View
 
 _REPORT_TEXTS = ("findings", "impression", "report")
@@ -55,11 +54,15 @@ class TableRow:
 
 @dataclass(slots=True)
 class StudyRows:
-    """A study: its rows, the texts and statuses in which they agree, and the names of those in which they do not."""
+    """A study: its rows, the texts and statuses in which they agree, and the names of those in which they do not.
+
+    `is_of_several_patients` says that the rows have the id in common and nothing else.
+    """
 
     id: str
     rows: list[TableRow]
     findings: tuple[str, ...]
+    is_of_several_patients: bool
     texts: tuple[str, ...] = ()
     statuses: tuple[tuple[str, Status], ...] = ()
     differing: list[str] = field(default_factory=list)
@@ -88,8 +91,8 @@ class TableRows:
     `notes` say what had to be assumed to read the table; `holds_images` that the images are in the table itself.
     """
 
-    def __init__(self, path: Path, wanted: Mapping[str, str]) -> None:
-        """Read everything but images. Raises as `TableSource`."""
+    def __init__(self, path: Path, wanted: Mapping[str, str], is_file_name: Callable[[str], bool]) -> None:
+        """Read everything but images; `is_file_name` tells what a row calls its image. Raises as `TableSource`."""
         table = CellTable(path, lambda name: is_key(wanted, name))
         self._columns = find_columns(table, wanted)
         column = self._columns.fields["image"]
@@ -99,7 +102,8 @@ class TableRows:
         fields = [name for name in self._columns.fields if name != "image" or not kind]
         names = [self._columns.fields[name] for name in fields]
         findings = self._columns.named | self._columns.found
-        cells = list(table.rows([*names, *findings.values()]))
+        patient = [self._columns.patient] if self._columns.patient else []
+        cells = list(table.rows([*names, *findings.values(), *patient]))
         files = (
             [row[fields.index("image")] for row in cells]
             if table.parquet is None or not kind
@@ -109,10 +113,15 @@ class TableRows:
         if self.holds_images:  # a name that several bear names none of them
             count = Counter(files)
             files = [file if count[file] == 1 else "" for file in files]
-        ids = as_ids([row[fields.index("study_id")] for row in cells]) if "study_id" in fields else [""] * len(cells)
+        given = [row[fields.index("study_id")] for row in cells] if "study_id" in fields else [""] * len(cells)
+        ids = as_ids(given)
         columns = {name: [row[len(fields) + place] for row in cells] for place, name in enumerate(findings)}
         self.findings, notes = _read_findings(table, self._columns, columns)
+        notes += _notes_on_ids(given, ids)
+        terms = [fields.index(name) for name in ("mesh", "problems", "labels") if name in fields]
+        notes += _notes_on_terms([row[place] for row in cells for place in terms])
         self.notes = (*table.notes, *notes, *(self._images.notes if self._images else ()))
+        self._mixed = _shared_ids(ids, [row[-1] for row in cells]) if patient else frozenset()
         statuses = list(zip(*([read_status(cell) for cell in columns[name]] for name in self.findings), strict=True))
         statuses = statuses or [()] * len(cells)
         self.all = [
@@ -164,7 +173,7 @@ class TableRows:
         for rows in by_key.values():
             first = rows[0]
             own = first.image_id if first.image_id not in named else f"{first.image_id} ({row_name(first.number)})"
-            studies.append(StudyRows(first.study or own, rows, self.findings))
+            studies.append(StudyRows(first.study or own, rows, self.findings, first.study in self._mixed))
         return studies
 
 
@@ -173,19 +182,49 @@ def row_name(number: int) -> str:
     return f"row {number}"
 
 
+def _shared_ids(ids: Sequence[str], patients: Sequence[str]) -> frozenset[str]:
+    """The study ids that rows of several patients have."""
+    patient_of: dict[str, str] = {}
+    pairs = zip(ids, as_whole_numbers(patients), strict=True)
+    return frozenset(id for id, patient in pairs if id and patient and patient_of.setdefault(id, patient) != patient)
+
+
+def _notes_on_ids(given: Sequence[str], ids: Sequence[str]) -> list[str]:
+    count = sum(bool(before and not after) for before, after in zip(given, ids, strict=True))
+    what = "a study id that names none (a dummy such as ANON, a negative or a rounded number)"
+    return [f"rows with {what} are studies of their own: {count}"] if count else []
+
+
+def _notes_on_terms(cells: Sequence[str]) -> list[str]:
+    count = sum(map(is_mapping, cells))
+    return (
+        [f"cells of labels that are mappings, as of JSON, were not read; give each a column: {count}"] if count else []
+    )
+
+
+def _has_other_codes(cells: Sequence[str]) -> bool:
+    """Whether a column is coded from 0 to 3, as by CheXbert (0 blank, 1 present, 2 absent, 3 uncertain) or by grades."""
+    codes = {*as_whole_numbers(cells)} - {""}
+    return codes <= {*"0123"} and not codes <= {*"01"}
+
+
 def _read_findings(
     table: CellTable, columns: TableColumns, cells: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, ...], list[str]]:
     """The findings whose columns are read, and notes on that."""
     read: dict[str, str] = {}
     notes: list[str] = []
+    coded = [name for name in columns.found if _has_other_codes(cells[name])]
+    if coded:
+        what = "hold 2 or 3, so that 0 and 1 may mean something else in this table"
+        notes.append(f"columns with findings' names were not read: {', '.join(coded)} {what}")
     for name in cells:
         given = [cell for cell in cells[name] if cell]
         strange = sum(read_status(cell) is None for cell in given)
         if name in columns.named:
             if strange:
                 notes.append(f"{strange} cells of the column for {name} are not 1, 0 or -1 and were not read")
-        elif not given:
+        elif not given or coded:
             continue
         elif strange:
             notes.append(f"the column {name!r} has a finding's name, but cells other than 1, 0 and -1: it was not read")

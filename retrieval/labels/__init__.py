@@ -8,7 +8,7 @@ from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels, unknown_t
 from retrieval.labels.mentions import Mentions, find_mentions
 from retrieval.labels.report_text import read_report
 from retrieval.labels.study import label_study, unread_text
-from retrieval.labels.terms import find_term, read_status, read_terms
+from retrieval.labels.terms import find_term, is_mapping, read_status, read_terms
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve_finding
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "clean_head",
     "find_mentions",
     "find_term",
+    "is_mapping",
     "label_study",
     "read_labels",
     "read_report",

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retrieval.labels.terms import SAYS_NOTHING, find_term, read_terms
-from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, chexpert_names, clean_head, unique
+from retrieval.labels.vocabulary import (
+    CHEXPERT_14,
+    NO_FINDING,
+    NORMAL,
+    chexpert_names,
+    clean_head,
+    denied_names,
+    unique,
+)
 from retrieval.records import Status
 
 # Neither says anything about findings: the study was not indexed, or could not be judged.
@@ -126,9 +134,8 @@ def read_labels(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]]
         head, *qualifiers = find_term(name) or [clean_head(name)]
         if head in (NORMAL, NO_FINDING) and status != "present":
             continue  # that something was found does not say what
-        {"present": present, "uncertain": uncertain, "absent": absent}[status].extend(
-            [head, *chexpert_names(head, qualifiers)]
-        )
+        names = denied_names(head) if status == "absent" else chexpert_names(head, qualifiers)
+        {"present": present, "uncertain": uncertain, "absent": absent}[status].extend([head, *names])
         affirmed += [head] if status == "present" else []
     present = [name for name in present if name not in (NORMAL, NO_FINDING) or not _findings(present, uncertain)]
     doubted = [name for name in uncertain if name not in present]

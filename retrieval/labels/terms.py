@@ -24,7 +24,8 @@ _TERMS_OF_HEAD = {
     "|round atelectasis|atelectasis basal",
     "Airspace Disease": "alveolar pattern",
     "Opacity": "ground glass pattern|pulmonary opacity|lung opacities",
-    "Mass": "pulmonary mass|lung mass|mediastinal mass|soft tissue mass|pleural mass|breast mass",
+    "Mass": "pulmonary mass|lung mass",
+    "Lung Lesion": "nodule/mass|mass/nodule|nodule or mass",
     "Nodule": "multiple nodules|lung nodule|pulmonary nodule",
     "Pulmonary Fibrosis": "fibrosis|lung fibrosis",
     "Cicatrix": "fibrotic band",
@@ -34,7 +35,7 @@ _TERMS_OF_HEAD = {
     "Heart Failure": "heart insufficiency",
     "Pulmonary Congestion": "vascular redistribution|pulmonary venous congestion",
     "Pulmonary Disease, Chronic Obstructive": "copd signs",
-    "Tuberculosis": "tuberculosis sequelae",
+    "Lung Diseases, Interstitial": "ild",
     "Blister": "bullas|bulla",
     "Hernia, Hiatal": "hernia",
     "Atherosclerosis": "aortic atheromatosis",
@@ -79,22 +80,27 @@ _NUMBERS: dict[float, Status] = {1.0: "present", 0.0: "absent", -1.0: "uncertain
 
 _LIST = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
 _ENTRY = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
-_MISSING_ENTRIES = frozenset({"", "nan", "none", "null", "n/a", "<na>"})
+_MAPPING = re.compile(r"[\s\[(]*\{[^{}]*?:")
+_MISSING_ENTRIES = frozenset({"", "nan", "none", "null", "n/a", "<na>", "unknown", "todo", "?", "-"})
 
 
 def read_terms(field: str) -> list[Term]:
     """The terms of a cell, each under the head that either vocabulary has for it, and else under its own name.
 
     Terms stand between `;` (Indiana) or `|` (NIH), or in a Python or JSON list (PadChest). Qualifiers follow after `/`.
-    Commas belong to MeSH names: they separate only where every part is a known term and the whole is none.
+    Commas belong to MeSH names: they separate only where every part is a known term and the whole is none. A mapping
+    (`is_mapping`) has none: its keys say nothing without its values.
     """
     found: list[Term] = []
-    for entry in _entries(field):
+    for entry in [] if is_mapping(field) else _entries(field):
+        if whole := find_term(entry):  # VinDr's `Nodule/Mass` has no qualifier
+            found.append(whole)
+            continue
         term = [part for part in (" ".join(part.split()) for part in entry.split("/")) if part]
         if not term:
             continue
         parts = [find_term(part) for part in term[0].split(",")]
-        if find_term(term[0]) is None and len(parts) > 1 and all(parts):
+        if len(parts) > 1 and all(parts) and find_term(term[0]) is None:
             found += [part for part in parts if part]
         else:
             found.append([*(find_term(term[0]) or [clean_head(term[0].replace("_", " "))]), *term[1:]])
@@ -117,6 +123,11 @@ def find_term(name: str) -> Term | None:
     """The term (head, and the qualifier that the name implies) that `name` means in whatever spelling; None if unknown."""
     found = _find(name)
     return list(found) if found else None
+
+
+def is_mapping(cell: str) -> bool:
+    """Whether a cell holds values by name, as of JSON: `{"Edema": 1, "Fracture": 0}`, or a list of such."""
+    return _MAPPING.match(cell) is not None
 
 
 def read_status(cell: str) -> Status | None:

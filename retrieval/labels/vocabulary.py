@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from retrieval.errors import UnknownFinding
@@ -95,6 +96,12 @@ def chexpert_names(head: str, qualifiers: Iterable[str] = ()) -> list[str]:
     marks = set(qualifiers)
     names = [_CHEXPERT_OF_HEAD[head]] if head in _CHEXPERT_OF_HEAD else []
     return names + [name for (noun, mark), name in _CHEXPERT_OF_QUALIFIED.items() if noun == head and mark in marks]
+
+
+def denied_names(head: str) -> list[str]:
+    """The observations of CheXpert that are absent where a head is; none that has other heads (no mass, but a nodule)."""
+    parts = Counter(_CHEXPERT_OF_HEAD.values())
+    return [name for name in chexpert_names(head) if parts[name] == 1]
 
 
 def resolve_finding(name: str, known: Callable[[], Iterable[str]]) -> str:

@@ -269,3 +269,68 @@ def test_nothing_said_of_an_accession_number_repeats_it() -> None:
         "that of a study whose files have several",
         "",
     ]
+
+
+@pytest.mark.parametrize("dummy", ["ANON", "0", "REMOVED", "unknown", "00000", "nan"])
+def test_a_dummy_for_a_study_uid_makes_no_study_of_several(ward: Ward, dummy: str) -> None:
+    for number in (1, 2, 3):
+        uids = {"StudyInstanceUID": dummy, "SeriesInstanceUID": dummy, "SOPInstanceUID": dummy}
+        ward.add(f"film{number}", **uids | {"AccessionNumber": f"A{number}"})
+    content = [section("Findings", BIG)]
+    ward.add("sr", structured_report(content, StudyInstanceUID=dummy, SeriesInstanceUID=dummy, AccessionNumber="A2"))
+    studies, listed = ward.read()
+    assert [(study.images[0].file, study.report.findings) for study in studies] == [
+        ("film1", ""),
+        ("film2", BIG),
+        ("film3", ""),
+    ]
+    assert listed == []
+
+
+def test_a_row_with_a_dummy_for_its_study_uid_goes_by_its_accession_number(ward: Ward) -> None:
+    ward.film(1, "A1")
+    ward.film(2, "A2")
+    ward.reports(f"study_instance_uid,accession_number,findings\nANON,A1,{BIG}\nANON,,Clear.\n")
+    assert ward.texts() == {1: BIG, 2: ""}
+    assert ward.listed() == [("reports.csv row 2", "row_without_file")]
+
+
+DOSE = [
+    item("TEXT", ("113832", "Identification of the X-Ray Source"), "tube 1"),
+    item("CONTAINER", ("113706", "Irradiation Event"), children=[item("TEXT", ("121106", "Comment"), "Repeated.")]),
+]
+
+
+@pytest.mark.parametrize("kind", ["88.67", "88.65", "88.40", "88.50", "88.76", "113701", "112000"])
+def test_reports_that_no_radiologist_wrote_are_none(ward: Ward, kind: str) -> None:
+    title = item("TEXT", (kind, "X-Ray Radiation Dose Report")).ConceptNameCodeSequence
+    of_class = {"SOPClassUID": f"1.2.840.10008.5.1.4.1.1.{kind}"} if "." in kind else {"ConceptNameCodeSequence": title}
+    ward.film(1)
+    ward.film(2)
+    for study in (1, 2):
+        ward.add(f"a{study}", structured_report(DOSE, StudyInstanceUID=f"1.2.3.{study}", **of_class))
+    ward.sr(1)
+    assert ward.texts() == {1: BIG, 2: ""}
+    assert (ward.listed(), ward.notes()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "title", ["Nachtrag zum Befund", "Befundnachtrag", "Adenda", "Aanvulling", "Addendum document"]
+)
+def test_titles_of_addenda_in_other_languages(ward: Ward, title: str) -> None:
+    ward.film(1)
+    ward.sr(1)
+    named = item("TEXT", ("X", title)).ConceptNameCodeSequence
+    added = structured_report(
+        [section("Findings", "Rib fracture.")], StudyInstanceUID="1.2.3.1", ConceptNameCodeSequence=named
+    )
+    ward.add("z_later", added)
+    (study,) = ward.read()[0]
+    assert (study.report.findings, study.report.impression) == (BIG, "Rib fracture.")
+    assert ward.notes() == []
+
+
+def test_what_an_addendum_calls_findings_is_impression_too() -> None:
+    added = item("CONTAINER", ("X", "Addendum"), children=[section("Findings", "New mass.", "121070")])
+    content = [added, section("Findings", "Clear.", "121070"), section("Impression", "Normal.", "121072")]
+    assert read_structured_report(content).report == Report("Clear.", "Normal. New mass.")

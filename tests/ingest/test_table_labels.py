@@ -11,6 +11,7 @@ from ingest.jobs import Job, read_jobs
 from ingest.sources.table import TableSource
 from ingest.sources.table_columns import parse_columns
 from retrieval.errors import InvalidRequest, SourceError
+from retrieval.labels import label_study
 from retrieval.records import Quarantined, Study
 from tests.ingest.test_table_forms import quarantined, source, studies
 
@@ -86,7 +87,48 @@ def test_a_column_that_only_has_the_name_of_a_finding_is_not_read_and_told(tmp_p
     first, second = cells.split(",")
     found = source(tmp_path, f"image,Mass,Heart,Sex\na.png,{first},1,1\nb.png,{second},0,0\n")
     assert [study.statuses for study in studies(found)] == [(), ()]
-    assert ["was not read" in note for note in studies(found)[0].notes] == [True]
+    assert ["not read" in note for note in studies(found)[0].notes] == [True]
+
+
+@pytest.mark.parametrize("other", ["Fracture", "Pneumonia"])
+@pytest.mark.parametrize("codes", ["1,2", "3,0", "0.0,3.0", "2,"])
+def test_codes_from_0_to_3_make_no_column_a_label(tmp_path: Path, other: str, codes: str) -> None:
+    first, second = codes.split(",")
+    table = f"image,Edema,{other},pe\na.png,{first},0,1\nb.png,{second},1,0\n"
+    found = source(tmp_path, table, **{"Pleural Effusion": "pe"})
+    assert [study.statuses for study in studies(found)] == [
+        (("Pleural Effusion", "present"),),
+        (("Pleural Effusion", "absent"),),
+    ]
+    assert "Edema hold 2 or 3" in studies(found)[0].notes[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '{"Edema": 1, "Fracture": 0}',
+        "{'Edema': False, 'Mass': True}",
+        '[{"name": "Edema", "value": 0}]',
+        " {Edema: 0}",
+        "[[{'Mass': -1}]]",
+    ],
+)
+@pytest.mark.parametrize("column", ["labels", "problems"])
+def test_the_keys_of_a_mapping_are_no_labels(tmp_path: Path, cell: str, column: str) -> None:
+    quoted = '"' + cell.replace('"', '""') + '"'
+    (study,) = studies(source(tmp_path, f"image,{column}\na.png,{quoted}\n"))
+    labels = label_study(study.mesh, study.problems, "", "", study.statuses)
+    assert (labels.present, labels.uncertain, labels.absent) == ((), (), ())
+    assert study.notes == ("cells of labels that are mappings, as of JSON, were not read; give each a column: 1",)
+
+
+def test_structs_of_parquet_are_mappings(tmp_path: Path) -> None:
+    source(tmp_path, "image\na.png\n")
+    cells = [{"Edema": 1, "Fracture": 0}, None]
+    pd.DataFrame({"image": ["a.png", "b.png"], "labels": cells}).to_parquet(tmp_path / "t.parquet")
+    found = studies(TableSource(tmp_path / "t.parquet", images_dir=None, columns={}, dataset="own"))
+    assert [label_study("", study.problems, "", "").present for study in found] == [(), ()]
+    assert "mappings" in found[0].notes[0]
 
 
 def test_two_columns_of_one_finding_are_refused(tmp_path: Path) -> None:

@@ -111,7 +111,21 @@ def test_terms_that_no_vocabulary_has_are_kept_and_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", ["", "[]", "['']", "exclude", "['exclude']", "suboptimal study", "['unchanged']", "[nan]", "3", "0;1"]
+    "cell",
+    [
+        "",
+        "[]",
+        "['']",
+        "exclude",
+        "['exclude']",
+        "suboptimal study",
+        "['unchanged']",
+        "[nan]",
+        "3",
+        "0;1",
+        "unknown",
+        "todo",
+    ],
 )
 def test_cells_that_say_nothing_leave_a_study_unlabelled(cell: str) -> None:
     labels = label_study("", cell, "", "")
@@ -140,6 +154,33 @@ def test_normal_counts_alone_and_no_finding_against_findings_of_chexpert_not_at_
 )
 def test_statuses_are_read_in_every_spelling(cells: tuple[str, ...], status: str | None) -> None:
     assert [read_status(cell) for cell in cells] == [status] * len(cells)
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "observation"),
+    [
+        ("Mass", "Nodule", "Lung Lesion"),
+        ("Infiltration", "Consolidation", "Lung Opacity"),
+        ("Pacemaker", "Catheter", "Support Devices"),
+        ("Pleural_Thickening", "Effusion", "Pleural Other"),
+    ],
+)
+def test_what_is_absent_denies_no_observation_that_has_other_parts(column: str, other: str, observation: str) -> None:
+    labels = read_labels("", "", [(column, "absent"), (other, "uncertain")])
+    assert observation not in labels.absent
+    assert (find_term(column) or [""])[0] in labels.absent
+    assert observation in read_labels("", "", [(observation, "absent")]).absent
+
+
+@pytest.mark.parametrize("term", ["Nodule/Mass", "nodule/mass", "Nodule/Mass;Nodule/Mass", "['Nodule/Mass']"])
+def test_nodule_or_mass_is_neither_for_certain(term: str) -> None:
+    assert read_labels("", term).present == ("Lung Lesion",)
+    assert read_labels("", "", [("Nodule/Mass", "absent")]).absent == ("Lung Lesion",)
+
+
+@pytest.mark.parametrize("term", ["breast mass", "soft tissue mass", "mediastinal mass", "tuberculosis sequelae"])
+def test_terms_of_padchest_that_say_something_else_stay_themselves(term: str) -> None:
+    assert [name.lower() for name in read_labels("", f"['{term}']").present] == [term]
 
 
 @given(st.dictionaries(st.sampled_from(CHEXPERT_14[1:]), st.sampled_from(["present", "absent", "uncertain"])))

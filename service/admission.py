@@ -17,8 +17,6 @@ T = TypeVar("T")
 # Weight of the newest call in the running mean of what a call takes, from which Retry-After is told.
 _NEWEST = 0.2
 _RETRY_AFTER_MAX_S = 60
-# What may still run when the service stops was abandoned by its request already.
-_ABANDONED_WAIT_S = 5.0
 
 
 class Admission:
@@ -87,9 +85,9 @@ class Admission:
         work.add_done_callback(tell)
         return work
 
-    async def close(self) -> None:
-        """Start nothing more, and give calls that nobody waits for a moment to end before the index is closed."""
+    async def close(self, wait_s: float) -> None:
+        """Start nothing more, and give calls that nobody waits for `wait_s` to end before the index is closed."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        deadline = time.monotonic() + _ABANDONED_WAIT_S
+        deadline = time.monotonic() + wait_s
         while self.running and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

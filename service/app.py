@@ -37,6 +37,7 @@ from service.controllers.studies import StudiesController
 from service.deadlines import BodyDeadline
 from service.experiments.choice import SearchChoice
 from service.experiments.laboratory import Laboratory
+from service.forms import LIMIT_TEXT_BYTES
 from service.headers import SecurityHeaders
 from service.hosts import KnownHosts
 from service.keys import KeyFile, KeyRing
@@ -66,8 +67,8 @@ _DECODING = 4
 # Health and metrics ask the engine, too, and must neither wait for searches nor pile up where it hangs.
 _PROBES = {"limit": 2, "queue": 8}
 _PROBE_TIMEOUT_S = 5.0
-# Forms carry some fields beside the file.
-_FORM_OVERHEAD_BYTES = 256 * 1024
+# What may still run when the service stops was abandoned by its request already.
+_ABANDONED_WAIT_S = 5.0
 
 
 def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operations | None = None) -> Litestar:
@@ -76,6 +77,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     searches = Admission("searches", limit=settings.concurrent_searches, queue=settings.waiting_searches)
     decodes = Admission("decodes", limit=_DECODING, queue=settings.waiting_searches)
     thumbnails, probes = Admission("thumbnails", **_THUMBNAILS), Admission("probes", **_PROBES)
+    admissions = (decodes, searches, thumbnails, probes)
     media_dir = catalog.settings.media_dir
     static_dir = WEB_DIR / "static"
     laboratory = Laboratory(catalog.settings.home, exposure_days=settings.exposure_days)
@@ -88,10 +90,15 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     uploads = Router(
         "/",
         route_handlers=[ImageSearchController, ImagePageController],
-        request_max_body_size=settings.upload_limit_bytes + _FORM_OVERHEAD_BYTES,
+        request_max_body_size=settings.upload_limit_bytes + LIMIT_TEXT_BYTES,
         # Before the body is read: there is no point in taking 64 MiB from who is sent away.
         before_request=_take_upload(decodes, searches),
     )
+
+    async def close_admissions() -> None:
+        for admission in admissions:
+            await admission.close(min(_ABANDONED_WAIT_S, operations.drain.left_s / 2))
+
     app = Litestar(
         route_handlers=[
             TextSearchController,
@@ -153,9 +160,9 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         logging_config=None,
         after_response=laboratory.work_unseen,
         on_startup=[_start_decoding],
-        on_shutdown=[_end_decoding, decodes.close, searches.close, thumbnails.close, probes.close, laboratory.close],
+        on_shutdown=[_end_decoding, close_admissions, laboratory.close],
     )
-    for admission in (searches, decodes, thumbnails, probes):
+    for admission in admissions:
         operations.metrics.watch(admission)
     # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
     app.asgi_handler = Observation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from litestar.enums import ScopeType
@@ -11,21 +12,22 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from service.refusals import Draining
 
-# For requests to answer that they were cut off; then the service ends without them.
-_CUT_OFF_S = 2.0
+CLOSING_S = 2.0
+"""Of the grace period, at most half of it: for answers to requests that were cut off, and for closing."""
 WHILE_DRAINING = "answers_while_draining"
 """Key of a handler's `opt`: answers to the end, as health does."""
 
 
 class Drain(ASGIMiddleware):
-    """Counts the requests that run; once begun, refuses new ones and gives the others `grace_s` seconds to end."""
+    """Counts the requests that run; once begun, refuses new ones, and cuts off the others in time for the end."""
 
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = WHILE_DRAINING
 
     def __init__(self, *, grace_s: float, notice_s: float = 0.0) -> None:
-        """Give running requests `grace_s` seconds, and load balancers at least `notice_s` to notice."""
-        self._grace_s = grace_s
+        """The process shall end within `grace_s` seconds, but not before load balancers had `notice_s` to notice."""
+        self._closing_s = min(CLOSING_S, grace_s / 2)
+        self._grace_s = max(grace_s, notice_s + self._closing_s)
         self._notice_s = notice_s
         self._began: float | None = None
         self._limits: set[asyncio.Timeout] = set()
@@ -40,9 +42,20 @@ class Drain(ASGIMiddleware):
         """Requests that run or wait."""
         return len(self._limits)
 
+    @property
+    def left_s(self) -> float:
+        """Seconds in which the process shall have ended; infinite while the service is not stopping."""
+        return math.inf if self._began is None else max(0.0, self._began + self._grace_s - time.monotonic())
+
     def begin(self) -> None:
         """From now on refuse new requests. May be called from a signal handler."""
         self._began = self._began or time.monotonic()
+
+    def hurry(self) -> None:
+        """Cut off at once what still runs, and end."""
+        self.begin()
+        self._notice_s = 0.0
+        self._grace_s -= max(0.0, self.left_s - self._closing_s)
 
     def require_open(self) -> None:
         """Refuse when the service is stopping.
@@ -57,11 +70,11 @@ class Drain(ASGIMiddleware):
         """Bound the requests that still run, and tell whether the service may end. Called in the event loop."""
         if self._began is None:
             return False
-        left_s = self._began + self._grace_s - time.monotonic()
+        cut_off = asyncio.get_running_loop().time() + max(0.0, self.left_s - self._closing_s)
         for limit in self._limits:
-            if limit.when() is None:
-                limit.reschedule(asyncio.get_running_loop().time() + max(left_s, 0.0))
-        ended = self.active == 0 or left_s < -_CUT_OFF_S
+            if not limit.expired():
+                limit.reschedule(cut_off)
+        ended = self.active == 0 or self.left_s <= self._closing_s * 0.75
         return ended and time.monotonic() >= self._began + self._notice_s
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:

@@ -57,7 +57,7 @@ class SearchPermits:
         return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms, deadline=deadline)
 
     def require_wanted(self) -> None:
-        """For calls that take long, between their steps: nobody may wait for the result any more.
+        """For calls that take long, now and then: nobody may wait for the result any more.
 
         Raises:
             ClientGone: nobody does.
@@ -70,7 +70,8 @@ class SearchPermits:
 
         Raises:
             Overloaded: there is no room to wait.
-            QueueTimeout: its time was over before its turn came. RequestTimeout: while it ran; it runs to its end unseen.
+            QueueTimeout: its time was over before its turn came. RequestTimeout: while it ran; it goes on unseen, to its end
+                or until it asks `require_wanted`.
             ClientGone: the client closed the connection; before its turn, `call` is never run.
         """
         asked = time.perf_counter()

@@ -9,9 +9,13 @@ from typing import Any
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import FormMultiDict
+from litestar.enums import RequestEncodingType
 from litestar.exceptions import ClientException, NotFoundException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
+from litestar.types import Empty
+
+from service.forms import Fields, parse_multipart, parse_urlencoded, require_few_values
 
 
 class BodyRequest(Request[Any, Any, Any]):
@@ -22,7 +26,9 @@ class BodyRequest(Request[Any, Any, Any]):
 
         Raises:
             ClientException: it is nested too deeply, or no text in UTF-8. SerializationException: it is not JSON.
+            RequestEntityTooLarge: it has too many values.
         """
+        require_few_values(await self.body())
         try:
             return await super().json()
         except RecursionError:
@@ -34,12 +40,21 @@ class BodyRequest(Request[Any, Any, Any]):
         """The body's form fields.
 
         Raises:
-            ClientException: the form is malformed, or a field is not text in the character set that it names.
+            ClientException, RequestEntityTooLarge: as `parse_multipart`.
         """
-        try:
-            return await super().form()
-        except (UnicodeError, LookupError):
-            raise ClientException("a field of the form is not text in the character set that it names") from None
+        if self._connection_state.form is Empty:
+            self._connection_state.form = await self._parse_form()
+        return await super().form()
+
+    async def _parse_form(self) -> Fields:
+        kind, options = self.content_type
+        if kind == RequestEncodingType.MULTI_PART:
+            if not options.get("boundary"):
+                raise ValidationException("the Content-Type names no boundary")
+            return await parse_multipart(self.stream(), options["boundary"])
+        if kind == RequestEncodingType.URL_ENCODED:
+            return parse_urlencoded(await self.body())
+        return {}
 
 
 def only_files(folder: Path) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:

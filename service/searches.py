@@ -75,11 +75,14 @@ class Searches:
             for query in queries:
                 query.require_valid()
             wanted = [retriever.encoder.preprocess.settings for retriever in self.choice.retrievers(model)]
+            require_wanted = self.decode_permits.require_wanted
             prepared: list[Prepared | None] = []
             for query in queries:
-                self.decode_permits.require_wanted()
+                require_wanted()
                 prepared.append(
-                    None if query.image is None else decoders.prepare(query.image, wanted, name=name, side=side)
+                    None
+                    if query.image is None
+                    else decoders.prepare(query.image, wanted, name=name, side=side, require_wanted=require_wanted)
                 )
             return prepared
 

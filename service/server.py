@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
+import threading
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -15,7 +17,7 @@ from litestar.types import ASGIApp
 
 from service.binding import BACKLOG
 from service.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, fit_to_descriptors
-from service.drain import Drain
+from service.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -40,8 +42,6 @@ class DrainingServer(uvicorn.Server):
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
-                # Only for connections to close: requests have been drained before.
-                timeout_graceful_shutdown=2,
             )
         )
         self._drain = drain
@@ -58,7 +58,16 @@ class DrainingServer(uvicorn.Server):
         """Begin to drain, or stop at once if that has begun already."""
         if self._drain.draining:
             super().handle_exit(sig, frame)
+            self._drain.hurry()
         self._drain.begin()
+        end = threading.Timer(self._drain.left_s, _end_process)
+        end.daemon = True
+        end.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close: half of the time that is left is for connections, whose requests have been drained before."""
+        self.config.timeout_graceful_shutdown = min(CLOSING_S, self._drain.left_s / 2)  # type: ignore[assignment]
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """uvicorn asks ten times a second whether to stop."""
@@ -76,3 +85,9 @@ class DrainingServer(uvicorn.Server):
             self.connections.shrink()
         else:
             loop.default_exception_handler(context)
+
+
+def _end_process() -> None:
+    """The grace period is over: end, whatever still runs. It can only be a call that nobody waits for."""
+    _log.warning("stopping: ended without closing, since the grace period was over (CXR_SERVICE_SHUTDOWN_GRACE_S)")
+    os._exit(0)

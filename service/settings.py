@@ -79,10 +79,16 @@ class ServiceSettings(BaseSettings):
         "encoded again; 0 for none.",
     )
     shutdown_grace_s: float = Field(
-        8.0, ge=0, description="Seconds that running requests have to finish when the service is told to stop."
+        8.0,
+        ge=0,
+        description="Seconds in which the process ends when it is told to stop; requests that still run are cut off 2 s "
+        "before, or at the half of a shorter period.",
     )
     drain_notice_s: float = Field(
-        0.0, ge=0, description="Seconds to go on saying `draining` before the end, for a load balancer to notice."
+        0.0,
+        ge=0,
+        description="Seconds to go on saying `draining`, for a load balancer to notice; a shorter grace period is extended "
+        "by it.",
     )
     metrics: bool = Field(False, description="Serve metrics for Prometheus at `/metrics`.")
     tracing: bool = Field(

@@ -9,7 +9,7 @@ import select
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
@@ -19,7 +19,7 @@ import msgspec
 import retrieval
 from retrieval.imaging.decode import LIMIT_PIXELS
 from retrieval.imaging.decoder_process import DONE, FAILED, GO, HEAD, LAST_FAILED, NEED, READY, REQUEST, Task
-from retrieval.imaging.memory import MemoryBudget
+from retrieval.imaging.memory import CHECK_SECONDS, MemoryBudget
 
 _LIMIT_MESSAGE_BYTES = 4 * LIMIT_PIXELS
 _PIPE_BYTES = 1024 * 1024
@@ -64,21 +64,28 @@ class Decoder:
         return self._process.poll() is None
 
     def ask(
-        self, task: Task, data: bytes, seconds: float, budget: MemoryBudget, held: ExitStack
+        self,
+        task: Task,
+        data: bytes,
+        seconds: float,
+        budget: MemoryBudget,
+        held: ExitStack,
+        require_wanted: Callable[[], None],
     ) -> tuple[bytes, bytearray]:
         """Kind and content of the answer. The memory it needs is taken from `budget` into `held`; waiting costs no time.
 
         Raises:
             TimeoutError: there is none within `seconds`. OSError, EOFError: the process died.
+            Exception: what `require_wanted`, which is called ten times a second, raises.
         """
         if not self.was_ready:
-            self._read(time.monotonic() + _START_SECONDS)
+            self._read(time.monotonic() + _START_SECONDS, require_wanted)
             self.was_ready = True
         encoded = msgspec.msgpack.encode(task)
         self._write(REQUEST.pack(len(encoded), len(data)) + encoded, data)
         deadline = time.monotonic() + seconds
-        while (answer := self._read(deadline))[0] == NEED:
-            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0]))
+        while (answer := self._read(deadline, require_wanted))[0] == NEED:
+            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0], require_wanted))
             self._write(GO)
             deadline = time.monotonic() + seconds
         return answer
@@ -111,21 +118,25 @@ class Decoder:
             stdin.write(content)
         stdin.flush()
 
-    def _read(self, deadline: float) -> tuple[bytes, bytearray]:
-        kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline))
+    def _read(self, deadline: float, require_wanted: Callable[[], None]) -> tuple[bytes, bytearray]:
+        kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline, require_wanted))
         if kind not in (READY, NEED, DONE, FAILED, LAST_FAILED) or length > _LIMIT_MESSAGE_BYTES:
             raise EOFError  # it has lost its mind
-        return kind, self._read_bytes(length, deadline)
+        return kind, self._read_bytes(length, deadline, require_wanted)
 
-    def _read_bytes(self, count: int, deadline: float) -> bytearray:
+    def _read_bytes(self, count: int, deadline: float, require_wanted: Callable[[], None]) -> bytearray:
         descriptor = self._pipes[1].fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         content = bytearray(count)
         view, done = memoryview(content), 0
         while done < count:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError
+            left_s = max(0.0, deadline - time.monotonic())
+            if not poll.poll(min(left_s, CHECK_SECONDS) * 1000):
+                require_wanted()
+                if left_s <= CHECK_SECONDS:
+                    raise TimeoutError
+                continue
             read = os.readv(descriptor, [view[done:]])
             if not read:
                 raise EOFError

@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, Syst
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder import Decoder
 from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
-from retrieval.imaging.memory import MemoryBudget
+from retrieval.imaging.memory import MemoryBudget, always_wanted
 
 LIMIT_SECONDS = 10
 """Processor time of one image. The largest that is accepted takes 1 to 5 s (benchmarks/results, "Decoding processes")."""
@@ -94,6 +94,7 @@ class DecoderPool:
         name: str = "the image",
         allow_burned_in: bool = False,
         side: int = 0,
+        require_wanted: Callable[[], None] = always_wanted,
     ) -> Prepared:
         """Decode a file and reduce it, in another process: only what is made of the image comes back.
 
@@ -103,6 +104,7 @@ class DecoderPool:
             name: What errors call the image.
             allow_burned_in: As in `decode_image`.
             side: Largest width and height of the small picture; 0 for none.
+            require_wanted: Called ten times a second; if it raises, the process is ended, and the error passed on.
 
         Raises:
             ImageError, SystemFailure: as `decode`.
@@ -110,7 +112,7 @@ class DecoderPool:
         started = time.perf_counter()
         wanted = tuple(dict.fromkeys(preprocessings))
         task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, side=side)
-        notes, images = self._run(data, task)
+        notes, images = self._run(data, task, require_wanted)
         squares = dict(zip(wanted, images, strict=False))
         return Prepared(squares, images[-1] if side else None, notes, time.perf_counter() - started)
 
@@ -139,12 +141,14 @@ class DecoderPool:
     def _seconds(self) -> int:
         return max(1, round(self.limit_seconds))
 
-    def _run(self, data: bytes, task: Task) -> tuple[tuple[str, ...], list[Image.Image]]:
+    def _run(
+        self, data: bytes, task: Task, require_wanted: Callable[[], None] = always_wanted
+    ) -> tuple[tuple[str, ...], list[Image.Image]]:
         process = self._take()
         is_sound = False
         try:
             with ExitStack() as held:
-                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held)
+                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held, require_wanted)
             is_sound = kind in (DONE, FAILED)
         except TimeoutError:
             raise self._timeout(task.name) from None

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+CHECK_SECONDS = 0.1
+"""How often those who wait look whether their result is still wanted."""
+
+
+def always_wanted() -> None:
+    """For callers who wait for their result whatever happens."""
 
 
 class MemoryBudget:
@@ -17,14 +24,19 @@ class MemoryBudget:
         self._waiting: list[object] = []
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Wait for `size` bytes and hold them; what is larger than the limit takes all of it."""
+    def hold(self, size: int, require_wanted: Callable[[], None] = always_wanted) -> Iterator[None]:
+        """Wait for `size` bytes and hold them; what is larger than the limit takes all of it.
+
+        `require_wanted` is called now and then meanwhile; what it raises ends the wait.
+        """
         size = min(size, self.limit_bytes)
         turn = object()
         with self._changed:
             self._waiting.append(turn)
             try:
-                self._changed.wait_for(lambda: self._waiting[0] is turn and self.held_bytes + size <= self.limit_bytes)
+                while self._waiting[0] is not turn or self.held_bytes + size > self.limit_bytes:
+                    self._changed.wait(CHECK_SECONDS)
+                    require_wanted()
                 self.held_bytes += size
             finally:
                 self._waiting.remove(turn)

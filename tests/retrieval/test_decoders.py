@@ -235,6 +235,35 @@ def test_a_large_image_is_not_overtaken_for_ever() -> None:
     assert order == ["large", "small"]
 
 
+class NotWanted(Exception):
+    pass
+
+
+def refuse_from(moment: float) -> None:
+    if time.monotonic() > moment:
+        raise NotWanted
+
+
+def test_who_is_no_longer_wanted_waits_for_no_memory() -> None:
+    budget = MemoryBudget(100)
+    with budget.hold(60):
+        with pytest.raises(NotWanted), budget.hold(60, lambda: refuse_from(0)):
+            pytest.fail("there was no memory")
+        with budget.hold(40):
+            pass
+    assert budget.held_bytes == 0
+
+
+@pytest.mark.parametrize("how", ["sleep", "spin"])
+def test_an_image_that_is_no_longer_wanted_ends_its_process(strange: Callable[..., DecoderPool], how: str) -> None:
+    pool = strange(how)
+    moment = time.monotonic() + 1.5
+    with pytest.raises(NotWanted):
+        pool.prepare(GRADIENT, SQUARES, require_wanted=lambda: refuse_from(moment))
+    assert not pool._all
+    assert time.monotonic() < moment + 5
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16", "P", "1"])
 def test_an_image_waits_for_the_memory_it_says_it_needs(mode: str) -> None:
     content = png(Image.linear_gradient("L").resize((900, 1000)).convert("L" if mode == "I;16" else mode).convert(mode))

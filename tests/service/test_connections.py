@@ -21,7 +21,7 @@ from retrieval.catalog import Catalog
 from service import connections
 from service.connections import fit_to_descriptors
 from tests.service.live import Asking, HeldModel, Live, serving, until
-from tests.service.test_drain import process
+from tests.service.test_drain import MARGIN_S, process
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 HALF = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "
@@ -258,7 +258,7 @@ def test_under_1100_idle_connections_others_are_answered_and_it_stops_in_time(ti
         begun = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=20) == 0
-        assert time.monotonic() - begun < 8 + 4  # the grace period, for half-sent requests, and closing
+        assert time.monotonic() - begun < 8 + MARGIN_S
 
 
 @needs_proc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -18,19 +19,22 @@ import httpx
 import pytest
 
 from retrieval.catalog import Catalog
+from service.drain import Drain
 from tests.service.live import Asking, HeldModel, serving, until
 from tests.service.test_search import assert_problem
 
 ROOT = Path(__file__).resolve().parents[2]
+MARGIN_S = 1.5  # beyond the grace period: tests may share the machine
 BODY = json.dumps({"text": "heart", "k": 1}).encode()
 
 
 @contextmanager
-def process(home: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A real `cxr serve`, and its port."""
+def process(home: Path, code: str = "", **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A real `cxr serve`, and its port; `code` may change the program before it runs its `main`."""
     variables = {f"CXR_SERVICE_{name.upper()}": value for name, value in settings.items()}
     environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | variables
-    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0"]
+    program = ["-c", code] if code else [str(ROOT / "cxr.py")]
+    command = [sys.executable, *program, "serve", "--port", "0"]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as service:
         try:
             assert service.stderr is not None
@@ -90,7 +94,56 @@ def test_a_process_gives_up_what_does_not_end_in_time(tiny_home: Path) -> None:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"code":"draining"' in answer + connection.recv(65536)
         assert service.wait(timeout=20) == 0
-        assert 0.4 < time.monotonic() - begun < 10
+        assert 0.2 < time.monotonic() - begun < 0.5 + MARGIN_S
+
+
+@pytest.mark.parametrize("grace_s", [0, 0.2, 3])
+def test_a_process_ends_within_its_grace_though_a_client_reads_nothing(tiny_home: Path, grace_s: float) -> None:
+    with process(tiny_home, shutdown_grace_s=str(grace_s)) as (service, port), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        request = f"GET /schema/openapi.json HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        connection.sendall(request.encode() * 200)
+        connection.recv(1)
+        time.sleep(0.5)
+        begun = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=30) == 0
+        assert time.monotonic() - begun < grace_s + MARGIN_S
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path, signals: int) -> None:
+    code = (
+        "import sys, time\nfrom retrieval.search import Retriever\n"
+        "Retriever.search_batch = lambda *_, **__: time.sleep(60)\n"
+        "sys.argv[0] = 'cxr'\nfrom cxr import main\nmain()"
+    )
+    grace_s = 60 if signals == 2 else 2
+    with process(tiny_home, code=code, shutdown_grace_s=str(grace_s)) as (service, port):
+        asking = Asking()
+        asking.ask(lambda: httpx.post(f"http://127.0.0.1:{port}/v1/search/text", content=BODY, timeout=50))
+        time.sleep(1)
+        begun = time.monotonic()
+        for _ in range(signals):
+            service.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        service.wait(timeout=30)
+        assert time.monotonic() - begun < 2 + MARGIN_S
+        assert_problem(asking.wait()[0], 503, "draining")
+        if signals == 1:  # after a second one the process dies of it, once it is closed
+            assert service.stderr is not None
+            assert "ended without closing" in service.stderr.read()
+
+
+@pytest.mark.parametrize(("grace_s", "notice_s", "left_s"), [(8, 0, 8), (0, 0, 0), (8, 6, 8), (8, 8, 10), (1, 5, 5.5)])
+def test_the_end_comes_after_the_grace_or_after_a_longer_notice(grace_s: float, notice_s: float, left_s: float) -> None:
+    drain = Drain(grace_s=grace_s, notice_s=notice_s)
+    assert drain.left_s == math.inf
+    drain.begin()
+    assert drain.left_s == pytest.approx(left_s, abs=0.1)
+    drain.hurry()
+    assert drain.left_s == pytest.approx(min(2, grace_s / 2), abs=0.1)
 
 
 def test_a_second_signal_stops_a_process_at_once(tiny_home: Path) -> None:

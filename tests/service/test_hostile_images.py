@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +18,7 @@ from retrieval.imaging.decoders import decoders
 from tests.retrieval.test_decoders import is_running
 from tests.service.conftest import Client
 from tests.service.live import Asking, serving, until
+from tests.service.test_drain import MARGIN_S, process
 from tests.service.test_search import assert_problem
 
 ROOT = Path(__file__).parents[2]
@@ -103,28 +101,38 @@ def test_sigterm_ends_the_service_within_its_grace_whatever_is_decoded(tiny_home
         f"decoders._command, decoders.limit_seconds = (sys.executable, {str(STRANGE)!r}, {how!r}), 100\n"
         "decoders.limit_wall_seconds = 100\nsys.argv[0] = 'cxr'\nfrom cxr import main\nmain()"
     )
-    settings = {"CXR_HOME": str(tiny_home), "CXR_DEVICE": "cpu", "CXR_SERVICE_SHUTDOWN_GRACE_S": "1"}
-    command = [sys.executable, "-c", code, "serve", "--port", "0"]
-    with subprocess.Popen(command, env=os.environ | settings, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr
-            port = next(found[1] for line in process.stderr if (found := re.search(r"http://\S+:(\d+)", line)))
-            drain = threading.Thread(target=process.stderr.read)
-            drain.start()
-            url = f"http://127.0.0.1:{port}/v1/search/image"
-            senders = [threading.Thread(target=send, args=(url, png)) for _ in range(6)]
-            for sender in senders:
-                sender.start()
-            until(lambda: len(children_of(process.pid)) == 4, 30)
-            children = children_of(process.pid)
-            time.sleep(1)
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
-            until(lambda: not any(map(is_running, children)))
-            for thread in (drain, *senders):
-                thread.join()
-        finally:
-            process.kill()
+    with process(tiny_home, code=code, shutdown_grace_s="2") as (service, port):
+        url = f"http://127.0.0.1:{port}/v1/search/image"
+        senders = [threading.Thread(target=send, args=(url, png)) for _ in range(6)]
+        for sender in senders:
+            sender.start()
+        until(lambda: len(children_of(service.pid)) == 4, 30)
+        children = children_of(service.pid)
+        time.sleep(1)
+        begun = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=30) == 0
+        assert time.monotonic() - begun < 2 + MARGIN_S
+        until(lambda: not any(map(is_running, children)))
+        for sender in senders:
+            sender.join()
+
+
+def test_the_decoder_of_a_request_that_was_given_up_is_ended(
+    strange: pytest.MonkeyPatch, shared_catalog: Catalog, png: bytes
+) -> None:
+    take(strange, "spin")
+    with serving(shared_catalog, request_timeout_s=3.0) as live:
+
+        def post(timeout: float) -> httpx.Response:
+            return live.client.post("/v1/search/image", files={"image": ("a.png", png)}, timeout=timeout)
+
+        begun = time.monotonic()
+        assert_problem(post(30), 504, "request_timeout")
+        with pytest.raises(httpx.ReadTimeout):
+            post(1.5)
+        until(lambda: not decoders._all)
+        assert time.monotonic() - begun < 9  # of which either would have had 10
 
 
 def send(url: str, png: bytes) -> None:

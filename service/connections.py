@@ -18,6 +18,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.chunks import BoundedConnection
+from service.rate_limit import network_of
 from service.settings import ServiceSettings
 
 try:
@@ -28,6 +30,7 @@ except ImportError:  # Windows, which has no such limit
 # For the index, thumbnails, the audit log, processes that decode, and connections that are being closed.
 _RESERVED_DESCRIPTORS = 256
 _LOGGED_EVERY_S = 60.0
+_LIMIT_HEAD_BYTES = 64 * 1024
 # asyncio tries again to accept a second after it failed.
 _ACCEPT_PAUSE_S = 0.5
 ACCEPTED_AT_ONCE = 16
@@ -115,6 +118,7 @@ class BoundedProtocol(H11Protocol):
 
     def __init__(self, *args: Any, connections: Connections, settings: ServiceSettings, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.conn = BoundedConnection(h11.SERVER, _LIMIT_HEAD_BYTES)
         self.address = ""
         self._among = connections
         self._head_s = settings.head_timeout_s
@@ -141,7 +145,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self.address = self.client[0] if self.client else ""
+        self.address = network_of(self.client[0]) if self.client else ""
         self._begin()
         self._among.add(self)
 

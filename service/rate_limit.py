@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -77,6 +78,17 @@ class RateLimit(ASGIMiddleware):
 
 
 def address_of(scope: Scope) -> str:
-    """The address that the request came from; a proxy's own, if there is one in front."""
+    """The address that the request came from, or its /64 of IPv6; a proxy's own, if there is one in front."""
     client = scope.get("client")
-    return client[0] if client else ""
+    return network_of(client[0]) if client else ""
+
+
+def network_of(address: str) -> str:
+    """The address, or the /64 of an IPv6 address: who has one of these has all."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:  # a name, or an address with a zone
+        return address
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))

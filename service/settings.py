@@ -50,7 +50,9 @@ class ServiceSettings(BaseSettings):
         description="Open connections; for a further one, the one that has kept the service waiting longest is closed.",
     )
     connections_per_address: int = Field(
-        256, ge=1, description="The same for one address; behind a proxy, all connections come from its address."
+        256,
+        ge=1,
+        description="The same for one address, or one /64 of IPv6; behind a proxy, all connections come from its address.",
     )
     rate_per_minute: int = Field(
         600, ge=0, description="Requests a minute of one key, or of one address without a key; 0 for no limit."

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from retrieval.catalog import Catalog
-from service.rate_limit import RateLimit, TokenBuckets
+from service.rate_limit import RateLimit, TokenBuckets, network_of
 from service.settings import ServiceSettings
 from tests.service.conftest import bearer, connect
 from tests.service.test_search import assert_problem
@@ -131,3 +131,21 @@ def test_a_batch_larger_than_the_rate_takes_a_whole_minute(
             assert client.post("/v1/search/batch", json=batch).status_code == 200
             assert client.post("/v1/search/batch", json=batch).status_code == 429
             now[0] += 60
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::1", "::/64"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_addresses_of_one_ipv6_network_count_as_one(address: str, counted_as: str) -> None:
+    assert network_of(address) == counted_as

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -55,8 +56,13 @@ async def parse_multipart(stream: AsyncIterator[bytes], boundary: str) -> Fields
                         content += part
                     elif segment is not None:
                         fields[segment.name].append(await _end(segment, content))
-    except (ParserError, ParserLimitReached) as error:
-        raise ClientException(f"the form cannot be read: {error}") from None
+    except BaseException as error:
+        for value in (content, *chain.from_iterable(fields.values())):
+            if isinstance(value, UploadFile):
+                value.file.close()
+        if isinstance(error, (ParserError, ParserLimitReached)):
+            raise ClientException(f"the form cannot be read: {error}") from None
+        raise
     return _plain(fields)
 
 

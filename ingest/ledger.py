@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS runs (
 """
 # One statement takes so many parameters on every sqlite that Python 3.11 comes with.
 _PARAMETERS = 500
+_MODALITY = "wrong_modality"  # the code of the messages that an earlier version quoted a header in
 # Seconds to wait for another process that writes.
 _BUSY_S = 60
 _BUSY_POLL_S = 0.05
@@ -201,7 +202,11 @@ class Ledger:
         rows = self._all(
             "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
         )
-        return [Quarantined(*row) for row in rows]
+        # A ledger that is only read may still hold the messages of an earlier version.
+        return [
+            Quarantined(name, code, redact_modality(detail) if code == _MODALITY else detail)
+            for name, code, detail in rows
+        ]
 
     def notes(self) -> dict[str, int]:
         """How many indexed files carry each note on how their pixels were made, most frequent first."""
@@ -263,7 +268,7 @@ class Ledger:
             "SELECT run, dataset, part, source, started_at, finished_at, summary FROM runs ORDER BY run DESC"
         )
         return [
-            RunRow(run, dataset, part, json.loads(source), started, finished, json.loads(summary) if summary else None)
+            RunRow(run, dataset, part, json.loads(source), started, finished, _summary(summary))
             for run, dataset, part, source, started, finished, summary in rows
         ]
 
@@ -350,14 +355,20 @@ def adopt_ledgers(home: Path, index_address: str, index_location: str) -> None:
 def _redact(database: sqlite3.Connection) -> None:
     """Remove from messages what an earlier version quoted of DICOM headers."""
     database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
-    messages = "SELECT DISTINCT detail FROM quarantine WHERE code = 'wrong_modality'"
-    changed = _redacted(database.execute(messages), redact_modality)
+    messages = "SELECT DISTINCT detail FROM quarantine WHERE code = ?"
+    changed = _redacted(database.execute(messages, (_MODALITY,)), redact_modality)
     database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
-    summaries = "SELECT DISTINCT summary FROM runs WHERE summary LIKE '%wrong_modality%'"
-    changed_runs = _redacted(database.execute(summaries), redact_modality_in_summary)
+    summaries = "SELECT DISTINCT summary FROM runs WHERE instr(summary, ?)"
+    changed_runs = _redacted(database.execute(summaries, (_MODALITY,)), redact_modality_in_summary)
     database.executemany("UPDATE runs SET summary = ? WHERE summary = ?", changed_runs)
     if changed or changed_runs:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _summary(text: str | None) -> dict[str, Any] | None:
+    if text and _MODALITY in text:
+        text = redact_modality_in_summary(text)
+    return json.loads(text) if text else None
 
 
 def _redacted(rows: Iterable[tuple[str]], redact: Callable[[str], str]) -> list[tuple[str, str]]:

@@ -6,9 +6,20 @@ import re
 
 _SERVER = re.compile(r"https?://", re.I)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/+", re.I)
-# `host:6333`, `user:password@host`, `ftp://…`, `http:/…`; one letter and a colon are a drive of Windows.
+_FOLDER = re.compile(
+    r"/(?!/)|~|\.{1,2}/|[a-z]:[/\\](?!.*@)", re.I | re.S
+)  # how a folder begins that can be nothing else
 _SERVER_MISWRITTEN = re.compile(
-    r"(?:[^/]*@)?[\w.-]+:\d+(?:/.*)?|[a-z][a-z0-9+.-]+:/.*|//[^/]+:.*|[^:/]*:[^@]*@.*|https?:.*", re.I | re.S
+    r"""
+    (?:.*@)?[\w.-]+:\d+(?:[/?#].*)?    # host:6333, user:p/w@host:6333
+    | [a-z][a-z0-9+.-]+:/.*            # ftp://…, http:/…
+    | https?[:;/\\].*                  # http:…, https//…
+    | //[^/]+:.*
+    | [^:/]*:[^@]*@.*                  # user:password@host
+    | [^?]*\?[^=]*=.*                  # host?api_key=…
+    | ["'\s\ufeff].*                   # the quotes of a file of variables, white space
+    """,
+    re.I | re.S | re.X,
 )
 
 
@@ -19,7 +30,7 @@ def is_server(location: str) -> bool:
 
 def is_miswritten(location: str) -> bool:
     """Whether `location` is meant for a server and lacks `http://` or `https://`."""
-    return not is_server(location) and _SERVER_MISWRITTEN.fullmatch(location) is not None
+    return not (is_server(location) or _FOLDER.match(location)) and bool(_SERVER_MISWRITTEN.fullmatch(location))
 
 
 def redact(location: str) -> str:

@@ -48,6 +48,10 @@ def privacy_problems(home: Path, index: Path | None = None) -> list[str]:
     ]
     if not home.is_dir() or not hasattr(os, "geteuid"):
         return problems
+    if not _is_ours(home) and _is_writable(home):
+        problems.append(
+            f"other users of this machine can replace what is in {home}, keys included; run: chmod go-w {home}"
+        )
     owner = home.stat().st_uid
     if owner != os.geteuid():
         problems.append(
@@ -85,6 +89,12 @@ def _secrets_of(home: Path) -> list[Path]:
 
 def _is_secret(name: str) -> bool:
     return name in _SECRET or name.removeprefix(".").startswith(_SECRET_FILES)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether others may rename and replace what is in it: in a folder with the sticky bit they may not."""
+    mode = folder.stat().st_mode
+    return os.name == "posix" and not mode & stat.S_ISVTX and bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _is_open(path: Path) -> bool:

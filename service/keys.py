@@ -75,8 +75,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    version: Literal[1] = 1
-    keys: tuple[ApiKey, ...] = ()
+    version: Literal[1]
+    keys: tuple[ApiKey, ...]
 
 
 class KeyFile:
@@ -185,7 +185,7 @@ class KeyFile:
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         with replacing(self.path) as file:
             os.fchmod(file.fileno(), _OWNER_ONLY)
-            file.write(msgspec.json.format(msgspec.json.encode(_Document(keys=keys))) + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(_Document(version=1, keys=keys))) + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

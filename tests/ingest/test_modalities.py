@@ -57,6 +57,8 @@ def test_an_old_ledger_is_rid_of_such_values_for_good(tmp_path: Path) -> None:
         ledger.quarantine(run, "d", items)
         listed = [{"file": item.file, "code": item.code, "detail": item.detail} for item in items]
         ledger.end(run, "2026-01-01T00:00:01+00:00", {"quarantined": listed, "indexed": 3})
+    with Ledger(path, readonly=True) as ledger:  # `cxr ingest status` only reads
+        assert "SMITHJOH" not in str([*ledger.quarantined(), *ledger.runs()])
     with Ledger(path) as ledger:
         told = {item.file: item.detail for item in ledger.quarantined("d")}
         assert told == details | {"1.dcm": "1.dcm is of an unknown modality; taken are CR"}

@@ -19,6 +19,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import open_index
 from retrieval.search import Retriever
 from retrieval.settings import RetrievalSettings
+from tests.conftest import write_tiny_bundle
 
 SECRET = "sEnTinel-pw"
 REFUSED = "127.0.0.1:9"  # nothing listens on the port of `discard`
@@ -36,6 +37,15 @@ ADDRESSES = [
     f"{SECRET}@{REFUSED}",
     f"//user:{SECRET}@{REFUSED}",
     f"http:/user:{SECRET}@{REFUSED}",
+    f"https//user:{SECRET}@{REFUSED}",
+    f"https;//user:{SECRET}@host",
+    f"user/name:{SECRET}@{REFUSED}",
+    f"{REFUSED}?api_key={SECRET}",
+    f"qdrant?api-key={SECRET}",
+    f'"http://{REFUSED}?api_key={SECRET}"',
+    f" http://{REFUSED}?api_key={SECRET}",
+    f"\ufeffhttp://{REFUSED}?api_key={SECRET}",
+    f"CXR_INDEX=http://{REFUSED}?api_key={SECRET}",
 ]
 COMMANDS = [
     ["search", "--text", "x"],
@@ -56,14 +66,24 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def models_home(tmp_path_factory):
+    """A home with models alone: the index is elsewhere."""
+    home = tmp_path_factory.mktemp("home")
+    for seed, name in enumerate(("tiny-a", "tiny-b")):
+        write_tiny_bundle(home / "models", name, seed=seed)
+    return home
+
+
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def impatient(models_home, monkeypatch):
+    monkeypatch.setenv("CXR_HOME", str(models_home))
     monkeypatch.setenv("CXR_INDEX_PATIENCE_S", "0")
     monkeypatch.setattr("retrieval.index.server._IMPATIENT", 1)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_command_shows_it(command, tiny_home, tmp_path, monkeypatch, caplog, capsys):
+def test_no_command_shows_it(command, tmp_path, monkeypatch, caplog, capsys):
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
     for address in (ADDRESSES[0], ADDRESSES[6]):  # what does not answer, and what is no address
@@ -83,14 +103,14 @@ def test_no_command_shows_it(command, tiny_home, tmp_path, monkeypatch, caplog, 
             assert SECRET not in told.out + told.err + caplog.text
 
 
-def test_json_names_the_place_without_it(tiny_home, monkeypatch):
+def test_json_names_the_place_without_it(monkeypatch):
     monkeypatch.setenv("CXR_INDEX", f"http://user:{SECRET}@{REFUSED}/qdrant?api_key={SECRET}")
     result = CliRunner().invoke(cxr.app, ["ingest", "status", "--json"])
     assert json.loads(result.stdout)["index"] == f"http://{REFUSED}/qdrant"
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_no_error_of_the_library_shows_it(address, tiny_home):
+def test_no_error_of_the_library_shows_it(address):
     for call in (lambda: open_index(RetrievalSettings(index=address)), lambda: Retriever.open(index=address)):
         with pytest.raises(RetrievalError) as raised:
             call()
@@ -113,7 +133,19 @@ def test_whatever_stands_before_the_host_is_dropped(user, password, host, scheme
 
 
 @pytest.mark.parametrize(
-    "folder", ["/data/index", "index", "./a@b", "/data/x:y@z", "C:\\index", "C:/index", "data/10:30/x", "~/cxr@home"]
+    "folder",
+    [
+        "/data/index",
+        "index",
+        "./a@b",
+        "/data/x:y@z",
+        "C:\\index",
+        "C:/index",
+        "data/10:30/x",
+        "~/cxr@home",
+        "/data/a@b:10",
+        "../x?y=z",
+    ],
 )
 def test_folders_are_folders_and_shown_as_they_are(folder):
     assert not is_server(folder)
@@ -122,7 +154,16 @@ def test_folders_are_folders_and_shown_as_they_are(folder):
 
 
 @pytest.mark.parametrize(
-    "address", ["qdrant:6333", "qdrant.example:6333/x", "grpc://qdrant", "user:pw@qdrant", "a@b:1"]
+    "address",
+    [
+        "qdrant:6333",
+        "qdrant.example:6333/x",
+        "grpc://qdrant",
+        "user:pw@qdrant",
+        "a@b:1",
+        "http//qdrant",
+        "'http://qdrant'",
+    ],
 )
 def test_an_address_without_http_is_refused(address, tmp_path):
     assert is_miswritten(address)

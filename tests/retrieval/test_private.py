@@ -116,6 +116,14 @@ def test_a_folder_with_other_things_in_it_keeps_its_permissions_and_ours_in_it_a
     assert not restrict_home(tiny_home)
 
 
+@pytest.mark.parametrize(("mode", "is_told"), [(0o777, True), (0o775, True), (0o755, False), (0o1777, False)])
+def test_a_shared_folder_in_which_others_can_replace_the_keys_is_told(mode, is_told, tmp_path):
+    KeyFile(tmp_path).create("ward-3", ("read",))
+    (tmp_path / "notes.txt").write_text("of somebody else")
+    tmp_path.chmod(mode)
+    assert any("chmod go-w" in problem for problem in privacy_problems(tmp_path)) is is_told
+
+
 @pytest.mark.parametrize("name", ["HOME", "sticky", "missing"])
 def test_folders_that_are_not_the_programs_are_not_changed(name, tmp_path, monkeypatch):
     folder = tmp_path / name

@@ -98,7 +98,16 @@ def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"version": 2, "keys": []}', b'{"version": 1, "keys": [{"name": "x"}]}']
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"version": 1}',
+        b'{"version": 2, "keys": []}',
+        b'{"version": 1, "keys": [{"name": "x"}]}',
+    ],
 )
 def test_a_damaged_file_is_an_error_and_is_never_overwritten(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "keys.json").write_bytes(content)

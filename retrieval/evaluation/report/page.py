@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from retrieval.drafts import replacing
 from retrieval.evaluation.records import Comparison, Example
 from retrieval.evaluation.report import rows
 from retrieval.evaluation.report.markdown import NOTICE, render_markdown, tables_of
@@ -18,15 +19,15 @@ Thumbnail = Callable[[str], str | None]
 
 
 def write_reports(comparison: Comparison, folder: Path, media_dir: Path | None) -> list[Path]:
-    """Write `comparison.json`, `.md` and `.html` into `folder`, and give their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `comparison.json`, `.md` and `.html` into `folder`, for the owner only, and give their paths."""
     contents = {
         "comparison.json": msgspec.json.format(msgspec.json.encode(comparison), indent=1),
         "comparison.md": render_markdown(comparison).encode(),
         "comparison.html": render_page(comparison, media_dir).encode(),
     }
     for name, content in contents.items():
-        (folder / name).write_bytes(content)
+        with replacing(folder / name) as file:  # one that an earlier version left readable does not stay so
+            file.write(content)
     return [folder / name for name in contents]
 
 

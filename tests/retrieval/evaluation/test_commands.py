@@ -46,11 +46,15 @@ def test_evaluate_writes_files_and_prints_markdown(tiny_home, tmp_path):
 
 def test_compare_writes_three_reports_that_agree(tiny_home, tmp_path):
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "comparison.html").write_text("of an earlier version")
+    (out / "comparison.html").chmod(0o644)
     found = run("compare", "--models", "tiny-a,tiny-b", *FAST, "--out", out, "--json", home=tiny_home)
     assert {path.name for path in out.iterdir()} == {
         "comparison.json", "comparison.md", "comparison.html", "tiny-a.json", "tiny-b.json",
     }  # fmt: skip
     assert json.loads((out / "comparison.json").read_text()) == found
+    assert not [path for path in out.glob("comparison.*") if path.stat().st_mode & 0o077]
     page, text = (out / "comparison.html").read_text(), (out / "comparison.md").read_text()
     for line in found["verdict"]:
         assert line in text

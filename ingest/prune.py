@@ -9,11 +9,10 @@ from pathlib import Path
 from ingest.jobs import Seen
 from ingest.ledger import Ledger
 from ingest.summary import IngestSummary
-from retrieval.errors import IndexFailure
+from ingest.thumbnails import remove_unshown
 from retrieval.index.completeness import begin, ingest_of
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
-from retrieval.media import thumbnail_path
 from retrieval.records import Source, Walked, point_id
 
 Confirm = Callable[[int, int], bool]
@@ -106,9 +105,7 @@ def _remove(
 
     Cut off anywhere, the same again finds what is left: points go last but for their rows, see `_forget_pointless`.
     """
-    if media_dir:
-        for sha256 in _unshared(index, collection, gone):
-            thumbnail_path(media_dir, sha256).unlink(missing_ok=True)
+    remove_unshown(index, collection, {sha256 for _, sha256 in gone.values()}, media_dir, gone=gone)
     for batch in _batches(list(gone)):
         collection.delete(batch)
         ledger.forget(dataset, [gone[point][0] for point in batch])
@@ -126,22 +123,6 @@ def _found_above(names: Iterable[str], entries: frozenset[str] | set[str]) -> st
     """The first of `entries` that is one of the paths `names` or a folder above one; the empty string if none is."""
     paths = (path for name in names for path in accumulate(name.split("/"), "{}/{}".format))
     return next((path for path in paths if path in entries), "")
-
-
-def _unshared(index: Index, collection: Collection, gone: Gone) -> set[str]:
-    """Hashes of the images in `gone` that nothing else in the index shows; none where that cannot be told."""
-    if index.damaged():
-        return set()
-    hashes = {sha256 for _, sha256 in gone.values()}
-    try:
-        for name in index.collections():
-            here = name == collection.name
-            for point in (collection if here else index.open(name)).scroll(limit=None):
-                if not here or point.point_id not in gone:
-                    hashes.discard(str(point.payload["image_sha256"]))
-    except IndexFailure:  # locked by another process, or damaged
-        return set()
-    return hashes
 
 
 def _batches(points: Sequence[str]) -> Iterator[list[str]]:

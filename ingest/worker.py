@@ -24,6 +24,7 @@ from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
 from ingest.target import complete, open_target, require_images
+from ingest.thumbnails import remove_unshown
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
@@ -172,6 +173,7 @@ class Worker:
             part = part if only is None else RETRY
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
+            remove_unshown(self.index, collection, seen.replaced, self._media_dir)
             admitted.confirm(self.index, collection.name)
             if prune:
                 prune_collection(
@@ -303,6 +305,8 @@ class Worker:
         for (job, _), item in zip(reading, batch, strict=True):
             if isinstance(job, Job) and isinstance(item, Quarantined):
                 seen.fail(job)
+            elif isinstance(item, Item) and item.is_new and item.stored:
+                seen.replaced.add(str(item.stored["image_sha256"]))
         return batch
 
     def _encode(self, batch: Batch, ledger: Ledger) -> _Encoded:

@@ -189,7 +189,8 @@ class Catalog:
         name = collection_name(model)
         known = self.index.collections()
         if name not in {*known, *self.index.damaged()}:
-            self.index.drop(name)  # removes what a killed drop left, and says that there is no collection
+            self.index.drop(name)  # completes a killed drop, or says that there is no collection
+            return {}
         meta = known.get(name)
         if not force and self.index.active() == name:
             raise ModelActive(

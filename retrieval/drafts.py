@@ -82,6 +82,11 @@ def sweep_drafts(folder: Path) -> None:
         _sweep(left)
 
 
+def drafts_of(target: Path) -> list[Path]:
+    """The drafts of `target`, those of killed processes and those that are being written."""
+    return [draft for draft in _drafts_in(target.parent) if _target_of(draft).name == target.name[:_NAME_LENGTH]]
+
+
 def sweep_noted(notes: Path) -> None:
     """Remove the noted drafts of processes that were killed."""
     for note, draft in _abandoned_notes(notes):
@@ -125,6 +130,11 @@ def _name(path: Path, kind: str) -> str:
     return f".{path.name[:_NAME_LENGTH]}.{os.getpid()}.{next(_numbers)}{kind}"
 
 
+def _target_of(draft: Path) -> Path:
+    """What `draft` was to become, or was; a long name is cut off."""
+    return draft.with_name(draft.name[1:].rsplit(".", 3)[0])
+
+
 def _is_draft(name: str) -> bool:
     return name.startswith(".") and name.endswith((_DRAFT, _RETIRED))
 
@@ -140,7 +150,7 @@ def _sweep(left: Path) -> None:
     with contextlib.suppress(OSError, portalocker.LockException), _locked(left) as abandoned:
         if not abandoned or not _is_draft(left.name):
             return
-        target = left.with_name(left.name[1:].rsplit(".", 3)[0])
+        target = _target_of(left)
         if left.suffix == _RETIRED and not target.exists():  # killed before the new one was in its place
             os.replace(left, target)
         elif left.is_dir():

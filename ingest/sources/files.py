@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +15,7 @@ from retrieval.errors import MissingFile, PathOutside, SourceError, SystemFailur
 from retrieval.records import Quarantined
 
 # What the system says of names that no file can have; anything else may pass, as of a mount that is away.
-_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EILSEQ)
+_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _LIMIT_NAME = 1024
 _CONTENT = re.compile(r"""b['"]|\{\s*['"]bytes['"]|data:|\[\[?[0-9]|.*[\0-\x1f]""", re.DOTALL)
 # Five words, or a word with a full stop, a comma or a colon, and no suffix: reports where file names were expected.
@@ -84,9 +85,13 @@ class ImagesFolder:
                 self._list(folder)
         return sorted(name for name in self._files | self._others if not _is_hidden(name))
 
-    def empty_folders(self) -> frozenset[str]:
-        """Relative paths of the folders that hold no file that `names` gives, neither themselves nor below."""
-        filled = {parent for name in self.names() for parent in accumulate(name.split("/")[:-1], "{}/{}".format)}
+    def empty_folders(self, suffixes: tuple[str, ...] = ("",)) -> frozenset[str]:
+        """Relative paths of the folders that hold no file that `names` gives, neither themselves nor below.
+
+        With `suffixes`, in lower case, other files do not count: some put a note where a file system will be mounted.
+        """
+        names = [name for name in self.names() if name.lower().endswith(suffixes)]
+        filled = {parent for name in names for parent in accumulate(name.split("/")[:-1], "{}/{}".format)}
         return frozenset(printable(name) for name in self._folders - filled if not _is_hidden(name))
 
     def unlisted(self, named: Iterable[str]) -> list[Quarantined]:
@@ -126,7 +131,7 @@ class ImagesFolder:
         if self._is_plain(found):
             return found
         # A file system that ignores case has found it under another spelling than it lists.
-        alike = self._by_lower_case.get(found.lower(), [])
+        alike = self._by_spelling.get(_spelling(found), [])
         return alike[0] if len(alike) == 1 else found
 
     def _is_plain(self, name: str) -> bool:
@@ -146,6 +151,10 @@ class ImagesFolder:
             resolved = (self._inside / name).resolve()
             found = resolved.is_file()
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte; RuntimeError: a circle of links
+            if isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno == errno.ELOOP):
+                raise MissingFile(
+                    f"{name!r} in {self.path} is or lies below a link that leads back to itself"
+                ) from None
             if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
                 raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
             raise MissingFile(f"no file can have this name of {len(name):,} characters") from None
@@ -159,14 +168,18 @@ class ImagesFolder:
     def _hint(self, name: str) -> str:
         if _WINDOWS_ROOT.match(name):
             return "; this is an absolute path of a Windows computer: give paths relative to --images-dir"
-        alike = self._by_lower_case.get(os.path.normpath(name).lower(), [])
+        alike = self._by_spelling.get(_spelling(os.path.normpath(name)), [])
+        if name in alike:
+            return "; what has this name is neither a file nor a link to one"
+        if alike and alike[0].lower() != os.path.normpath(name).lower():
+            return "; a file's name looks the same and has other Unicode characters (NFC and NFD): rename the file"
         return f"; {alike[0]!r} is spelled in another case" if alike else ""
 
     @cached_property
-    def _by_lower_case(self) -> dict[str, list[str]]:
+    def _by_spelling(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for name in self.names():
-            found.setdefault(name.lower(), []).append(name)
+            found.setdefault(_spelling(name), []).append(name)
         return found
 
     def _list(self, folder: str) -> None:
@@ -191,6 +204,11 @@ class ImagesFolder:
 def printable(name: str) -> str:
     """`name` with those bytes escaped that are not UTF-8, which an index, a ledger and a terminal would refuse."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _spelling(name: str) -> str:
+    """What names have in common that differ in case, or in how letters with accents are composed."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _is_hidden(name: str) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from retrieval.disk import require_space
-from retrieval.drafts import remove_folder, replacing_folder, sweep_drafts
+from retrieval.drafts import drafts_of, remove_folder, replacing_folder, sweep_drafts
 from retrieval.errors import AliasDamaged, CollectionExists, InvalidRequest, NoCollection
 from retrieval.index.edge_collection import META, EdgeCollection, write_json
 from retrieval.index.edge_lock import FolderLock
@@ -137,8 +137,11 @@ class EdgeIndex:
             IndexLocked: another process has it open.
         """
         folder = self._folder_of(name)
-        sweep_drafts(self.folder)  # what a killed `drop` left
+        left = drafts_of(folder)
+        sweep_drafts(self.folder)
         with self._lock:
+            if not os.path.lexists(folder) and any(not draft.exists() for draft in left):
+                return  # a killed `drop` is completed
             self._require(name)
             if name in self._open:
                 self._open.pop(name).close()

@@ -318,6 +318,28 @@ def test_thumbnails_go_with_the_last_image_that_has_them(home: Home) -> None:
     assert len(list(media.glob("??/*.webp"))) == 4 * EACH - 1
 
 
+def test_a_thumbnail_goes_when_a_changed_image_replaces_the_last_that_had_it(home: Home) -> None:
+    media = home.archive.parent / "media"
+    shutil.copy(home.archive / "a" / "0.png", home.archive / "a" / "copy.png")
+    home.run()
+    before = {path.stem for path in media.glob("??/*.webp")}
+    for changed, other in (("0", "b/0"), ("copy", "b/1")):
+        shutil.copy(home.archive / f"{other}.png", home.archive / "a" / f"{changed}.png")
+        home.run()
+    shown = {str(point.payload["image_sha256"]) for point in home.index.open(NAME).scroll(limit=None)}
+    assert {path.stem for path in media.glob("??/*.webp")} == shown
+    assert len(before - shown) == 1
+
+
+@pytest.mark.parametrize("note", ["README.txt", "NOT_MOUNTED", "below/Thumbs.db"])
+def test_a_folder_with_a_note_and_no_image_counts_as_empty(home: Home, note: str) -> None:
+    shutil.rmtree(home.archive / "d")
+    (home.archive / "d" / note).parent.mkdir(parents=True)
+    (home.archive / "d" / note).write_text("nothing is mounted here")
+    assert home.prune().pruned == 0
+    assert home.held() == FULL
+
+
 def test_rows_that_a_killed_prune_left_without_points_are_forgotten(home: Home) -> None:
     doomed = [point for point in home.index.open(NAME).scroll(limit=None) if point.payload["image_id"].startswith("d/")]
     home.index.open(NAME).delete([point.point_id for point in doomed])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 
 from ingest.sources.accession_reports import AccessionReports
 from ingest.sources.cells import CellTable
+from ingest.sources.files import ImagesFolder
 from ingest.sources.table import TableSource
-from retrieval.errors import SourceError
+from retrieval.errors import MissingFile, SourceError
 from retrieval.records import Quarantined, Study
 
 COMMA = 'image,study_id,findings\na.png,1,"Large mass; left, below"\n'
@@ -224,6 +227,22 @@ def test_paths_of_other_computers_are_told(tmp_path: Path, cell: str, says: str)
     assert [record.code for record in records if isinstance(record, Quarantined) and says in record.detail] == [
         "missing_file"
     ]
+
+
+def test_names_that_only_look_alike_and_what_is_no_file_are_told(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / decomposed).write_bytes(b"")
+    os.mkfifo(tmp_path / "images" / "pipe.png")
+    (tmp_path / "images" / "loop.png").symlink_to("loop.png")
+    folder = ImagesFolder(tmp_path / "images")
+    for name, says in (
+        (composed, "has other Unicode characters"),
+        ("pipe.png", "neither a file nor a link to one"),
+        ("loop.png", "leads back to itself"),
+    ):
+        with pytest.raises(MissingFile, match=says):
+            folder.locate(name)
 
 
 @pytest.mark.parametrize("cell", [r"b'\x89PNG\r\n'", "{'bytes': b'SECRET'}", "A" * 3000, "data:image/png;base64_AAAA"])

@@ -13,6 +13,7 @@ import signal
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SEED = int(os.environ.get("CXR_TEST_KILL_SEED", "41"))
 KILLS = 20
 KILLED = -signal.SIGKILL
 ATTEMPTS = 3 * KILLS
-STUDIES = 26
+STUDIES = 14
 EDGE = "retrieval.index.edge_collection:EdgeCollection"
 RETRY = ["ingest", "retry", "--model", "tiny-a", "--batch-size", "4"]
 
@@ -66,25 +67,40 @@ class Home:
         return [f"{one['check']}: {one['message']}" for each in lists for one in each if one["level"] == "problem"]
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """Two models over one archive, of which one has not read the files that were empty when it was ingested."""
-    folder = tmp_path_factory.mktemp("killed")
+@contextmanager
+def made(folder: Path, *models: str) -> Iterator[tuple[Home, list[str], list[Path]]]:
+    """A home with bundles but no collections, the options of `cxr ingest` that name an archive, and its images."""
     archive = write_archive(folder / "archive", STUDIES)
     options = [text for name, path in archive.items() for text in (f"--{name.replace('_', '-')}", str(path))]
-    good = {path: path.read_bytes() for path in sorted(archive["images_dir"].iterdir())[6:]}
     with driving(folder / "log", slow_ms=0) as driver:
-        made = Home(folder, driver)
-        for seed, name in enumerate(("tiny-a", "tiny-b")):
-            write_tiny_bundle(made.home / "models", name, seed=seed)
-        assert made.run(["ingest", "--model", "tiny-b", *options]) == 0
+        home = Home(folder, driver)
+        for seed, name in enumerate(models):
+            write_tiny_bundle(home.home / "models", name, seed=seed)
+        yield home, options, sorted(archive["images_dir"].iterdir())
+
+
+@pytest.fixture(scope="module")
+def retrying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with one model, which has not read the files that were empty when they were ingested."""
+    with made(tmp_path_factory.mktemp("retrying"), "tiny-a") as (home, options, images):
+        good = {path: path.read_bytes() for path in images[6:]}
         for path in good:
             path.write_bytes(b"")
-        assert made.run(["ingest", "--model", "tiny-a", *options]) == 3
+        assert home.run(["ingest", "--model", "tiny-a", *options]) == 3
         for path, content in good.items():
             path.write_bytes(content)
-        made.keep()
-        yield made
+        home.keep()
+        yield home
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with two models over one archive, of which tiny-a is active."""
+    with made(tmp_path_factory.mktemp("killed"), "tiny-a", "tiny-b") as (home, options, _):
+        for name in ("tiny-a", "tiny-b"):
+            assert home.run(["ingest", "--model", name, *options]) == 0
+        home.keep()
+        yield home
 
 
 def moments(rng: random.Random, home: Home, arguments: list[str], *certain: Moment) -> Iterator[Moment]:
@@ -115,10 +131,10 @@ def killed(rng: random.Random, home: Home, arguments: list[str], *certain: Momen
 
 
 @pytest.mark.timeout(300)
-def test_a_killed_retry_is_completed_by_the_next(home):
-    home.put_back()
-    assert home.run(RETRY) == 0
-    expected = read_edge(home.home, "cxr_tiny-a", ledger="cxr_tiny-a")
+def test_a_killed_retry_is_completed_by_the_next(retrying):
+    retrying.put_back()
+    assert retrying.run(RETRY) == 0
+    expected = read_edge(retrying.home, "cxr_tiny-a", ledger="cxr_tiny-a")
     images = len(expected.points)
     assert expected.meta.complete and expected.meta.counts == {"indiana": images}
     certain = (
@@ -128,14 +144,14 @@ def test_a_killed_retry_is_completed_by_the_next(home):
         Moment("ingest.ledger:Ledger.record", "after", 2),
         Moment("ingest.ledger:Ledger.end"),
     )
-    for moment in killed(random.Random(SEED), home, RETRY, *certain):
-        agreed = {model["key"]: model.get("complete") for model in home.asked("models")["models"]}["tiny-a"]
-        told = {each["model"]: each["complete"] for each in home.asked("ingest", "status")["collections"]}["tiny-a"]
+    for moment in killed(random.Random(SEED), retrying, RETRY, *certain):
+        agreed = {model["key"]: model.get("complete") for model in retrying.asked("models")["models"]}["tiny-a"]
+        told = {each["model"]: each["complete"] for each in retrying.asked("ingest", "status")["collections"]}["tiny-a"]
         assert agreed == told, (SEED, moment)
-        assert any("complete" in each for each in home.ailments()) != agreed, (SEED, moment)
-        assert home.run(RETRY) == 0, (SEED, moment)
-        assert differences(read_edge(home.home, "cxr_tiny-a", ledger="cxr_tiny-a"), expected) == [], (SEED, moment)
-        assert home.ailments() == [], (SEED, moment)
+        assert any("complete" in each for each in retrying.ailments()) != agreed, (SEED, moment)
+        assert retrying.run(RETRY) == 0, (SEED, moment)
+        assert differences(read_edge(retrying.home, "cxr_tiny-a", ledger="cxr_tiny-a"), expected) == [], (SEED, moment)
+        assert retrying.ailments() == [], (SEED, moment)
 
 
 @pytest.mark.timeout(300)
@@ -175,11 +191,6 @@ def test_a_killed_snapshot_is_removed_by_a_snapshot_of_another_folder(home, tmp_
 
 @pytest.mark.timeout(300)
 def test_a_killed_use_names_the_old_model_or_the_new_one(home):
-    home.put_back()
-    assert home.run(["use", "tiny-a", "--force"]) == 0
-    kept = home._before
-    shutil.rmtree(kept)
-    home.keep()
     command = ["use", "tiny-b"]
     certain = (Moment("os:replace"), Moment("os:replace", "after"), Moment("retrieval.catalog:Catalog.close"))
     seen = set()
@@ -190,3 +201,14 @@ def test_a_killed_use_names_the_old_model_or_the_new_one(home):
         assert [model["key"] for model in home.asked("models")["models"] if model["active"]] == ["tiny-b"]
         assert home.ailments() == [], (SEED, moment)
     assert seen == {"tiny-a", "tiny-b"}
+
+
+def test_a_killed_drop_is_completed_by_the_next(home):
+    command = ["drop", "tiny-b", "--yes"]
+    for moment in (Moment("os:replace"), Moment("os:replace", "after"), Moment("shutil:rmtree", "after")):
+        home.put_back()
+        assert home.run(command, moment) == KILLED
+        assert home.run(command) == 0, moment
+        assert [model["key"] for model in home.asked("models")["models"] if model["collection"]] == ["tiny-a"]
+        assert [each for each in home.ailments() if "thumbnails" not in each] == [], moment
+        assert home.run(command) == 1, moment  # there is none

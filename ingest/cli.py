@@ -11,18 +11,17 @@ import typer
 
 from ingest.interruption import Interruption
 from ingest.phantom_cli import phantoms
+from ingest.summary_text import SHOWN, describe_counts, print_summary
 from retrieval.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
 
 if TYPE_CHECKING:
     from ingest.sources.spec import SourceSpec
     from ingest.summary import IngestSummary
     from ingest.worker import Worker
-    from retrieval.index.schema import CollectionMeta, Quantization
+    from retrieval.index.schema import Quantization
     from retrieval.settings import RetrievalSettings
 
 EXIT_WITH_QUARANTINE = 3
-_SHOWN = 20
-_SHOWN_CHARACTERS = 60
 
 ModelOption = Annotated[str, typer.Option("--model", help="An installed model; see `cxr models`.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Images encoded at once.")]
@@ -193,7 +192,7 @@ def status(
     if as_json:
         print_json({"index": settings.index_location, "collections": found})
     else:
-        print_status(found, limit=None if everything else _SHOWN)
+        print_status(found, limit=None if everything else SHOWN)
 
 
 @commands.command()
@@ -249,7 +248,7 @@ def finish(
     if as_json:
         print_json({"model": meta.model, "bundle_id": meta.bundle_id, "counts": meta.counts, "complete": meta.complete})
     else:
-        say(f"{meta.model} is complete: {_describe_counts(meta)}")
+        say(f"{meta.model} is complete: {describe_counts(meta)}")
 
 
 def _finish_retry(settings: RetrievalSettings, model: str, as_json: bool) -> None:
@@ -275,14 +274,10 @@ def _finish_retry(settings: RetrievalSettings, model: str, as_json: bool) -> Non
             raise CountsDiffer(
                 f"nothing of {model} is in quarantine, but its collection is not complete: {why_incomplete(meta)}"
             )
-        say(f"an earlier retry was cut off; {model} is complete now: {_describe_counts(meta)}")
+        say(f"an earlier retry was cut off; {model} is complete now: {describe_counts(meta)}")
     say(f"nothing of {model} is in quarantine")
     if as_json:
         print_json({"retried": []})
-
-
-def _describe_counts(meta: CollectionMeta) -> str:
-    return ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
 
 
 def _read_settings(index: str | None, device: str | None = None) -> RetrievalSettings:
@@ -321,29 +316,3 @@ def _report(summary: IngestSummary, settings: RetrievalSettings, as_json: bool) 
         print_summary(summary)
     if summary.quarantined or summary.kept:
         raise typer.Exit(EXIT_WITH_QUARANTINE)
-
-
-def print_summary(summary: IngestSummary) -> None:
-    """Say what an ingest did, and why each file that was set aside was."""
-    changes = f"{summary.indexed} indexed, {summary.updated} updated, {summary.unchanged} unchanged"
-    pruned = f", {summary.pruned} removed" if summary.pruned else ""
-    say(
-        f"{summary.collection}: {changes}{pruned}, {len(summary.quarantined)} quarantined "
-        f"in {summary.seconds:.1f} s ({summary.images_per_second:.0f} images/s)"
-    )
-    say("views: " + ", ".join(f"{view} {count}" for view, count in summary.by_view.most_common()))
-    say("most frequent findings: " + ", ".join(f"{name} {count}" for name, count in summary.by_finding.most_common(8)))
-    for message in summary.messages:
-        say(message)
-    for note, count in summary.notes.most_common():
-        say(f"  {count} images: {note}")
-    if terms := summary.unknown_terms.most_common():
-        shown = ", ".join(f"{term[:_SHOWN_CHARACTERS]} {count}" for term, count in terms[:_SHOWN])
-        more = f" and {len(terms) - _SHOWN} more" if len(terms) > _SHOWN else ""
-        say(f"label terms in neither vocabulary, kept as they are (images): {shown}{more}")
-    if summary.incomplete:
-        say(f"the collection is not complete: {summary.incomplete}")
-    for item in summary.quarantined[:_SHOWN]:
-        say(f"  quarantined [{item.code}] {item.file}: {item.detail}")
-    if len(summary.quarantined) > _SHOWN:
-        say(f"  … and {len(summary.quarantined) - _SHOWN} more; `cxr ingest status --all` lists them")

@@ -12,16 +12,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.sources.modalities import redact_modality, redact_modality_in_summary
+from ingest.ledger_migrations import read_detail, read_summary, redact_modalities
+from ingest.ledger_rows import SCHEMA, FileRow, RunRow
 from ingest.sources.part import Part
 from retrieval.disk import free_bytes
 from retrieval.errors import DiskFull, SystemFailure
@@ -32,56 +32,11 @@ RETRY = "retry"
 """The part of a run that reads quarantined files again."""
 
 _FORMAT = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    dataset TEXT, name TEXT, image_id TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, sha256 TEXT, bundle_id TEXT,
-    notes TEXT, PRIMARY KEY (dataset, name)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS images ON files (dataset, image_id);
-CREATE TABLE IF NOT EXISTS quarantine (
-    dataset TEXT, name TEXT, code TEXT, detail TEXT, run INTEGER, PRIMARY KEY (dataset, name, code)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs (
-    run INTEGER PRIMARY KEY, dataset TEXT, part TEXT, source TEXT, started_at TEXT, finished_at TEXT, summary TEXT
-);
-"""
 # One statement takes so many parameters on every sqlite that Python 3.11 comes with.
 _PARAMETERS = 500
-_MODALITY = "wrong_modality"  # the code of the messages that an earlier version quoted a header in
 # Seconds to wait for another process that writes.
 _BUSY_S = 60
 _BUSY_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """An indexed file as it was when it was read: bytes, time of change in ns, hash, the bundle that encoded it.
-
-    `name` is what its source calls it (`ImageRecord.name`), `image_id` what its point is called.
-    """
-
-    name: str
-    image_id: str
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    bundle_id: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """One run: what it read (as `SourceSpec.to_dict` gives it), when, and its summary, None if it was cut off."""
-
-    run: int
-    dataset: str
-    part: str
-    source: dict[str, Any] | None
-    started_at: str
-    finished_at: str | None
-    summary: dict[str, Any] | None
 
 
 class Ledger:
@@ -133,13 +88,13 @@ class Ledger:
             database.execute("PRAGMA journal_mode=WAL")
             # A row lost to a power failure costs a second reading of the file, no more.
             database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA)
+            database.executescript(SCHEMA)
         found = database.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, _FORMAT):
             raise SystemFailure(f"{self.path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
         if not self._readonly:
             database.execute(f"PRAGMA user_version={_FORMAT}")
-            _redact(database)
+            redact_modalities(database)
 
     def _failure(self, error: sqlite3.Error) -> SystemFailure:
         """The error of the project for what sqlite says."""
@@ -203,10 +158,7 @@ class Ledger:
             "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
         )
         # A ledger that is only read may still hold the messages of an earlier version.
-        return [
-            Quarantined(name, code, redact_modality(detail) if code == _MODALITY else detail)
-            for name, code, detail in rows
-        ]
+        return [Quarantined(name, code, read_detail(code, detail)) for name, code, detail in rows]
 
     def notes(self) -> dict[str, int]:
         """How many indexed files carry each note on how their pixels were made, most frequent first."""
@@ -268,7 +220,7 @@ class Ledger:
             "SELECT run, dataset, part, source, started_at, finished_at, summary FROM runs ORDER BY run DESC"
         )
         return [
-            RunRow(run, dataset, part, json.loads(source), started, finished, _summary(summary))
+            RunRow(run, dataset, part, json.loads(source), started, finished, read_summary(summary))
             for run, dataset, part, source, started, finished, summary in rows
         ]
 
@@ -350,30 +302,6 @@ def adopt_ledgers(home: Path, index_address: str, index_location: str) -> None:
     old, new = (ledger_path(home, each, "").parent for each in (index_address, index_location))
     if old != new and old.is_dir() and not new.exists():
         old.rename(new)
-
-
-def _redact(database: sqlite3.Connection) -> None:
-    """Remove from messages what an earlier version quoted of DICOM headers."""
-    database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
-    messages = "SELECT DISTINCT detail FROM quarantine WHERE code = ?"
-    changed = _redacted(database.execute(messages, (_MODALITY,)), redact_modality)
-    database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
-    summaries = "SELECT DISTINCT summary FROM runs WHERE instr(summary, ?)"
-    changed_runs = _redacted(database.execute(summaries, (_MODALITY,)), redact_modality_in_summary)
-    database.executemany("UPDATE runs SET summary = ? WHERE summary = ?", changed_runs)
-    if changed or changed_runs:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _summary(text: str | None) -> dict[str, Any] | None:
-    if text and _MODALITY in text:
-        text = redact_modality_in_summary(text)
-    return json.loads(text) if text else None
-
-
-def _redacted(rows: Iterable[tuple[str]], redact: Callable[[str], str]) -> list[tuple[str, str]]:
-    """(new, old) of those texts that `redact` changes."""
-    return [(plain, text) for (text,) in rows if (plain := redact(text)) != text]
 
 
 def _text_key(bundle_id: str, text: str) -> bytes:

@@ -124,3 +124,13 @@ def count_readers() -> int:
     """How many threads read and decode: one per core that this process may use, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, cores)
+
+
+@contextmanager
+def cancelled_on_error(pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Whoever interrupts a run does not wait for what is read ahead."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.jobs import Job
-from ingest.ledger import FileRow
+from ingest.ledger_rows import FileRow
 from ingest.pipeline import StageClock
 from retrieval.encoder import Encoder
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError

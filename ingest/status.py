@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from ingest.ledger import Ledger, RunRow, ledger_path
+from ingest.ledger import Ledger, ledger_path
+from ingest.ledger_rows import RunRow
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from retrieval.console import say

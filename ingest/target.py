@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from ingest.ledger import Ledger
 from ingest.pipeline import StageClock
 from ingest.reader import now
 from retrieval.bundle import ModelBundle
 from retrieval.calibration import calibrate
 from retrieval.errors import SourceError
+from retrieval.imaging.decode import PIXEL_RULES
+from retrieval.index.completeness import ingest_of
 from retrieval.index.interface import Collection, Index, has_no_active, readable_active
 from retrieval.index.schema import (
     CollectionLayout,
@@ -53,6 +56,21 @@ def open_target(
     if was_active and not exists:
         index.activate(name)
     return collection
+
+
+def adopt_unfinished(collection: Collection, ledger: Ledger) -> None:
+    """Let a collection that an earlier version left incomplete say what it waits for, which only the ledger knows."""
+    meta = collection.meta
+    if meta.pending is None and not meta.complete:
+        collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
+
+
+def record_pixel_rules(collection: Collection, *datasets: str) -> None:
+    """Record that every image of `datasets` has been read by the pixel rules of this version."""
+    known = collection.meta.pixel_rules
+    rules = known | dict.fromkeys(datasets, PIXEL_RULES)
+    if rules != known:
+        collection.record(msgspec.structs.replace(collection.meta, pixel_rules=rules))
 
 
 def complete(index: Index, collection: Collection, clock: StageClock, pending: tuple[str, ...] = ()) -> None:

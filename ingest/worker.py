@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from itertools import chain, islice
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
+from ingest.encoding import Batch, EncodedBatch, encode_batch
 from ingest.jobs import Job, Seen, read_jobs
-from ingest.ledger import RETRY, FileRow, Ledger, ledger_path
+from ingest.ledger import RETRY, Ledger, ledger_path
 from ingest.origin import admit
-from ingest.pipeline import StageClock, WriteBehind, count_readers, read_ahead
+from ingest.pipeline import StageClock, WriteBehind, cancelled_on_error, count_readers, read_ahead
 from ingest.prune import Confirm, prune_collection
 from ingest.reader import Item, Reader, now
 from ingest.sources.part import Part
 from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
-from ingest.target import complete, open_target, require_images
+from ingest.target import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
 from ingest.thumbnails import remove_unshown
 from retrieval.console import Progress
 from retrieval.encoder import Encoder
@@ -31,7 +27,7 @@ from retrieval.errors import InvalidRequest, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, Index, IndexPoint
+from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.records import Quarantined, Source
 
@@ -41,18 +37,7 @@ BATCH_SIZE = 32
 _BATCHES_AHEAD = 2
 _BATCHES_BEHIND = 2
 
-Batch = list[Item | Quarantined]
 Reading = list[tuple[Job | Quarantined, Future[Item | Quarantined]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A batch ready to be written, without its pixels: new embeddings, new reports of old embeddings, ledger lines."""
-
-    points: list[IndexPoint]
-    reports: list[IndexPoint]
-    rows: list[FileRow]
-    quarantined: list[Quarantined]
 
 
 class Worker:
@@ -161,9 +146,9 @@ class Worker:
                 ledger.clear()
             admitted.record(collection)
             summary.messages += admitted.messages
-            _adopt(collection, ledger)
+            adopt_unfinished(collection, ledger)
             if collection.count(Filters(dataset=source.dataset)) == 0:
-                _record_pixel_rules(collection, source.dataset)  # at once: a run that resumes need not decode again
+                record_pixel_rules(collection, source.dataset)  # at once: a run that resumes need not decode again
             self._reader.decodes_again = collection.meta.pixel_rules.get(source.dataset) != PIXEL_RULES
             if self._reader.decodes_again:
                 summary.messages.append(
@@ -192,7 +177,7 @@ class Worker:
             empty = whole and collection.count() == 0 and not summary.pruned
             if whole and not empty:
                 if only is None:
-                    _record_pixel_rules(collection, source.dataset)
+                    record_pixel_rules(collection, source.dataset)
                 complete(self.index, collection, self.clock, without(collection.meta, self._job))
                 summary.unfinished = datasets_of(collection.meta.pending or ())
                 summary.incomplete = why_incomplete(collection.meta)
@@ -221,7 +206,7 @@ class Worker:
         if collection.count() == 0:
             raise SourceError(f"the collection {collection.name} is empty; run its parts first")
         complete(self.index, collection, self.clock)
-        _record_pixel_rules(collection, *collection.meta.counts)  # each part has read its files by them
+        record_pixel_rules(collection, *collection.meta.counts)  # each part has read its files by them
         return collection.meta
 
     def finish_retry(self) -> CollectionMeta:
@@ -233,7 +218,7 @@ class Worker:
         collection = self.index.open(collection_name(self.encoder.bundle.name))
         require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
         with self._open_ledger(collection) as ledger:
-            _adopt(collection, ledger)
+            adopt_unfinished(collection, ledger)
         if not collection.meta.pending:
             complete(self.index, collection, self.clock)
         return collection.meta
@@ -255,23 +240,23 @@ class Worker:
         total = source.image_count() if only is None else len(only)
         seen = Seen()
 
-        def write(encoded: _Encoded) -> None:
+        def write(encoded: EncodedBatch) -> None:
             self._write(collection, ledger, run, source.dataset, encoded)
 
         with (
             ThreadPoolExecutor(self._read_threads, thread_name_prefix="read") as pool,
             WriteBehind(write, _BATCHES_BEHIND) as writer,
-            _cancelled_on_error(pool),
+            cancelled_on_error(pool),
         ):
             for jobs in seen.passes(read_jobs(source, only)):
                 with (
-                    _cancelled_on_error(pool),
+                    cancelled_on_error(pool),
                     closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches,
                 ):
                     while reading := self._next(batches):
                         batch = self._gather(reading, seen)
                         with self._reader.paused():
-                            encoded = self._encode(batch, ledger)
+                            encoded = encode_batch(self.encoder, self.clock, batch, ledger)
                         writer.put(encoded)
                         summary.count(batch)
                         if progress:
@@ -309,38 +294,7 @@ class Worker:
                 seen.replaced.add(str(item.stored["image_sha256"]))
         return batch
 
-    def _encode(self, batch: Batch, ledger: Ledger) -> _Encoded:
-        items = [item for item in batch if isinstance(item, Item)]
-        fresh = [item for item in items if item.is_new]
-        reports = [item for item in items if not item.is_new and not item.is_unchanged]
-        embeddings: Iterable[NDArray[np.float32]] = ()
-        if fresh:
-            with self.clock("encode images"):
-                embeddings = self.encoder.encode_pixels(np.stack([item.pixels for item in fresh]))
-        with self.clock("encode texts"):
-            texts = self._text_vectors([*fresh, *reports], ledger)
-        points = [_point(item, {"image": vector}, texts) for item, vector in zip(fresh, embeddings, strict=True)]
-        return _Encoded(
-            points,
-            reports=[_point(item, {}, texts) for item in reports],
-            rows=[item.row for item in items],
-            quarantined=[item for item in batch if isinstance(item, Quarantined)],
-        )
-
-    def _text_vectors(self, items: Sequence[Item], ledger: Ledger) -> dict[str, NDArray[np.float32]]:
-        """The vectors of the sections of `items`; a text that was encoded before is not encoded again."""
-        if not self.encoder.bundle.has_text:
-            return {}
-        sections = chain.from_iterable((item.payload.findings, item.payload.impression) for item in items)
-        wanted = [text for text in dict.fromkeys(sections) if text]
-        bundle_id = self.encoder.bundle.bundle_id
-        known = ledger.texts(bundle_id, wanted)
-        new = [text for text in wanted if text not in known]
-        # Kept before the points that use them are written, and used as they are kept: a run that resumes meets the same.
-        ledger.remember_texts(bundle_id, dict(zip(new, self.encoder.encode_texts(new), strict=True)))
-        return known | ledger.texts(bundle_id, new)
-
-    def _write(self, collection: Collection, ledger: Ledger, run: int, dataset: str, encoded: _Encoded) -> None:
+    def _write(self, collection: Collection, ledger: Ledger, run: int, dataset: str, encoded: EncodedBatch) -> None:
         with self.clock("write"):
             if encoded.points or encoded.reports:
                 self._open_for_writing(collection)
@@ -355,34 +309,3 @@ class Worker:
         if self._pause_optimizer:
             collection.pause_optimizer()
             self._pause_optimizer = False
-
-
-@contextmanager
-def _cancelled_on_error(pool: ThreadPoolExecutor) -> Iterator[None]:
-    """Whoever interrupts a run does not wait for what is read ahead."""
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-
-
-def _adopt(collection: Collection, ledger: Ledger) -> None:
-    """Let a collection that an earlier version left incomplete say what it waits for, which only the ledger knows."""
-    meta = collection.meta
-    if meta.pending is None and not meta.complete:
-        collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
-
-
-def _record_pixel_rules(collection: Collection, *datasets: str) -> None:
-    """Record that every image of `datasets` has been read by the pixel rules of this version."""
-    known = collection.meta.pixel_rules
-    rules = known | dict.fromkeys(datasets, PIXEL_RULES)
-    if rules != known:
-        collection.record(msgspec.structs.replace(collection.meta, pixel_rules=rules))
-
-
-def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:
-    payload = item.payload
-    named = {name: texts[text] for name in ("findings", "impression") if (text := getattr(payload, name)) in texts}
-    return IndexPoint(item.point_id, vectors | named, payload.report_text, payload)

@@ -6,7 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from ingest.ledger import FileRow, Ledger, ledger_path
+from ingest.ledger import Ledger, ledger_path
+from ingest.ledger_rows import FileRow
 from retrieval.errors import SystemFailure
 from retrieval.records import Quarantined
 
@@ -205,7 +206,8 @@ def test_a_new_ledger_may_be_opened_by_many_at_the_same_moment(tmp_path):
 _OTHER = """
 import sys
 from pathlib import Path
-from ingest.ledger import FileRow, Ledger
+from ingest.ledger import Ledger
+from ingest.ledger_rows import FileRow
 with Ledger(Path(sys.argv[1])) as ledger:
     for number in range(30):
         name = f"{sys.argv[2]}-{number}"

@@ -1,0 +1,51 @@
+"""The tables of a ledger, and their rows as the program sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    dataset TEXT, name TEXT, image_id TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, sha256 TEXT, bundle_id TEXT,
+    notes TEXT, PRIMARY KEY (dataset, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS images ON files (dataset, image_id);
+CREATE TABLE IF NOT EXISTS quarantine (
+    dataset TEXT, name TEXT, code TEXT, detail TEXT, run INTEGER, PRIMARY KEY (dataset, name, code)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
+    run INTEGER PRIMARY KEY, dataset TEXT, part TEXT, source TEXT, started_at TEXT, finished_at TEXT, summary TEXT
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """An indexed file as it was when it was read: bytes, time of change in ns, hash, the bundle that encoded it.
+
+    `name` is what its source calls it (`ImageRecord.name`), `image_id` what its point is called.
+    """
+
+    name: str
+    image_id: str
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    bundle_id: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run: what it read (as `SourceSpec.to_dict` gives it), when, and its summary, None if it was cut off."""
+
+    run: int
+    dataset: str
+    part: str
+    source: dict[str, Any] | None
+    started_at: str
+    finished_at: str | None
+    summary: dict[str, Any] | None

@@ -135,7 +135,7 @@ class Walked(Protocol):
     """A source that takes whatever files a folder holds, so that an empty folder says that files are missing."""
 
     def empty_folders(self) -> frozenset[str]:
-        """Folders without a file in them or below them, as their images' names would begin."""
+        """Folders without a file of the right type in them or below them, as their images' names would begin."""
         ...
 
 

@@ -84,7 +84,7 @@ class DicomFolderSource:
 
     def empty_folders(self) -> frozenset[str]:
         """See `retrieval.records.Walked`."""
-        return self._folder.empty_folders()
+        return self._folder.empty_folders({each.file for each in self._set_aside if each.code == "wrong_type"})
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._set_aside

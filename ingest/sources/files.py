@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -85,12 +85,12 @@ class ImagesFolder:
                 self._list(folder)
         return sorted(name for name in self._files | self._others if not _is_hidden(name))
 
-    def empty_folders(self, suffixes: tuple[str, ...] = ("",)) -> frozenset[str]:
+    def empty_folders(self, strangers: Collection[str] = ()) -> frozenset[str]:
         """Relative paths of the folders that hold no file that `names` gives, neither themselves nor below.
 
-        With `suffixes`, in lower case, other files do not count: some put a note where a file system will be mounted.
+        `strangers` are files that do not count: some put a note where a file system will be mounted.
         """
-        names = [name for name in self.names() if name.lower().endswith(suffixes)]
+        names = [name for name in self.names() if name not in strangers]
         filled = {parent for name in names for parent in accumulate(name.split("/")[:-1], "{}/{}".format)}
         return frozenset(printable(name) for name in self._folders - filled if not _is_hidden(name))
 

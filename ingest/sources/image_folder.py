@@ -41,7 +41,7 @@ class ImageFolderSource:
 
     def empty_folders(self) -> frozenset[str]:
         """See `retrieval.records.Walked`."""
-        return self._folder.empty_folders(SUFFIXES)
+        return self._folder.empty_folders({name for name in self._names if not name.lower().endswith(SUFFIXES)})
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         for folder, error in sorted(self._folder.unreadable.items()):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import msgspec
+
 from retrieval.bundle import find_bundle, installed_bundles
 from retrieval.drafts import find_leftovers
-from retrieval.errors import AliasDamaged, BundleError, InvalidRequest
+from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
 from retrieval.evaluation.doctor import Finding, Level
+from retrieval.imaging.pseudonyms import load_salt
 from retrieval.index.interface import Index
 from retrieval.presets import read_preset
 from retrieval.settings import RetrievalSettings
@@ -71,7 +74,24 @@ def _check_files(home: Path) -> Finding:
     for path in (home / name for name in _DATABASES):
         if path.exists() and (damage := _damage_of(path)):
             problems.append(f"{path} is damaged: {damage}; searches go on without a search_id; remove it to begin anew")
+    try:
+        if (home / "salt").exists():
+            load_salt(home)
+    except RetrievalError as error:
+        problems.append(str(error))
+    if (keys := home / "keys.json").exists() and not _holds_json(keys):
+        problems.append(
+            f"{keys} is damaged: the service refuses every request; restore it, or remove all keys with "
+            "`cxr keys remove-all`"
+        )
     return _finding("other files", "; ".join(problems), "readable")
+
+
+def _holds_json(path: Path) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(path.read_bytes()), dict)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _damage_of(path: Path) -> str:

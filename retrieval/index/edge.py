@@ -202,8 +202,10 @@ class EdgeIndex:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, RecursionError) as error:
+            cure = "remove that folder, then " if path.is_dir() else ""
             raise AliasDamaged(
-                f"{path}, which says which model is active, is damaged: {_reason(error)}; `cxr use MODEL` writes it anew"
+                f"{path}, which says which model is active, is damaged: {_reason(error)}; "
+                f"{cure}`cxr use MODEL` writes it anew"
             ) from error
 
     def _folder_of(self, name: str) -> Path:

@@ -53,6 +53,8 @@ class FolderLock:
 def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("ab")
+    except IsADirectoryError:
+        raise SystemFailure(f"{path}, the lock of a collection, is a folder and must be a file; remove it") from None
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise

@@ -331,6 +331,7 @@ def test_a_thumbnail_goes_when_a_changed_image_replaces_the_last_that_had_it(hom
     assert len(before - shown) == 1
 
 
+@pytest.mark.parametrize("home", ["images", "dicom"], indirect=True)
 @pytest.mark.parametrize("note", ["README.txt", "NOT_MOUNTED", "below/Thumbs.db"])
 def test_a_folder_with_a_note_and_no_image_counts_as_empty(home: Home, note: str) -> None:
     shutil.rmtree(home.archive / "d")

@@ -141,6 +141,35 @@ def test_damaged_files_without_a_collection_are_reported_too(tiny_home):
     assert run("search", "--text", "heart", "-k", "1")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("keys.json", b"", "`cxr keys remove-all`"),
+        ("keys.json", b"[1", "`cxr keys remove-all`"),
+        ("salt", b"short", "holds 5 bytes"),
+    ],
+)
+def test_damaged_secrets_are_reported(tiny_home, name, content, says):
+    (tiny_home / name).write_bytes(content)
+    code, printed = run("doctor", "--json")
+    found = {each["check"]: each for each in json.loads(printed)["home"]["findings"]}
+    assert code == 3 and says in found["other files"]["message"]
+
+
+def test_folders_in_the_place_of_files_are_named_with_what_to_do(tiny_home):
+    alias, lock = tiny_home / "index" / "aliases.json", tiny_home / "index" / "cxr_tiny-a.lock"
+    for path in (alias, lock):
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    assert "remove that folder, then `cxr use MODEL`" in run("search", "--text", "heart")[1]
+    code, printed = run("search", "--text", "heart", "--model", "tiny-a")
+    assert code == 1 and "cxr_tiny-a.lock, the lock of a collection, is a folder" in " ".join(printed.split())
+    alias.rmdir()
+    lock.rmdir()
+    assert run("use", "tiny-a")[0] == 0
+    assert run("search", "--text", "heart")[0] == 0
+
+
 def command(home: Path, *words: str) -> tuple[int, str]:
     """A command in a process of its own, which a signal may end."""
     environment = os.environ | {"CXR_HOME": str(home), "CXR_THREADS": "1", "NO_COLOR": "1"}

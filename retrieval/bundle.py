@@ -164,7 +164,9 @@ class ModelBundle:
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}; export or install the model again") from error
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise BundleError(f"{path} is not a manifest this version can read: {error}") from error
+            raise BundleError(
+                f"{path} is not a manifest this version can read: {error}; export or install the model again"
+            ) from error
         bundle = cls(folder=folder, manifest=manifest)
         if verify:
             bundle.verify()

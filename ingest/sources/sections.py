@@ -13,6 +13,10 @@ _FIELDS = ("findings", "impression", "indication", "comparison")
 # `technique` and `closing` belong to no field of a report. A `title` starts the text anew. A `part` is one organ or view of
 # the findings. Tried in this order: "previous findings" are no findings of today.
 _STUDY = r"(?:stud(?:y|ies)|exam(?:ination)?s?|imaging|films?|radiographs?|x-?rays?|cxr|reports?|findings?)"
+_OF_HISTORY = (
+    "brief|relevant|patient|clinical|medical|surgical|past|presenting|prior|previous|remote|social|family|interval|smoking"
+    "|occupational|oncolog(?:y|ic|ical)|cardiac|pertinent|known"
+)
 _NAMES = {
     "comparison": (
         rf"comparisons?(?: {_STUDY})?|comparison made|compared (?:to|with)"
@@ -20,7 +24,7 @@ _NAMES = {
     ),
     "indication": (
         r"(?:clinical |study |exam(?:ination)? )?indications?(?: for (?:the )?(?:stud|exam)\w{1,9})?"
-        r"|(?:(?:brief|relevant|patient|clinical|medical|surgical|past|presenting) ){0,3}history"
+        rf"|(?:(?:{_OF_HISTORY}) ){{0,3}}history"
         r"(?: of (?:the )?present(?:ing)? (?:illness|complaint))?|hx|pmhx?|hpi"
         r"|(?:clinical )?(?:indications? ?(?:and|/|&) ?(?:clinical )?history|history ?(?:and|/|&) ?indications?)"
         r"|clinical (?:information|info|details?|data|question|background|notes?|summary|statement|context|impression"
@@ -59,7 +63,8 @@ _NAMES = {
         r"|cardiomediast\w{1,6}(?: silhouette)?|mediastinum|osseous(?: structures)?|soft tissues|chest wall"
         r"|(?:upper )?abdomen|musculoskeletal"
         r"|(?:lines|tubes|devices|catheters|hardware|support)(?: ?(?:,|and|/|&) ?\w{1,12}){0,3}"
-        r"|(?:plain )?(?:x-?ray |xr |cr )?chest(?: (?:x-?rays?|radiographs?|films?|ap|pa|lateral|portable|two views)){0,3}"
+        r"|(?:plain )?(?:x-?ray |xr |cr )?chest"
+        r"(?:,? (?:x-?rays?|radiographs?|films?|ap|pa|and|lateral|portable|(?:two|one|single|[12]) views?)){0,4}"
         r"|cxr"
     ),
 }

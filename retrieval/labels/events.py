@@ -14,6 +14,10 @@ Dialect = Literal["report", "query"]
 """`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""
 
 
+ADJACENT = 12
+"""Characters between an adjective and its noun ("normal heart size"), or between the two sides of "versus", at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A stretch of a sentence that means something: its kind, and which of its kind it is."""
@@ -22,6 +26,11 @@ class Event:
     value: str
     start: int
     end: int
+
+
+def gap(one: Event, other: Event) -> int:
+    """Characters between two events."""
+    return other.start - one.end
 
 
 @functools.lru_cache(maxsize=256)  # a query is read for what it says, then for what it leaves unread
@@ -71,7 +80,12 @@ def _kinds(dialect: Dialect) -> list[tuple[str, str, str]]:
         ("and", "", "and"),
         ("or", "", "or"),
     ]
-    first += [("answer", "", triggers.ANSWER), ("end", "except", triggers.EXCEPT)]
+    first = [
+        ("denial", "", triggers.DENIED_LIST),
+        *first,
+        ("answer", "", triggers.ANSWER),
+        ("end", "except", triggers.EXCEPT),
+    ]
     return [*first, *predicates, *findings, *doubts, *((k, "", p) for k, p in words.items()), *subjects, *last]
 
 

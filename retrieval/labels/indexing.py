@@ -10,6 +10,7 @@ from retrieval.labels.vocabulary import (
     CHEXPERT_14,
     NO_FINDING,
     NORMAL,
+    SUPPORT_DEVICES,
     chexpert_names,
     clean_head,
     denied_names,
@@ -158,7 +159,7 @@ def unknown_terms(mesh: str, problems: str) -> tuple[str, ...]:
 
 def _findings(present: Iterable[str], uncertain: Iterable[str]) -> set[str]:
     """The observations of CheXpert that speak against `No Finding`."""
-    return ({*present, *uncertain} & set(CHEXPERT_14)) - {NO_FINDING, "Support Devices"}
+    return ({*present, *uncertain} & set(CHEXPERT_14)) - {NO_FINDING, SUPPORT_DEVICES}
 
 
 def _terms(field: str) -> list[list[str]]:

@@ -29,31 +29,39 @@ _ENGLISH_WORDS = """
     area areas artery as aspiration at atelectatic available bandlike basal base bases be been below body bone bones
     bony borders both by calcified cardiac cardiopulmonary central changes chest chronic clavicle clear clips comparison
     confluent contour contours coronary cough day definite degenerative demonstrable demonstrated density diaphragm
-    diffuse disease elevated elevation enlarged evidence exam examination expanded extensive fever film films findings
-    focal for from frontal gallbladder great gross grossly has have heart hemidiaphragm hemithorax hilar history humerus
-    hyperexpanded hyperinflated hyperinflation identified images impression in inferior inflated interstitial interval
-    is it its large lateral left lesion lesions level likely limits line linear lines lobar lobe lobes low lower lung
-    lungs lying lymph major male man marked markings mediastinal mediastinum mid middle midlung mild mildly minimal
-    minor mitral moderate moderately multiple near new none normal noted now obvious of old on or otherwise overlying
-    overt pain parenchymal patchy patient pleural portable position possible posterior present previous primary prior
-    probable process projecting pulmonary question radiograph radiographic ray recurrent related remain remains
-    represents residual review rib ribs right same seen segment segmental severe shoulder show shows side sided
-    significant silhouette similar since situ size slight slightly small soft space spine stable status sternal
-    sternotomy streaky structures study subsegmental subtle superimposed superior supine surgical suspicious than that
-    the there these this thoracic thorax tip tissue tissues to tortuous trachea tube tubes two unchanged unremarkable
-    upper vascular ve vein versus vertebral vessels view views visible visualized volume volumes was were which wires
-    with within without woman worsening x xray year zone zones
+    diffuse disease doubt elevated elevation enlarged evidence exam examination expanded extensive fever film films
+    findings focal for from frontal gallbladder great gross grossly has have heart hemidiaphragm hemithorax hilar
+    history humerus hyperexpanded hyperinflated hyperinflation identified images impression in inferior inflated
+    interstitial interval is it its large lateral left lesion lesions level likely limits line linear lines lobar lobe
+    lobes low lower lrti lung lungs lying lymph major male man marked markings mediastinal mediastinum mid middle
+    midlung mild mildly minimal minor mitral moderate moderately multiple nad near negatives new nl none normal noted
+    now obvious of old on or otherwise overlying overt pain parenchymal patchy patient pleural portable position
+    positives possible posterior prelim present previous primary prior probable process projecting pulmonary question
+    radiograph radiographic ray recurrent related remain remains represents residual review rib ribs right same seen
+    segment segmental severe shoulder show shows side sided significant silhouette similar since situ size slight
+    slightly small soft space spine stable status sternal sternotomy streaky structures study subsegmental subtle
+    superimposed superior supine surgical suspicious than that the there these this thoracic thorax tip tissue tissues
+    to tortuous trachea tube tubes two unchanged unremarkable upper vascular ve vein versus vertebral vessels view views
+    visible visualized volume volumes was were which wires with within without wnl woman worsening x xray year zone
+    zones
 """
 _FINDINGS = (
     "pneumothorax effusion cardiomegaly atelectasis consolidation pneumonia fracture opacity infiltrate emphysema"
 )
 _OFTEN_NAMED = _FINDINGS.split()
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
+# Denials of languages that spell findings as English does: in an English report they would be read as affirmed.
+_FOREIGN_DENIAL = re.compile(
+    r"\b(?:pas d(?:e|es|u|['’])|aucune?s?|kein(?:e[nmrs]?)?|nicht|geen|niet|sin|sem|senza|nessun[ao]?|inge[nt]|inga|ikke"
+    r"|inte|bez|brak|yok|f[aă]r[aă]|absentes?|ausentes?|assent[ei])\b(?!['’])"
+    r"|[:=-] *(?:non|nein|nee|nej|nei|nie|não|nu)\b",
+    re.IGNORECASE,
+)
 
 
 def is_english(text: str) -> bool:
-    """Whether `text` is English, or too short of words to tell."""
-    return _is_english(text[:_READ])
+    """Whether `text` is English, or too short of words to tell; not if a part of it denies in another language."""
+    return not _FOREIGN_DENIAL.search(text) and _is_english(text[:_READ])
 
 
 @functools.lru_cache(maxsize=64)

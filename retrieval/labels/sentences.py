@@ -12,6 +12,19 @@ _LONGEST = 1_000  # characters of a sentence
 _BLANKS = re.compile(r"[ \t]{2,}")
 _DOTS = re.compile(r"(?<!\.)\.(?: ?\.)+")
 _LINE_END = re.compile(r"\r\n?|\n")
+# "effusion | none": the cells of a table.
+_CELL = re.compile(
+    r"[ \t]*[|\t][ \t]*(?=(?:none|no|nil|negative|absent|yes|present)\b[ \t]*(?:$|[|.,;\r\n]))", re.IGNORECASE
+)
+# Items that stand in one line: "1) cardiomegaly 2) no effusion"; what is in brackets is none.
+_ITEM_IN_LINE = re.compile(r"\([^()\n]*\)|(?<!\S)(?:(?:\d{1,2}|[a-h])\)|[*•▪●])(?= )")
+# What a line ends in that denies each item below it.
+_DENIES_ITEMS = re.compile(
+    r"\b(?:no|not|without|evidence of|evidence for|negatives?|negative for|free of"
+    r"|absent|excluded|not (?:seen|present|identified))"
+    r"(?: (?:any of )?the following(?: \w+)?)? ?:$",
+    re.IGNORECASE,
+)
 
 # No statement ends in one of these ("effusion: no" does), or begins with one of those.
 _GOES_ON = re.compile(
@@ -28,6 +41,7 @@ _LONG, _LONG_IN_ONE_CASE = 30, 50
 
 # A side may end a sentence, too: "on the lt. No effusion."
 _SHORTENED = re.compile(r"\b(?:(sig|signif|evid|poss|prob|vs)|(lt|rt|bilat)(?=\.[ -]*(?-i:[a-z])))\.", re.IGNORECASE)
+_BOXED = r"(yes|no|none|present|absent)\b(?= *(?:$|[.,;\n\[(☐☑☒]))"
 _MEANINGS = [
     (re.compile(pattern), meaning)
     for pattern, meaning in (
@@ -35,9 +49,13 @@ _MEANINGS = [
         (r" ?… ?(?=(?:none|no|nil|negative|absent|yes|present)\b *(?:$|[.,;\n]))", ": "),
         (r"…", "."),
         (r"[:=][ \t]*n(?= *(?:$|[.,;\n]))", ": no"),
+        # Boxes with answers: "pneumothorax: [ ] yes [x] no".
+        (rf"(?:\[ ?\]|\( \)|☐) *{_BOXED}", " "),
+        (rf"(?:\[[x✓✔]\]|\([x✓✔]\)|☑|☒) *{_BOXED}", r" : \1,"),
         # A box before its finding; a sign before its finding, where the first of a line stands so; a sign at its finding.
         (r"(?:\[ ?\]|\( \)|☐)(?= *\w)", "; no "),
         (r"(?:\[[x✓✔]\]|\([x✓✔]\)|☑|☒)(?= *\w)", "; "),
+        (r"[\[\]]", " "),
         (r"(?<=[a-z]{3})\+(?=[\s,;.]|$)", " : yes,"),
         (r"(?<=[a-z]{3})-(?=\s*(?:[,;.\n]|$)|\s+[a-z]{3,}[-+](?:\s|$))", " : no,"),
         (r"(?<=ca)n['’]t\b|n['’]t\b", " not"),
@@ -45,6 +63,7 @@ _MEANINGS = [
         (r"\?[ \t]+(?=(?:none|no|negative|absent|yes|present)\b *(?:$|[.,;\n]))", ": "),
         (r"\bw ?/ ?o(?:ut)?\b|\bwo\b", "without"),
         (r"\bw ?/(?= ?\w)", "with "),
+        (r"\bc\. ?p\.(?= ?(?:angle|sulc|recess))", "cp"),
         (r"\bsig(?:nif)?\b", "significant"),
         (r"\bevid\b", "evidence"),
         (r"\bposs\b", "possible"),
@@ -59,7 +78,8 @@ _MEANINGS = [
 
 def read_sentences(text: str) -> Iterator[str]:
     """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
-    text = _DOTS.sub("…", _BLANKS.sub(" ", text))
+    text = _CELL.sub(": ", _DOTS.sub("…", _BLANKS.sub(" ", text)))
+    text = _ITEM_IN_LINE.sub(lambda item: item[0] if item[0].startswith("(") else ";", text)
     plain = _SIGNS_FIRST.sub(_say_signs, _unwrap(_SHORTENED.sub(r"\1\2", text)).lower())
     for pattern, meaning in _MEANINGS:
         plain = pattern.sub(meaning, plain)
@@ -88,6 +108,7 @@ def _unwrap(text: str) -> str:
         return text
     prose = bool(_PROSE.search(text))
     cased = text.upper() != text and any(line[:1].isupper() for line in lines)
+    lines = list(_join_denied_items(lines))
     parts = [lines[0]]
     for line, following in itertools.pairwise(lines):
         if not _is_wrapped(line, following, prose=prose, cased=cased):
@@ -96,6 +117,23 @@ def _unwrap(text: str) -> str:
             parts.append(" ")
         parts.append(following)
     return "".join(parts)
+
+
+def _join_denied_items(lines: list[str]) -> Iterator[str]:
+    """`lines` with the items below "No evidence of:" joined to it as a list."""
+    waiting = ""
+    for line in lines:
+        item = _ITEM.match(line) if waiting else None
+        if item:
+            waiting += f"{' ' if waiting.endswith(':') else ', '}{line[item.end() :].rstrip(' .;,')}"
+            continue
+        if waiting:
+            yield waiting
+        waiting = line if _DENIES_ITEMS.search(line) else ""
+        if not waiting:
+            yield line
+    if waiting:
+        yield waiting
 
 
 def _is_wrapped(line: str, following: str, *, prose: bool, cased: bool) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from retrieval.labels.indexing import SEVERITIES, SIDES, Labels, facets, read_labels
 from retrieval.labels.language import is_english
 from retrieval.labels.report_text import LONGEST_TEXT, TextLabels, read_report
-from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, chexpert_names, unique
+from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, SUPPORT_DEVICES, chexpert_names, unique
+from retrieval.labels.words import WORDS_OF_HEAD
 from retrieval.records import Status
 
 # A report that names no finding and denies fewer says too little to call the study normal.
@@ -22,8 +23,8 @@ def label_study(
     The status that the indexing gives a finding stands; the text adds what the indexing does not name. Where the indexing
     says `normal`, what the text alone affirms is uncertain: the sources disagree. `No Finding` disputes CheXpert's
     observations alone. A study that nobody indexed is labelled by its text; it has `No Finding` if the text affirms and
-    doubts nothing and denies at least two heads. (`normal` is the indexers' word for more than text can tell: nothing at
-    all, not even of what no word list has.) Of text that is not English nothing is read.
+    doubts nothing and denies at least two heads that are no support devices. (`normal` is the indexers' word for more than
+    text can tell: nothing at all, not even of what no word list has.) Of text that is not English nothing is read.
     """
     indexed = read_labels(mesh, problems, statuses)
     text = read_report(findings, impression) if is_english(f"{findings}\n{impression}") else TextLabels()
@@ -61,11 +62,12 @@ def _disputes(indexed: Labels, name: str) -> bool:
     if NORMAL in indexed.present:
         return True
     observations = {name, *chexpert_names(name)} & set(CHEXPERT_14)
-    return NO_FINDING in indexed.present and bool(observations - {"Support Devices"})
+    return NO_FINDING in indexed.present and bool(observations - {SUPPORT_DEVICES})
 
 
 def _says_normal(text: TextLabels) -> bool:
-    return not (text.present or text.uncertain) and len(text.absent) >= _DENIALS_OF_A_NORMAL_REPORT
+    denied = [head for head in text.absent if head in WORDS_OF_HEAD and SUPPORT_DEVICES not in chexpert_names(head)]
+    return not (text.present or text.uncertain) and len(denied) >= _DENIALS_OF_A_NORMAL_REPORT
 
 
 def _new(names: tuple[str, ...], known: set[str]) -> list[str]:

@@ -39,6 +39,9 @@ _NEEDS = (
     r"(?:should|must|shall|may|might|could|would"
     r"|(?:(?:need|require|advise|recommend|suggest)(?:s|d|ed)?|ha[sd]|have|ought|is|are|remains?|yet) to|to)"
 )
+_IMAGING = (
+    r"(?:repeat|follow|ct|films?|radiographs?|imaging|correlation|x-?rays?|cxr|comparison|views?|ultrasound|study)"
+)
 _WITH_TIME = (
     r"since|compared|after|following|from|in|on|over|by|with|at|as|under|when|post|now|today|completely|entirely|fully"
     r"|spontaneously|without|and|but|relative|between|during|s/p|status|bilaterally|despite"
@@ -61,13 +64,13 @@ TRIGGERS = {
         rf"|(?:no|not|without|failure of|lack of)(?: {_HOW})?(?: (?:resolution|clearing|removal)(?: of)?"
         r"| (?:resolving|clearing|improving|improved))"
         r"|(?:no|not) (?:more|less|greater|larger|smaller|fewer) than(?: an?\b)?"
-        rf"|not (?:\w+ )?{_SHOWN} (?:on|in) (?:the )?(?:previous|prior|lateral|frontal)"
+        rf"|(?:(?:is|are|was|were|has been|have been) )?not (?:\w+ )?(?:{_SHOWN}|there) "
+        r"(?:(?:on|in) (?:the )?(?:previous|prior|earlier|last|lateral|frontal)|previously|before|earlier|yesterday)"
         r"|no (?:prior|previous|comparison)s?|not (?:\w+ )?resolved"
         rf"|{_PARTLY}(?:[- ](?:complete|total|entire|full|interval)(?:ly)?){{0,2}} (?:been )?{_GONE}(?: of)?"
         rf"|{_GONE} (?:almost|nearly|partial(?:ly)?|partly|incompletely|largely|mostly|slowly|gradually|somewhat)"
         rf"|{_TO_SHOW}(?: (?:the|its|their|complete|full|interval|radio\w+|eventual|adequate|continued)){{0,3}}"
         rf" {_GONE}(?: of)?"
-        r"|(?:was|were) not (?:\w+ )?(?:seen|present|there|evident|visible) on (?:the )?(?:previous|prior|earlier|last)"
         rf"|not negative(?: for)?|{_GONE}(?={_ELSEWHERE})"
         r"|soft tissue edema"
         r"|(?:consistent|compatible|in keeping|associated|along) with|clear cut|clear(?:ed|ing)? (?:for|view)"
@@ -86,19 +89,19 @@ TRIGGERS = {
         r"|(?<=: )(?:possibl[ey]|probabl[ey]|likely|suspected|questionable|equivocal|indeterminate|uncertain)"
         r"(?= *(?:$|[,()]))"
         r"|(?:is|are) (?:\w+ ){0,2}(?:likely|probable)(?=\W*$|[,(])|(?:is|are|was|were) favou?red(?: over)?(?! to)"
-        r"|(?:(?:considered|felt|thought) )?(?:less|more|most|very|highly) likely(?=\W*$|[,(])"
+        r"|(?:(?:considered|felt|thought) )?(?:less|more|most|very|highly) likely(?=\W*$|[,(]| but\b| though\b)"
         rf"|{_NEEDS}(?: \w+){{0,2}} be (?:\w+ly )?(?:excluded|ruled out|considered)|be (?:excluded|ruled out)"
-        r"|(?:needs?|requires?) (?:exclusion|excluding|ruling out)(?! of)|if (?:any|present)"
-        rf"|(?:cannot|can not|can't|not) (?:be )?{_FULLY}(?:be )?(?:excluded|ruled out)|(?:is"
-        rf"|are) in (?:question|the differential)"
+        r"|(?:needs?|requires?) (?:exclusion|excluding|ruling out)(?! of)"
+        rf"|(?:cannot|can not|can't|not) (?:(?:be|been|yet|\w+ly) ){{0,3}}(?:excluded|ruled out)"
+        r"|(?:is|are) in (?:question|the differential)"
         r"|(?:is|are|would be|could be|may be) (?:a |an |also )*(?:considerations?|possibilit(?:y|ies)"
-        r"|concern)|not \w+ly excluded"
+        r"|concern)"
     ),
     # Denies what stands before it.
     "denial_back": (
-        rf"(?:is|are|was|were|has been|have been|be)? ?(?:not|n't|never) (?:been )?{_FULLY}{_SHOWN}"
+        rf"(?:(?:is|are|was|were|has been|have been|be) )?(?:not|never) (?:been )?{_FULLY}{_SHOWN}"
         r"|can (?:now )?(?:\w+ly )?be (?:\w+ly )?(?:excluded|ruled out)|(?<!\bbe )removed|removal(?! of)"
-        r"|(?:now|since|fully|completely) (?:drained|evacuated)|ha(?:s|ve) given way to"
+        r"|(?:now|since|fully|completely) (?:drained|evacuated)|ha(?:s|ve) (?:given way to|been replaced by)"
         rf"|no longer (?:\w+ly )?{_SHOWN}|(?:has|have|had|is|are) (?:(?!{_PARTLY}\b)\w+ly |since |now )*"
         rf"(?:resolved|cleared|disappeared|gone|subsided|dissipated|vanished|abated)(?! {_PARTLY}\b|{_ELSEWHERE})"
         r"|been (?:\w+ly )?(?:removed|withdrawn|explanted|evacuated|drained|resorbed|reabsorbed)"
@@ -109,7 +112,7 @@ TRIGGERS = {
     # Doubts or denies what stands after it ("absent effusion") if a finding does, or else what stands before it.
     "doubt_either": (
         rf"(?:cannot|can not|can't|not|(?:difficult|hard) to|unable to|does not|do not) {_FULLY}(?:exclude"
-        rf"|rule out)|suspected"
+        rf"|rule out)|suspected|if (?:any|present),?"
     ),
     "denial_either": r"absent|resolved",
     # Doubts what follows.
@@ -122,12 +125,13 @@ TRIGGERS = {
         r"|secondary to|due to|compatible with|related to))*"
         r"|xxxx (?:represents?|representing|reflects?|reflecting|related to|secondary to)"
         r"|question(?:able|ed|s)?(?: of)?|equivocal|suspicious(?: for| of)?|suspicion (?:of|for)|suspect(?:s|ing)?"
-        r"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?"
+        rf"|suggest(?:s|ive|ing|ed|ion|ions)?(?: of)?(?! (?:\w+ ){{0,2}}{_IMAGING})"
+        r"|concern(?:s|ing|ed)?(?: for| of)?|worrisome(?: for)?"
         r"|consider(?:ed|ing)?"
         r"|favou?r(?:s|ed|ing)?|less likely|borderline|rule out|r/o|query(?:ing)?|(?:exclusion|ruling out) of"
         r"|(?:evaluat|assess)\w* for"
         r"|unlikely to (?:be|represent|reflect|indicate)|raises?|doubtful"
-        r"|questionably|early changes of"
+        r"|questionably|early changes of|doubt(?:s|ed)?"
     ),
     # Doubts every entry of the list that follows, whether or not an "or" ends it.
     "doubt_list": r"differential(?: (?:diagnos[ie]s|considerations?))?|considerations?",
@@ -139,7 +143,7 @@ TRIGGERS = {
         r" (?:film|study|exam(?:ination)?|radiograph|cxr|x-?ray|ct|imaging|report)"
         r"(?: (?:from|of|dated|on) [\w/-]+)?"
         r" (?:with|show(?:s|ed|ing)|demonstrat(?:ed|es|ing)|reveal(?:ed|ing|s)|ha[ds]|describing)"
-        r"|limit(?:s|ed|ing) (?:the )?(?:evaluation|assessment|detection|sensitivity) (?:for|of)"
+        r"|when there (?:was|were)|limit(?:s|ed|ing) (?:the )?(?:evaluation|assessment|detection|sensitivity) (?:for|of)"
         r"|(?:treated|treatment|therapy|admitted|hospitali[sz]ed|screening|work-?up|antibiotics|surveillance) (?:for|of)"
         r"|follow(?:[- ]|ed )?up (?:for|of)|f/u(?: for| of)?|if(?: there (?:is|are|remains))?|history of|h/o|hx(?: of)?"
         r"|status post|s/p|in (?:the )?(?:setting|case"
@@ -159,12 +163,12 @@ TRIGGERS = {
         r"no|not|non|without|negative (?:for|of|regarding|as to|as regards|with (?:regards?|respect) to)"
         r"|negative (?:chest|exam\w*|stud(?:y|ies)|films?|radiographs?|x-?rays?|cxr|imaging|views?)(?: \w+)? for"
         r"|free (?:of|from)"
-        r"|^(?:pertinent )?(?:negatives?|absent|excluded)(?= ?:)"
-        r"|clear(?:ed)? of|absence of|lack(?:s|ing)?(?: of)?"
+        r"|clear(?:ed)? of|(?:devoid|bare) of|absence of|lack(?:s|ing)?(?: of)?"
         r"|neither|nor|den(?:y|ies)|never"
         r"|rules out|ruling out|excludes|excluding|exclud(?:e|ing) out|(?:\w+ )?resolution of|disappearance of"
         r"|clearing of|removal of"
-        r"|minus|sans|nothing to suggest|fail(?:s|ed|ing)? to (?:show|demonstrate|reveal)|against|none of|nil|zero"
+        r"|minus|sans|nothing to suggest|(?:fail(?:s|ed|ing)? to|cannot)"
+        r" (?:\w+ly )?(?:show|demonstrate|reveal|see|identify|find|detect|appreciate)|against|none of|nil|zero"
     ),
     "relative": r"which|that|who|where",
     # What shall happen to a finding has not happened yet.
@@ -188,6 +192,11 @@ DENIAL_IN_QUERIES = (
 DOUBT_IN_QUERIES = r"(?<!want )(?<!wish )(?<!like )(?<!need )to exclude|please exclude|\? ?exclude"
 # Leaves out of "all" what follows; elsewhere what follows it is there.
 EXCEPT = rf"(?:except(?:ing|ed)?(?: for)?|aside from|apart from|other than|besides){_THOSE}"
+# The heading of a list that it denies.
+DENIED_LIST = (
+    r"^(?:pertinent |(?:the )?following (?:findings? )?(?:are |is |were )?)?"
+    rf"(?:negatives?|absent|excluded|not {_SHOWN})(?= ?:)"
+)
 # The reply to what stands before it, if it ends its clause ("effusion: none", "pneumonia negative") or a heading follows.
 ANSWER = (
     rf"(?:none|no evidence|no|negative|nil)(?: {_SHOWN})?(?= *(?:$|[,)]|(?:and|but)\b))"

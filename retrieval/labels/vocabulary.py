@@ -51,6 +51,7 @@ OTHER_HEADS = (
 
 NORMAL = "normal"
 NO_FINDING = "No Finding"
+SUPPORT_DEVICES = "Support Devices"
 
 _CHEXPERT_OF_HEAD = {
     "Cardiomegaly": "Cardiomegaly",
@@ -66,12 +67,12 @@ _CHEXPERT_OF_HEAD = {
     "Pneumothorax": "Pneumothorax",
     "Pleural Effusion": "Pleural Effusion",
     "Fractures, Bone": "Fracture",
-    "Catheters, Indwelling": "Support Devices",
-    "Tube, Inserted": "Support Devices",
-    "Implanted Medical Device": "Support Devices",
-    "Medical Device": "Support Devices",
-    "Stents": "Support Devices",
-    "Surgical Instruments": "Support Devices",
+    "Catheters, Indwelling": SUPPORT_DEVICES,
+    "Tube, Inserted": SUPPORT_DEVICES,
+    "Implanted Medical Device": SUPPORT_DEVICES,
+    "Medical Device": SUPPORT_DEVICES,
+    "Stents": SUPPORT_DEVICES,
+    "Surgical Instruments": SUPPORT_DEVICES,
 }
 # Heads that name a structure, and become a finding only with this qualifier.
 _CHEXPERT_OF_QUALIFIED = {

@@ -10,7 +10,7 @@ WORDS_OF_HEAD = {
     "Cardiomegaly": (
         r"cardiomegaly|(?:increased|raised) (?:cardio-?thoracic ratio|ctr)|(?:cardio-?thoracic ratio|ctr)"
         r"(?: is| remains| appears)?(?: \w+ly)? (?:increased|raised|enlarged|elevated)"
-        r"|(?:heart|cardiac)(?: silhouette)? enlargement|enlargement of (?:the )?(?:heart"
+        r"|(?:heart|cardiac)(?: silhouette)? enlargement|(?:large|big) heart|enlargement of (?:the )?(?:heart"
         r"|cardiac silhouette)"
         r"|(?:heart|cardiac silhouette)(?: size)?(?: is| remains| appears)?(?: \w+ly)? large(?!ly)"
     ),

@@ -168,3 +168,15 @@ def test_sources_split_whole_reports(tmp_path: Path) -> None:
     item = Dataset()
     item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", MIMIC
     assert read_structured_report([item]).report.findings == "The lungs are clear. Heart size is normal."
+
+
+@pytest.mark.parametrize("word", ["Prior", "Previous", "Remote", "Social", "Family", "Interval", "Past medical"])
+def test_histories_are_indication(word):
+    report = split_report(Report(findings=f"{word} history: pneumothorax.\nFindings: Clear lungs."))
+    assert (report.indication, report.findings) == ("pneumothorax.", "Clear lungs.")
+
+
+def test_a_view_in_a_line_begins_the_findings():
+    report = split_report(Report(findings="HISTORY: Cough. CHEST, TWO VIEWS: No effusion. IMPRESSION: Normal."))
+    assert (report.indication, report.impression) == ("Cough.", "Normal.")
+    assert "No effusion." in report.findings

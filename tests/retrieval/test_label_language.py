@@ -77,6 +77,20 @@ def test_hardly_a_sentence_of_the_tables_is_taken_for_another_language(table):
     assert len(lost) <= 0.02 * len(rows), lost
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Lungs are clear. No effusion. Pas de pneumothorax.",
+        "Kein Pneumothorax. No effusion.",
+        "Heart size normal. Lungs are clear. Sin edema.",
+        "Fracture : non. Pneumothorax : absent.",
+    ],
+)
+def test_a_line_in_another_language_leaves_a_report_unlabelled(text):
+    assert label_study("", "", text, "").present == ()
+    assert unread_text(text, "")
+
+
 def test_the_indexing_stands_whatever_the_language_of_the_report():
     assert "Pneumothorax" in label_study("Pneumothorax", "Pneumothorax", "Pas de pneumothorax.", "").present
 

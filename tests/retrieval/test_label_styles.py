@@ -215,6 +215,50 @@ def test_shorthand_questions_and_lists(text, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # boxes, cells, items
+        ("Pneumothorax: [ ] Yes [x] No", {PTX: "absent"}),
+        ("Effusion [x] present [ ] absent", {PE: "present"}),
+        ("Effusion: [none]. Pneumothorax: [small, left]", {PE: "absent", PTX: "present"}),
+        ("Effusion | No\nPneumothorax | No\nCardiomegaly | Yes", {PE: "absent", PTX: "absent", CM: "present"}),
+        ("Effusion\tnone\nEdema\tyes", {PE: "absent", EDM: "present"}),
+        ("1) Cardiomegaly 2) No effusion 3) Edema", {CM: "present", PE: "absent", EDM: "present"}),
+        ("* no effusion * pneumothorax", {PE: "absent", PTX: "present"}),
+        ("No (grade 2) effusion", {PE: "absent"}),
+        # headings that deny
+        ("No evidence of:\n- effusion\n- pneumothorax\n\n- edema", {PE: "absent", PTX: "absent", EDM: "present"}),
+        ("Findings:\n- effusion\n- no pneumothorax", {PE: "present", PTX: "absent"}),
+        ("Absent: effusion, pneumothorax", {PE: "absent", PTX: "absent"}),
+        ("The following are absent: effusion, edema. Cardiomegaly.", {PE: "absent", EDM: "absent", CM: "present"}),
+        # without punctuation
+        ("no effusion or pneumothorax the heart is enlarged", {PE: "absent", PTX: "absent", CM: "present"}),
+        ("no pneumothorax small left effusion", {PTX: "absent", PE: "present"}),
+        ("heart size normal lungs clear no effusion", {CM: "absent", PE: "absent"} | dict.fromkeys(
+            ("Consolidation", "Infiltrate", "Airspace Disease", PNA, EDM), "absent")),
+        ("Both C.P. angles are clear.", {PE: "absent", "Costophrenic Angle": "absent"}),
+        # earlier images
+        ("New right effusion, not seen previously.", {PE: "present"}),
+        ("Opacity that was not seen yesterday.", {OP: "present"}),
+        ("The prior is from May, when there was a large pneumothorax.", {}),
+        ("The right effusion has increased and the left has resolved.", {PE: "present"}),
+        # not excluded, and what only looks so
+        ("Pneumonia has not been excluded.", {PNA: "uncertain"}),
+        ("Pneumonia has not been ruled out.", {PNA: "uncertain"}),
+        ("Pneumonia has not yet been completely excluded.", {PNA: "uncertain"}),
+        ("Pneumonia is less likely but not excluded.", {PNA: "uncertain"}),
+        ("Cannot rule out a non-displaced rib fracture.", {"Fractures, Bone": "uncertain"}),
+        ("Minimal, if any, effusion.", {PE: "uncertain"}),
+        ("Suggest repeat film to ensure clearing of the effusion.", {PE: "present"}),
+        ("Devoid of consolidation.", {"Consolidation": "absent"}),
+        ("I cannot identify a pneumothorax.", {PTX: "absent"}),
+    ],
+)  # fmt: skip
+def test_forms_of_reports(text, expected):
+    assert statuses(text) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "asked", "denied"),
     [
         ("chest is negative for pneumothorax", set(), {PTX}),

@@ -145,3 +145,17 @@ def test_queries_deny_and_ask_for_what_their_words_say(row):
 
 def test_there_are_forty_probes_that_deny_something():
     assert sum(bool(row["denied"]) for row in rows("negation_queries")) >= 40
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("No edema.", False),
+        ("The endotracheal tube has been removed.", False),
+        ("No effusion. The chest tube has been removed.", False),
+        ("No edema or effusion.", True),
+        ("The lungs are clear.", True),
+    ],
+)
+def test_two_heads_that_are_no_devices_must_be_denied_for_a_normal_study(text, normal):
+    assert ("No Finding" in label_study("", "", text, "").present) is normal

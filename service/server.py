@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 from functools import partial
@@ -21,6 +22,8 @@ from service.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# Between the end that the process itself makes and the one that the kernel makes.
+_LAST_S = 0.1
 _log = logging.getLogger("cxr.service")
 
 
@@ -60,9 +63,11 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             self._drain.hurry()
         self._drain.begin()
-        end = threading.Timer(self._drain.left_s, _end_process)
+        end = threading.Timer(self._drain.left_s - _LAST_S, _end_process)
         end.daemon = True
         end.start()
+        if hasattr(signal, "setitimer"):  # should the interpreter be unable to: the kernel ends the process by SIGALRM
+            signal.setitimer(signal.ITIMER_REAL, max(self._drain.left_s, _LAST_S))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close: half of the time that is left is for connections, whose requests have been drained before."""

@@ -136,6 +136,19 @@ def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path
             assert "ended without closing" in service.stderr.read()
 
 
+def test_a_process_ends_within_its_grace_though_the_interpreter_hangs(tiny_home: Path) -> None:
+    code = (
+        "import atexit, ctypes, sys\natexit.register(lambda: ctypes.PyDLL(None).sleep(60))\n"
+        "sys.argv[0] = 'cxr'\nfrom cxr import main\nmain()"
+    )
+    with process(tiny_home, code=code, shutdown_grace_s="2") as (service, port):
+        assert ask(port).status_code == 200
+        begun = time.monotonic()
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=30) == -signal.SIGALRM
+        assert time.monotonic() - begun < 2 + MARGIN_S
+
+
 @pytest.mark.parametrize(("grace_s", "notice_s", "left_s"), [(8, 0, 8), (0, 0, 0), (8, 6, 8), (8, 8, 10), (1, 5, 5.5)])
 def test_the_end_comes_after_the_grace_or_after_a_longer_notice(grace_s: float, notice_s: float, left_s: float) -> None:
     drain = Drain(grace_s=grace_s, notice_s=notice_s)

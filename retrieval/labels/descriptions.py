@@ -37,7 +37,12 @@ def describe(sentence: str, events: tuple[Event, ...], index: int, head: str) ->
 
 def describe_denied(sentence: str, events: tuple[Event, ...], index: int, head: str) -> tuple[str, str]:
     """As `describe`, of a finding that is denied: empty, too, where the sentence denies it of any side or severity."""
-    return ("", "") if _ANY_MARK.search(sentence) else describe(sentence, events, index, head)
+    if _ANY_MARK.search(sentence):
+        return "", ""
+    following = next((each for each in events[index + 1 :] if each.kind != "cue"), None)
+    if following and following.kind == "finding":  # in "no pneumothorax left effusion" the side is that of the effusion
+        events, sentence = events[: index + 1], sentence[: events[index].end]
+    return describe(sentence, events, index, head)
 
 
 def _whole(words: str) -> re.Pattern[str]:

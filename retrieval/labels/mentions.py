@@ -54,7 +54,9 @@ def find_mentions(text: str) -> Mentions:
 
 _ENDS_DENIAL = ("end", "comma", "denial", "relative", "question")
 # "no: effusion, edema", "without [effusion, edema]"
-_LISTED = re.compile(r"(?i:(?<![^\s.;,])(?:no|not|without|exclud(?:e|ing)))\s*(?::\s*\[?|\[)([^.;:?\[\]\n]+)\]?")
+_LISTED = re.compile(
+    r"(?i:(?<![^\s.;,])(?:no|not|without|exclud(?:e|ing)|absent|negatives?))\s*(?::\s*\[?|\[)([^.;:?\[\]\n]+)\]?"
+)
 # "-effusion", "!effusion", as searches elsewhere take it; but not "right -sided"
 _MINUS = re.compile(r"(?<!\S)[-!](?!sided\b)(?=[A-Za-z]{3})")
 

@@ -261,6 +261,10 @@ def test_forms_of_reports(text, expected):
 @pytest.mark.parametrize(
     ("text", "asked", "denied"),
     [
+        ("no pneumothorax small left effusion", {PE}, {PTX}),
+        ("no effusion on the left", set(), {f"{PE}/left", f"{PE}/bilateral"}),
+        ("absent: effusion, pneumothorax", set(), {PE, PTX}),
+        ("no effusion the heart is enlarged", {CM}, {PE}),
         ("chest is negative for pneumothorax", set(), {PTX}),
         ("study negative for effusion or pneumothorax with cardiomegaly", {CM}, {PE, PTX}),
         ("effusion and pneumothorax are negative", set(), {PE, PTX}),

@@ -35,7 +35,7 @@ BAD: dict[str, Callable[[], bytes]] = {
     "burned_in": lambda: dicom(PIXELS, BurnedInAnnotation="YES", **UID),
     "no_pixels": lambda: written(dataset_of(None, **UID)),
     "unsupported_transfer_syntax": lambda: with_frame(dataset_of(PIXELS, **UID), bytes(100), MPEG2MPML),
-    "bad_pixel_description": lambda: dicom(PIXELS, BitsStored=20, **UID),
+    "bad_pixel_description": lambda: dicom(PIXELS, BitsAllocated=12, **UID),
 }
 
 

@@ -23,6 +23,8 @@ _READ = 2_000  # characters: the language shows in fewer
 _UNKNOWN = 0.26
 _WORD = re.compile(r"[^\W\d_]+")
 _FREE_OF_WORDS = re.compile(r"\bx{3,}\b|_{2,}", re.IGNORECASE)  # what de-identification left
+# Two or three words with capitals in a row; a name if none of them is known.
+_NAME = re.compile(r"\b[A-Z][^\W\d_]+(?: [A-Z][^\W\d_]+){1,2}\b")
 # Of the words of English reports, those that neither findings nor triggers hold.
 _ENGLISH_WORDS = """
     a abdomen abdominal active acute again all an and annular any aorta aortic apex apical apparent appearance appearing
@@ -66,16 +68,23 @@ def is_english(text: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _is_english(text: str) -> bool:
-    plain = _FREE_OF_WORDS.sub(" ", text)
+    plain = _NAME.sub(_without_name, _FREE_OF_WORDS.sub(" ", text))
     lowered = " ".join(read_sentences(plain))  # short forms written out
     words = list(_WORD.finditer(lowered))
     if not words:
         return True
-    unknown = sum(
-        word.group() not in _ENGLISH and not covers(lowered, word.start()) and not _is_slip(word.group())
-        for word in words
-    )
+    unknown = sum(not _is_known(lowered, word) for word in words)
     return unknown < _UNKNOWN * len(words) or _detector().classify(plain)[0] == "en"
+
+
+def _is_known(lowered: str, word: re.Match[str]) -> bool:
+    return word.group() in _ENGLISH or covers(lowered, word.start()) or _is_slip(word.group())
+
+
+def _without_name(match: re.Match[str]) -> str:
+    """Nothing for a name of a person or place, which is of no language; else the words as they are."""
+    lowered = match.group().lower()
+    return match.group() if any(_is_known(lowered, word) for word in _WORD.finditer(lowered)) else " "
 
 
 def _is_slip(word: str) -> bool:

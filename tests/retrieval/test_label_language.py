@@ -122,3 +122,22 @@ def test_no_text_takes_long(atoms):
     start = time.monotonic()
     label_study("", "", text, "")
     assert time.monotonic() - start < 60  # about a second; quadratic work would take minutes
+
+
+@pytest.mark.parametrize(
+    "text", ["Jane Doe, effusion, no cardiomegaly", "no effusion, John Smith", "small effusion, Saint Mary Hospital"]
+)
+def test_names_are_of_no_language(text):
+    assert is_english(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kein Erguss. Kein Pneumothorax.",
+        "Aucun Epanchement, aucun Pneumothorax",
+        "Nessun Versamento, Pneumothorax assente",
+    ],
+)
+def test_other_languages_with_capitals_are_told_all_the_same(text):
+    assert not is_english(text)

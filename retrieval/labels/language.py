@@ -27,25 +27,31 @@ _FREE_OF_WORDS = re.compile(r"\bx{3,}\b|_{2,}", re.IGNORECASE)  # what de-identi
 _NAME = re.compile(r"\b[A-Z][^\W\d_]+(?: [A-Z][^\W\d_]+){1,2}\b")
 # Of the words of English reports, those that neither findings nor triggers hold.
 _ENGLISH_WORDS = """
-    a abdomen abdominal active acute again all an and annular any aorta aortic apex apical apparent appearance appearing
-    area areas artery as aspiration at atelectatic available bandlike basal base bases be been below body bone bones
-    bony borders both by calcified cardiac cardiopulmonary central changes chest chronic clavicle clear clips comparison
-    confluent contour contours coronary cough day definite degenerative demonstrable demonstrated density diaphragm
-    diffuse disease doubt elevated elevation enlarged evidence exam examination expanded extensive fever film films
-    findings focal for from frontal gallbladder great gross grossly has have heart hemidiaphragm hemithorax hilar
-    history humerus hyperexpanded hyperinflated hyperinflation identified images impression in inferior inflated
-    interstitial interval is it its large lateral left lesion lesions level likely limits line linear lines lobar lobe
-    lobes low lower lrti lung lungs lying lymph major male man marked markings mediastinal mediastinum mid middle
-    midlung mild mildly minimal minor mitral moderate moderately multiple nad near negatives new nl none normal noted
-    now obvious of old on or otherwise overlying overt pain parenchymal patchy patient pleural portable position
-    positives possible posterior prelim present previous primary prior probable process projecting pulmonary question
-    radiograph radiographic ray recurrent related remain remains represents residual review rib ribs right same seen
-    segment segmental severe shoulder show shows side sided significant silhouette similar since situ size slight
-    slightly small soft space spine stable status sternal sternotomy streaky structures study subsegmental subtle
-    superimposed superior supine surgical suspicious than that the there these this thoracic thorax tip tissue tissues
-    to tortuous trachea tube tubes two unchanged unremarkable upper vascular ve vein versus vertebral vessels view views
-    visible visualized volume volumes was were which wires with within without wnl woman worsening x xray year zone
-    zones
+    a abdomen abdominal active acute aerated again all an and annular any aorta aortic apex apical apparent appearance
+    appearances appearing area areas artery as aspiration at atelectatic available bandlike basal base bases be been
+    behind being below bibasal blunted blunting body bone bones bony borders both by calcified cannot cardiac
+    cardiopulmonary cardiothoracic central changes chest chronic clavicle clear clips collapse compared comparison
+    confluent consider contour contours coronary cough could crisp crowding day decreased definite degenerative
+    demonstrable demonstrated demonstrates density developed developing diaphragm diffuse disease doubt drainage drained
+    earlier elevated elevation engorged enlarged evidence exam examination expanded extensive features fever film films
+    findings flattened focal following for from frontal further gallbladder great gross grossly has have heart
+    hemidiaphragm hemithorax hilar history humerus hyperexpanded hyperinflated hyperinflation hyperlucent identified
+    images impression improved improvement improving in increased inferior inflated inserted insertion intact
+    interstitial interval is it its keeping large larger lateral left lesion lesions level lies likely limits line
+    linear lines lobar lobe lobes loss low lower lrti lung lungs lying lymph maintained major male man marked markedly
+    markings may mediastinal mediastinum mid middle midlung might mild mildly minimal minor mitral moderate moderately
+    multiple nad near negatives new newly nl none normal noted now obvious of old on op or otherwise outline outlines
+    overlies overlying overt pain parenchymal patchy patient persist persisted persisting persists placement please
+    pleural portable position positives possible post posterior postop prelim preop present preserved previous
+    previously primary prior probable process progressed progression projecting prominent pulmonary question radiograph
+    radiographic ratio ray recommend recommended recurrent reduced related remain remains removal removed repositioned
+    represents residual resolution resolving reveals review rib ribs right same satisfactory seen segment segmental
+    severe shadow shadowing sharp should shoulder show shows side sided significant silhouette silhouettes similar since
+    situ size slight slightly small smaller soft space spine stable status sternal sternotomy streaky structures study
+    subsegmental subtle suggestive superimposed superior supine surgical suspected suspicious than that the there these
+    this thoracic thorax tip tissue tissues to today tortuous trachea tube tubes two unchanged unilateral unlikely
+    unremarkable upper vascular ve vein versus vertebral vessels view views visible visualized volume volumes was well
+    were which widened wires with within without wnl woman worsened worsening would x xray year yesterday zone zones
 """
 _FINDINGS = (
     "pneumothorax effusion cardiomegaly atelectasis consolidation pneumonia fracture opacity infiltrate emphysema"

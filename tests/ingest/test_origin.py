@@ -352,7 +352,7 @@ def test_a_copy_does_not_replace_the_images_of_another_archive(site: Site, tmp_p
     foreign.ingest(images_dir=draw(tmp_path / "b", 2))
     with pytest.raises(SourceDiffers, match=r"5 of 5 ids of the dataset images .*/a on "):
         push(foreign.index.open(NAME), target)
-    Image.new("L", (48, 40), 9).save(tmp_path / "a" / "0.png")  # an archive that changed a little is the same
+    Image.linear_gradient("L").save(tmp_path / "a" / "0.png")  # an archive that changed a little is the same
     site.ingest(images_dir=tmp_path / "a")
     assert push(site.index.open(NAME), target).sent == 1
 

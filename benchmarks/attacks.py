@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from benchmarks.service_process import free_port, wait_until_ready
 MODEL = "phantom-clip"
 UPLOADS = 16
 OPEN_FILES = 1_024
+SOCKETS = {f"{HELD} idle sockets": b"", f"{HELD} half request heads": HALF}
+IMAGES = {f"{UPLOADS} at once: {name}": make for name, make in BAD_IMAGES.items()}
 
 
 def main() -> None:
@@ -46,21 +49,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each attack (default: %(default)s)")
     parser.add_argument("--only", help="a word in the names of the attacks to run")
     arguments = parser.parse_args()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most < 8192 else 8192, most))
-    attacks: dict[str, Callable[[Attack], None]] = {
-        f"{HELD} idle sockets": partial(hold_sockets, sent=b""),
-        f"{HELD} half request heads": partial(hold_sockets, sent=HALF),
-        **{f"{UPLOADS} at once: {name}": partial(upload, make=make) for name, make in BAD_IMAGES.items()},
-    }
-    chosen = {name: run for name, run in attacks.items() if not arguments.only or arguments.only in name}
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         key = make_home(home)
-        measured = {}
-        for name, run in chosen.items():
-            measured[name] = measure(home, key, run, arguments.seconds)
-            print(name, json.dumps(measured[name]), file=sys.stderr, flush=True)
+        for name in (*SOCKETS, *IMAGES):
+            if not arguments.only or arguments.only in name:
+                measured[name] = measure(home, key, name, arguments.seconds)
+                print(name, json.dumps(measured[name]), file=sys.stderr, flush=True)
     write_result(
         "attacks", {"model": MODEL, "seconds": arguments.seconds, "open_files": OPEN_FILES, "attacks": measured}
     )
@@ -83,37 +79,9 @@ def run(home: Path, *arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-class Attack:
-    """A service in a process of its own, and the threads that attack and watch it until `ended`."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int, key: str) -> None:
-        self.process, self.port, self.key = process, port, key
-        self.ended = threading.Event()
-        self.statuses: Counter[str] = Counter()
-        self.threads: list[threading.Thread] = []
-
-    def start(self, work: Callable[[], None]) -> None:
-        """Repeat `work` in a thread until the end."""
-
-        def repeat() -> None:
-            while not self.ended.is_set():
-                work()
-
-        self.threads.append(threading.Thread(target=repeat, daemon=True))
-        self.threads[-1].start()
-
-    def request(self, method: str, path: str, **content: Any) -> str:
-        """The status of a request with the key, on a connection of its own, or the name of what went wrong."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        try:
-            return str(httpx.request(method, url, headers={"x-api-key": self.key}, timeout=60, **content).status_code)
-        except httpx.HTTPError as error:
-            return type(error).__name__
-
-
 @contextmanager
-def serving(home: Path, key: str) -> Iterator[Attack]:
-    """`cxr serve` with its defaults and the usual limit of open files."""
+def serving(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`cxr serve` with its defaults and the usual limit of open files: the process and its port."""
     port = free_port()
     command = [sys.executable, "-c", "import cxr; cxr.main()", "serve", "--port", str(port)]
     limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
@@ -122,10 +90,56 @@ def serving(home: Path, key: str) -> Iterator[Attack]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=limit)
     try:
         wait_until_ready(process, port, home / "serve.log")
-        yield Attack(process, port, key)
+        yield process, port
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def attacking(name: str, port: int, key: str, statuses: Path) -> Iterator[None]:
+    """Attack from a process of its own, whose threads must not delay those that watch."""
+    attacker = get_context("spawn").Process(target=attack, args=(name, port, key, statuses), daemon=True)
+    attacker.start()
+    try:
+        while not statuses.exists():
+            time.sleep(0.1)
+        yield
+    finally:
+        attacker.kill()
+        attacker.join()
+        statuses.unlink()
+
+
+def attack(name: str, port: int, key: str, statuses: Path) -> None:
+    """Attack until this process is killed, and keep the statuses of uploads in a file."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most < 8192 else 8192, most))
+    if name in SOCKETS:
+        statuses.write_text("{}")
+        Flood(port, SOCKETS[name]).run(lambda: False)
+    data, counts = IMAGES[name](), Counter[str]()
+
+    def send() -> None:
+        while True:
+            counts[request(port, key, "POST", "/v1/search/image", files={"image": ("a", data)})] += 1
+
+    for _ in range(UPLOADS):
+        threading.Thread(target=send, daemon=True).start()
+    while True:
+        statuses.write_text(json.dumps(counts))
+        time.sleep(0.5)
+
+
+def request(port: int, key: str, method: str, path: str, **content: Any) -> str:
+    """The status of a request with the key, on a connection of its own, or the name of what went wrong."""
+    try:
+        answer = httpx.request(
+            method, f"http://127.0.0.1:{port}{path}", headers={"x-api-key": key}, timeout=60, **content
+        )
+        return str(answer.status_code)
+    except httpx.HTTPError as error:
+        return type(error).__name__
 
 
 class Watch:
@@ -133,78 +147,61 @@ class Watch:
 
     def __init__(self, ask: Callable[[], str]) -> None:
         self.statuses: Counter[str] = Counter()
+        self.ended = False
         self.ask = ask
         self._slowest_s = 0.0
         self._since: float | None = None
 
-    def __call__(self) -> None:
-        self._since = time.perf_counter()
-        status = self.ask()
-        self._slowest_s = self.slowest_s()
-        self._since = None
-        self.statuses[status] += 1
-        time.sleep(0.1)
+    def run(self) -> None:
+        """Ask ten times a second, until `ended`."""
+        while not self.ended:
+            self._since = time.perf_counter()
+            status = self.ask()
+            self._slowest_s = self.slowest_s()
+            self._since = None
+            self.statuses[status] += 1
+            time.sleep(0.1)
 
     def slowest_s(self) -> float:
         """Seconds that the slowest answer took."""
-        return max(self._slowest_s, time.perf_counter() - self._since if self._since else 0.0)
+        since = self._since
+        return max(self._slowest_s, time.perf_counter() - since if since else 0.0)
 
 
-def measure(home: Path, key: str, run_attack: Callable[[Attack], None], seconds: float) -> dict[str, Any]:
+def measure(home: Path, key: str, name: str, seconds: float) -> dict[str, Any]:
     """Health, searches and memory during one attack, and how long the service takes to end in it."""
-    peak_mb = 0.0
-    with serving(home, key) as attack:
-        health = Watch(partial(attack.request, "GET", "/health/live"))
+    with serving(home) as (process, port):
         texts = (f"heart {number}" for number in itertools.count())  # each is encoded: none has been asked before
-        search = Watch(lambda: attack.request("POST", "/v1/search/text", json={"text": next(texts), "k": 1}))
+        health = Watch(lambda: request(port, key, "GET", "/health/live"))
+        search = Watch(lambda: request(port, key, "POST", "/v1/search/text", json={"text": next(texts), "k": 1}))
         for _ in range(5):
             search.ask()
-        idle_mb = memory_mb(attack.process.pid)
-        run_attack(attack)
-        attack.start(health)
-        attack.start(search)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            peak_mb = max(peak_mb, memory_mb(attack.process.pid))
-            time.sleep(0.02)
-        figures: dict[str, Any] = {
-            "health_slowest_s": round(health.slowest_s(), 2),
-            "search_slowest_s": round(search.slowest_s(), 2),
-            "idle_mb": round(idle_mb),
-            "peak_above_idle_mb": round(peak_mb - idle_mb),
-            "health": dict(health.statuses),
-            "searches": dict(search.statuses),
-            "attack": dict(attack.statuses),
-        }
-        start = time.perf_counter()
-        attack.process.send_signal(signal.SIGTERM)
-        try:
-            attack.process.wait(timeout=60)
-            figures["ends_s"] = round(time.perf_counter() - start, 2)
-        except subprocess.TimeoutExpired:
-            figures["ends_s"] = "over 60: killed"
-            attack.process.kill()
-        attack.ended.set()
-        for thread in attack.threads:
-            thread.join(timeout=70)
+        idle_mb, peak_mb = memory_mb(process.pid), 0.0
+        with attacking(name, port, key, home / "statuses.json"):
+            for watch in (health, search):
+                threading.Thread(target=watch.run, daemon=True).start()
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                peak_mb = max(peak_mb, memory_mb(process.pid))
+                time.sleep(0.05)
+            figures: dict[str, Any] = {
+                "health_slowest_s": round(health.slowest_s(), 2),
+                "search_slowest_s": round(search.slowest_s(), 2),
+                "idle_mb": round(idle_mb),
+                "peak_above_idle_mb": round(peak_mb - idle_mb),
+                "health": dict(health.statuses),
+                "searches": dict(search.statuses),
+                "attack": json.loads((home / "statuses.json").read_text() or "{}"),
+            }
+            health.ended = search.ended = True
+            start = time.perf_counter()
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=60)
+                figures["ends_s"] = round(time.perf_counter() - start, 2)
+            except subprocess.TimeoutExpired:
+                figures["ends_s"] = "over 60: killed"
     return figures
-
-
-def hold_sockets(attack: Attack, sent: bytes) -> None:
-    """Keep connections on which no whole request comes; those that the service closes are opened again."""
-    attack.start(lambda: Flood(attack.port, sent).run(attack.ended.is_set))
-    time.sleep(1)
-
-
-def upload(attack: Attack, make: Callable[[], bytes]) -> None:
-    """Send one image `UPLOADS` times at once, again and again."""
-    data = make()
-
-    def send() -> None:
-        attack.statuses[attack.request("POST", "/v1/search/image", files={"image": ("a", data)})] += 1
-
-    for _ in range(UPLOADS):
-        attack.start(send)
 
 
 def memory_mb(pid: int) -> float:

@@ -22,8 +22,9 @@ from service.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# Between the end that the process itself makes and the one that the kernel makes.
-_LAST_S = 0.1
+# Of the grace period, at most a quarter of it: the process ends itself this much before the kernel ends it, since on a
+# busy machine its threads wait for a core, and giving memory back takes time.
+_LAST_S = 0.5
 _log = logging.getLogger("cxr.service")
 
 
@@ -63,11 +64,12 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             self._drain.hurry()
         self._drain.begin()
-        end = threading.Timer(self._drain.left_s - _LAST_S, _end_process)
+        left_s = self._drain.left_s
+        end = threading.Timer(left_s - min(_LAST_S, left_s / 4), _end_process)
         end.daemon = True
         end.start()
         if hasattr(signal, "setitimer"):  # should the interpreter be unable to: the kernel ends the process by SIGALRM
-            signal.setitimer(signal.ITIMER_REAL, max(self._drain.left_s, _LAST_S))
+            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.1))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close: half of the time that is left is for connections, whose requests have been drained before."""

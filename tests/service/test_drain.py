@@ -128,6 +128,7 @@ def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path
             except httpx.TransportError:
                 return httpx.Response(499)
 
+        assert ask(port).status_code == 200
         asking = Asking()
         asking.ask(search)
         time.sleep(1)

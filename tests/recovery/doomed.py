@@ -38,9 +38,9 @@ class Moment:
 
 
 class Driver:
-    """The process that forks; every run writes what it prints to `log`."""
+    """The process that forks; every run writes what it prints to `log`, and uses `cores` cores, 0 for all."""
 
-    def __init__(self, log: Path, *, slow_ms: float) -> None:
+    def __init__(self, log: Path, *, slow_ms: float, cores: int = 0) -> None:
         self.log = log
         self._slow_ms = slow_ms
         self._process = subprocess.Popen(
@@ -51,6 +51,8 @@ class Driver:
             bufsize=1,
             cwd=Path(__file__).parents[2],
         )
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, sorted(os.sched_getaffinity(0))[:cores])
 
     def run(self, arguments: list[str], environment: dict[str, str], moment: Moment | None = None) -> int:
         """Run one command; gives its exit code, or the negative number of the signal that ended it."""
@@ -83,9 +85,9 @@ class Driver:
 
 
 @contextmanager
-def driving(log: Path, *, slow_ms: float) -> Iterator[Driver]:
+def driving(log: Path, *, slow_ms: float, cores: int = 0) -> Iterator[Driver]:
     """A driver, until the end of the block."""
-    driver = Driver(log, slow_ms=slow_ms)
+    driver = Driver(log, slow_ms=slow_ms, cores=cores)
     try:
         yield driver
     finally:

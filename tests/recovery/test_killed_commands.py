@@ -72,7 +72,7 @@ def made(folder: Path, *models: str) -> Iterator[tuple[Home, list[str], list[Pat
     """A home with bundles but no collections, the options of `cxr ingest` that name an archive, and its images."""
     archive = write_archive(folder / "archive", STUDIES)
     options = [text for name, path in archive.items() for text in (f"--{name.replace('_', '-')}", str(path))]
-    with driving(folder / "log", slow_ms=0) as driver:
+    with driving(folder / "log", slow_ms=0, cores=1) as driver:  # one core: one thread that reads, one decoding process
         home = Home(folder, driver)
         for seed, name in enumerate(models):
             write_tiny_bundle(home.home / "models", name, seed=seed)
@@ -148,7 +148,8 @@ def test_a_killed_retry_is_completed_by_the_next(retrying):
         agreed = {model["key"]: model.get("complete") for model in retrying.asked("models")["models"]}["tiny-a"]
         told = {each["model"]: each["complete"] for each in retrying.asked("ingest", "status")["collections"]}["tiny-a"]
         assert agreed == told, (SEED, moment)
-        assert any("complete" in each for each in retrying.ailments()) != agreed, (SEED, moment)
+        if moment in certain:  # each look of doctor costs as much as the command itself
+            assert any("complete" in each for each in retrying.ailments()) != agreed, (SEED, moment)
         assert retrying.run(RETRY) == 0, (SEED, moment)
         assert differences(read_edge(retrying.home, "cxr_tiny-a", ledger="cxr_tiny-a"), expected) == [], (SEED, moment)
         assert retrying.ailments() == [], (SEED, moment)
@@ -170,8 +171,9 @@ def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_ne
         for path in left:
             assert path.name.startswith(".there.zip.") and path.suffix == ".draft", (SEED, moment)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, (SEED, moment)
-        reported = [each for each in home.ailments() if each.startswith("leftovers")]
-        assert [str(path) in "".join(reported) for path in left] == [True] * len(left), (SEED, moment)
+        if left:
+            reported = "".join(each for each in home.ailments() if each.startswith("leftovers"))
+            assert [str(path) in reported for path in left] == [True] * len(left), (SEED, moment)
         assert home.run(command) == 0, (SEED, moment)
         assert [path.name for path in file.parent.iterdir()] == ["there.zip"], (SEED, moment)
         assert home.ailments() == [], (SEED, moment)

@@ -72,8 +72,6 @@ class Seen:
     def __init__(self) -> None:
         self.names: set[str] = set()
         """Of what was quarantined: a file that cannot be read today is not gone from the source."""
-        self.replaced: set[str] = set()
-        """SHA-256 of the stored images that were encoded anew, most because their file has changed."""
         self._tried: dict[str, str] = {}  # name of the last file that was tried, by point
         self._failed: set[str] = set()
         self._waiting: list[Job] = []

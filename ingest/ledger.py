@@ -188,6 +188,18 @@ class Ledger:
         """Remove what earlier runs set aside and this run, which saw the whole source, did not meet again."""
         self._write("DELETE FROM quarantine WHERE dataset = ? AND run <> ?", [(dataset, run)])
 
+    def supersede(self, hashes: Iterable[str]) -> None:
+        """Note images whose points are about to show others; a run that is killed leaves their thumbnails."""
+        self._write("INSERT OR REPLACE INTO superseded VALUES (?)", [(sha256,) for sha256 in hashes])
+
+    def superseded(self) -> set[str]:
+        """SHA-256 of the images that were noted, by runs that were killed, too."""
+        return {sha256 for (sha256,) in self._all("SELECT sha256 FROM superseded")}
+
+    def forget_superseded(self, hashes: Iterable[str]) -> None:
+        """Remove notes: their thumbnails are gone, or shown by others."""
+        self._write("DELETE FROM superseded WHERE sha256 = ?", [(sha256,) for sha256 in hashes])
+
     def texts(self, bundle_id: str, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Vectors (float32 [D]) of those `texts` that were encoded before with this bundle."""
         by_key = {_text_key(bundle_id, text): text for text in texts}
@@ -242,7 +254,8 @@ class Ledger:
         """Forget everything."""
         with self._using() as database:
             database.executescript(
-                "DELETE FROM files; DELETE FROM quarantine; DELETE FROM texts; DELETE FROM runs; VACUUM;"
+                "DELETE FROM files; DELETE FROM quarantine; DELETE FROM texts; DELETE FROM superseded; DELETE FROM runs; "
+                "VACUUM;"
             )
 
     def close(self) -> None:

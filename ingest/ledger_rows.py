@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
     dataset TEXT, name TEXT, code TEXT, detail TEXT, run INTEGER, PRIMARY KEY (dataset, name, code)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS superseded (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS runs (
     run INTEGER PRIMARY KEY, dataset TEXT, part TEXT, source TEXT, started_at TEXT, finished_at TEXT, summary TEXT
 );

@@ -158,7 +158,9 @@ class Worker:
             part = part if only is None else RETRY
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
-            remove_unshown(self.index, collection, seen.replaced, self._media_dir)
+            superseded = ledger.superseded()
+            remove_unshown(self.index, collection, superseded, self._media_dir)
+            ledger.forget_superseded(superseded)
             admitted.confirm(self.index, collection.name)
             if prune:
                 prune_collection(
@@ -254,7 +256,7 @@ class Worker:
                     closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches,
                 ):
                     while reading := self._next(batches):
-                        batch = self._gather(reading, seen)
+                        batch = self._gather(reading, seen, ledger)
                         with self._reader.paused():
                             encoded = encode_batch(self.encoder, self.clock, batch, ledger)
                         writer.put(encoded)
@@ -284,14 +286,15 @@ class Worker:
         with self.clock("wait for source"):
             return next(batches, [])
 
-    def _gather(self, reading: Reading, seen: Seen) -> Batch:
+    def _gather(self, reading: Reading, seen: Seen, ledger: Ledger) -> Batch:
         with self.clock("wait for images"):
             batch = [future.result() for _, future in reading]
         for (job, _), item in zip(reading, batch, strict=True):
             if isinstance(job, Job) and isinstance(item, Quarantined):
                 seen.fail(job)
-            elif isinstance(item, Item) and item.is_new and item.stored:
-                seen.replaced.add(str(item.stored["image_sha256"]))
+        ledger.supersede(
+            str(item.stored["image_sha256"]) for item in batch if isinstance(item, Item) and item.is_new and item.stored
+        )
         return batch
 
     def _write(self, collection: Collection, ledger: Ledger, run: int, dataset: str, encoded: EncodedBatch) -> None:

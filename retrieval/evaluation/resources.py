@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from retrieval.disk import extent_of
 from retrieval.evaluation.corpus import Corpus
 from retrieval.evaluation.records import Build, Resources, Times
 from retrieval.index.edge import EdgeIndex
@@ -123,10 +124,7 @@ def _timed(items: Sequence[Any], call: Callable[[Any], object]) -> Times:
 
 def _index_bytes(index: Index, name: str) -> int | None:
     """Bytes that the collection takes on disk; Edge reserves more than it fills, and holes do not count."""
-    if not isinstance(index, EdgeIndex):
-        return None
-    files = [path.stat() for path in (index.folder / name).rglob("*") if path.is_file()]
-    return sum(min(stat.st_size, getattr(stat, "st_blocks", stat.st_size) * 512) for stat in files)
+    return extent_of(index.folder / name).allocated if isinstance(index, EdgeIndex) else None
 
 
 def _thumbnail(media_dir: Path, sha256: str) -> Image.Image | None:

@@ -17,7 +17,8 @@ from opentelemetry.trace import StatusCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.catalog import Catalog
-from retrieval.errors import InvalidRequest
+from retrieval.errors import IndexFailure, InvalidRequest
+from retrieval.index.edge import EdgeIndex
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
 from service.batching import BatchingEncoder
@@ -87,11 +88,14 @@ def test_metrics_name_models_and_their_collections(metered: Client) -> None:
     assert value(samples, "process_resident_memory_bytes") > 1 << 20
 
 
-def test_metrics_tell_of_an_index_that_cannot_be_read(tiny_home) -> None:
+def test_metrics_tell_of_an_index_that_cannot_be_read(tiny_home, monkeypatch) -> None:
+    def fail(_: EdgeIndex) -> list[str]:
+        raise IndexFailure("the disk does not answer")
+
     catalog = Catalog(RetrievalSettings(home=tiny_home, device="cpu"))
     with catalog, connect(catalog, ServiceSettings(metrics=True)) as client:
         assert value(scrape(client.get("/metrics").text), "cxr_index_up") == 1
-        (tiny_home / "index" / "aliases.json").write_text("{")
+        monkeypatch.setattr(EdgeIndex, "collections", fail)
         samples = scrape(client.get("/metrics").text)
         assert value(samples, "cxr_index_up") == 0
         assert value(samples, "cxr_collection_images", model="tiny-a") == 24  # what it was

@@ -167,7 +167,7 @@ def test_the_file_of_weights_is_what_rerank_takes(tiny_home, tmp_path):
 
     archive = write_archive(tmp_path / "more", 120, seed=4)
     options = [word for name, path in archive.items() for word in (f"--{name.replace('_', '-')}", path)]
-    run("ingest", *options, "--model", "tiny-a", "--recreate", home=tiny_home)
+    run("ingest", *options, "--model", "tiny-a", "--recreate", "--moved", home=tiny_home)
     out = tmp_path / "weights.json"
     found = run("tune", "--model", "tiny-a", "--out", out, "--save", "tuned", "--json", home=tiny_home)
     assert json.loads(out.read_text()) == found["weights"]

@@ -69,7 +69,7 @@ class DrainingServer(uvicorn.Server):
         end.daemon = True
         end.start()
         if hasattr(signal, "setitimer"):  # should the interpreter be unable to: the kernel ends the process by SIGALRM
-            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.1))
+            signal.setitimer(signal.ITIMER_REAL, max(left_s - min(_LAST_S, left_s / 4) / 2, 0.1))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close: half of the time that is left is for connections, whose requests have been drained before."""

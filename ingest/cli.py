@@ -179,7 +179,7 @@ def status(
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was ingested into an index, and which files were set aside and why. Needs no lock on the index.
+    """Show what was ingested into an index, and which files were quarantined and why. Needs no lock on the index.
 
     \b
     cxr ingest status

@@ -1,4 +1,4 @@
-"""The ledger of a collection: which files were indexed or set aside, the runs, and the vectors of report texts.
+"""The ledger of a collection: which files were indexed or quarantined, the runs, and the vectors of report texts.
 
 The index is the truth. The ledger only spares work (a file whose size and time have not changed is not read again, a
 text is encoded once) and remembers what an index cannot hold: what was quarantined and why. Losing it costs time.
@@ -146,14 +146,14 @@ class Ledger:
         )
 
     def quarantine(self, run: int, dataset: str, items: Iterable[Quarantined]) -> None:
-        """Write down what was set aside."""
+        """Record what was quarantined."""
         self._write(
             "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
             [(dataset, item.file, item.code, item.detail, run) for item in items],
         )
 
     def quarantined(self, dataset: str | None = None) -> list[Quarantined]:
-        """What is set aside, by name."""
+        """What is quarantined, by name."""
         rows = self._all(
             "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
         )
@@ -185,7 +185,7 @@ class Ledger:
         self._write("DELETE FROM files WHERE dataset = ? AND image_id = ?", [(dataset, each) for each in image_ids])
 
     def forget_older(self, run: int, dataset: str) -> None:
-        """Remove what earlier runs set aside and this run, which saw the whole source, did not meet again."""
+        """Remove what earlier runs quarantined and this run, which saw the whole source, did not meet again."""
         self._write("DELETE FROM quarantine WHERE dataset = ? AND run <> ?", [(dataset, run)])
 
     def supersede(self, hashes: Iterable[str]) -> None:

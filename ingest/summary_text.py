@@ -17,7 +17,7 @@ _SHOWN_CHARACTERS = 60
 
 
 def print_summary(summary: IngestSummary) -> None:
-    """Say what an ingest did, and why each file that was set aside was."""
+    """Say what an ingest did, and why each quarantined file was."""
     changes = f"{summary.indexed} indexed, {summary.updated} updated, {summary.unchanged} unchanged"
     pruned = f", {summary.pruned} removed" if summary.pruned else ""
     say(

@@ -95,7 +95,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row or file that was set aside, with the code and the words that say why.
+    """A row or file that was quarantined, with the code and the words that say why.
 
     `file` is the `ImageRecord.name` it has, or would have had.
     """

@@ -34,7 +34,7 @@ class RetrievalSettings(BaseSettings):
         description="PEM file of the authority that signed the Qdrant server's certificate; the system's if unset.",
     )
     index_patience_s: int = Field(
-        300, ge=0, description="Seconds for which a write is tried again while the server is busy or away."
+        300, ge=0, description="Seconds for which a write is retried while the server is unavailable."
     )
     device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; a device asked for and absent is an error.")
     threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 lets onnxruntime take one per core.")

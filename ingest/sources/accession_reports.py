@@ -56,7 +56,7 @@ class AccessionReports:
     """The rows of a table by study.
 
     A row belongs to the study of its StudyInstanceUID, else to that of its accession number, if no other study and no
-    other row has that. Accession numbers are patient data: what is set aside goes by the number of its row.
+    other row has that. Accession numbers are patient data: what is quarantined goes by the number of its row.
     """
 
     def __init__(self, table: Path, hash_study: Callable[[str], str] = str) -> None:

@@ -79,7 +79,7 @@ class DicomFolderSource:
         self._table_notes = table.notes if table else ()
 
     def image_count(self) -> int:
-        """Images, and files that were set aside."""
+        """Images, and quarantined files."""
         return sum(map(len, self._images.values())) + len(self._set_aside)
 
     def empty_folders(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ def claimed_by_several(claims: Iterable[tuple[Hashable, str]]) -> frozenset[str]
 
 
 def conflicting_study(name: str, table: Path) -> Quarantined:
-    """The row that names the file `name`, set aside."""
+    """The row that names the file `name`, as quarantined."""
     detail = (
         f"{name} stands in rows of more than one study of {table}, perhaps under another spelling; it is indexed with none "
         "of them. Correct the rows; --prune removes it where it was indexed before"

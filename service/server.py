@@ -22,8 +22,8 @@ from service.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# Of the grace period, at most a quarter of it: the process ends itself this much before the kernel ends it, since on a
-# busy machine its threads wait for a core, and giving memory back takes time.
+# The process ends itself this long before its grace period is over, or a quarter of a shorter one, and the kernel ends it
+# half as long before: on a busy machine threads wait for a core, and giving memory back takes time.
 _LAST_S = 0.5
 _log = logging.getLogger("cxr.service")
 
@@ -65,11 +65,12 @@ class DrainingServer(uvicorn.Server):
             self._drain.hurry()
         self._drain.begin()
         left_s = self._drain.left_s
-        end = threading.Timer(left_s - min(_LAST_S, left_s / 4), _end_process)
+        last_s = min(_LAST_S, left_s / 4)
+        end = threading.Timer(left_s - last_s, _end_process)
         end.daemon = True
         end.start()
         if hasattr(signal, "setitimer"):  # should the interpreter be unable to: the kernel ends the process by SIGALRM
-            signal.setitimer(signal.ITIMER_REAL, max(left_s - min(_LAST_S, left_s / 4) / 2, 0.1))
+            signal.setitimer(signal.ITIMER_REAL, max(left_s - last_s / 2, 0.1))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close: half of the time that is left is for connections, whose requests have been drained before."""

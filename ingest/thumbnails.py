@@ -12,26 +12,24 @@ from retrieval.media import thumbnail_path
 
 def remove_unshown(
     index: Index, collection: Collection, hashes: set[str], media_dir: Path | None, *, gone: Points[str] = ()
-) -> None:
+) -> bool:
     """Remove the thumbnails of the images of these SHA-256 that no point of the index has, those in `gone` not counted.
 
-    `gone` are points of `collection`. Nothing is removed where a collection cannot be read.
+    `gone` are points of `collection`. Where a collection cannot be read nothing is removed, and the answer is False.
     """
-    if media_dir and hashes:
-        for sha256 in _unshown(index, collection, hashes, gone):
-            thumbnail_path(media_dir, sha256).unlink(missing_ok=True)
-
-
-def _unshown(index: Index, collection: Collection, hashes: set[str], gone: Points[str]) -> set[str]:
-    if index.damaged():
-        return set()
+    if not media_dir or not hashes:
+        return True
     unshown = set(hashes)
     try:
+        if index.damaged():
+            return False
         for name in index.collections():
             here = name == collection.name
             for point in (collection if here else index.open(name)).scroll(limit=None):
                 if not here or point.point_id not in gone:
                     unshown.discard(str(point.payload["image_sha256"]))
     except IndexFailure:  # locked by another process, or damaged
-        return set()
-    return unshown
+        return False
+    for sha256 in unshown:
+        thumbnail_path(media_dir, sha256).unlink(missing_ok=True)
+    return True

@@ -159,8 +159,8 @@ class Worker:
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
             seen = self._fill(collection, ledger, run, source, only, summary, progress)
             superseded = ledger.superseded()
-            remove_unshown(self.index, collection, superseded, self._media_dir)
-            ledger.forget_superseded(superseded)
+            if remove_unshown(self.index, collection, superseded, self._media_dir):
+                ledger.forget_superseded(superseded)
             admitted.confirm(self.index, collection.name)
             if prune:
                 prune_collection(

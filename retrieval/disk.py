@@ -51,9 +51,8 @@ def naming_full_disk(folder: Path, what: str) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number not in _FULL and (number is not None or free_bytes(folder) >= _NEARLY_FULL_BYTES):
             raise
-        reason = (
-            f" ({error.strerror})" if isinstance(error, OSError) else ""
-        )  # a quota may be full where the disk is not
+        # The system's own words: a quota may be full where the disk is not.
+        reason = f" ({error.strerror})" if isinstance(error, OSError) else ""
         raise disk_full(folder, f"{what} cannot be written{reason}") from error
 
 

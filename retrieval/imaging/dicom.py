@@ -174,17 +174,9 @@ def _colour(bits: StoredBits) -> Grayscale:
 
 
 def _modality(header: Header, pixels: PixelDescription, notes: list[str], name: str) -> Rescale | LookupTable:
-    if items := items_of(header.dataset, "ModalityLUTSequence"):
+    if items_of(header.dataset, "ModalityLUTSequence"):
         try:
-            read = read_table(
-                items[0],
-                "LUTDescriptor",
-                "LUTData",
-                is_little_endian=header.is_little_endian,
-                has_negative_input=pixels.is_signed,
-                name=name,
-            )
-            return read.table
+            return _read_lut(header, "ModalityLUTSequence", name, has_negative_input=pixels.is_signed).table
         except BadPixelDescription:
             notes.append("unusable Modality LUT ignored")
     try:
@@ -210,14 +202,7 @@ def _voi_lut(
     # The type of the first input, US or SS, is that of what the modality step can give (PS3.3 C.11.2.1.1).
     has_negative_input = isinstance(modality, Rescale) and bool((modality(stored.astype(np.float64)) < 0).any())
     try:
-        read = read_table(
-            items[0],
-            "LUTDescriptor",
-            "LUTData",
-            is_little_endian=header.is_little_endian,
-            has_negative_input=has_negative_input,
-            name=name,
-        )
+        read = _read_lut(header, "VOILUTSequence", name, has_negative_input=has_negative_input)
     except BadPixelDescription:
         notes.append("unusable VOI LUT ignored")
         return None
@@ -226,6 +211,22 @@ def _voi_lut(
     if len(items) > 1:
         notes.append(f"the first of {len(items)} VOI LUTs")
     return read.table
+
+
+def _read_lut(header: Header, sequence: str, name: str, *, has_negative_input: bool) -> ReadTable:
+    """The first table of ModalityLUTSequence or VOILUTSequence.
+
+    Raises:
+        BadPixelDescription: no table can be made of it.
+    """
+    return read_table(
+        items_of(header.dataset, sequence)[0],
+        "LUTDescriptor",
+        "LUTData",
+        is_little_endian=header.is_little_endian,
+        has_negative_input=has_negative_input,
+        name=name,
+    )
 
 
 def _window(header: Header, notes: list[str], name: str) -> Window | None:

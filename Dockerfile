@@ -13,11 +13,13 @@ COPY pyproject.toml constraints.txt README.md ./
 # Dependencies first: they change less often than the code, and their layer is kept.
 FROM builder AS builder-cpu
 RUN uv pip install --requirements pyproject.toml --extra cpu --extra dicom --extra parquet --constraint constraints.txt
-COPY cxr.py ./
 COPY retrieval retrieval
+COPY archives archives
 COPY ingest ingest
+COPY evaluation evaluation
 COPY exporters exporters
 COPY service service
+COPY cxr cxr
 RUN uv pip install --no-deps .
 
 FROM builder AS builder-gpu
@@ -26,11 +28,13 @@ FROM builder AS builder-gpu
 ARG ONNXRUNTIME_GPU=1.31.1
 RUN uv pip install --requirements pyproject.toml --extra gpu --extra dicom --extra parquet \
     "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" --constraint constraints.txt
-COPY cxr.py ./
 COPY retrieval retrieval
+COPY archives archives
 COPY ingest ingest
+COPY evaluation evaluation
 COPY exporters exporters
 COPY service service
+COPY cxr cxr
 RUN uv pip install --no-deps .
 
 FROM python:${PYTHON_TAG} AS runtime

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from archives.phantoms import PhantomFiles, write_phantoms
+from archives.spec import SourceSpec
 from benchmarks.indiana import FOLDER
-from ingest.sources.phantom import PhantomFiles, write_phantoms
-from ingest.sources.spec import SourceSpec
 from retrieval.records import Source
 
 SIDE = 2048

@@ -74,7 +74,7 @@ def make_home(home: Path) -> str:
 
 def run(home: Path, *arguments: str) -> str:
     """What a command of `cxr` prints."""
-    command = [sys.executable, "-c", "import cxr; cxr.main()", *arguments]
+    command = [sys.executable, "-m", "cxr", *arguments]
     environment = os.environ | {"CXR_HOME": str(home), "COLUMNS": "200"}
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -83,7 +83,7 @@ def run(home: Path, *arguments: str) -> str:
 def serving(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """`cxr serve` with its defaults and the usual limit of open files: the process and its port."""
     port = free_port()
-    command = [sys.executable, "-c", "import cxr; cxr.main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "cxr", "serve", "--port", str(port)]
     limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     environment = os.environ | {"CXR_HOME": str(home), "CXR_SERVICE_RATE_PER_MINUTE": "0"}
     with (home / "serve.log").open("wb") as log:

@@ -20,12 +20,12 @@ from PIL import Image
 
 from benchmarks.bad_images import LARGE_MODES, encode, large
 from benchmarks.record import write_result
-from retrieval.bundle import Preprocessing
 from retrieval.errors import ImageError
 from retrieval.imaging.decode import decode_image
-from retrieval.imaging.decoders import DecoderPool
+from retrieval.imaging.decoder_pool import DecoderPool
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.media import SIDE
+from retrieval.model.bundle import Preprocessing
 
 SQUARE = Preprocessing(mode="stretch", size=224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 

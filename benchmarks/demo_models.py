@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from archives.indiana import IndianaSource
+from archives.phantoms import write_phantoms
 from benchmarks.pair_retrieval import measure_findings, measure_groups, measure_pairs
 from benchmarks.record import FOLDER, write_result
 from exporters.demo_models import NAMES, config_path
@@ -27,10 +29,8 @@ from exporters.finetune.progress import Silence
 from exporters.finetune.run import finetune
 from exporters.finetune.settings import load_settings
 from exporters.finetune.store import EpochRecord
-from ingest.sources.indiana import IndianaSource
-from ingest.sources.phantom import write_phantoms
-from retrieval.bundle import PACKAGED_DIR, ModelBundle
-from retrieval.encoder import Encoder
+from retrieval.model.bundle import PACKAGED_DIR, ModelBundle
+from retrieval.model.encoder import Encoder
 from retrieval.records import Study, studies_of
 
 RESULTS = FOLDER / "demo_models.json"

@@ -19,12 +19,12 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from archives.phantoms import write_phantoms
 from benchmarks.indiana import FOLDER
 from benchmarks.record import write_result
-from ingest.sources.phantom import write_phantoms
-from retrieval.bundle import IMAGE_GRAPH, ModelBundle, find_bundle
-from retrieval.encoder import Encoder
-from retrieval.imaging.decoders import read_image
+from retrieval.imaging.decoder_pool import read_image
+from retrieval.model.bundle import IMAGE_GRAPH, ModelBundle, find_bundle
+from retrieval.model.encoder import Encoder
 from retrieval.settings import RetrievalSettings
 
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import measure_likeness, measure_pairs
 from benchmarks.record import write_result
-from retrieval.bundle import ModelBundle, find_bundle
-from retrieval.encoder import Encoder
+from retrieval.model.bundle import ModelBundle, find_bundle
+from retrieval.model.encoder import Encoder
 from retrieval.records import View, studies_of
 from retrieval.settings import RetrievalSettings
 

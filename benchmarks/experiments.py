@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import write_result
-from retrieval.evaluation.sequential import ALPHA, preference_log_e, split_log_e
+from service.experiments.sequential import ALPHA, preference_log_e, split_log_e
 
 TIES = 0.4
 PREFERENCES = (0.5, 0.52, 0.55, 0.6, 0.65, 0.7)

@@ -35,10 +35,10 @@ from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
 from benchmarks.record import write_result
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.precision import convert_graphs
-from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, ModelBundle
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.session import OrtSession
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, ModelBundle
+from retrieval.model.session import OrtSession
+from retrieval.model.tokenize import TextTokenizer
 
 REPORT = (
     "The cardiac silhouette and mediastinum size are within normal limits. There is no pulmonary edema. There is no focal "
@@ -122,7 +122,16 @@ def measure(
 
 def export_apart(key: str, source: Path, home: Path) -> dict[str, Any]:
     """What `cxr export` prints of an export in a process of its own, so that time and memory are all its own."""
-    command = [sys.executable, "-c", "import cxr; cxr.main()", "export", key, "--checkpoint", str(source), "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        "from cxr.main import main; main()",
+        "export",
+        key,
+        "--checkpoint",
+        str(source),
+        "--json",
+    ]
     environment = os.environ | {"CXR_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     summary: dict[str, Any] = json.loads(done.stdout)

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from benchmarks.record import write_result
 from benchmarks.search import FILTERS, in_full, make_points, read_source, searches_of, synthetic, timed
-from retrieval.calibration import calibrate
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, IndexPoint, SearchRequest, VectorSignal
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantization, collection_name
+from retrieval.search.calibration import calibrate
 
 _ROUNDING = 1e-5  # of a cosine in single precision
 # Which part of a collection a file of the shard belongs to, by what its path holds; the first that fits.

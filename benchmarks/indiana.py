@@ -6,8 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ingest.sources.indiana import IndianaSource
-from retrieval.evaluation.splits import read_split
+from archives.indiana import IndianaSource
+from archives.splits import read_split
 
 FOLDER = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana"))
 """Where the collection lies, if it is there: `CXR_INDIANA_DIR`, or beside the checkout."""

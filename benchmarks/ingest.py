@@ -40,11 +40,11 @@ from benchmarks.export import export_apart
 from benchmarks.record import write_result
 from exporters.precision import convert_graphs
 from ingest.worker import Worker
-from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle, write_manifest
-from retrieval.encoder import TEXT_BATCH, Encoder
-from retrieval.imaging.decoders import read_image
-from retrieval.index.edge import EdgeIndex
+from retrieval.imaging.decoder_pool import read_image
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.media import write_thumbnail
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle, write_manifest
+from retrieval.model.encoder import TEXT_BATCH, Encoder
 from retrieval.records import Source, studies_of
 
 # Key, precision, images, batch: enough batches that the first, which nothing is read beside, counts for little.
@@ -264,7 +264,16 @@ def measure_memory() -> dict[str, Any]:
 def ingest_apart(archive: Archive, home: Path) -> dict[str, Any]:
     """What `cxr ingest` takes in a process of its own: megabytes at the peak, and of those that are not files."""
     options = [word for name, value in archive.spec.options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    command = [sys.executable, "-c", "import cxr; cxr.main()", "ingest", "--model", MEMORY_MODEL, "--json", *options]
+    command = [
+        sys.executable,
+        "-c",
+        "from cxr.main import main; main()",
+        "ingest",
+        "--model",
+        MEMORY_MODEL,
+        "--json",
+        *options,
+    ]
     environment = os.environ | {"CXR_HOME": str(home)}
     with (home / "summary.json").open("w+") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.index import recalls
 from benchmarks.record import write_result
 from benchmarks.search import FILTERS
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection
 

@@ -18,11 +18,11 @@ from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.record import write_result
 from benchmarks.report_labels import TABLES
 from benchmarks.rerank import collection_of
-from retrieval.bundle import find_bundle
-from retrieval.encoder import Encoder
-from retrieval.hits import Hit
-from retrieval.query import Query
-from retrieval.search import Retriever
+from retrieval.model.bundle import find_bundle
+from retrieval.model.encoder import Encoder
+from retrieval.search.hits import Hit
+from retrieval.search.query import Query
+from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 
 K = 10

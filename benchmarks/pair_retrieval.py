@@ -1,4 +1,4 @@
-"""What a bundle finds without an index, by the protocol of `retrieval.evaluation`: for benchmarks of single models."""
+"""What a bundle finds without an index, by the protocol of `evaluation`: for benchmarks of single models."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.encoder import Encoder
-from retrieval.evaluation.corpus import Corpus, embed_studies
-from retrieval.evaluation.evaluate import model_scorer
-from retrieval.evaluation.intervals import macro_mean
-from retrieval.evaluation.records import Protocol, Vocabulary
-from retrieval.evaluation.scoring import judge
-from retrieval.evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
+from evaluation.corpus import Corpus, embed_studies
+from evaluation.evaluate import model_scorer
+from evaluation.intervals import macro_mean
+from evaluation.results import Protocol, Vocabulary
+from evaluation.scoring import judge
+from evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
 from retrieval.labels import NORMAL
+from retrieval.model.encoder import Encoder
 from retrieval.records import Study, View
 
 KS = (1, 5, 10)

@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
+from archives.phantoms.study import draw_study
 from benchmarks.forms import FORMS, Film, Form, encoded
 from benchmarks.record import write_result
-from ingest.sources.phantom.study import draw_study
 from ingest.worker import Worker
-from retrieval.bundle import find_bundle
-from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import collection_name
-from retrieval.query import Query
+from retrieval.model.bundle import find_bundle
+from retrieval.model.encoder import Encoder
 from retrieval.records import ImageRecord, Study
-from retrieval.search import Retriever
+from retrieval.search.query import Query
+from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 
 MODELS = ("phantom-clip", "phantom-siglip")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.interface import IndexPoint
-from retrieval.rerank import WEIGHTS
+from retrieval.search.rerank import WEIGHTS
 
 Row = tuple[Any, ...]
 _COLUMNS = ("study", "image", "view", "present", "uncertain", "mesh", "problems", "findings", "impression")

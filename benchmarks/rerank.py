@@ -31,15 +31,15 @@ from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import NOT_FINDINGS
 from benchmarks.record import write_result
 from ingest.worker import Worker
-from retrieval.bundle import find_bundle
-from retrieval.encoder import Encoder
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.schema import collection_name
 from retrieval.labels import read_labels
-from retrieval.query import Case, Query
+from retrieval.model.bundle import find_bundle
+from retrieval.model.encoder import Encoder
 from retrieval.records import ImageRecord, Source, Study, studies_of
-from retrieval.search import Retriever
+from retrieval.search.query import Case, Query
+from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 
 MEASURES = {"AP@100": ir_measures.AP @ 100, "P@10": ir_measures.P @ 10, "nDCG@10": ir_measures.nDCG @ 10}

@@ -29,20 +29,20 @@ import msgspec
 import numpy as np
 from qdrant_client import QdrantClient
 
+from archives.indiana import IndianaSource
+from archives.phantoms import write_phantoms
 from benchmarks.indiana import FOLDER, indiana_source
 from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax, write_plain_search
 from benchmarks.record import write_result
-from ingest.sources.indiana import IndianaSource
-from ingest.sources.phantom import write_phantoms
-from retrieval.calibration import calibrate
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
-from retrieval.index.server import ServerIndex
+from retrieval.index.server.index import ServerIndex
 from retrieval.labels import label_study
 from retrieval.records import point_id, studies_of
-from retrieval.rerank import QuerySides, Side, plan
+from retrieval.search.calibration import calibrate
+from retrieval.search.rerank import QuerySides, Side, plan
 
 _PLANE = 64
 _TURN = 50

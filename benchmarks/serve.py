@@ -31,10 +31,10 @@ from benchmarks.load_client import send
 from benchmarks.record import write_result
 from benchmarks.search import FILTERS, load, make_points, read_source, timed
 from benchmarks.service_process import free_port, wait_until_ready
-from retrieval.bundle import find_bundle
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import CollectionMeta, collection_name
+from retrieval.model.bundle import find_bundle
 
 CLIENTS = (1, 8, 32)
 TEXTS = (
@@ -107,7 +107,7 @@ def serving(home: Path, **settings: object) -> Iterator[tuple[int, int]]:
         **{f"CXR_SERVICE_{name.upper()}": str(value) for name, value in settings.items()},
     }
     port = free_port()
-    command = [sys.executable, "-c", "import cxr; cxr.main()", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "cxr", "serve", "--port", str(port)]
     with (home / "serve.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -183,8 +183,8 @@ def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
 _ENCODE = """
 import sys, time
 from pathlib import Path
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
 from benchmarks.serve import TEXTS
 encoder = Encoder(ModelBundle.load(Path(sys.argv[1])), device="cpu")
 encoder.warm_up()

@@ -22,14 +22,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.log_levels import only_errors
 from exporters.padding import proven_tokenization
 from exporters.parity import TEXTS, default_images, measure_parity, require_parity
 from exporters.precision import Precision, compare, convert_graphs, require_precision, run_set
-from exporters.quiet import only_errors
 from exporters.registry import ModelEntry
+from exporters.sample import Sample
 from exporters.sources import Family
 from exporters.square import padded_square
-from retrieval.bundle import (
+from retrieval.errors import ExportError
+from retrieval.model.bundle import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER,
@@ -38,7 +40,6 @@ from retrieval.bundle import (
     write_manifest,
     writing_bundle,
 )
-from retrieval.errors import ExportError
 
 OPSET = 20
 """The first with `Gelu` as one operator; before it, the tanh form that SigLIP uses is eight, none of them fused."""
@@ -48,15 +49,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _RECORDED = ("torch", "transformers", "open_clip_torch", "timm", "onnx", "onnxscript", "onnxruntime")
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """Images and texts like those the model will meet, on which a lower precision is compared with float32."""
-
-    name: str
-    images: Sequence[Image.Image]
-    texts: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

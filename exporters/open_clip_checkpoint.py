@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exporters.checkpoints import Checkpoint
-from exporters.quiet import only_errors
+from exporters.log_levels import only_errors
 from exporters.simple_tokenizer import tokenizer_json_of
 from exporters.sources import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
 from exporters.towers import OpenClipImageTower, OpenClipTextTower, scalar
-from retrieval.bundle import Preprocessing, Tokenization
 from retrieval.errors import ExportError
+from retrieval.model.bundle import Preprocessing, Tokenization
 
 _MODES = {
     "shortest": "shortest_side_crop",

@@ -8,8 +8,8 @@ import msgspec
 import torch
 
 from exporters.checkpoints import Checkpoint
-from retrieval.bundle import Tokenization
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import Tokenization
+from retrieval.model.tokenize import TextTokenizer
 
 # Short ones, that no context is too short for.
 _SAMPLE = ("Heart size is normal.", "cardiomegaly with pleural effusion", "")

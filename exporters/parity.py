@@ -12,12 +12,12 @@ from PIL import Image
 from torch import nn
 
 from exporters.checkpoints import Checkpoint
-from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity
 from retrieval.errors import ParityError
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.session import OrtSession
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Parity
+from retrieval.model.session import OrtSession
+from retrieval.model.tokenize import TextTokenizer
 
 COSINE_MIN = 0.99999
 PIXELS_MAX_ABS = 1e-5

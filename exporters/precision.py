@@ -13,12 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporters.quiet import only_errors
-from retrieval.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, PrecisionCheck, Preprocessing, Tokenization
+from exporters.log_levels import only_errors
 from retrieval.errors import ExportError, ParityError
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.session import OrtSession
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, PrecisionCheck, Preprocessing, Tokenization
+from retrieval.model.session import OrtSession
+from retrieval.model.tokenize import TextTokenizer
 
 Precision = Literal["fp32", "fp16", "int8"]
 

@@ -15,8 +15,8 @@ from exporters.checkpoints import Checkpoint
 from exporters.siglip_tokenizer import canonicalize, load_siglip_tokenizer
 from exporters.sources import CheckpointFolder, Family
 from exporters.towers import TransformersImageTower, TransformersTextTower, scalar
-from retrieval.bundle import Preprocessing, Tokenization
 from retrieval.errors import ExportError
+from retrieval.model.bundle import Preprocessing, Tokenization
 
 Normalization = Literal["none", "lowercase", "siglip"]
 

@@ -13,8 +13,8 @@ from ingest.ledger import Ledger
 from ingest.ledger_rows import FileRow
 from ingest.pipeline import StageClock
 from ingest.reader import Item
-from retrieval.encoder import Encoder
 from retrieval.index.interface import IndexPoint
+from retrieval.model.encoder import Encoder
 from retrieval.records import Quarantined
 
 Batch = list[Item | Quarantined]

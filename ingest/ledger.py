@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archives.part import Part
 from ingest.ledger_migrations import read_detail, read_summary, redact_modalities
 from ingest.ledger_rows import SCHEMA, FileRow, RunRow
-from ingest.sources.part import Part
 from retrieval.disk import free_bytes
 from retrieval.errors import DiskFull, SystemFailure
 from retrieval.private import make_private_folder

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ingest.sources.modalities import redact_modality, redact_modality_in_summary
+from archives.dicom.modalities import redact_modality, redact_modality_in_summary
 
 _MODALITY = "wrong_modality"  # the code of the messages that an earlier version quoted a header in
 

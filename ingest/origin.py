@@ -17,10 +17,10 @@ from pathlib import Path
 
 import msgspec
 
+from archives.part import Part
+from archives.spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
 from ingest.reader import read_bytes
-from ingest.sources.part import Part
-from ingest.sources.spec import SourceSpec
 from retrieval.errors import IndexFailure, RetrievalError, SourceDiffers
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index

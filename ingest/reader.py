@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from ingest.jobs import Job
 from ingest.ledger_rows import FileRow
 from ingest.pipeline import StageClock
-from retrieval.encoder import Encoder
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
-from retrieval.imaging.decoders import decoders
+from retrieval.imaging.decoder_pool import decoders
 from retrieval.index.schema import Payload
 from retrieval.media import SIDE, sweep_thumbnails, thumbnail_path, write_thumbnail
+from retrieval.model.encoder import Encoder
 from retrieval.records import ImageRecord, Quarantined
 
 

@@ -7,8 +7,6 @@ import msgspec
 from ingest.ledger import Ledger
 from ingest.pipeline import StageClock
 from ingest.reader import now
-from retrieval.bundle import ModelBundle
-from retrieval.calibration import calibrate
 from retrieval.errors import SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import ingest_of
@@ -21,7 +19,9 @@ from retrieval.index.schema import (
     require_same_bundle,
 )
 from retrieval.index.transfer import create_or_open
+from retrieval.model.bundle import ModelBundle
 from retrieval.records import Source, studies_of
+from retrieval.search.calibration import calibrate
 
 
 def open_target(

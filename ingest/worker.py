@@ -9,6 +9,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+from archives.part import Part
+from archives.spec import SourceSpec
 from ingest.encoding import Batch, EncodedBatch, encode_batch
 from ingest.jobs import Job, Seen, read_jobs
 from ingest.ledger import RETRY, Ledger, ledger_path
@@ -16,19 +18,17 @@ from ingest.origin import admit
 from ingest.pipeline import StageClock, WriteBehind, cancelled_on_error, count_readers, read_ahead
 from ingest.prune import Confirm, prune_collection
 from ingest.reader import Item, Reader, now
-from ingest.sources.part import Part
-from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
 from ingest.target import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
 from ingest.thumbnails import remove_unshown
-from retrieval.console import Progress
-from retrieval.encoder import Encoder
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
+from retrieval.model.encoder import Encoder
+from retrieval.progress import Progress
 from retrieval.records import Quarantined, Source
 
 BATCH_SIZE = 32

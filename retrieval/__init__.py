@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from retrieval import telemetry as telemetry  # first: before any library loads that would send something
+from retrieval import no_telemetry as no_telemetry
 
 if TYPE_CHECKING:
     from retrieval.index.filters import Filters as Filters
-    from retrieval.query import Case as Case
-    from retrieval.query import Query as Query
-    from retrieval.search import Retriever as Retriever
+    from retrieval.search.query import Case as Case
+    from retrieval.search.query import Query as Query
+    from retrieval.search.retriever import Retriever as Retriever
 
 __all__ = ["Case", "Filters", "Query", "Retriever"]
 
@@ -21,7 +21,7 @@ __all__ = ["Case", "Filters", "Query", "Retriever"]
 def __getattr__(name: str) -> Any:
     # Lazy, so that `cxr --help` does not load numpy and the engines.
     if name == "Retriever":
-        from retrieval.search import Retriever
+        from retrieval.search.retriever import Retriever
 
         return Retriever
     if name == "Filters":
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 
         return Filters
     if name in ("Case", "Query"):
-        import retrieval.query
+        import retrieval.search.query
 
-        return getattr(retrieval.query, name)
+        return getattr(retrieval.search.query, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

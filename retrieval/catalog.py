@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from retrieval.bundle import ModelBundle, find_bundle, installed_bundles
-from retrieval.encoder import Encoder
 from retrieval.errors import (
     BundleError,
     CountsDiffer,
@@ -23,8 +21,10 @@ from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
 from retrieval.index.interface import Index, readable_active
 from retrieval.index.schema import CollectionMeta, collection_name, damaged_collection, model_of, require_same_bundle
+from retrieval.model.bundle import ModelBundle, find_bundle, installed_bundles
+from retrieval.model.encoder import Encoder
 from retrieval.private import restrict_home
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 
 _ALL_THE_SAME = 'use --force (over HTTP "force": true) to switch all the same'

@@ -18,41 +18,49 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
-from retrieval.imaging.decoders import decoders
-from service.access import remote_reason
-from service.admission import Admission
-from service.audit import AuditLog
-from service.auth import READ, UNCOUNTED, Authentication, Authenticator, KeyRequired, ScopesDeclared, require_scope
-from service.bodies import BodyBudget
-from service.controllers.feedback import FeedbackController
-from service.controllers.health import HealthController
-from service.controllers.images import ImagesController
-from service.controllers.login import LoginController, ask_to_log_in
-from service.controllers.metrics import MetricsController
-from service.controllers.models import ModelsController
-from service.controllers.page import ImagePageController, PageController
-from service.controllers.query import FacetsController, QueryController
-from service.controllers.search import ImageSearchController, TextSearchController
-from service.controllers.studies import StudiesController
-from service.deadlines import BodyDeadline
+from retrieval.imaging.decoder_pool import decoders
+from service.access.audit import AuditLog
+from service.access.auth import (
+    READ,
+    UNCOUNTED,
+    Authentication,
+    Authenticator,
+    KeyRequired,
+    ScopesDeclared,
+    require_scope,
+)
+from service.access.exposure import remote_reason
+from service.access.headers import SecurityHeaders
+from service.access.hosts import KnownHosts
+from service.access.keys import KeyFile, KeyRing
+from service.access.rate_limit import RateLimit
+from service.access.sessions import Sessions
+from service.api.feedback import FeedbackController
+from service.api.forms import LIMIT_TEXT_BYTES
+from service.api.health import HealthController
+from service.api.images import ImagesController
+from service.api.metrics_endpoint import MetricsController
+from service.api.models import ModelsController
+from service.api.problems import EXCEPTION_HANDLERS
+from service.api.query import FacetsController, QueryController
+from service.api.reference import ReferencePlugin
+from service.api.requests import BodyRequest, only_files, read_form
+from service.api.search import ImageSearchController, TextSearchController
+from service.api.searches import Searches
+from service.api.studies import StudiesController
+from service.api.study_paths import StudyPaths
+from service.api.tuples import ListsOfOneKind
 from service.experiments.choice import SearchChoice
 from service.experiments.laboratory import Laboratory
-from service.forms import LIMIT_TEXT_BYTES
-from service.headers import SecurityHeaders
-from service.hosts import KnownHosts
-from service.keys import KeyFile, KeyRing
-from service.observation import Observation
-from service.operations import Operations
-from service.permits import SearchPermits
-from service.problems import EXCEPTION_HANDLERS
-from service.rate_limit import RateLimit
-from service.reference import ReferencePlugin
-from service.requests import BodyRequest, only_files, read_form
-from service.searches import Searches
-from service.sessions import Sessions
+from service.load.admission import Admission
+from service.load.bodies import BodyBudget
+from service.load.deadlines import BodyDeadline
+from service.load.permits import SearchPermits
 from service.settings import ServiceSettings
-from service.study_paths import StudyPaths
-from service.tuples import ListsOfOneKind
+from service.telemetry.observation import Observation
+from service.telemetry.operations import Operations
+from service.web.login import LoginController, ask_to_log_in
+from service.web.page import ImagePageController, PageController
 
 WEB_DIR = Path(__file__).parent / "web"
 DISCLAIMER = "For research use only. Not a medical device; not for diagnosis or treatment."

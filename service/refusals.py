@@ -1,4 +1,4 @@
-"""What the service itself refuses or gives up, before or beside the engine; those of keys are in `service.auth`."""
+"""What the service itself refuses or gives up, before or beside the engine; those of keys are in `service.access.auth`."""
 
 from __future__ import annotations
 

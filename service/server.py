@@ -16,9 +16,9 @@ from typing import Any, cast
 import uvicorn
 from litestar.types import ASGIApp
 
-from service.binding import BACKLOG
-from service.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, fit_to_descriptors
-from service.drain import CLOSING_S, Drain
+from service.access.binding import BACKLOG
+from service.load.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, fit_to_descriptors
+from service.load.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

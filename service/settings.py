@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retrieval.imaging.decode import LIMIT_BYTES
-from service.logs import LogFormat
+from service.telemetry.logs import LogFormat
 
 
 class ServiceSettings(BaseSettings):

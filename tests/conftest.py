@@ -16,11 +16,11 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.normalizers import Lowercase
 
-from ingest.sources.indiana import IndianaSource
+from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval.bundle import ModelBundle, Parity, Preprocessing, Tokenization, write_manifest, writing_bundle
-from retrieval.encoder import Encoder
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
+from retrieval.model.bundle import ModelBundle, Parity, Preprocessing, Tokenization, write_manifest, writing_bundle
+from retrieval.model.encoder import Encoder
 
 SIZE, DIM, LENGTH = 32, 16, 12
 WORDS = [

@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.bundle import Preprocessing
 from retrieval.errors import RetrievalError, TrainingError
-from retrieval.imaging.decoders import read_image
+from retrieval.imaging.decoder_pool import read_image
 from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.model.bundle import Preprocessing
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 
 # Not after "1.": impressions are numbered.

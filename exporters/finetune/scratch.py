@@ -12,7 +12,7 @@ import msgspec
 from exporters.finetune.pretrained import TEXT_MODEL, copy_text_files, load_image_weights, load_text_weights
 from exporters.finetune.settings import Architecture
 from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
-from exporters.quiet import only_errors
+from exporters.log_levels import only_errors
 from retrieval.errors import TrainingError
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from exporters.checkpoints import Checkpoint
 from exporters.finetune.locking import lock_towers, rest_locked
 from exporters.padding import proven_tokenization
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.tokenize import TextTokenizer
 
 _IMAGE_TOWERS = ("visual", "vision_model")
 """How the names of image weights begin: in open_clip, then in transformers."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from exporters.finetune.data import PairSet
 from exporters.finetune.towers import TrainableModel, embed_pairs
-from retrieval.evaluation.measures import chance_recall_at, recall_at, same_label
+from retrieval.measures import chance_recall_at, recall_at, same_label
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):

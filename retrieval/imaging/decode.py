@@ -24,10 +24,10 @@ from retrieval.errors import (
 )
 from retrieval.imaging.contrast import require_contrast
 from retrieval.imaging.png_header import describe_png
-from retrieval.imaging.quiet import silence
 from retrieval.imaging.raster import GREY_MODES, to_eight_bit
 from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
 from retrieval.imaging.structure import LIMIT_EXIF_BYTES, require_plain_structure
+from retrieval.imaging.warning_filter import silence
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXEL_RULES = 2
@@ -67,12 +67,12 @@ def decode_image(
     """Decode PNG, JPEG, WebP or DICOM bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
 
     It runs in this process, which a hostile file can hold up or end: files that nobody vouches for belong to
-    `retrieval.imaging.decoders`.
+    `retrieval.imaging.decoder_pool`.
 
     Pictures are shown as `retrieval.imaging.raster` says, those of 8 bits as they are; DICOM as its own tags ask
-    (`retrieval.imaging.dicom`). What contradicts the pixels, or would hide them, is ignored, with a note. `name` is what
-    error messages call the image. Nothing of the file's metadata stays with the image: `info` is empty, or holds `notes`,
-    a tuple of short strings that say how the pixels were made where that was a decision.
+    (`retrieval.imaging.dicom.image`). What contradicts the pixels, or would hide them, is ignored, with a note. `name`
+    is what error messages call the image. Nothing of the file's metadata stays with the image: `info` is empty, or
+    holds `notes`, a tuple of short strings that say how the pixels were made where that was a decision.
 
     Raises:
         ImageTooLarge: more than `LIMIT_BYTES` bytes.
@@ -82,7 +82,7 @@ def decode_image(
         NoContrast: all its pixels are the same.
         MultiFrame: an animation, or a DICOM object of several frames.
         BurnedIn: a DICOM file says that it holds annotations, and `allow_burned_in` is not set.
-        ImageError: as `retrieval.imaging.dicom.decode_dicom`.
+        ImageError: as `retrieval.imaging.dicom.image.decode_dicom`.
         MissingExtra: the image is DICOM and pydicom is not installed.
     """
     if not data:
@@ -91,7 +91,7 @@ def decode_image(
         raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
     notes: tuple[str, ...] = ()
     if is_dicom(data[:HEAD_BYTES]):
-        from retrieval.imaging.dicom import decode_dicom  # pydicom is an extra
+        from retrieval.imaging.dicom.image import decode_dicom  # pydicom is an extra
 
         image, notes = decode_dicom(
             data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in, reserve=reserve

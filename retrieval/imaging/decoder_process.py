@@ -1,7 +1,7 @@
 """A process of its own in which images are decoded: a hostile file can hold, fill or end it, and costs nobody else.
 
 Run as a program, it answers on stdout what it is asked on stdin, image by image, until stdin ends. A message is its kind,
-its length and its content; `retrieval.imaging.decoders` is the other side.
+its length and its content; `retrieval.imaging.decoder_pool` is the other side.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import BinaryIO
 import msgspec
 from PIL import Image
 
-from retrieval.bundle import Preprocessing
 from retrieval.errors import DecoderCrashed, RetrievalError
 from retrieval.imaging.decode import Reserve, decode_image
 from retrieval.imaging.preprocess import LIMIT_CANVAS_PIXELS, ImagePreprocessor
+from retrieval.model.bundle import Preprocessing
 
 HEAD = struct.Struct("<cQ")
 REQUEST = struct.Struct("<QQ")

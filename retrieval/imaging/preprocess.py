@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.bundle import Preprocessing
 from retrieval.errors import BundleError, ImageTooLarge
 from retrieval.imaging.raster import to_eight_bit
+from retrieval.model.bundle import Preprocessing
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

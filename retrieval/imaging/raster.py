@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.imaging.contrast import FULL_SPREAD, LEAST_SPREAD, Contrast, choose
-from retrieval.imaging.grayscale import OWN_RANGE, Grayscale, Rendering, Rescale, Window, count_words, look_up
+from retrieval.imaging.dicom.grayscale import OWN_RANGE, Grayscale, Rendering, Rescale, Window, count_words, look_up
+from retrieval.imaging.dicom.stored_bits import StoredBits
 from retrieval.imaging.png_header import PngHeader, describe_png
-from retrieval.imaging.stored_bits import StoredBits
 
 _STRIP_PIXELS = 1 << 20
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")

@@ -21,7 +21,7 @@ def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
     location = settings.index_location
     if is_server(location):
         # Imported here: qdrant-client takes a second to import, and the embedded engine does not need it.
-        from retrieval.index.server import ServerIndex
+        from retrieval.index.server.index import ServerIndex
 
         key = settings.index_api_key.get_secret_value() if settings.index_api_key else None
         return ServerIndex.connect(
@@ -33,6 +33,6 @@ def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
         )
     if is_miswritten(settings.index_address):
         raise InvalidRequest(f"the index {location!r} looks like a server's address; write http://… or https://…")
-    from retrieval.index.edge import EdgeIndex
+    from retrieval.index.edge.index import EdgeIndex
 
     return EdgeIndex(Path(location))

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from retrieval.bundle import ModelBundle
 from retrieval.errors import BundleMismatch, CollectionDamaged, SaltDiffers
+from retrieval.model.bundle import ModelBundle
 
 ALIAS = "cxr"
 """The alias that names the active collection."""
@@ -126,8 +126,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 class Scale(msgspec.Struct, frozen=True):
     """Where a signal's cosines lie in this collection: `zero` for unrelated pairs, `one` for very like ones.
 
-    `quantiles` are the cosines of unrelated pairs at the percentiles of `retrieval.calibration.PERCENTILES`; none in a
-    collection of an earlier version.
+    `quantiles` are the cosines of unrelated pairs at the percentiles of
+    `retrieval.search.calibration.PERCENTILES`; none in a collection of an earlier version.
     """
 
     zero: float
@@ -164,7 +164,7 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     dim: int
     created_at: str
     calibration: dict[str, Scale] = {}
-    """By `<kind of query>/<vector>`, such as `text/image`; see `retrieval.calibration.calibrate`."""
+    """By `<kind of query>/<vector>`, such as `text/image`; see `retrieval.search.calibration.calibrate`."""
     counts: dict[str, int] = {}
     complete: bool = False
     pending: tuple[str, ...] | None = None

@@ -25,13 +25,13 @@ from typing import IO, Any, Literal
 import msgspec
 import numpy as np
 
-from retrieval.console import Progress
 from retrieval.drafts import replacing, sweep_drafts
 from retrieval.errors import CollectionExists, IndexFailure, MissingFile, RetrievalError, SnapshotDamaged
 from retrieval.index.completeness import RESTORE
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.index.transfer import Content, LoadOptions, Transfer, fill, open_target, pages, to_point
+from retrieval.progress import Progress
 
 _HEAD = "head.json"
 _HEAD_LIMIT_BYTES = 1 << 20

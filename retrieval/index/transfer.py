@@ -11,8 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from retrieval.calibration import calibrate
-from retrieval.console import Progress
 from retrieval.errors import BundleMismatch, IndexFailure, SourceDiffers, TransferFailed
 from retrieval.index.completeness import PUSH, begin, without
 from retrieval.index.interface import (
@@ -33,6 +31,8 @@ from retrieval.index.schema import (
     damaged_collection,
     require_same_salt,
 )
+from retrieval.progress import Progress
+from retrieval.search.calibration import calibrate
 
 PAGE = 200
 """Points that are sent, packed or compared at once: about 14 MB of JSON at three vectors of 1152 dimensions."""

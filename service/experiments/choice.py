@@ -16,11 +16,11 @@ from litestar.datastructures import Cookie
 
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
-from retrieval.hits import Hit, SearchResult
-from retrieval.search import Retriever
+from retrieval.search.hits import Hit, SearchResult
+from retrieval.search.retriever import Retriever
+from service.experiments.entities import Experiment, Exposure, Shadow, ShownHit, Team
 from service.experiments.interleaving import image_of, interleave
 from service.experiments.laboratory import SHADOW, Laboratory
-from service.experiments.records import Experiment, Exposure, Shadow, ShownHit, Team
 from service.experiments.visits import begin_visit, session_of
 
 Search = Callable[[Retriever], list[SearchResult]]

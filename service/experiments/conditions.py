@@ -6,11 +6,11 @@ import re
 import secrets
 import time
 
-from retrieval.bundle import ModelBundle, find_bundle
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, NoCollection
 from retrieval.index.schema import CollectionMeta, collection_name, require_same_bundle
-from service.experiments.records import Experiment, Kind
+from retrieval.model.bundle import ModelBundle, find_bundle
+from service.experiments.entities import Experiment, Kind
 from service.experiments.refusals import ModelsDiffer
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from retrieval.hits import Hit, SearchResult
-from service.experiments.records import Team
+from retrieval.search.hits import Hit, SearchResult
+from service.experiments.entities import Team
 
 
 @dataclass(frozen=True, slots=True)

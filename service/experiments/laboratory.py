@@ -15,8 +15,8 @@ from anyio.to_thread import run_sync
 from litestar import Request
 
 from retrieval.errors import RetrievalError
-from retrieval.imaging.pseudonyms import hash_uid, load_salt
-from service.experiments.records import Experiment, Exposure, FeedbackKind, ShownHit
+from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
+from service.experiments.entities import Experiment, Exposure, FeedbackKind, ShownHit
 from service.experiments.store import ExperimentStore
 
 SHADOW = "cxr_shadow"

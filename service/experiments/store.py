@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from service.experiments.database import Database
-from service.experiments.records import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
+from service.experiments.entities import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
 from service.experiments.refusals import (
     ExperimentExists,
     ExperimentRunning,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluation.sequential import ALPHA, Reading, read_preference, read_successes
-from service.experiments.records import Experiment, Outcome, Shadow, Team
+from service.experiments.entities import Experiment, Outcome, Shadow, Team
+from service.experiments.sequential import ALPHA, Reading, read_preference, read_successes
 from service.experiments.store import ExperimentStore
 
 UNDECIDED = "no difference shown yet"

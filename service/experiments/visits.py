@@ -8,8 +8,8 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 
-from service.auth import read_cookie
-from service.sessions import LIFETIME_S
+from service.access.auth import read_cookie
+from service.access.sessions import LIFETIME_S
 
 HEADER = "X-CXR-Session"
 COOKIE = "cxr_visitor"

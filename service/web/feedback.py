@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from retrieval.hits import Hit
+from retrieval.search.hits import Hit
+from service.api.schemas import Feedback
 from service.experiments.choice import ShownResult
-from service.experiments.records import FeedbackKind
-from service.schemas import Feedback
+from service.experiments.entities import FeedbackKind
 
 # Names in an address; none is a field of the form, so that the next page's links do not say it again.
 _NAMES = {

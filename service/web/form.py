@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
-from retrieval.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
 from retrieval.records import View
-from retrieval.rerank import Collapse, Match
-from service.schemas import Preset
+from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
+from retrieval.search.rerank import Collapse, Match
+from service.api.schemas import Preset
 
 Side = Literal["left", "right", "bilateral"]
 K_DEFAULT = 12

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import get_args
 
-from retrieval.hits import Hit, StudyRecord
+from retrieval.search.hits import Hit, StudyRecord
+from service.api.problems import Problem
 from service.experiments.choice import ShownResult
-from service.experiments.records import FeedbackKind
-from service.problems import Problem
+from service.experiments.entities import FeedbackKind
 from service.web.feedback import say_of_hit
 
 SIGNALS = {

@@ -18,7 +18,7 @@ import pytest
 import typer.main
 import yaml
 
-import cxr
+import cxr.main
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.app import create_app
@@ -58,7 +58,7 @@ def resolve(value: str) -> str:
 
 def parse_command(words: list[str]) -> dict[str, Any]:
     """The parameters of a `cxr` command line, parsed by the program's own parser."""
-    group = typer.main.get_command(cxr.app)
+    group = typer.main.get_command(cxr.main.app)
     context = group.make_context("cxr", list(words), resilient_parsing=False)
     name, command, rest = group.resolve_command(context, list(words))  # type: ignore[attr-defined]
     return {"command": name, **command.make_context(name, rest, parent=context).params}

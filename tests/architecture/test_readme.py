@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer.main
 
-import cxr
+import cxr.main
 from tests.architecture.settings_table import README, render
 
-COMMANDS = typer.main.get_command(cxr.app).commands
+COMMANDS = typer.main.get_command(cxr.main.app).commands
 TEXT = README.read_text()
 
 
@@ -45,12 +45,12 @@ def test_no_file_names_a_package_registry():
 
 
 def test_no_image_of_the_indiana_collection_is_in_the_repository():
-    root = Path(cxr.__file__).parent
+    root = Path(cxr.__file__).parents[1]
     assert not [
         p for package in ("retrieval", "ingest", "tests", "benchmarks") for p in (root / package).rglob("*_IM-*")
     ]
 
 
 def test_packaged_manifests_name_no_path_of_the_machine_that_made_them():
-    for manifest in (Path(cxr.__file__).parent / "retrieval" / "bundles").glob("*/manifest.json"):
+    for manifest in (Path(cxr.__file__).parents[1] / "retrieval" / "bundles").glob("*/manifest.json"):
         assert not json.loads(manifest.read_text())["source"].startswith("/"), manifest

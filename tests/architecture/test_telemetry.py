@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.telemetry import OPT_OUTS
+from retrieval.no_telemetry import OPT_OUTS
 from tests.architecture.test_containers import ROOT, instructions
 
 PACKAGES = ("retrieval", "ingest", "exporters", "service", "benchmarks", "tests")
@@ -33,13 +33,13 @@ def uses_onnxruntime(path: Path) -> bool:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_retrieval_before_anything_else(package):
     first = next(name for name in imports(ROOT / package / "__init__.py") if not name.startswith("typing"))
-    assert first == ("retrieval.telemetry" if package == "retrieval" else "retrieval")
+    assert first == ("retrieval.no_telemetry" if package == "retrieval" else "retrieval")
 
 
 def test_only_one_file_of_the_program_loads_the_runtime_itself():
     product = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks")]
     using = {path.relative_to(ROOT).as_posix() for path in product if uses_onnxruntime(path)}
-    assert using == {"retrieval/session.py", "exporters/precision.py"}
+    assert using == {"retrieval/model/session.py", "exporters/precision.py"}
     # Its tools, not its sessions; `exporters/__init__.py` came before.
     tools = [name for name in imports(ROOT / "exporters/precision.py") if name.startswith("onnxruntime")]
     assert tools
@@ -55,7 +55,7 @@ def test_no_file_outside_the_packages_loads_it():
 
 SESSION = (
     "from pathlib import Path\n"
-    "from retrieval.session import OrtSession\n"
+    "from retrieval.model.session import OrtSession\n"
     "OrtSession(next(Path('retrieval/bundles').glob('*/image.onnx')), device='cpu')\n"
 )
 
@@ -73,7 +73,7 @@ def run(script: str, home: Path, **variables: str) -> subprocess.CompletedProces
     "entry",
     [
         "from retrieval import Retriever",
-        "import cxr",
+        "import cxr.main",
         "import service.app",
         "import ingest.worker",
         "import exporters.precision",

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import CollectionMeta, Payload
-from retrieval.index.server import ServerIndex
+from retrieval.index.server.index import ServerIndex
 from retrieval.records import point_id
 
 DIM = 24

@@ -20,7 +20,7 @@ from retrieval.errors import (
     IndexLocked,
     InvalidRequest,
 )
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import has_no_active, readable_active
 from retrieval.index.schema import ALIAS, DENSE_VECTORS
 from tests.congruence.conftest import META, NAME
@@ -28,7 +28,7 @@ from tests.congruence.conftest import META, NAME
 HOLD = """
 import sys, time
 from pathlib import Path
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 index = EdgeIndex(Path(sys.argv[1]))
 collection = index.open(sys.argv[2])
 print("open", flush=True)

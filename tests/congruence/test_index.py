@@ -8,13 +8,13 @@ import pytest
 from httpx import Headers
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from retrieval.cases import find_examples, images_of
 from retrieval.errors import IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.filters import Filters
 from retrieval.index.interface import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.schema import Scale
-from retrieval.index.server import ServerIndex
-from retrieval.query import Case, Query
+from retrieval.index.server.index import ServerIndex
+from retrieval.search.cases import find_examples, images_of
+from retrieval.search.query import Case, Query
 from tests.congruence.conftest import META, NAME, unit_vectors
 
 QUERY = unit_vectors(1, seed=77)[0]

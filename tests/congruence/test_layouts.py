@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import InvalidRequest
-from retrieval.index import edge_shard
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge import shard as edge_shard
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import IndexPoint, OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.schema import CollectionLayout, oversampling

@@ -13,12 +13,13 @@ import pytest
 import qdrant_edge as edge
 
 from retrieval.errors import CollectionExists, IndexLocked, NoCollection
-from retrieval.index import edge_collection, server_collection
-from retrieval.index.edge import EdgeIndex
-from retrieval.index.edge_collection import EdgeCollection
+from retrieval.index.edge import collection as edge_collection
+from retrieval.index.edge.collection import EdgeCollection
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DENSE_VECTORS
+from retrieval.index.server import collection as server_collection
 from tests.congruence.conftest import DIM, META, NAME, unit_vectors
 
 OTHER = f"{NAME}_other"
@@ -243,7 +244,7 @@ def test_a_shard_without_a_log_keeps_every_change_when_it_is_opened_again(tmp_pa
 KILL = """
 import os, signal, sys
 from pathlib import Path
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from tests.congruence.conftest import META, NAME, make_points
 made = EdgeIndex(Path(sys.argv[1])).create(META, name=NAME)
 points = make_points()

@@ -14,12 +14,11 @@ from litestar.testing import TestClient
 
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
-from retrieval.rerank import NONE, PRESETS
+from retrieval.search.rerank import NONE, PRESETS
 from retrieval.settings import RetrievalSettings
-from service.app import create_app
-from service.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE
-from service.problems import Problem
-from service.schemas import (
+from service.api.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE
+from service.api.problems import Problem
+from service.api.schemas import (
     BatchDocument,
     FacetQuery,
     FacetsDocument,
@@ -35,6 +34,7 @@ from service.schemas import (
     StudyDocument,
     TextQuery,
 )
+from service.app import create_app
 from service.settings import ServiceSettings
 
 PATHS = {

@@ -12,7 +12,7 @@ import torch
 
 from exporters.checkpoints import load_checkpoint
 from retrieval.errors import ExportError
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.tokenize import TextTokenizer
 from tests.exporters.conftest import WRITERS
 
 SENTENCES = (

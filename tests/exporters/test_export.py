@@ -21,11 +21,11 @@ from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.export import ExportSummary, export_model, write_graph
 from exporters.parity import COSINE_MIN, PIXELS_MAX_ABS, TEXTS, default_images, measure_parity, require_parity
 from exporters.registry import find_entry
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
 from retrieval.errors import DiskFull, ExportError, ParityError
-from retrieval.session import OrtSession
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
+from retrieval.model.session import OrtSession
+from retrieval.model.tokenize import TextTokenizer
 
 KINDS = ("clip", "siglip-unigram", "open-clip", "open-clip-bert")
 

@@ -20,7 +20,7 @@ from exporters.finetune.store import EpochRecord
 from exporters.finetune.towers import embed_pairs
 from exporters.finetune.trainer import learning_rate_factor
 from retrieval.errors import DeviceUnavailable, TrainingError
-from retrieval.imaging.decoders import read_image
+from retrieval.imaging.decoder_pool import read_image
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.records import ImageRecord, Report, Study
 from tests.exporters.finetune_studies import draw_studies, tiny_settings

@@ -205,8 +205,8 @@ def test_weights_of_another_network_are_an_error(tmp_path: Path) -> None:
 
 def test_a_model_of_both_wheels_trains_exports_and_still_knows_english(tmp_path: Path) -> None:
     from exporters.export import export_model
-    from retrieval.bundle import ModelBundle
-    from retrieval.encoder import Encoder
+    from retrieval.model.bundle import ModelBundle
+    from retrieval.model.encoder import Encoder
 
     architecture = {
         "family": "open_clip",

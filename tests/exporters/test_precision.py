@@ -12,10 +12,10 @@ from torch import nn
 from exporters.export import Sample, export_model, write_graph
 from exporters.parity import TEXTS, default_images
 from exporters.precision import GATES, compare, convert_graphs, faults, require_precision, top_agreement
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
 from retrieval.errors import ExportError, ParityError
-from retrieval.session import OrtSession
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
+from retrieval.model.session import OrtSession
 
 
 def unit(rows: int, columns: int = 16, *, seed: int = 0) -> np.ndarray:

@@ -10,10 +10,10 @@ from exporters.checkpoints import load_checkpoint
 from exporters.export import export_model
 from exporters.parity import PIXELS_MAX_ABS, default_images
 from exporters.square import padded_square
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
 from retrieval.errors import ExportError
 from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
 
 
 def test_padded_pixels_are_those_of_a_square_that_pillow_pads(checkpoint_folder):

@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from tests.dicom_files import dataset_of, dicom, run_length_frame, with_frame, written
 from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, JPEG_LS, encoded_by_gdcm
-from tests.retrieval.test_dicom import DESCRIPTIONS
+from tests.retrieval.imaging.test_dicom import DESCRIPTIONS
 
 Bad = dict[str, tuple[bytes, str]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from tests.conftest import write_tiny_bundle
 from tests.ingest.worker_fixtures import CountingEncoder
 

@@ -10,13 +10,13 @@ import re
 import sys
 from pathlib import Path
 
-from ingest.sources.dicom_folder import DicomFolderSource
-from ingest.sources.image_folder import ImageFolderSource
+from archives.dicom.folder import DicomFolderSource
+from archives.image_folder import ImageFolderSource
 from ingest.worker import Worker
-from retrieval.encoder import Encoder
-from retrieval.imaging.dicom import load_salt
-from retrieval.index.edge import EdgeIndex
+from retrieval.imaging.dicom.image import load_salt
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
+from retrieval.model.encoder import Encoder
 from retrieval.records import Source
 from tests.conftest import write_tiny_bundle
 

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from PIL import Image
 
+from archives.indiana import IndianaSource
+from archives.part import Part
 from ingest.ledger import Ledger, ledger_path
-from ingest.sources.indiana import IndianaSource
-from ingest.sources.part import Part
 from ingest.worker import Worker
 from retrieval.errors import IndexFailure, InvalidRequest, NoCollection, SourceError
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, Payload
 from tests.conftest import write_archive

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pydicom.uid import MPEG2MPML
 
+from archives.dicom.folder import DicomFolderSource
+from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
-from ingest.sources.dicom_folder import DicomFolderSource
-from ingest.sources.table import TableSource
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.records import Source
 from tests.dicom_files import dataset_of, dicom, with_frame, written
 from tests.ingest.worker_fixtures import NAME, CountingEncoder

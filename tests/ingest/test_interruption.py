@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 # What is slow stands in for a large model or a hostile file; it says on stdout when it has begun.
 SLOW = {
     "decoding": """
-from retrieval.imaging import decoders
+from retrieval.imaging import decoder_pool as decoders
 pool = decoders.decoders
 pool._command, pool.limit_wall_seconds = (sys.executable, STRANGE, "sleep"), 60
 ask = decoders.Decoder.ask
 decoders.Decoder.ask = lambda self, *rest: print("begun", flush=True) or ask(self, *rest)
 """,
     "encoding": """
-from retrieval.encoder import Encoder
+from retrieval.model.encoder import Encoder
 encode = Encoder.encode_pixels
 def encode_slowly(self, pixels):
     if len(pixels) > 1:
@@ -41,7 +41,7 @@ Encoder.encode_pixels = encode_slowly
 def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0) -> Iterator[subprocess.Popen[str]]:
     """An ingest of the archive of `tiny_home` into a dataset of its own, in batches of four, in which `what` is slow."""
     strange = ROOT / "tests" / "retrieval" / "strange_decoder.py"
-    code = f"import sys, time\nSTRANGE, SECONDS = {str(strange)!r}, {seconds}\n{SLOW.get(what, '')}\nfrom cxr import main\nmain()"
+    code = f"import sys, time\nSTRANGE, SECONDS = {str(strange)!r}, {seconds}\n{SLOW.get(what, '')}\nfrom cxr.main import main\nmain()"
     archive = tiny_home / "archive"
     options = ["--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv"]
     command = [

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from archives.dicom.folder import DicomFolderSource
+from archives.image_folder import ImageFolderSource
+from archives.indiana import IndianaSource
+from archives.spec import SourceSpec
+from archives.tables.source import TableSource
 from ingest.jobs import Job, read_jobs
-from ingest.sources.dicom_folder import DicomFolderSource
-from ingest.sources.image_folder import ImageFolderSource
-from ingest.sources.indiana import IndianaSource
-from ingest.sources.spec import SourceSpec
-from ingest.sources.table import TableSource
 from ingest.worker import Worker
 from retrieval.errors import InvalidRequest
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.records import LIMIT_ID, Quarantined, Source
 from tests.dicom_files import dicom

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ingest.sources.image_folder import ImageFolderSource
+from archives.image_folder import ImageFolderSource
 from ingest.worker import Worker
-from retrieval.index.edge import META, EdgeIndex
+from retrieval.index.edge.index import META, EdgeIndex
 from tests.ingest.worker_fixtures import CountingEncoder
 
 

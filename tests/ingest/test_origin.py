@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archives import spec as specs
+from archives.part import Part
+from archives.spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
-from ingest.sources import spec as specs
-from ingest.sources.part import Part
-from ingest.sources.spec import SourceSpec
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.errors import SaltDiffers, SourceDiffers
-from retrieval.imaging.pseudonyms import SALT_BYTES, fingerprint, load_salt
+from retrieval.imaging.dicom.pseudonyms import SALT_BYTES, fingerprint, load_salt
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta
 from retrieval.index.snapshot import create_snapshot, restore_snapshot

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archives.image_folder import ImageFolderSource
 from ingest.ledger import Ledger, ledger_path
-from ingest.sources.image_folder import ImageFolderSource
 from ingest.worker import Worker
 from retrieval.imaging.decode import PIXEL_RULES
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.media import thumbnail_path
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 

@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from archives import files
+from archives.dicom.folder import DicomFolderSource
+from archives.image_folder import ImageFolderSource
+from archives.indiana import IndianaSource
+from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
 from ingest.prune import SHRINK_FROM, _found_above
-from ingest.sources import files
-from ingest.sources.dicom_folder import DicomFolderSource
-from ingest.sources.image_folder import ImageFolderSource
-from ingest.sources.indiana import IndianaSource
-from ingest.sources.table import TableSource
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.errors import SourceError
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.records import Source
 from tests.dicom_files import dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder

@@ -4,14 +4,14 @@ import msgspec
 import pytest
 from PIL import Image
 
-from ingest.sources.indiana import IndianaSource
+from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
 from retrieval.errors import BundleMismatch, DeviceUnavailable, SourceError
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
 from tests.conftest import write_tiny_bundle
 from tests.ingest.worker_fixtures import NAME, contents
 

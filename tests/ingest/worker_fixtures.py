@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.bundle import ModelBundle
-from retrieval.encoder import Encoder
 from retrieval.index.interface import Index
 from retrieval.index.schema import DENSE_VECTORS
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
 
 NAME = "cxr_tiny"
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from exporters.parity import PIXELS_MAX_ABS, default_images
 from exporters.transformers_checkpoint import preprocessing_of
-from retrieval.bundle import Preprocessing
 from retrieval.errors import ImageTooLarge
 from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.model.bundle import Preprocessing
 
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
 INDIANA_DIR = Path(os.environ.get("CXR_INDIANA_DIR", Path(__file__).parents[3] / "shared" / "indiana"))
@@ -105,7 +105,7 @@ def test_pixels_of_radiographs_equal_the_reference(tmp_path):
     files = sorted((INDIANA_DIR / "images").glob("*"))[:40:4] if INDIANA_DIR.is_dir() else []
     if not files:
         pytest.skip(f"no Indiana images at {INDIANA_DIR}")
-    from retrieval.imaging.decoders import read_image
+    from retrieval.imaging.decoder_pool import read_image
 
     images = [read_image(path)[0] for path in files]
     for name in ("clip", "siglip"):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from exporters.parity import TEXTS
-from retrieval.bundle import Tokenization
-from retrieval.tokenize import TextTokenizer
+from retrieval.model.bundle import Tokenization
+from retrieval.model.tokenize import TextTokenizer
 
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
 AWKWARD = (

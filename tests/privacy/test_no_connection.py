@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.telemetry import OPT_OUTS
+from retrieval.no_telemetry import OPT_OUTS
 from tests.exporters.finetune_studies import OPEN_CLIP
 from tests.privacy.trace import Traced, read_trace, traced_command
 
@@ -71,7 +71,7 @@ class Place:
         )
 
     def run(self, name: str, *arguments: str) -> None:
-        process = self.start(name, str(ROOT / "cxr.py"), *arguments)
+        process = self.start(name, "-m", "cxr", *arguments)
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, f"{name}: {output[-3000:]}"
 
@@ -105,7 +105,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     write_splits(archive, place.out / "splits.csv")
     config = {"architecture": OPEN_CLIP, "batch_size": 8, "precision": "fp32", "device": "cpu", "epochs": 1}
     (place.out / "tiny.json").write_text(json.dumps(config))
-    service = place.start("serve", str(ROOT / "cxr.py"), "serve", "--port", "0", "--model", MODEL)
+    service = place.start("serve", "-m", "cxr", "serve", "--port", "0", "--model", MODEL)
     started = time.monotonic()
     try:
         assert service.stdout is not None

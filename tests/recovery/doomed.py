@@ -103,14 +103,14 @@ def _serve() -> None:
     for module in (
         "cxr",
         "ingest.worker",
-        "ingest.sources.indiana",
+        "archives.indiana",
         "pandas",
         "onnxruntime",
-        "retrieval.encoder",
+        "retrieval.model.encoder",
         "rich.progress",
     ):
         importlib.import_module(module)
-    for module in ("retrieval.index.edge", "retrieval.index.server", "retrieval.imaging.dicom"):
+    for module in ("retrieval.index.edge.index", "retrieval.index.server.index", "retrieval.imaging.dicom.image"):
         importlib.import_module(module)
     for line in sys.stdin:
         child = os.fork()
@@ -126,7 +126,7 @@ def _tell(word: str, number: int) -> None:
 
 def _run(job: dict[str, Any]) -> None:
     """What happens in the fork; does not return."""
-    import cxr
+    import cxr.main
 
     code = 70
     try:
@@ -140,7 +140,7 @@ def _run(job: dict[str, Any]) -> None:
             _arm(Moment(**job["moment"]), answers)
         _slow_down(job["slow_ms"])
         sys.argv = ["cxr", *job["arguments"]]
-        cxr.main()
+        cxr.main.main()
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import qdrant_edge as edge
 
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import DENSE_VECTORS, SPARSE_VECTOR, CollectionMeta
 from tests.recovery.qdrant_stand_in import QdrantStandIn
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import cxr
-from retrieval.index.edge import EdgeIndex
-from retrieval.index.edge_collection import META
+import cxr.main
+from retrieval.index.edge.collection import META
+from retrieval.index.edge.index import EdgeIndex
 from tests.conftest import write_archive, write_tiny_bundle
 from tests.recovery.doomed import Driver, Moment, driving
 
 KILLED = -signal.SIGKILL
-EDGE = "retrieval.index.edge_collection:EdgeCollection"
+EDGE = "retrieval.index.edge.collection:EdgeCollection"
 HALFWAY = Moment(f"{EDGE}.upsert", "after", 2)
 COUNTED = Moment(f"{EDGE}.facet")
 """Everything is indexed and in the ledger; that the collection is complete is not recorded."""
@@ -69,7 +69,7 @@ class Place:
             (self.files["images_dir"] / name).write_bytes(content)
 
     def asked(self, *words: str) -> Any:
-        return json.loads(CliRunner().invoke(cxr.app, [*words, "--json"], env=self.environment).stdout)
+        return json.loads(CliRunner().invoke(cxr.main.app, [*words, "--json"], env=self.environment).stdout)
 
     def is_complete(self, model: str = "tiny") -> bool:
         """What models, status and doctor say, which must be one thing; `use` is tried, too."""
@@ -82,9 +82,9 @@ class Place:
         if not row["complete"]:
             assert status["incomplete"] == finding["message"]
         if not row["active"]:
-            switched = CliRunner().invoke(cxr.app, ["use", model], env=self.environment).exception is None
+            switched = CliRunner().invoke(cxr.main.app, ["use", model], env=self.environment).exception is None
             assert switched == row["complete"]
-            CliRunner().invoke(cxr.app, ["use", "--back"], env=self.environment)
+            CliRunner().invoke(cxr.main.app, ["use", "--back"], env=self.environment)
         return bool(row["complete"])
 
     def is_healthy(self) -> bool:
@@ -172,9 +172,9 @@ def test_what_was_killed_with_one_model_does_not_touch_another(place):
 @pytest.mark.parametrize(
     "moment",
     [
-        Moment("retrieval.index.edge:remove_folder"),
-        Moment("retrieval.index.edge:EdgeIndex.drop", "after"),
-        Moment("retrieval.index.edge:EdgeIndex.create", "after"),
+        Moment("retrieval.index.edge.index:remove_folder"),
+        Moment("retrieval.index.edge.index:EdgeIndex.drop", "after"),
+        Moment("retrieval.index.edge.index:EdgeIndex.create", "after"),
         Moment("ingest.ledger:Ledger.clear"),
         HALFWAY,
     ],
@@ -207,7 +207,7 @@ def test_a_retry_into_a_collection_that_was_dropped_is_not_complete(place):
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_killed_drop_leaves_no_report_once_it_is_repeated(place, call):
     assert place.ingest() == place.ingest(model="other") == 0
-    moments = {1: Moment("shutil:rmtree"), 2: Moment("retrieval.index.edge:EdgeIndex.drop", "after")}
+    moments = {1: Moment("shutil:rmtree"), 2: Moment("retrieval.index.edge.index:EdgeIndex.drop", "after")}
     assert place.run("drop", "other", "--yes", moment=moments[call]) == KILLED
     left = [path.name for path in (place.home / "index").iterdir() if path.suffix == ".draft"]
     assert len(left) == (call == 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import cxr
+import cxr.main
 from ingest.ledger import ledger_path
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
@@ -23,7 +23,7 @@ from tests.conftest import copy_home
 
 def run(*words: str, answer: str | None = None) -> tuple[int, str]:
     """Exit code, and everything that was printed, as the process would print it."""
-    result = CliRunner().invoke(cxr.app, list(words), input=answer)
+    result = CliRunner().invoke(cxr.main.app, list(words), input=answer)
     error = result.exception
     if error is not None and not isinstance(error, SystemExit):
         return 1, f"{result.output}{getattr(error, 'code', type(error).__name__)}: {error}"

@@ -30,19 +30,19 @@ KILLS = 20
 KILLED = -signal.SIGKILL
 WITH_QUARANTINE = 3
 
-EDGE, SERVER = "retrieval.index.edge_collection:EdgeCollection", "retrieval.index.server_collection:ServerCollection"
+EDGE, SERVER = "retrieval.index.edge.collection:EdgeCollection", "retrieval.index.server.collection:ServerCollection"
 # While the collection is made. `os:replace` puts the finished draft of a file in its place.
 MAKING = {
     "edge": (
-        Moment("retrieval.index.edge_shard:_config"),
-        Moment("retrieval.index.edge:write_json"),
+        Moment("retrieval.index.edge.shard:_config"),
+        Moment("retrieval.index.edge.index:write_json"),
         Moment("os:replace"),
         Moment("os:replace", "before", 2),
-        Moment("retrieval.index.edge:EdgeIndex.create", "after"),
+        Moment("retrieval.index.edge.index:EdgeIndex.create", "after"),
     ),
     "server": (
         Moment("qdrant_client:QdrantClient.create_collection"),
-        Moment("retrieval.index.server:ServerIndex._create_without_indexes", "after"),
+        Moment("retrieval.index.server.index:ServerIndex._create_without_indexes", "after"),
         Moment("qdrant_client:QdrantClient.create_payload_index", "after", 4),
         Moment("qdrant_client:QdrantClient.update_collection"),
     ),

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import cxr
+import cxr.main
 from tests.conftest import copy_home, write_archive, write_tiny_bundle
 from tests.recovery.doomed import Driver, Moment, driving
 from tests.recovery.state import differences, read_edge
@@ -30,7 +30,7 @@ KILLS = 20
 KILLED = -signal.SIGKILL
 ATTEMPTS = 3 * KILLS
 STUDIES = 14
-EDGE = "retrieval.index.edge_collection:EdgeCollection"
+EDGE = "retrieval.index.edge.collection:EdgeCollection"
 RETRY = ["ingest", "retry", "--model", "tiny-a", "--batch-size", "4"]
 
 
@@ -57,7 +57,7 @@ class Home:
         copy_home(self._before, self.home)
 
     def asked(self, *arguments: str) -> Any:
-        result = CliRunner().invoke(cxr.app, [*arguments, "--json"], env=self._environment)
+        result = CliRunner().invoke(cxr.main.app, [*arguments, "--json"], env=self._environment)
         return json.loads(result.stdout)
 
     def ailments(self) -> list[str]:
@@ -111,7 +111,7 @@ def moments(rng: random.Random, home: Home, arguments: list[str], *certain: Mome
     took_ms = (time.perf_counter() - started) * 1000
     yield from certain
     for _ in range(ATTEMPTS):
-        yield Moment("cxr:main", "during", delay_ms=round(rng.uniform(0, took_ms), 1))
+        yield Moment("cxr.main:main", "during", delay_ms=round(rng.uniform(0, took_ms), 1))
 
 
 def killed(rng: random.Random, home: Home, arguments: list[str], *certain: Moment) -> Iterator[Moment]:

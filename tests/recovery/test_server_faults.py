@@ -18,14 +18,14 @@ import stamina
 import trustme
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
-from ingest.sources.indiana import IndianaSource
+from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval.encoder import Encoder
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection, SystemFailure
 from retrieval.index import open_index
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
-from retrieval.index.server import ServerIndex
+from retrieval.index.server.index import ServerIndex
+from retrieval.model.encoder import Encoder
 from retrieval.settings import RetrievalSettings
 from tests.conftest import DIM, write_tiny_bundle
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn

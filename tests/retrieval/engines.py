@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 from qdrant_client import QdrantClient
 
-from retrieval.index.edge import EdgeIndex
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, Scale
-from retrieval.index.server import ServerIndex
+from retrieval.index.server.index import ServerIndex
 from tests.congruence.conftest import META, NAME, make_points
 
 COUNT = 450

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import cxr
+import cxr.main
 from ingest.ledger import Ledger, adopt_ledgers, ledger_path
 from retrieval.address import is_miswritten, is_server, redact
 from retrieval.errors import RetrievalError
 from retrieval.index import open_index
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 
@@ -79,7 +79,7 @@ def models_home(tmp_path_factory):
 def impatient(models_home, monkeypatch):
     monkeypatch.setenv("CXR_HOME", str(models_home))
     monkeypatch.setenv("CXR_INDEX_PATIENCE_S", "0")
-    monkeypatch.setattr("retrieval.index.server._IMPATIENT", 1)
+    monkeypatch.setattr("retrieval.index.server.index._IMPATIENT", 1)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -94,7 +94,7 @@ def test_no_command_shows_it(command, tmp_path, monkeypatch, caplog, capsys):
             monkeypatch.setattr("sys.argv", ["cxr", *arguments, *as_json])
             mask = os.umask(0o077)
             try:
-                cxr.main()
+                cxr.main.main()
             except SystemExit:
                 pass
             finally:
@@ -105,7 +105,7 @@ def test_no_command_shows_it(command, tmp_path, monkeypatch, caplog, capsys):
 
 def test_json_names_the_place_without_it(monkeypatch):
     monkeypatch.setenv("CXR_INDEX", f"http://user:{SECRET}@{REFUSED}/qdrant?api_key={SECRET}")
-    result = CliRunner().invoke(cxr.app, ["ingest", "status", "--json"])
+    result = CliRunner().invoke(cxr.main.app, ["ingest", "status", "--json"])
     assert json.loads(result.stdout)["index"] == f"http://{REFUSED}/qdrant"
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ingest.sources.indiana import IndianaSource
+from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval.bundle import ModelBundle
 from retrieval.catalog import Catalog
-from retrieval.encoder import Encoder
-from retrieval.imaging.pseudonyms import load_salt
-from retrieval.index.edge import EdgeIndex
+from retrieval.imaging.dicom.pseudonyms import load_salt
+from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.snapshot import create_snapshot
+from retrieval.model.bundle import ModelBundle
+from retrieval.model.encoder import Encoder
 from retrieval.private import make_private_folder, privacy_problems, restrict_home
 from retrieval.settings import RetrievalSettings
-from service.keys import KeyFile
+from service.access.keys import KeyFile
 from tests.conftest import write_tiny_bundle
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions are no modes here")
@@ -93,7 +93,7 @@ def old_home(home: Path) -> Path:
 def test_an_old_home_is_corrected_once_with_a_message(tiny_home, monkeypatch, capsys, caplog):
     shutil.rmtree(tiny_home / "archive")
     assert open_to_others(old_home(tiny_home))
-    from retrieval.console import read_settings
+    from cxr.console import read_settings
 
     read_settings()
     assert f"other users of this machine could read {tiny_home}" in capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_a_read_only_or_foreign_home_is_reported_and_no_error(tmp_path, monkeypa
 
 def cxr(home: Path, *arguments: str, umask: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "cxr.py"), *arguments],
+        [sys.executable, "-m", "cxr", *arguments],
         env=os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu"},
         preexec_fn=lambda: os.umask(umask),
         capture_output=True,

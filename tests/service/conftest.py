@@ -16,8 +16,8 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
+from service.access.keys import KeyFile, KeyScope
 from service.app import create_app
-from service.keys import KeyFile, KeyScope
 from service.settings import ServiceSettings
 from tests.conftest import copy_home
 

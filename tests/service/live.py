@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 
 from retrieval.catalog import Catalog
+from service.access.binding import open_listener
 from service.app import create_app
-from service.binding import open_listener
-from service.operations import Operations
 from service.server import DrainingServer
 from service.settings import ServiceSettings
+from service.telemetry.operations import Operations
 
 
 @dataclass

@@ -19,12 +19,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cxr.serve import serve
 from retrieval.catalog import Catalog
 from retrieval.errors import CountsDiffer, InvalidRequest
 from retrieval.settings import RetrievalSettings
-from service.binding import AddressUnavailable, RemoteBindRefused, open_listener
-from service.cli import serve
-from service.keys import KeyFile, KeysDamaged
+from service.access.binding import AddressUnavailable, RemoteBindRefused, open_listener
+from service.access.keys import KeyFile, KeysDamaged
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def running(home: Path, *options: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`cxr serve` in a process of its own, and the port it listens on."""
     environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | settings
-    command = [sys.executable, str(ROOT / "cxr.py"), "serve", "--port", "0", *options]
+    command = [sys.executable, "-m", "cxr", "serve", "--port", "0", *options]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

@@ -1,0 +1,37 @@
+'''Archives that studies are read from.
+
+A source is any object with a `dataset`, an `image_count()` and an `__iter__` that gives `Study` and `Quarantined`
+(`retrieval.records.Source`). Open all that can fail as a whole in `__init__`; set single bad rows aside. One file is enough:
+
+    """A file of JSON lines, one study a line: {"case": "7", "files": ["7/pa.png"], "findings": "Clear."}."""
+
+    import json
+    from archives.files import ImagesFolder
+    from archives.views import view_of_name
+    from retrieval.errors import RetrievalError
+    from retrieval.records import ImageRecord, Quarantined, Report, Study
+
+    class JsonLinesSource:
+        def __init__(self, path, *, dataset="cases"):
+            self.dataset = dataset
+            self._folder = ImagesFolder(path.parent)
+            self._cases = [json.loads(line) for line in path.read_text().splitlines()]
+
+        def image_count(self):
+            return sum(len(case["files"]) for case in self._cases)
+
+        def __iter__(self):
+            for case in self._cases:
+                images = []
+                for name in case["files"]:
+                    try:
+                        images.append(ImageRecord(name, self._folder.locate(name), view_of_name(name)))
+                    except RetrievalError as error:
+                        yield Quarantined.because(name, error)
+                if images:
+                    yield Study(case["case"], self.dataset, tuple(images), Report(findings=case["findings"]))
+
+`Worker.run(JsonLinesSource(path))` ingests it. To have `cxr ingest` offer it, add its kind to `archives/spec.py`.
+'''
+
+import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off

@@ -1,0 +1,64 @@
+"""A tree of image files without reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from archives.files import ImagesFolder, printable
+from archives.views import view_of_name
+from retrieval.errors import RetrievalError
+from retrieval.records import ImageRecord, Quarantined, Study
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+
+
+class ImageFolderSource:
+    """Reads a folder and all below it, in the order of the paths; every image is a study of its own.
+
+    Image and study go by the path of the file inside the folder, suffix included: `a.png` and `a.jpg` are two studies.
+    The view is the one that the file's name says as a word (frontal, pa, ap, lateral, lat), or else the name of the
+    folder it is in.
+
+    What cannot be used comes out as `Quarantined`: other files (`wrong_type`), links that lead outside (`path_outside`)
+    or nowhere (`missing_file`), names that are not UTF-8 (`bad_name`), folders that cannot be read (`system_error`).
+    Hidden files are ignored, and so are links to folders inside, whose files come out under their own path.
+    """
+
+    def __init__(self, folder: Path, *, dataset: str) -> None:
+        """Open the folder and find its files.
+
+        Raises:
+            SourceError: there is no such folder, or it cannot be read.
+        """
+        self.dataset = dataset
+        self._folder = ImagesFolder(folder)
+        self._names = [name for name in self._folder.names() if not self._folder.links_to_folder(name)]
+
+    def image_count(self) -> int:
+        """Files and unreadable folders, those that will be quarantined included."""
+        return len(self._names) + len(self._folder.unreadable)
+
+    def empty_folders(self) -> frozenset[str]:
+        """See `retrieval.records.Walked`."""
+        return self._folder.empty_folders({name for name in self._names if not name.lower().endswith(SUFFIXES)})
+
+    def __iter__(self) -> Iterator[Study | Quarantined]:
+        for folder, error in sorted(self._folder.unreadable.items()):
+            yield Quarantined.because(folder, error)
+        for name in self._names:
+            yield self._read(name)
+
+    def _read(self, name: str) -> Study | Quarantined:
+        shown = printable(name)
+        if shown != name:
+            return Quarantined(shown, "bad_name", "the name of this file is not UTF-8; rename it")
+        try:
+            path = self._folder.locate(name)
+        except RetrievalError as error:
+            return Quarantined.because(name, error)
+        suffix = PurePosixPath(name).suffix
+        if suffix.lower() not in SUFFIXES:
+            found = f"found {suffix}" if suffix else "found no suffix"
+            return Quarantined(name, "wrong_type", f"a folder of images takes {', '.join(SUFFIXES)}; {found}")
+        return Study(name, self.dataset, (ImageRecord(name, path, view_of_name(name)),))

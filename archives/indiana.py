@@ -1,0 +1,186 @@
+"""The Indiana University collection (Open-i): two tables and a folder of images, and any archive laid out like it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from archives.files import ImagesFolder
+from archives.sections import split_report
+from archives.tables.cells import CellTable, as_ids, as_report_text
+from archives.tables.row_claims import claimed_by_several, conflicting_study
+from archives.views import read_view
+from retrieval.errors import MissingFile, RetrievalError
+from retrieval.records import ImageRecord, Quarantined, Report, Study, View
+
+REPORT_COLUMNS = ("uid", "MeSH", "Problems", "indication", "comparison", "findings", "impression")
+PROJECTION_COLUMNS = ("uid", "filename", "projection")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One projection: the number of its row (from 1, the header not counted), its study (empty: unknown), file and view."""
+
+    number: int
+    uid: str
+    filename: str
+    view: View
+
+    @property
+    def name(self) -> str:
+        return self.filename or f"row {self.number}"
+
+
+class IndianaSource:
+    """Reads the archive study by study, in the order of the projections table.
+
+    A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
+    of its study stands; a study left without images does not come out. Images without a report make a study with an
+    empty one, and a note; reports without images are not studies that can be shown, and are left out. Where rows of the
+    reports table have one uid and differ, none of them is used (`conflicting_report`); equal ones count once
+    (`duplicate_id`), and one without a uid is nobody's (`row_without_file`). An image without a uid is a study of its own,
+    without a report. A file in rows of several uids belongs to none of them (`conflicting_study`). Files in the images
+    folder that no row names come last, as `unlisted_file`, unless the source is restricted to some uids. `XXXX` for
+    removed words stays, as readers of this collection know it.
+    """
+
+    def __init__(
+        self,
+        reports_csv: Path,
+        projections_csv: Path,
+        images_dir: Path,
+        *,
+        dataset: str = "indiana",
+        uids: Collection[str] | None = None,
+    ) -> None:
+        """Open the archive; `uids` restricts it to these studies.
+
+        Raises:
+            SourceError: a table or the images folder is missing or cannot be read.
+            MissingColumn: a table lacks a column.
+        """
+        self.dataset = dataset
+        self._reports_csv = reports_csv
+        self._projections_csv = projections_csv
+        self._uids = None if uids is None else frozenset(uids)
+        # Everything that makes the whole archive unusable shows here, before any work has begun.
+        self._folder = ImagesFolder(images_dir)
+        self._rows = self._read_rows()
+        self._studies, self._bad_reports = self._read_reports()
+
+    def image_count(self) -> int:
+        """Rows of the projections table, rows of the reports table that are not used, and files that no row names."""
+        return len(self._rows) + len(self._bad_reports) + len(self._unlisted)
+
+    def __iter__(self) -> Iterator[Study | Quarantined]:
+        yield from self._bad_reports
+        files = {row.number: self._folder.identity(row.filename) for row in self._rows if row.filename}
+        contested = claimed_by_several((row.uid or row.number, files.get(row.number, "")) for row in self._rows)
+        claimed: set[str] = set()
+        for rows in self._rows_by_study():
+            images: list[ImageRecord] = []
+            for row in rows:
+                file = files.get(row.number, "")
+                if file in contested:
+                    yield conflicting_study(row.name, self._projections_csv)
+                    continue
+                if file in claimed:
+                    detail = f"{row.filename} stands in more than one row of {self._projections_csv}"
+                    yield Quarantined(row.name, "duplicate_id", detail)
+                    continue
+                try:
+                    images.append(self._image(row))
+                except RetrievalError as error:
+                    yield Quarantined.because(row.name, error)
+                else:
+                    claimed.add(file)
+            if images:
+                yield self._study(rows[0].uid or images[0].image_id, bool(rows[0].uid), tuple(images))
+        yield from self._unlisted
+
+    def _image(self, row: _Row) -> ImageRecord:
+        if not row.filename:
+            raise MissingFile(f"row {row.number} of {self._projections_csv} names no file")
+        return ImageRecord(row.filename, self._folder.locate(row.filename), row.view)
+
+    def _study(self, study_id: str, has_uid: bool, images: tuple[ImageRecord, ...]) -> Study:
+        if not has_uid:
+            note = f"no uid, or a dummy, in {self._projections_csv.name}: a study of its own, without a report"
+            return Study(study_id, self.dataset, images, notes=(note,))
+        cells = self._studies.get(study_id)
+        if cells is None:
+            note = f"no report in {self._reports_csv.name} has the uid of the image"
+            return Study(study_id, self.dataset, images, notes=(note,))
+        report = Report(
+            findings=as_report_text(cells["findings"]),
+            impression=as_report_text(cells["impression"]),
+            indication=cells["indication"],
+            comparison=cells["comparison"],
+        )
+        return Study(
+            study_id, self.dataset, images, split_report(report), mesh=cells["MeSH"], problems=cells["Problems"]
+        )
+
+    def _rows_by_study(self) -> Iterable[list[_Row]]:
+        studies: dict[str | int, list[_Row]] = {}
+        for row in self._rows:
+            studies.setdefault(row.uid or row.number, []).append(row)
+        return studies.values()
+
+    @cached_property
+    def _unlisted(self) -> list[Quarantined]:
+        if self._uids is not None:
+            return []
+        tables = (self._reports_csv, self._projections_csv)
+        return self._folder.unlisted(
+            [*(row.filename for row in self._rows), *(str(each.absolute()) for each in tables)]
+        )
+
+    def _read_rows(self) -> list[_Row]:
+        rows = [
+            # Text that is no file name (an image as bytes, a report) is never repeated.
+            _Row(number, uid, filename if self._folder.is_name(filename) else "", read_view(projection))
+            for number, (uid, filename, projection) in enumerate(_cells(self._projections_csv, PROJECTION_COLUMNS), 1)
+            if uid or filename
+        ]
+        return [row for row in rows if self._uids is None or row.uid in self._uids]
+
+    def _read_reports(self) -> tuple[dict[str, dict[str, str]], list[Quarantined]]:
+        """Cells of the reports by uid, and the rows that are not used."""
+        rows: dict[str, list[dict[str, str]]] = {}
+        bad: list[Quarantined] = []
+        for number, values in enumerate(_cells(self._reports_csv, REPORT_COLUMNS), start=1):
+            cells = dict(zip(REPORT_COLUMNS, values, strict=True))
+            uid = cells["uid"]
+            if uid:
+                rows.setdefault(uid, []).append(cells)
+            elif any(values) and self._uids is None:
+                name = f"{self._reports_csv.name} row {number}"
+                detail = f"{name} has no uid, or a dummy; its report belongs to no image"
+                bad.append(Quarantined(name, "row_without_file", detail))
+        studies: dict[str, dict[str, str]] = {}
+        for uid, found in rows.items():
+            if self._uids is not None and uid not in self._uids:
+                continue
+            if len(found) == 1 or all(cells == found[0] for cells in found):
+                studies[uid] = found[0]
+            if len(found) > 1:
+                bad.append(self._repeated(uid, len(found), differ=uid not in studies))
+        return studies, bad
+
+    def _repeated(self, uid: str, count: int, *, differ: bool) -> Quarantined:
+        what = f"uid {uid} stands in {count} rows of {self._reports_csv}"
+        if differ:
+            detail = f"{what}, which differ; none is used, since none can be told to be right"
+            return Quarantined(f"uid {uid}", "conflicting_report", detail)
+        return Quarantined(f"uid {uid}", "duplicate_id", f"{what}, which say the same; it is used once")
+
+
+def _cells(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The rows of a table, the first of `names` being an id."""
+    table = CellTable(path, lambda name: name.casefold() == names[0].casefold())
+    table.require(*names)
+    rows = list(table.rows([table.find(name) or name for name in names]))
+    return ((key, *row[1:]) for key, row in zip(as_ids([row[0] for row in rows]), rows, strict=True))

@@ -1,0 +1,111 @@
+"""The command `cxr doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cxr.console import IndexOption, JsonOption, print_json, read_settings
+from ingest.doctor import Diagnosis, Finding, check_thumbnails, diagnose
+from ingest.doctor_home import examine_home
+from ingest.history import indexed_images
+from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
+from retrieval.index import open_index
+from retrieval.index.interface import Index
+from retrieval.index.schema import collection_name, model_of
+from retrieval.private import privacy_problems
+from retrieval.settings import RetrievalSettings
+
+
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", help="Look at this model alone.")] = None,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether bundles, collections, thumbnails and ledgers agree, and who can read them; count what is there.
+
+    Exit code 0: no problem, notes aside; 3: problems, which are listed; 1: it could not look.
+
+    \b
+    cxr doctor
+    cxr doctor --model biomedclip --json
+    """
+
+    settings = read_settings(index, restrict=False)
+    problems = privacy_problems(settings.home, settings.index_folder)
+    opened = open_index(settings)
+    try:
+        names = [model_of(name) for name in sorted({*opened.collections(), *opened.damaged()})]
+        if model is not None and model not in names:
+            raise NoCollection(f"the model {model} has no collection in {opened.location}")
+        home = examine_home(settings, opened)  # first: opening a collection removes leftovers beside it
+        looked = {name: _diagnose(name, opened, settings) for name in names}
+    finally:
+        opened.close()
+    # A thumbnail is an orphan only if no collection has its image, so all are read also where one is asked for.
+    every = frozenset[str]().union(*(images for _, images in looked.values()))
+    shown = [looked[name] for name in names if model in (None, name)]
+    for found, images in shown:
+        check_thumbnails(found, images, every, settings.media_dir)
+    diagnoses = [found for found, _ in shown]
+    healthy = (
+        not problems and all(found.is_healthy for found in diagnoses) and all(each.level != "problem" for each in home)
+    )
+    if as_json:
+        collections = [found.to_dict() for found in diagnoses]
+        print_json(
+            {
+                "healthy": healthy,
+                "home": {"problems": problems, "findings": [asdict(each) for each in home]},
+                "collections": collections,
+            }
+        )
+    else:
+        for problem in problems:
+            typer.echo(f"problem  home: {problem}")
+        _print_diagnoses(diagnoses, opened.location)
+        typer.echo(str(settings.home))
+        _print_findings(home)
+    raise typer.Exit(0 if healthy else 3)
+
+
+def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Diagnosis, frozenset[str]]:
+    """The diagnosis of one collection and the SHA-256 of its images; of one that is damaged only that.
+
+    Raises:
+        IndexLocked: another process has it open. IndexUnreachable: the server does not answer.
+    """
+
+    ledger: frozenset[tuple[str, str]] | RetrievalError | None
+    try:
+        ledger = indexed_images(settings.home, opened.location, name)
+    except SystemFailure as error:
+        ledger = error
+    try:
+        return diagnose(name, opened.open(collection_name(name)), settings.models_dir, ledger=ledger)
+    except (IndexLocked, IndexUnreachable):
+        raise
+    except (IndexFailure, SystemFailure) as error:
+        found = Diagnosis(name, collection_name(name))
+        found.add("collection", True, str(error))
+        return found, frozenset()
+
+
+def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
+    if not diagnoses:
+        typer.echo(f"no collection in {location}")
+    for found in diagnoses:
+        counts = [
+            ", ".join(f"{name} {count:,}" for name, count in by.items()) for by in (found.by_view, found.by_label)
+        ]
+        typer.echo(f"{found.model} ({found.collection}): {found.images:,} images of {found.studies:,} studies")
+        typer.echo(f"  views: {counts[0]}\n  labels: {counts[1] or 'none'}")
+        _print_findings(found.findings)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for each in findings:
+        typer.echo(f"  {each.level:8} {each.check}: {each.message}")

@@ -1,0 +1,91 @@
+"""`cxr finetune`: a dual encoder trained on image-report pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from archives.indiana import IndianaSource
+from archives.splits import read_split
+from cxr.console import DeviceOption, JsonOption, print_json, read_settings, say
+from exporters.finetune.progress import ConsoleProgress
+from exporters.finetune.run import finetune as train
+from exporters.finetune.settings import load_settings, make_settings
+from retrieval.records import Quarantined, Study, studies_of
+
+
+def finetune(
+    reports_csv: Annotated[Path, typer.Option("--reports-csv", help="uid, MeSH, Problems, findings, impression, …")],
+    projections_csv: Annotated[Path, typer.Option("--projections-csv", help="uid, filename, projection.")],
+    images_dir: Annotated[Path, typer.Option("--images-dir", help="Folder that holds the files named there.")],
+    splits_csv: Annotated[Path, typer.Option("--splits-csv", help="uid, split.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder that takes the checkpoint.")],
+    config: Annotated[
+        str | None, typer.Option("--config", help="A .json file or a shipped configuration, such as indiana-clip.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="Start from this folder or hub id instead of from scratch.")
+    ] = None,
+    train_split: Annotated[str, typer.Option("--train-split")] = "train",
+    val_split: Annotated[str, typer.Option("--val-split")] = "val",
+    loss: Annotated[str | None, typer.Option("--loss", help="sigmoid or infonce.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2)] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
+    time_limit_min: Annotated[float | None, typer.Option("--time-limit-min", help="Stop by then, annealed.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a dual encoder on image-report pairs; the checkpoint goes to `cxr export`.
+
+    Starts from a checkpoint, or from scratch with a configuration. The epoch that retrieves best on the validation
+    split is kept. A run that was cut off resumes with the same command.
+
+    \b
+    cxr finetune --config indiana-clip --reports-csv indiana_reports.csv \\
+        --projections-csv indiana_projections.csv --images-dir images --splits-csv splits.csv --out indiana-clip
+    """
+    surroundings = read_settings(device=device)
+    given: dict[str, Any] = {
+        "loss": loss,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "time_limit_min": time_limit_min,
+        "seed": seed,
+        # Only where it was said: the configuration's own stands otherwise.
+        "device": surroundings.device if "device" in surroundings.model_fields_set else None,
+    }
+    if config is None:
+        settings = make_settings({"checkpoint": checkpoint}, **given)
+    elif checkpoint is None:
+        settings = load_settings(config, **given)
+    else:
+        settings = load_settings(config, checkpoint=checkpoint, **given)
+    archive = (reports_csv, projections_csv, images_dir, splits_csv)
+    training, validation = (_read_studies(*archive, split) for split in (train_split, val_split))
+    with ConsoleProgress() as progress:
+        summary = train(settings, training, validation, out, progress=progress)
+    if as_json:
+        print_json(msgspec.to_builtins(summary))
+    else:
+        say(
+            f"{summary.checkpoint}: epoch {summary.best_epoch} of {summary.epochs} was best; "
+            f"next: cxr export NAME --checkpoint {out}"
+        )
+
+
+def _read_studies(
+    reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path, split: str
+) -> list[Study]:
+    """The studies of one split of an archive in the Indiana form; says how many rows or files are left out."""
+    uids = read_split(splits_csv, split)
+    records = list(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids))
+    quarantined = [record for record in records if isinstance(record, Quarantined)]
+    if quarantined:
+        say(f"{len(quarantined)} rows or files of the split {split} are left out; the first: {quarantined[0].detail}")
+    return list(studies_of(records))

@@ -1,0 +1,176 @@
+"""The command `cxr`: its subcommands, each imported when it runs, and its errors as one line with exit code 1."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from cxr.console import print_json, say
+from retrieval.disk import free_bytes
+from retrieval.errors import DiskFull, MissingExtra, RetrievalError, SystemFailure
+
+
+class _Command(NamedTuple):
+    """Where a command is defined, and its line in `cxr --help`."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": _Command(
+        "cxr.demo", "demo", "Draw phantoms, ingest them with two small models, search, and serve the page."
+    ),
+    "phantoms": _Command("cxr.phantoms", "phantoms", "Draw synthetic chest X-rays with known findings and reports."),
+    "models": _Command("cxr.models", "app", "List the models, installed and known; show one."),
+    "export": _Command("cxr.export", "export", "Turn a checkpoint into a model bundle, proven against its reference."),
+    "finetune": _Command("cxr.finetune", "finetune", "Train a dual encoder on image-report pairs."),
+    "ingest": _Command("cxr.ingest", "app", "Index the images and reports of an archive with one model."),
+    "search": _Command("cxr.search", "search", "Find similar cases by text, image or stored study."),
+    "serve": _Command("cxr.serve", "serve", "Serve the HTTP API and the web page."),
+    "keys": _Command("cxr.keys", "app", "Create, list and revoke API keys."),
+    "evaluate": _Command("cxr.evaluate", "evaluate", "Measure one model."),
+    "compare": _Command("cxr.compare", "compare", "Measure several models on the same queries."),
+    "tune": _Command("cxr.tune", "tune", "Fit the rerank weights for image queries."),
+    "experiment": _Command("cxr.experiment", "app", "Compare two models live, by what users click and rate."),
+    "use": _Command("cxr.collection", "use", "Switch the active model."),
+    "push": _Command("cxr.collection", "push", "Copy a collection to another index, such as a Qdrant server."),
+    "snapshot": _Command("cxr.collection", "snapshots", "Keep a collection in one file, and restore it."),
+    "drop": _Command("cxr.collection", "drop", "Remove a model's collection from the index."),
+    "doctor": _Command("cxr.doctor", "doctor", "Check that bundles, collections, thumbnails and ledgers agree."),
+}
+
+# Packages that only an extra installs, and that extra.
+_EXTRA_OF = {
+    "gdcm": "dicom",
+    "ir_measures": "eval",
+    "matplotlib": "eval",
+    "onnx": "export",
+    "onnxruntime": "cpu",
+    "onnxscript": "export",
+    "open_clip": "export",
+    "pyarrow": "parquet",
+    "pydicom": "dicom",
+    "torch": "export",
+    "transformers": "export",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Imports a command's module when the command runs: `cxr --help` loads neither numpy nor the engines."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+def load_command(name: str) -> Any:
+    """The command of `COMMANDS[name]`, imported now.
+
+    Raises:
+        MissingExtra: it needs a package that is not installed.
+    """
+    place = COMMANDS[name]
+    try:
+        target = getattr(importlib.import_module(place.module), place.attribute)
+    except ModuleNotFoundError as error:
+        raise _missing_extra(error) from error
+    if not isinstance(target, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(target)
+        target = single
+    command = typer.main.get_command(target)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="cxr",
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(version("cxr-retrieval"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Similar-case retrieval for chest X-rays. Research use only; not a medical device."""
+
+
+def main() -> None:
+    """Run the command line. An error of the project prints one line with its code and exits with 1."""
+    os.umask(0o077)  # whatever a command writes may tell of patients, so only its user can read it
+    try:
+        app()
+    except RetrievalError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(_describe(error))
+    except ModuleNotFoundError as error:
+        _fail(_missing_extra(error))
+
+
+def _missing_extra(error: ModuleNotFoundError) -> MissingExtra:
+    """The extra that installs the missing package.
+
+    Raises:
+        ModuleNotFoundError: no extra installs it.
+    """
+    name = (error.name or "").split(".")[0]
+    if name not in _EXTRA_OF:
+        raise error
+    return MissingExtra(f"this command needs {name}; install it with: pip install 'cxr-retrieval[{_EXTRA_OF[name]}]'")
+
+
+def _describe(error: OSError) -> RetrievalError:
+    """An error of the operating system as one of the project, with cause and remedy."""
+    where = f"{error.filename}: " if error.filename else ""
+    what = f"{where}{error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = f"; the disk has {free_bytes(Path(error.filename)) / 1e6:,.0f} MB free" if error.filename else ""
+        return DiskFull(f"{what}{free}; free some space and run the command again")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return SystemFailure(
+            f"{what}; this command writes there: let it, or name another folder with CXR_HOME or an option"
+        )
+    return SystemFailure(what)
+
+
+def _fail(error: RetrievalError) -> None:
+    say(f"error [{error.code}]: {error}")
+    if "--json" in sys.argv:
+        print_json({"error": {"code": error.code, "message": str(error)}})
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

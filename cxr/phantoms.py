@@ -1,0 +1,39 @@
+"""The command `cxr phantoms`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr.console import JsonOption, print_json, progress_bar, say
+
+
+def phantoms(
+    folder: Annotated[Path, typer.Argument(help="Folder to write reports.csv, projections.csv and images/ into.")],
+    studies: Annotated[int, typer.Option("--studies", min=1, max=100_000, help="How many studies to draw.")] = 600,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same studies.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw synthetic chest X-rays with known findings and matching reports, in the form that `cxr ingest` reads.
+
+    \b
+    cxr phantoms phantoms --studies 600
+    """
+    from archives.phantoms import write_phantoms
+
+    with progress_bar("Drawing phantoms", "studies") as progress:
+        files = write_phantoms(folder, studies, seed, progress=lambda done: progress(done, studies))
+    if as_json:
+        print_json(
+            {
+                "studies": studies,
+                "seed": seed,
+                "reports_csv": str(files.reports_csv),
+                "projections_csv": str(files.projections_csv),
+                "images_dir": str(files.images_dir),
+            }
+        )
+    else:
+        say(f"{studies} studies in {folder}")

@@ -1,0 +1,199 @@
+"""The images that are judged, with their vectors: of one split and view, in the order of their ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.results import Data, Judge, Vocabulary
+from retrieval.errors import InvalidRequest
+from retrieval.imaging.decoder_pool import read_image
+from retrieval.index.filters import Filters
+from retrieval.index.interface import Collection, FloatArray, Stored
+from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
+from retrieval.labels import CHEXPERT_14, NORMAL, label_study, read_report
+from retrieval.model.bundle import sha256_of
+from retrieval.model.encoder import Encoder
+from retrieval.records import Study, View, point_id
+
+NO_FINDING = {"chexpert": "No Finding", "heads": NORMAL}
+"""What each vocabulary calls a study without findings."""
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image that is judged. `findings` are its labels in the vocabulary of the protocol, `said` those of the report's
+    words in both vocabularies; `report` is empty where there is no report.
+    """
+
+    id: str
+    study: str
+    dataset: str
+    sha256: str
+    group: str
+    report: str
+    findings: frozenset[str]
+    said: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Images in the order of their ids, the vectors that go with them (float32 [N, D], unit norm), and who labelled them.
+
+    `reports` has a row of NaN where an image has no report or the model no text tower. `sections` holds the vectors of the
+    index by name, NaN where an image has none; empty where there is no index.
+    """
+
+    images: tuple[Image, ...]
+    vectors: FloatArray
+    reports: FloatArray
+    judged_by: Judge
+    sections: dict[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def studies(self) -> list[str]:
+        """Study of each image, unique over datasets."""
+        return [image.study for image in self.images]
+
+    @property
+    def has_report(self) -> NDArray[np.bool_]:
+        """Whether each image has a report vector, bool [N]."""
+        return np.asarray(~np.isnan(self.reports).any(axis=1), dtype=np.bool_)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Studies by finding, most frequent first."""
+        pairs = {(image.study, finding) for image in self.images for finding in image.findings}
+        return Counter(dict(Counter(finding for _, finding in sorted(pairs)).most_common()))
+
+    def describe(self, collection_images: int) -> Data:
+        """What a report says of the data."""
+        lines = "\n".join(
+            f"{image.id} {image.sha256} {image.group} {';'.join(sorted(image.findings))}" for image in self.images
+        )
+        return Data(
+            fingerprint=hashlib.sha256(lines.encode()).hexdigest()[:16],
+            datasets=sorted({image.dataset for image in self.images}),
+            images=len(self.images),
+            studies=len(set(self.studies)),
+            report_groups=len({image.group for image in self.images if image.group}),
+            unlabelled=sum(not image.findings for image in self.images),
+            findings=dict(self.counts),
+            collection_images=collection_images,
+        )
+
+
+def read_collection(
+    collection: Collection, *, view: View | None, vocabulary: Vocabulary, studies: frozenset[str] | None = None
+) -> Corpus:
+    """The stored images of `view` (None: of any) and, if given, of `studies` alone.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    wanted = Filters(view=view)
+    points = [
+        point
+        for point in collection.scroll(wanted, limit=None, vectors=DENSE_VECTORS)
+        if studies is None or point.payload["study_id"] in studies
+    ]
+    if not points:
+        raise InvalidRequest(
+            f"nothing to judge: the collection {collection.name} has no image of view {view or 'any'}"
+            + (" in this split" if studies is not None else "")
+        )
+    points.sort(key=lambda point: point.point_id)
+    judge = _judge([point.payload for point in points])
+    sections = {name: _vectors(points, name) for name in DENSE_VECTORS}
+    return Corpus(
+        images=tuple(_stored(point, judge, vocabulary) for point in points),
+        vectors=sections["image"],
+        reports=_mean_direction([sections[name] for name in TEXT_VECTORS]),
+        judged_by=judge,
+        sections=sections,
+    )
+
+
+def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | None, vocabulary: Vocabulary) -> Corpus:
+    """The images of an archive, encoded here and now without an index; the report of a study is encoded as one text."""
+    pairs = [(study, image) for study in studies for image in study.images if view in (None, image.view)]
+    if not pairs:
+        raise InvalidRequest(f"nothing to judge: the archive has no image of view {view or 'any'}")
+    pairs.sort(key=lambda pair: point_id(pair[0].dataset, pair[1].image_id))
+    batches = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
+    vectors = np.concatenate(
+        [encoder.encode_images([read_image(image.path)[0] for _, image in batch]) for batch in batches]
+    )
+    texts = [f"{study.report.findings} {study.report.impression}".strip() for study, _ in pairs]
+    unique = [text for text in dict.fromkeys(texts) if text]
+    known = dict(zip(unique, encoder.encode_texts(unique), strict=True)) if encoder.bundle.has_text else {}
+    nothing = np.full(encoder.dim, np.nan, dtype=np.float32)
+    images = []
+    for (study, image), text in zip(pairs, texts, strict=True):
+        labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression, study.statuses)
+        images.append(
+            Image(
+                id=point_id(study.dataset, image.image_id),
+                study=f"{study.dataset}/{study.study_id}",
+                dataset=study.dataset,
+                sha256=sha256_of(image.path),
+                group=study.report.group,
+                report=text,
+                findings=_in_vocabulary(
+                    frozenset(labels.present) & frozenset(labels.from_indexing), labels.problems, vocabulary
+                ),
+                said=frozenset(read_report(study.report.findings, study.report.impression).present),
+            )
+        )
+    return Corpus(tuple(images), vectors, np.stack([known.get(text, nothing) for text in texts]), "indexing")
+
+
+def _judge(payloads: list[dict[str, object]]) -> Judge:
+    """Whose labels judge: the indexers' where anybody indexed this collection."""
+    if any(payload.get("from_indexing") for payload in payloads):
+        return "indexing"
+    return "text" if any(payload.get("from_text") for payload in payloads) else "present"
+
+
+def _stored(point: Stored, judge: Judge, vocabulary: Vocabulary) -> Image:
+    payload = point.payload
+    present = frozenset(payload["present"])
+    if judge == "indexing":
+        present &= frozenset(payload.get("from_indexing", ()))
+    return Image(
+        id=point.point_id,
+        study=f"{payload['dataset']}/{payload['study_id']}",
+        dataset=payload["dataset"],
+        sha256=payload["image_sha256"],
+        group=payload["report_group"],
+        report=f"{payload['findings']} {payload['impression']}".strip(),
+        findings=_in_vocabulary(present, payload["problems"], vocabulary),
+        said=frozenset(read_report(payload["findings"], payload["impression"]).present),
+    )
+
+
+def _in_vocabulary(present: frozenset[str], heads: Sequence[str], vocabulary: Vocabulary) -> frozenset[str]:
+    return present & frozenset(CHEXPERT_14 if vocabulary == "chexpert" else heads)
+
+
+def _vectors(points: Sequence[Stored], name: str) -> FloatArray:
+    """A named vector of each point, float32 [N, D]; NaN where a point has none."""
+    nothing = np.full_like(points[0].vectors["image"], np.nan)
+    return np.stack([point.vectors.get(name, nothing) for point in points])
+
+
+def _mean_direction(sections: Sequence[FloatArray]) -> FloatArray:
+    """The mean of the sections that each image has, of unit norm; NaN where it has none."""
+    stacked = np.stack(sections)
+    known = ~np.isnan(stacked)
+    total = np.where(known, stacked, 0).sum(axis=0)
+    norm = np.linalg.norm(total, axis=1, keepdims=True)
+    mean: FloatArray = np.divide(total, norm, out=np.full_like(total, np.nan), where=norm > 0)
+    return mean

@@ -1,0 +1,213 @@
+"""One model, measured: quality from the stored vectors, cost and examples from the running search."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from evaluation import baselines
+from evaluation.corpus import Corpus, read_collection
+from evaluation.live import ann_recall, examples, negation_probes
+from evaluation.resources import measure_resources
+from evaluation.results import Build, Distribution, Evaluation, Protocol, TaskResult
+from evaluation.scoring import Scorer, measure
+from evaluation.signals import rerank_scorer
+from evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
+from evaluation.texts import prompt_of, texts_fingerprint
+from retrieval.index.interface import FloatArray, Index
+from retrieval.index.schema import Scale
+from retrieval.model.encoder import Encoder
+from retrieval.search.rerank import WEIGHTS
+from retrieval.search.retriever import Retriever
+
+_PACKAGES = (
+    "cxr-retrieval",
+    "ir-measures",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "qdrant-client",
+    "qdrant-edge-py",
+)
+_BINS = 40
+
+CIRCULAR = "circular: labels come from the report text that this row reads"
+UNKNOWN_LABELS = "may be circular: the collection does not record whether its labels come from the report text"
+OWN_REPORT = "reads the query's own report"
+NOT_APPLICABLE = "not applicable: an image has no words, and a report would find itself"
+
+
+def evaluate(
+    retriever: Retriever,
+    index: Index,
+    protocol: Protocol,
+    *,
+    studies: frozenset[str] | None = None,
+    media_dir: Path,
+    build: Build | None = None,
+    threads: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Measure the model of `retriever` on its collection.
+
+    Args:
+        retriever: The model and its collection.
+        index: The index of the collection.
+        protocol: The rules; who judges and the texts are filled in.
+        studies: Study ids of the split; None for all of the collection.
+        media_dir: Where the thumbnails lie.
+        build: What the ingest took, as far as it was recorded.
+        threads: Threads of the model's sessions, for the record; 0 for one per core.
+        progress: Told what is being measured.
+
+    Raises:
+        InvalidRequest: there is nothing to judge. MissingExtra: ir-measures is not installed.
+    """
+    progress("reading stored vectors")
+    corpus = read_collection(retriever.collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
+    # First, so that the peak of memory is that of the model and the index and not of the measuring.
+    progress("encoding and searching, timed")
+    resources = measure_resources(retriever, corpus, index, media_dir, build, threads)
+    protocol = msgspec.structs.replace(protocol, judged_by=corpus.judged_by, texts=texts_fingerprint())
+    calibration = retriever.collection.meta.calibration
+    results = measure_corpus(retriever.encoder, corpus, protocol, calibration=calibration, progress=progress)
+    progress("recall of the index, denials, examples")
+    manifest = retriever.bundle.manifest
+    return Evaluation(
+        model=retriever.model,
+        bundle_id=retriever.bundle.bundle_id,
+        source=manifest.source,
+        precision=manifest.precision,
+        dim=manifest.dim,
+        protocol=protocol,
+        data=corpus.describe(retriever.collection.count()),
+        versions=versions(),
+        machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        results=results,
+        ann=ann_recall(retriever, protocol),
+        probes=negation_probes(retriever),
+        distributions=distributions(corpus, protocol.seed),
+        resources=resources,
+        examples=examples(retriever, corpus),
+    )
+
+
+def measure_corpus(
+    encoder: Encoder,
+    corpus: Corpus,
+    protocol: Protocol,
+    *,
+    calibration: Mapping[str, Scale] | None = None,
+    baselines_too: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[TaskResult]:
+    """Every task that the corpus and the model allow: the model's row, then the baselines.
+
+    With the `calibration` of its collection, the model has a second row from image to image: reordered as the service does
+    for an unseen image, which brings no report and no terms.
+    """
+    results = []
+    for task in all_tasks(corpus, protocol, has_text=encoder.bundle.has_text):
+        progress(task.name.replace("_", " "))
+        systems: list[tuple[str, Scorer | None, list[str]]] = [
+            (encoder.bundle.name, model_scorer(task, corpus, encoder), [])
+        ]
+        if task.name == "image_to_image" and calibration is not None and encoder.bundle.has_text:
+            reordered = rerank_scorer(task, corpus, calibration, WEIGHTS)
+            systems.append((f"{encoder.bundle.name}, reranked", reordered, _circular(corpus)))
+        if baselines_too:
+            systems += _baselines(task, corpus, protocol)
+        for name, scorer, marks in systems:
+            if scorer is None:
+                results.append(
+                    TaskResult(
+                        task=task.name, system=name, gallery=len(task.columns), queries=0, marks=[NOT_APPLICABLE]
+                    )
+                )
+                continue
+            row = measure(task, name, scorer, protocol, corpus.studies)
+            results.append(msgspec.structs.replace(row, marks=marks))
+    return results
+
+
+def all_tasks(corpus: Corpus, protocol: Protocol, *, has_text: bool = True) -> list[Task]:
+    """The tasks of the protocol on this corpus; without a text tower only the one from image to image."""
+    tasks = pair_tasks(corpus, protocol) if has_text else []
+    tasks += [task for task in [image_to_image(corpus, protocol)] if task]
+    return tasks + [task for task in [text_to_image(corpus, protocol)] if task and has_text]
+
+
+def model_scorer(task: Task, corpus: Corpus, encoder: Encoder) -> Scorer:
+    """Cosines of stored vectors; prompts are encoded here."""
+    sides = {"image": corpus.vectors, "report": corpus.reports}
+    if task.query_side == "prompt":
+        queries: FloatArray = encoder.encode_texts([prompt_of(finding) for finding in task.findings])
+    else:
+        queries = sides[task.query_side][task.rows]
+    gallery = sides[task.gallery_side][task.columns]
+    return lambda numbers: queries[numbers] @ gallery.T
+
+
+def distributions(corpus: Corpus, seed: int, *, sample: int = 1000) -> dict[str, Distribution]:
+    """Cosines of related and of unrelated pairs: image and its report, images that share a finding."""
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(corpus.images))[:sample])
+    images = [corpus.images[row] for row in chosen]
+    different = np.array([[a.study != b.study for b in images] for a in images])
+    found = {}
+    told = corpus.has_report[chosen]
+    if told.any():
+        cosines = corpus.vectors[chosen][told] @ corpus.reports[chosen][told].T
+        apart = different[np.ix_(told, told)]
+        found["image and report"] = _histograms(np.diag(cosines), cosines[apart])
+    cosines = corpus.vectors[chosen] @ corpus.vectors[chosen].T
+    share = np.array([[bool(a.findings & b.findings) for b in images] for a in images])
+    if (share & different).any() and (~share & different).any():
+        found["images that share a finding"] = _histograms(cosines[share & different], cosines[~share & different])
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a figure may depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _baselines(task: Task, corpus: Corpus, protocol: Protocol) -> list[tuple[str, Scorer | None, list[str]]]:
+    marks = _circular(corpus) if task.is_of_labels else []
+    own = [OWN_REPORT] if task.query_side != "prompt" else []
+    return [
+        (baselines.RANDOM, baselines.random_scorer(task, protocol.seed), []),
+        (baselines.BM25, baselines.bm25_scorer(task, corpus), [*own, *marks]),
+        (baselines.LABELS, baselines.label_scorer(task, corpus, protocol.seed), [*own, *marks]),
+    ]
+
+
+def _circular(corpus: Corpus) -> list[str]:
+    """What to mind of a row that reads reports, when labels judge."""
+    return {"text": [CIRCULAR], "present": [UNKNOWN_LABELS], "indexing": []}[corpus.judged_by]
+
+
+def _histograms(related: FloatArray, unrelated: FloatArray) -> Distribution:
+    low, high = min(related.min(), unrelated.min()), max(related.max(), unrelated.max())
+    edges = np.linspace(low, high + 1e-6, _BINS + 1)
+
+    def shares(cosines: FloatArray) -> list[float]:
+        counts, _ = np.histogram(cosines, edges)
+        return [round(float(share), 6) for share in counts / max(1, counts.sum())]
+
+    return Distribution(
+        edges=[round(float(edge), 6) for edge in edges], related=shares(related), unrelated=shares(unrelated)
+    )

@@ -1,0 +1,75 @@
+"""A comparison as one HTML page: plots and thumbnails are inside, and it asks nothing of any network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from evaluation.report import rows
+from evaluation.report.markdown import NOTICE, render_markdown, tables_of
+from evaluation.report.plots import draw_plots
+from evaluation.results import Comparison, Example
+from retrieval.drafts import replacing
+from retrieval.media import thumbnail_path
+
+Thumbnail = Callable[[str], str | None]
+
+
+def write_reports(comparison: Comparison, folder: Path, media_dir: Path | None) -> list[Path]:
+    """Write `comparison.json`, `.md` and `.html` into `folder`, for the owner only, and give their paths."""
+    contents = {
+        "comparison.json": msgspec.json.format(msgspec.json.encode(comparison), indent=1),
+        "comparison.md": render_markdown(comparison).encode(),
+        "comparison.html": render_page(comparison, media_dir).encode(),
+    }
+    for name, content in contents.items():
+        with replacing(folder / name) as file:  # one that an earlier version left readable does not stay so
+            file.write(content)
+    return [folder / name for name in contents]
+
+
+def render_page(comparison: Comparison, media_dir: Path | None) -> str:
+    """The page. With `media_dir` it holds the thumbnails of the examples, which are images of patients.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("evaluation.report", "templates"), autoescape=True, trim_blocks=True)
+    evaluations = comparison.evaluations
+    first = evaluations[0]
+    asked = {
+        example.title: [_titled(each.examples, example.title) for each in evaluations] for example in first.examples
+    }
+    return environment.get_template("comparison.html").render(
+        title=" · ".join(each.model for each in evaluations),
+        notice=NOTICE,
+        verdict=comparison.verdict,
+        protocol=rows.protocol_lines(first),
+        tables=tables_of(evaluations, comparison),
+        plots=draw_plots(evaluations),
+        models=[each.model for each in evaluations],
+        examples=asked,
+        thumbnail=_reader(media_dir),
+    )
+
+
+def _titled(examples: list[Example], title: str) -> Example:
+    return next((example for example in examples if example.title == title), Example(title=title))
+
+
+def _reader(media_dir: Path | None) -> Thumbnail:
+    def thumbnail(sha256: str) -> str | None:
+        """The thumbnail as a data URI, if there is one."""
+        if media_dir is None or not sha256:
+            return None
+        path = thumbnail_path(media_dir, sha256)
+        if not path.exists():
+            return None
+        return "data:image/webp;base64," + base64.b64encode(path.read_bytes()).decode()
+
+    return thumbnail

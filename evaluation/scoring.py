@@ -1,0 +1,165 @@
+"""A system's answers to a task, judged: ranked block by block, measured by ir-measures, with chance and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.chance import expectation
+from evaluation.intervals import bootstrap_interval, contributions, macro_mean, percentile_interval
+from evaluation.resampling import label_draws
+from evaluation.results import Estimate, Protocol, TaskResult, number
+from evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
+from retrieval.errors import MissingExtra
+
+Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
+"""Similarity, float [B, G], of the queries with these numbers (int [B]) to the gallery of their task."""
+
+_BLOCK = 128
+_NAMES = {"R": "Success", "Hit": "Success"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came out for each query that has something to find: numbers of the queries, and by measure value and chance.
+
+    For each query `order` holds the gallery column at each rank (int), `hits` whether it is relevant (bool), `relevant` how
+    many relevant items there are.
+    """
+
+    numbers: IntArray
+    values: dict[str, NDArray[np.float64]]
+    chance: dict[str, NDArray[np.float64]]
+    order: list[IntArray]
+    hits: list[BoolArray]
+    relevant: list[int]
+
+
+def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies: Sequence[str]) -> TaskResult:
+    """The figures of one system in one task; `studies` are those of all images of the corpus."""
+    # There are few prompts, so that their rankings may be whole.
+    depth = len(task.columns) if task.query_side == "prompt" else protocol.depth
+    judged = judge(task, scorer, depth)
+    findings = [task.findings[n] for n in judged.numbers]
+    units = [task.units[n] for n in judged.numbers]
+    by_labels = None
+    if task.is_of_labels:
+        by_labels = label_draws(
+            judged.hits,
+            judged.order,
+            judged.relevant,
+            findings,
+            [studies[column] for column in task.columns],
+            None if task.query_side == "prompt" else units,
+            resamples=protocol.resamples,
+            seed=protocol.seed,
+        )
+
+    def estimate(name: str, wanted: Collection[str]) -> Estimate:
+        kept = np.array([finding in wanted for finding in findings], dtype=bool)
+        values, chance = judged.values[name][kept], judged.chance[name][kept]
+        held = [finding for finding in findings if finding in wanted]
+        if by_labels is not None:
+            low, high = percentile_interval(by_labels(name, wanted))
+        else:
+            low, high = bootstrap_interval(values, units, held, resamples=protocol.resamples, seed=protocol.seed)
+        return Estimate(
+            value=number(macro_mean(values, held)),
+            low=number(low),
+            high=number(high),
+            chance=number(macro_mean(chance, held)),
+            n=len(values),
+            findings=len(set(held)) if task.is_of_labels else None,
+        )
+
+    every = list(dict.fromkeys(findings))
+    abnormal = [finding for finding in every if finding != task.normal or not task.normal]
+    measures = {name: estimate(name, abnormal) for name in task.measures}
+    by_finding: dict[str, dict[str, Estimate]] = {}
+    if task.is_of_labels:
+        measures |= {f"{name} with normal": estimate(name, every) for name in ("P@10", "AP")}
+        by_finding = {finding: {name: estimate(name, [finding]) for name in ("P@10", "AP")} for finding in every}
+    parts: dict[Hashable, float] = {}
+    draws: list[float | None] = []
+    headline = HEADLINES.get(task.name)
+    if headline and by_labels:
+        draws = [number(value) for value in by_labels(headline, abnormal).tolist()]
+    elif headline:
+        parts = contributions(judged.values[headline], units, findings)
+    return TaskResult(
+        task=task.name,
+        system=system,
+        gallery=len(task.columns),
+        queries=len(judged.numbers),
+        measures=measures,
+        by_finding=by_finding,
+        units=[str(unit) for unit in parts],
+        values=[round(value, 9) for value in parts.values()],
+        draws=draws,
+    )
+
+
+def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
+    """Rank the gallery for each query by similarity, equal ones by id, and measure; queries with nothing to find are out."""
+    numbers, order, hits, counts = [], [], [], []
+    for block in _blocks(len(task.rows)):
+        similarity, relevant, left_out = scorer(block), task.relevant(block), task.left_out(block)
+        relevant = relevant & ~left_out
+        ranked = np.argsort(np.where(left_out, np.inf, -similarity), axis=1, kind="stable")
+        for place, n in enumerate(block):
+            found, size = int(relevant[place].sum()), int((~left_out[place]).sum())
+            if not found:
+                continue
+            columns = ranked[place, : min(depth, size)]
+            numbers.append(int(n))
+            order.append(columns)
+            hits.append(relevant[place, columns])
+            counts.append((found, size))
+    values = _by_ir_measures(task.measures, hits, [found for found, _ in counts])
+    chance = {
+        name: np.array([expected(found, size) for found, size in counts])
+        for name in task.measures
+        for expected in [expectation(name, depth)]
+    }
+    return Judged(np.array(numbers, dtype=np.int64), values, chance, order, hits, [found for found, _ in counts])
+
+
+def _by_ir_measures(
+    measures: Sequence[str], hits: Sequence[BoolArray], relevant: Sequence[int]
+) -> dict[str, NDArray[np.float64]]:
+    """Each measure of each query, float64 [Q], from whether each rank is relevant and how many relevant items there are.
+
+    Ranks become scores without ties, for trec_eval would break ties by itself. Relevant items past the end of a ranking
+    get names that no rank has.
+    """
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise MissingExtra(
+            "measuring needs ir-measures; install the extra: pip install 'cxr-retrieval[eval]'"
+        ) from error
+    wanted = {}
+    for name in measures:
+        kind, at, cut = name.partition("@")
+        wanted[ir_measures.parse_measure(f"{_NAMES.get(kind, kind)}{at}{cut}")] = name
+    values = {name: np.zeros(len(hits)) for name in measures}
+    for block in _blocks(len(hits)):
+        run = {str(n): {str(rank): float(-rank) for rank in range(len(hits[n]))} for n in block}
+        qrels = {}
+        for n in block:
+            ranks = np.flatnonzero(hits[n]).tolist()
+            qrels[str(n)] = {str(rank): 1 for rank in ranks} | {
+                f"beyond {m}": 1 for m in range(relevant[n] - len(ranks))
+            }
+        for metric in ir_measures.iter_calc(list(wanted), qrels, run):
+            values[wanted[metric.measure]][int(metric.query_id)] = metric.value
+    return values
+
+
+def _blocks(count: int) -> Iterator[IntArray]:
+    for start in range(0, count, _BLOCK):
+        yield np.arange(start, min(start + _BLOCK, count))

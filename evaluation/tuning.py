@@ -1,0 +1,212 @@
+"""Weights of the rerank for image queries, fitted on one set of studies and reported on another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.corpus import Corpus, read_collection
+from evaluation.intervals import bootstrap_test, macro_mean
+from evaluation.results import Estimate, Protocol, TaskResult
+from evaluation.scoring import measure
+from evaluation.signals import IMAGE_SIGNALS, image_signals, rerank_scorer
+from evaluation.tasks import Task, image_to_image
+from retrieval.errors import InvalidRequest
+from retrieval.index.interface import Collection
+from retrieval.index.schema import Scale
+from retrieval.search.rerank import CANDIDATES, WEIGHTS
+
+STEPS = 10
+"""Weights that are tried lie this many steps apart on 0..1."""
+_BLOCK = 128
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What fitting has found. `weights` are a whole preset: those of the terms, which an image has not, stay as they were.
+
+    `before` and `after` are P@10 from image to image on the studies that were not fitted on, with the starting weights and
+    with the fitted ones; `gain` is the difference with its 95 % interval and p.
+    """
+
+    model: str
+    bundle_id: str
+    judged_by: str
+    fitted_on: int
+    reported_on: int
+    weights: dict[str, float]
+    fitted_ap_before: float
+    fitted_ap_after: float
+    before: Estimate
+    after: Estimate
+    gain: float
+    gain_low: float
+    gain_high: float
+    p: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the fitted weights are better on studies they have not seen, at 5 %."""
+        return self.gain > 0 and self.p < 0.05
+
+
+def tune(
+    collection: Collection,
+    model: str,
+    protocol: Protocol,
+    *,
+    fit: frozenset[str] | None = None,
+    report: frozenset[str] | None = None,
+) -> Tuning:
+    """Fit the weights of image, findings and impression to AP from image to image, and measure them on other studies.
+
+    Args:
+        collection: The collection of the model.
+        model: Name of the model.
+        protocol: The rules.
+        fit: Study ids to fit on. With both None the studies are cut in two by a hash of their ids.
+        report: Study ids to report on.
+
+    Raises:
+        InvalidRequest: the two share a study, or nothing can be judged in one of them.
+    """
+    if fit is None or report is None:
+        fit, report = halves({str(point.payload["study_id"]) for point in collection.scroll(limit=None)})
+    if shared := fit & report:
+        raise InvalidRequest(f"{len(shared)} studies are fitted on and reported on; the first: {min(shared)}")
+    calibration = collection.meta.calibration
+    mine, fit_task = _task(collection, protocol, fit, "fit")
+    theirs, report_task = _task(collection, protocol, report, "report")
+    shares, before, after = best_shares(fit_task, mine, calibration, _start())
+    weights = _preset(shares)
+    rows = [
+        measure(report_task, "tuned", rerank_scorer(report_task, theirs, calibration, each), protocol, theirs.studies)
+        for each in (WEIGHTS, weights)
+    ]
+    old, new = (row.measures["P@10"] for row in rows)
+    gain = (new.value or 0.0) - (old.value or 0.0)
+    p, low, high = bootstrap_test(gain, _draws(rows[1]) - _draws(rows[0]))
+    return Tuning(
+        model=model,
+        bundle_id=collection.meta.bundle_id,
+        judged_by=theirs.judged_by,
+        fitted_on=len(set(mine.studies)),
+        reported_on=len(set(theirs.studies)),
+        weights=weights,
+        fitted_ap_before=round(before, 6),
+        fitted_ap_after=round(after, 6),
+        before=old,
+        after=new,
+        gain=round(gain, 6),
+        gain_low=round(low, 6),
+        gain_high=round(high, 6),
+        p=round(p, 6),
+    )
+
+
+def halves(studies: set[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The studies in two parts of about the same size; a study stays on its side, whatever others there are."""
+    odd = {study for study in studies if hashlib.sha256(study.encode()).digest()[0] % 2}
+    return frozenset(studies - odd), frozenset(odd)
+
+
+def best_shares(
+    task: Task, corpus: Corpus, calibration: Mapping[str, Scale], start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, float]:
+    """The shares of the signals with the highest macro AP among all in steps of a tenth, its AP at `start` and its own.
+
+    `start` stays unless another is better.
+    """
+    candidates = list(_candidates(task, corpus, calibration))
+    findings = [each.finding for each in candidates]
+
+    def score(shares: NDArray[np.float64]) -> float:
+        values = np.array([each.average_precision(shares) for each in candidates])
+        return macro_mean(values, findings)
+
+    began = score(start)
+    best, highest = start, began
+    for steps in product(range(STEPS + 1), repeat=len(start) - 1):
+        if sum(steps) > STEPS:
+            continue
+        shares = np.array([*steps, STEPS - sum(steps)]) / STEPS
+        found = score(shares)
+        if found > highest + 1e-9:
+            best, highest = shares, found
+    return best, began, highest
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """One query's candidates: signals float32 [S, C], whether each is relevant, and what lies behind them.
+
+    The order behind the candidates is not changed: `behind` is the sum of precisions there, `total` all that is relevant.
+    """
+
+    finding: str
+    signals: NDArray[np.float32]
+    relevant: NDArray[np.bool_]
+    behind: float
+    total: int
+
+    def average_precision(self, shares: NDArray[np.float64]) -> float:
+        order = np.argsort(-(shares @ self.signals), kind="stable")
+        ranks = np.flatnonzero(self.relevant[order]) + 1
+        return float((np.arange(1, len(ranks) + 1) / ranks).sum() + self.behind) / self.total
+
+
+def _candidates(task: Task, corpus: Corpus, calibration: Mapping[str, Scale]) -> Iterator[_Query]:
+    abnormal = np.array([n for n, finding in enumerate(task.findings) if finding != task.normal], dtype=np.int64)
+    for start in range(0, len(abnormal), _BLOCK):
+        numbers = abnormal[start : start + _BLOCK]
+        left_out = task.left_out(numbers)
+        relevant = task.relevant(numbers) & ~left_out
+        signals = image_signals(task, corpus, calibration, numbers)
+        order = np.argsort(-np.where(left_out, -np.inf, signals[0]), axis=1, kind="stable")
+        for place, number in enumerate(numbers):
+            size = int((~left_out[place]).sum())
+            ranked, total = order[place, :size], int(relevant[place].sum())
+            if not total:
+                continue
+            ranks = np.flatnonzero(relevant[place, ranked]) + 1
+            precisions = np.arange(1, len(ranks) + 1) / ranks
+            near = np.sort(ranked[:CANDIDATES])  # by id, for ties
+            yield _Query(
+                finding=task.findings[number],
+                signals=signals[:, place, near],
+                relevant=relevant[place, near],
+                behind=float(precisions[ranks > CANDIDATES].sum()),
+                total=total,
+            )
+
+
+def _task(collection: Collection, protocol: Protocol, studies: frozenset[str], what: str) -> tuple[Corpus, Task]:
+    corpus = read_collection(collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
+    task = image_to_image(corpus, protocol)
+    if task is None or all(finding == task.normal for finding in task.findings):
+        raise InvalidRequest(
+            f"no abnormal finding has {protocol.smallest} studies among the {len(set(corpus.studies))} to {what} on"
+        )
+    return corpus, task
+
+
+def _start() -> NDArray[np.float64]:
+    weights = np.array([WEIGHTS[name] for name in IMAGE_SIGNALS])
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def _preset(shares: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    """A whole preset: the terms keep their weights, the three signals share what is left."""
+    terms = {name: weight for name, weight in WEIGHTS.items() if name not in IMAGE_SIGNALS}
+    left = 1 - sum(terms.values())
+    fitted = {name: round(float(share) * left, 4) for name, share in zip(IMAGE_SIGNALS, shares, strict=True)}
+    return fitted | terms
+
+
+def _draws(row: TaskResult) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in row.draws], dtype=np.float64)

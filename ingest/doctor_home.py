@@ -1,0 +1,111 @@
+"""What is wrong with a home as a whole: leftovers of killed commands, and files that cannot be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from ingest.doctor import Finding, Level
+from retrieval.drafts import find_leftovers
+from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
+from retrieval.imaging.dicom.pseudonyms import load_salt
+from retrieval.index.interface import Index
+from retrieval.model.bundle import find_bundle, installed_bundles
+from retrieval.search.presets import read_preset
+from retrieval.settings import RetrievalSettings
+
+_DATABASES = ("experiments.sqlite",)
+
+
+def examine_home(settings: RetrievalSettings, index: Index) -> list[Finding]:
+    """What was looked at in the home of `settings`, collections apart."""
+    return [
+        _check_leftovers(settings),
+        _check_active(index),
+        _check_bundles(settings.models_dir, {*index.collections(), *index.damaged()}),
+        _check_files(settings.home),
+    ]
+
+
+def _check_leftovers(settings: RetrievalSettings) -> Finding:
+    folders = [settings.home]
+    if "://" not in settings.index_location:
+        folders.append(Path(settings.index_location))
+    left = find_leftovers(folders, settings.drafts_dir)
+    message = (
+        f"killed commands left {', '.join(map(str, left))}; they may hold reports: run those commands again, which removes "
+        "them, or remove them"
+    )
+    return _finding("leftovers", message if left else "", "killed commands have left nothing")
+
+
+def _check_active(index: Index) -> Finding:
+    try:
+        active = index.active()
+    except AliasDamaged as error:
+        return Finding("active model", "problem", str(error))
+    if active and active not in {*index.collections(), *index.damaged()}:
+        message = f"the active collection {active} is not there; `cxr use MODEL` makes another one active"
+        return Finding("active model", "problem", message)
+    return Finding("active model", "ok", active or "none")
+
+
+def _check_bundles(models_dir: Path, collections: set[str]) -> Finding:
+    """Of bundles with a collection the diagnosis of that collection tells."""
+    problems = []
+    names = [name for name in installed_bundles(models_dir) if f"cxr_{name}" not in collections]
+    for name in names:
+        try:
+            find_bundle(name, models_dir, verify=False)
+        except BundleError as error:
+            problems.append(str(error))
+    return _finding("other models", "; ".join(problems), f"{len(names)} installed without a collection")
+
+
+def _check_files(home: Path) -> Finding:
+    problems = []
+    for path in sorted((home / "presets").glob("*.json")):
+        try:
+            read_preset(home, path.stem)
+        except InvalidRequest as error:
+            problems.append(f"{error}; remove it, and `cxr tune --save {path.stem}` writes it anew")
+    for path in (home / name for name in _DATABASES):
+        if path.exists() and (damage := _damage_of(path)):
+            problems.append(f"{path} is damaged: {damage}; searches go on without a search_id; remove it to begin anew")
+    try:
+        if (home / "salt").exists():
+            load_salt(home)
+    except RetrievalError as error:
+        problems.append(str(error))
+    if (keys := home / "keys.json").exists() and not _holds_json(keys):
+        problems.append(
+            f"{keys} is damaged: the service refuses every request; restore it, or remove all keys with "
+            "`cxr keys remove-all`"
+        )
+    return _finding("other files", "; ".join(problems), "readable")
+
+
+def _holds_json(path: Path) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(path.read_bytes()), dict)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return False
+
+
+def _damage_of(path: Path) -> str:
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        return str(error)
+    return "" if found == "ok" else found
+
+
+def _finding(check: str, problem: str, fine: str) -> Finding:
+    level: Level = "problem" if problem else "ok"
+    return Finding(check, level, problem or fine)

@@ -1,1 +1,0 @@
-"""Honest measurement: protocols, measures and what chance alone would give."""

@@ -1,0 +1,238 @@
+"""Processes that decode images whose origin nobody vouches for, under limits on time and memory."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from PIL import Image
+
+from retrieval import errors
+from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, SystemFailure
+from retrieval.imaging.decode import read_file
+from retrieval.imaging.decoder_client import Decoder
+from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
+from retrieval.imaging.memory import MemoryBudget, always_wanted
+from retrieval.model.bundle import Preprocessing
+
+LIMIT_SECONDS = 10
+"""Processor time of one image. The largest that is accepted takes 1 to 5 s (benchmarks/results, "Decoding processes")."""
+
+LIMIT_WALL_SECONDS = 30.0
+"""The same by the clock, for a machine that does much else and a decoder that waits for nothing."""
+
+LIMIT_MEMORY_BYTES = 768 * 1024 * 1024
+"""What all images may take while they are decoded: one of 64 million pixels in colour, or twenty of 16 million in grey."""
+
+_MODULE = "retrieval.imaging.decoder_process"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was made of an image: the squares of the models by preprocessing, and a small picture if one was asked for.
+
+    `notes` say how its pixels were made, where that was a decision; `seconds` is how long it took.
+    """
+
+    squares: dict[Preprocessing, Image.Image]
+    small: Image.Image | None
+    notes: tuple[str, ...]
+    seconds: float
+
+
+class DecoderPool:
+    """One process for each thread that decodes at the same time, kept for the next image. Safe from several threads.
+
+    Such a process dies with this one. One that does not answer in time is ended, and its image refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_seconds: float = LIMIT_SECONDS,
+        limit_wall_seconds: float = LIMIT_WALL_SECONDS,
+        limit_memory_bytes: int = LIMIT_MEMORY_BYTES,
+        command: Sequence[str] = (sys.executable, "-P", "-m", _MODULE),
+    ) -> None:
+        """`limit_seconds` of processor time and `limit_wall_seconds` by the clock end the decoding of an image."""
+        self.limit_seconds = limit_seconds
+        self.limit_wall_seconds = limit_wall_seconds
+        self.budget = MemoryBudget(limit_memory_bytes)
+        self._command = command
+        self._lock = threading.Lock()
+        self._idle: list[Decoder] = []
+        self._all: set[Decoder] = set()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def decode(self, data: bytes, *, name: str = "the image", allow_burned_in: bool = False) -> Image.Image:
+        """As `retrieval.imaging.decode.decode_image`, in another process.
+
+        Raises:
+            ImageError: as `decode_image`, and:
+            DecodeTimeout: it took longer than the limits. DecoderCrashed: it ended the process.
+            SystemFailure: no process could be started.
+        """
+        notes, images = self._run(data, Task(name, self._seconds, allow_burned_in, whole=True))
+        images[0].info = {"notes": notes} if notes else {}
+        return images[0]
+
+    def prepare(
+        self,
+        data: bytes,
+        preprocessings: Sequence[Preprocessing],
+        *,
+        name: str = "the image",
+        allow_burned_in: bool = False,
+        side: int = 0,
+        require_wanted: Callable[[], None] = always_wanted,
+    ) -> Prepared:
+        """Decode a file and reduce it, in another process: only what is made of the image comes back.
+
+        Args:
+            data: The file.
+            preprocessings: Of each model whose square is wanted.
+            name: What errors call the image.
+            allow_burned_in: As in `decode_image`.
+            side: Largest width and height of the small picture; 0 for none.
+            require_wanted: Called ten times a second; if it raises, the process is ended, and the error passed on.
+
+        Raises:
+            ImageError, SystemFailure: as `decode`.
+        """
+        started = time.perf_counter()
+        wanted = tuple(dict.fromkeys(preprocessings))
+        task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, side=side)
+        notes, images = self._run(data, task, require_wanted)
+        squares = dict(zip(wanted, images, strict=False))
+        return Prepared(squares, images[-1] if side else None, notes, time.perf_counter() - started)
+
+    def start(self) -> None:
+        """Start a process if none waits, without waiting for it: the next image finds it ready."""
+        with self._lock:
+            if self._idle:
+                return
+        self._put_back(self._launch())
+
+    def close(self) -> None:
+        """End all processes, those at work, too; the next image starts a new one."""
+        with self._lock:
+            processes, idle, self._all, self._idle = self._all, self._idle, set(), []
+        for process in processes:
+            process.kill()
+        for process in idle:  # the others are put away by the threads that wait for them
+            process.end()
+
+    def _forget(self) -> None:
+        """Begin without processes; after a fork they are the parent's."""
+        self._lock = threading.Lock()
+        self._idle, self._all = [], set()
+
+    @property
+    def _seconds(self) -> int:
+        return max(1, round(self.limit_seconds))
+
+    def _run(
+        self, data: bytes, task: Task, require_wanted: Callable[[], None] = always_wanted
+    ) -> tuple[tuple[str, ...], list[Image.Image]]:
+        process = self._take()
+        is_sound = False
+        try:
+            with ExitStack() as held:
+                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held, require_wanted)
+            is_sound = kind in (DONE, FAILED)
+        except TimeoutError:
+            raise self._timeout(task.name) from None
+        except (OSError, EOFError):  # it died
+            raise self._death(process, task.name) from None
+        finally:
+            if is_sound:
+                self._put_back(process)
+            else:
+                self._end(process)
+        if kind == DONE:
+            return _pictures(content)
+        failure = msgspec.msgpack.decode(content, type=Failure)
+        raise _error_class(failure.error)(failure.message)
+
+    def _take(self) -> Decoder:
+        while True:
+            with self._lock:
+                process = self._idle.pop() if self._idle else None
+            if process is None:
+                return self._launch()
+            if process.is_alive():
+                return process
+            self._end(process)
+
+    def _put_back(self, process: Decoder) -> None:
+        with self._lock:
+            if process in self._all:
+                self._idle.append(process)
+
+    def _launch(self) -> Decoder:
+        try:
+            process = Decoder(self._command)
+        except OSError as error:
+            raise SystemFailure(f"no process for decoding images can be started: {error.strerror}") from error
+        with self._lock:
+            self._all.add(process)
+        return process
+
+    def _end(self, process: Decoder) -> None:
+        with self._lock:
+            self._all.discard(process)
+        process.end()
+
+    def _timeout(self, name: str) -> DecodeTimeout:
+        return DecodeTimeout(f"{name} was not decoded within {self._seconds} s; an honest radiograph takes less than 5")
+
+    def _death(self, process: Decoder, name: str) -> RetrievalError:
+        code = process.end()
+        if not process.was_ready:
+            return SystemFailure(f"a process for decoding images ended while it started (exit code {code})")
+        if code == -signal.SIGXCPU:
+            return self._timeout(name)
+        return DecoderCrashed(f"{name} ended the process that decoded it (exit code {code}); it is damaged or hostile")
+
+
+def _pictures(content: bytearray) -> tuple[tuple[str, ...], list[Image.Image]]:
+    view = memoryview(content)
+    start = 4 + struct.unpack("<I", view[:4])[0]
+    result = msgspec.msgpack.decode(view[4:start], type=Result)
+    images = []
+    for picture in result.pictures:
+        size = picture.width * picture.height * len(picture.mode)
+        images.append(Image.frombytes(picture.mode, (picture.width, picture.height), view[start : start + size]))
+        start += size
+    return result.notes, images
+
+
+def _error_class(name: str) -> type[RetrievalError]:
+    found = getattr(errors, name, None)
+    return found if isinstance(found, type) and issubclass(found, RetrievalError) else errors.UnreadableImage
+
+
+def read_image(path: Path) -> tuple[Image.Image, bytes]:
+    """Decode the file at `path` in another process; also gives its bytes, for hashing.
+
+    Raises:
+        MissingFile: there is no such file.
+        ImageError, SystemFailure: as `DecoderPool.decode`.
+    """
+    data = read_file(path)
+    return decoders.decode(data, name=path.name), data
+
+
+decoders = DecoderPool()
+"""Those of this process."""
+atexit.register(decoders.close)

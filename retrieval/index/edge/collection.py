@@ -1,0 +1,248 @@
+"""One collection of the embedded engine: an open Edge shard."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import qdrant_edge as edge
+
+from retrieval.disk import extent_of, require_space
+from retrieval.drafts import replacing
+from retrieval.index.edge.lock import FolderLock
+from retrieval.index.edge.query import BM25, nearest, query_of, scored, summed
+from retrieval.index.edge.shard import Shard, load_shard, needs_graph
+from retrieval.index.filters import Filters, render_filter
+from retrieval.index.interface import FACET_LIMIT, RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
+from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+
+META = "collection.json"
+# Points a scroll asks for at once; with vectors they are some hundred times as large.
+_PAGE = 1000
+_PAGE_WITH_VECTORS = 200
+_CLOSE_WITHIN_S = 30.0
+# What a point takes at most, without the text of its report, and what each letter of that takes, payload and terms.
+_POINT_BYTES = 32 << 10
+_BYTES_OF_LETTER = 8
+
+
+class _Found(NamedTuple):
+    """A point that was found, with what `ranked` reads of it."""
+
+    id: Any
+    score: float
+    payload: dict[str, Any] | None
+    vector: Any
+
+
+class EdgeCollection:
+    """One open shard. Its calls may come from several threads; they hold the GIL, so that they take turns."""
+
+    def __init__(self, name: str, folder: Path, shard: Shard, meta: CollectionMeta, lock: FolderLock) -> None:
+        self.name = name
+        self.meta = meta
+        self._folder = folder
+        self._shard = shard
+        self._lock = lock
+
+    def upsert(self, points: Sequence[IndexPoint]) -> None:
+        """See `Collection.upsert`. On disk when it returns, as after all calls that write."""
+        if points:
+            self._require_space(points)
+            self._update(edge.UpdateOperation.upsert_points([_to_edge(point) for point in points]))
+
+    def replace_reports(self, points: Sequence[IndexPoint]) -> None:
+        """See `Collection.replace_reports`."""
+        if not points:
+            return
+        self._require_space(points)
+        given = {point.point_id: _vectors_of(point) for point in points}
+        operations = [
+            edge.UpdateOperation.delete_vectors(
+                [point_id for point_id, vectors in given.items() if name not in vectors], [name]
+            )
+            for name in (*TEXT_VECTORS, SPARSE_VECTOR)
+            if any(name not in vectors for vectors in given.values())
+        ]
+        new = [edge.PointVectors(point_id, vectors) for point_id, vectors in given.items() if vectors]
+        if new:
+            operations.append(edge.UpdateOperation.update_vectors(new))
+        # The payload last: by it a run that resumes tells what is done.
+        operations += [
+            edge.UpdateOperation.overwrite_payload([point.point_id], msgspec.to_builtins(point.payload))
+            for point in points
+        ]
+        self._update(*operations)
+
+    def delete(self, point_ids: Sequence[str]) -> None:
+        """See `Collection.delete`."""
+        if point_ids:
+            self._require_space(())
+            self._update(edge.UpdateOperation.delete_points(list(point_ids)))
+
+    def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """See `Collection.fetch`."""
+        found = self._shard.retrieve(list(point_ids), with_payload=True, with_vector=False)
+        return {str(record.id): record.payload or {} for record in found}
+
+    def retrieve(self, point_ids: Sequence[str], *, vectors: Sequence[str] = ()) -> dict[str, Stored]:
+        """See `Collection.retrieve`."""
+        found = self._shard.retrieve(list(point_ids), with_payload=True, with_vector=list(vectors))
+        return {str(record.id): to_stored(record, vectors) for record in found}
+
+    def search(self, request: SearchRequest) -> list[Scored]:
+        """See `Collection.search`. Reordering asks for candidates, for the best of them, and for what these hold.
+
+        In this process several calls are cheaper than one with nested prefetches, which would search the candidates anew
+        for every signal; and payloads cost a fifth when they are retrieved by id.
+        """
+        narrow = render_filter(request.filters, edge, request.exclude)
+        lists = [query_of(source) for source in request.sources]
+        if request.is_plain:
+            found = self._shard.query(nearest(lists[0], narrow, request.limit))
+            return ranked(request, self._filled(found, request), [found])
+        if not request.signals:
+            raw = self._lists(lists, narrow, request)
+            return ranked(request, self._filled(_by_ranks(raw, request.limit), request), raw)
+        if len(lists) == 1:
+            pool = self._shard.query(nearest(lists[0], narrow, request.depth))
+        else:
+            pool = _by_ranks(self._lists(lists, narrow, request), request.depth)
+        if not pool:
+            return []
+        queries = [query_of(signal) for signal in request.signals]
+        found = self._shard.query(summed(request, queries, pool))
+        raw = self._shard.query_batch(scored(queries, found))
+        return ranked(request, self._filled(found, request), raw)
+
+    def scroll(
+        self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
+    ) -> Iterator[Stored]:
+        """See `Collection.scroll`."""
+        narrow, offset, left = render_filter(filters, edge), None, limit
+        page = _PAGE_WITH_VECTORS if vectors else _PAGE
+        while left is None or left > 0:
+            records, offset = self._shard.scroll(
+                edge.ScrollRequest(
+                    offset=offset,
+                    limit=page if left is None else min(page, left),
+                    filter=narrow,
+                    with_payload=True,
+                    with_vector=list(vectors),
+                )
+            )
+            yield from (to_stored(record, vectors) for record in records)
+            left = None if left is None else left - len(records)
+            if offset is None:
+                return
+
+    def count(self, filters: Filters = Filters()) -> int:
+        """See `Collection.count`."""
+        return int(self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, edge))))
+
+    def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
+        """See `Collection.facet`."""
+        request = edge.FacetRequest(key=field, limit=FACET_LIMIT, exact=True, filter=render_filter(filters, edge))
+        # Values that no point has any more are counted as 0 until the next `optimize`.
+        hits = [(str(hit.value), hit.count) for hit in self._shard.facet(request).hits if hit.count]
+        return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
+
+    def record(self, meta: CollectionMeta) -> None:
+        """See `Collection.record`."""
+        write_json(self._folder / META, msgspec.to_builtins(meta))
+        self.meta = meta
+
+    def pause_optimizer(self) -> None:
+        """See `Collection.pause_optimizer`."""
+
+    def optimize(self) -> None:
+        """See `Collection.optimize`. Opens the shard anew, so not beside other calls.
+
+        Raises:
+            DiskFull: there is no room for a second copy, which replaces the first.
+        """
+        require_space(self._folder, extent_of(self._folder).allocated, f"optimising {self.name}")
+        graph = needs_graph(self.meta, self.count())
+        self._shard.flush()
+        self._shard.close()
+        self._shard = load_shard(self._folder, self.meta, graph=graph)
+        self._shard.optimize()
+        self._shard.flush()
+
+    def close(self) -> None:
+        """Write everything out and release the lock; waits for searches that still run in other threads."""
+        self._shard.flush()
+        deadline = time.monotonic() + _CLOSE_WITHIN_S
+        while True:
+            try:
+                self._shard.close()
+                break
+            except RuntimeError:  # the engine lends itself to one who changes it only when nobody reads
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        self._lock.release()
+
+    def _lists(
+        self, queries: Sequence[edge.Query], narrow: edge.Filter | None, request: SearchRequest
+    ) -> list[list[Any]]:
+        """The nearest of each query. They are fused here: where ranks tie, the engine decides anew in each search."""
+        each = [nearest(query, narrow, request.depth) for query in queries]
+        found: list[list[Any]] = self._shard.query_batch(edge.QueryBatchRequest(each))
+        return found
+
+    def _filled(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
+        """The points found with payload and vectors, less those that were deleted meanwhile."""
+        scores = {point.id: point.score for point in found}
+        held = self._shard.retrieve(list(scores), with_payload=True, with_vector=list(request.vectors))
+        by_id = {record.id: record for record in held}
+        return [
+            _Found(key, score, by_id[key].payload, by_id[key].vector) for key, score in scores.items() if key in by_id
+        ]
+
+    def _require_space(self, points: Sequence[IndexPoint]) -> None:
+        # What is written goes into holes of mapped files: where the disk has no room for one the process would die.
+        need = extent_of(self._folder).holes + sum(
+            _POINT_BYTES + _BYTES_OF_LETTER * len(point.text) for point in points
+        )
+        require_space(self._folder, need, f"writing {len(points):,} images to {self.name}")
+
+    def _update(self, *operations: edge.UpdateOperation) -> None:
+        for operation in operations:
+            self._shard.update(operation)
+        self._shard.flush()  # the shard keeps no log
+
+
+def _to_edge(point: IndexPoint) -> edge.Point:
+    return edge.Point(point.point_id, _vectors_of(point), msgspec.to_builtins(point.payload))
+
+
+def _vectors_of(point: IndexPoint) -> dict[str, Any]:
+    vectors: dict[str, Any] = {name: vector.tolist() for name, vector in point.vectors.items()}
+    if point.text:
+        vectors[SPARSE_VECTOR] = BM25.embed_document(point.text)
+    return vectors
+
+
+def _by_ranks(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
+    """The `limit` best points of several ranked lists by reciprocal ranks; ties break on the id."""
+    scores: dict[Any, float] = {}
+    points = {}
+    for ranking in lists:
+        for rank, point in enumerate(ranking, start=1):
+            points[point.id] = point
+            scores[point.id] = scores.get(point.id, 0.0) + 1 / (RRF_K + rank)
+    return [points[key] for key in sorted(scores, key=lambda key: (-scores[key], str(key)))[:limit]]
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace `path` in one step, so that a reader sees the old or the new content and never half of it."""
+    with replacing(path) as file:
+        file.write(json.dumps(document, indent=2).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure could leave the new name with no content

@@ -1,0 +1,1 @@
+"""Model bundles at work: manifest, ONNX sessions, tokenizer, encoder."""

@@ -1,0 +1,74 @@
+"""Stored cases: their images, and those that stand for them in a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from retrieval.errors import InvalidRequest, UnknownStudy
+from retrieval.index.filters import Filters
+from retrieval.index.interface import Collection, Stored
+from retrieval.index.schema import DENSE_VECTORS
+from retrieval.search.query import Case, Query
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The images that stand for the stored cases of a query, liked and disliked, and the ids of all of their studies."""
+
+    like: tuple[Stored, ...] = ()
+    unlike: tuple[Stored, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def find_examples(collection: Collection, query: Query) -> Examples:
+    """The examples of `query`, with their vectors.
+
+    Raises:
+        UnknownStudy: the collection holds no such study or image. InvalidRequest: as `images_of`.
+    """
+    exclude: list[str] = []
+
+    def example(case: Case) -> Stored:
+        case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
+        images = images_of(collection, case)
+        exclude.extend(image.point_id for image in images)
+        chosen = _representative(images, case).point_id
+        held = collection.retrieve([chosen], vectors=DENSE_VECTORS)
+        if chosen not in held:
+            raise UnknownStudy(f"the study {case.study_id!r} has just been removed from {collection.name}")
+        return held[chosen]
+
+    like = tuple(example(case) for case in (*((query.study,) if query.study else ()), *query.like))
+    unlike = tuple(example(case) for case in query.unlike)
+    return Examples(like, unlike, tuple(dict.fromkeys(exclude)))
+
+
+def images_of(collection: Collection, case: Case) -> list[Stored]:
+    """The images of a study, at least one, by their ids, without vectors.
+
+    Raises:
+        UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
+    """
+    wanted = Filters(study_id=case.study_id, dataset=case.dataset)
+    images = list(collection.scroll(wanted, limit=None))
+    if not images:
+        where = f"dataset {case.dataset!r} of the collection" if case.dataset else "collection"
+        raise UnknownStudy(f"no study {case.study_id!r} in the {where} {collection.name}")
+    datasets = sorted({image.payload["dataset"] for image in images})
+    if len(datasets) > 1:
+        raise InvalidRequest(
+            f"several datasets hold a study {case.study_id!r}: {', '.join(datasets)}; name one of them"
+        )
+    return sorted(images, key=lambda image: str(image.payload["image_id"]))
+
+
+def _representative(images: list[Stored], case: Case) -> Stored:
+    """The image asked for, or the first frontal one, or the first."""
+    if case.image_id is None:
+        return next((image for image in images if image.payload["view"] == "frontal"), images[0])
+    for image in images:
+        if image.payload["image_id"] == case.image_id:
+            return image
+    raise UnknownStudy(f"no image {case.image_id!r} in the study {case.study_id!r}")

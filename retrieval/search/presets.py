@@ -1,0 +1,50 @@
+"""Rerank weights by name, kept in `<CXR_HOME>/presets/NAME.json`: what `cxr tune --save NAME` writes and `rerank` reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from retrieval.drafts import replacing
+from retrieval.errors import InvalidRequest
+from retrieval.private import make_private_folder
+from retrieval.search.rerank import NONE, PRESETS, weights_of
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def read_preset(home: Path, name: str) -> dict[str, float]:
+    """The weights of preset `name`, of those that were saved.
+
+    Raises:
+        InvalidRequest: there is none, or its file is damaged.
+    """
+    folder = home / "presets"
+    path = folder / f"{name}.json"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        saved = sorted(each.stem for each in folder.glob("*.json"))
+        known = ", ".join([NONE, *PRESETS, *saved])
+        raise InvalidRequest(f"rerank must be one of {known}, or weights by signal, found {name!r}")
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))
+        return weights_of({str(signal): float(weight) for signal, weight in weights.items()})
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InvalidRequest(f"the preset {path} cannot be read: {error}") from error
+
+
+def save_preset(home: Path, name: str, weights: dict[str, float]) -> Path:
+    """Keep `weights` as preset `name`, in place of what had that name; returns the file.
+
+    Raises:
+        InvalidRequest: the name is taken by a preset that ships, or no name; or these are no weights.
+    """
+    if name in (NONE, *PRESETS) or not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"a preset's name has small letters, digits, - and _, and is none of {NONE}, {', '.join(PRESETS)}"
+        )
+    path = home / "presets" / f"{name}.json"
+    make_private_folder(path.parent)
+    with replacing(path) as file:
+        file.write(json.dumps(weights_of(weights), indent=2).encode() + b"\n")
+    return path

@@ -1,0 +1,141 @@
+"""A query: one shape on the command line, over HTTP (as JSON) and in Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from retrieval.errors import InvalidRequest
+from retrieval.index.filters import Certainty, Filters, Id, Name, require_shape
+from retrieval.records import View
+from retrieval.search.rerank import CANDIDATES, Collapse, Match
+
+LIMIT_K = 100
+LIMIT_TEXT = 2000
+"""Characters of a query text. The towers read at most 256 tokens; more is a mistake, not a query."""
+LIMIT_CANDIDATES = 1000
+LIMIT_EXAMPLES = 20
+LIMIT_BATCH = 32
+"""Queries of one batch."""
+
+Facet = Literal[
+    "present",
+    "uncertain",
+    "absent",
+    "problems",
+    "mesh",
+    "qualified",
+    "sides",
+    "sites",
+    "severities",
+    "view",
+    "dataset",
+]
+"""Fields whose values can be counted."""
+
+CHOICES: dict[str, Any] = {
+    "view": View,
+    "certainty": Certainty,
+    "match": Match,
+    "collapse": Collapse,
+    "facets": Facet,
+}
+"""The fields of a query that allow a few words only, by name."""
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stored study, or one of its images. `dataset` is needed only where several datasets hold such a study."""
+
+    study_id: Id
+    dataset: Name | None = None
+    image_id: Id | None = None
+
+
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=LIMIT_TEXT,
+        pattern=r"\S",
+        description="What to look for, in words.",
+        examples=["cardiomegaly with pleural effusion"],
+    ),
+]
+Examples = Annotated[tuple[Case, ...], Meta(max_length=LIMIT_EXAMPLES)]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to look for, and how to order what is found.
+
+    Any of `text`, `image` (the bytes of a PNG, JPEG, WebP or DICOM file; base64 in JSON), `study` and `like` may be
+    given, together, too; `unlike` takes cases that hits should differ from. A study and examples are not among the hits.
+
+    Findings that the text denies become a filter, unless `interpret` is false. `match` says where candidates come from:
+    the nearest images (`dense`), the reports that hold the words (`bm25`), or both fused (`hybrid`). `rerank` is the name
+    of a preset (`signals`, `visual`, `report`), weights by signal, or `none`. `diversity` is 0 to 1; `collapse` keeps one
+    hit of each study, or of each report that says the same. `candidates` are reordered and collapsed; more of them cost
+    time. `facets` names fields whose values are counted under the filters.
+    """
+
+    text: Text | None = None
+    image: bytes | None = None
+    study: Case | None = None
+    like: Examples = ()
+    unlike: Examples = ()
+    filters: Filters = Filters()
+    interpret: bool = True
+    match: Match = "dense"
+    rerank: Annotated[str, Meta(max_length=100)] | dict[str, float] = "signals"
+    diversity: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    collapse: Collapse = "none"
+    candidates: Annotated[int, Meta(ge=1, le=LIMIT_CANDIDATES)] = CANDIDATES
+    facets: Annotated[tuple[Facet, ...], Meta(max_length=11)] = ()
+    k: Annotated[int, Meta(ge=1, le=LIMIT_K, description="Number of hits.", examples=[10])] = 10
+
+    def require_valid(self) -> None:
+        """Refuse values out of range, which a query made in Python may hold, and a query that looks for nothing.
+
+        Raises:
+            InvalidRequest: naming the field, what was expected and what was found.
+        """
+        for name, type_, what in (("filters", Filters, "Filters"), ("image", bytes | None, "the bytes of a file")):
+            if not isinstance(value := getattr(self, name), type_):
+                raise InvalidRequest(f"{name} must be {what}, found {type(value).__name__}")
+        with suppress(TypeError, AttributeError):  # values of other types altogether, which `require_shape` names
+            self._require_ranges()
+        self.filters.require_valid()
+        # Less what has been looked at, and what would be slow to write out.
+        require_shape(msgspec.structs.replace(self, image=None, filters=Filters()), "the query")
+
+    def _require_ranges(self) -> None:
+        if self.text is not None and (not self.text.strip() or len(self.text) > LIMIT_TEXT):
+            raise InvalidRequest(f"text must have 1 to {LIMIT_TEXT:,} characters, found {len(self.text):,}")
+        if not 1 <= self.k <= LIMIT_K:
+            raise InvalidRequest(f"k must be 1 to {LIMIT_K}, found {self.k}")
+        if not 1 <= self.candidates <= LIMIT_CANDIDATES:
+            raise InvalidRequest(f"candidates must be 1 to {LIMIT_CANDIDATES:,}, found {self.candidates}")
+        if not 0 <= self.diversity <= 1:
+            raise InvalidRequest(f"diversity must be 0 to 1, found {self.diversity}")
+        for name in ("match", "collapse"):
+            allowed = get_args(CHOICES[name])
+            if getattr(self, name) not in allowed:
+                raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, found {getattr(self, name)!r}")
+        if max(len(self.like), len(self.unlike)) > LIMIT_EXAMPLES:
+            raise InvalidRequest(f"like and unlike take at most {LIMIT_EXAMPLES} cases each")
+
+
+_WRONG_CHOICE = "Invalid enum value"
+_LAST_NAME = re.compile(r"(\w+)(?:\[[^]]*])?`?$")
+
+
+def add_choices(message: str, path: str, choices: Mapping[str, Any] = CHOICES) -> str:
+    """The message of a refused value at `path`, such as `queries[0].match` or `$.filters.view`, with what it may be."""
+    name = _LAST_NAME.search(path)
+    if not message.startswith(_WRONG_CHOICE) or name is None or name[1] not in choices:
+        return message
+    return f"{message}; expected {', '.join(get_args(choices[name[1]]))}"

@@ -1,0 +1,1 @@
+"""Access control: API keys, login sessions, rate limit, allowed hosts, audit log."""

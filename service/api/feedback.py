@@ -1,0 +1,81 @@
+"""`/v1/feedback`: which hits were opened, and which fit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from litestar import Controller, Request, post
+from litestar.di import NamedDependency
+from litestar.params import Body
+
+from service.access.audit import AuditLog
+from service.access.auth import READ
+from service.api.examples import FEEDBACK_EXAMPLE, FEEDBACK_QUERY_EXAMPLE, answer_examples
+from service.api.problems import AUDIT_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.schemas import Feedback, FeedbackDocument
+from service.experiments.laboratory import Laboratory
+from service.experiments.visits import session_of
+
+
+class FeedbackController(Controller):
+    """Feedback on hits."""
+
+    path = "/v1/feedback"
+    tags = ("feedback",)
+    opt = READ
+
+    @post(
+        status_code=200,
+        operation_id="giveFeedback",
+        summary="Say that a hit was opened, fits, or does not fit",
+        responses={
+            **answer_examples(FeedbackDocument, "It is kept.", FEEDBACK_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="kind: Invalid enum value 'good'; expected click, relevant, not_relevant",
+                unknown_search_404="no search '5f1c' was answered, or it is too long ago",
+                not_shown_404="the search 5f1c did not show the image 'a.png' of the study '42'",
+                request_too_large_413="Request Entity Too Large",
+                experiments_unavailable_503="experiments.sqlite cannot be used: disk I/O error",
+                draining_503="the service is stopping and takes no new requests",
+                **KEY_PROBLEMS,
+                **AUDIT_PROBLEMS,
+            ),
+        },
+    )
+    async def give_feedback(
+        self,
+        request: Request[Any, Any, Any],
+        data: Annotated[Feedback, Body(examples=[FEEDBACK_QUERY_EXAMPLE])],
+        laboratory: NamedDependency[Laboratory],
+        audit: NamedDependency[AuditLog],
+    ) -> FeedbackDocument:
+        """Keeps one word of feedback on an image that a search has shown; said twice it counts once.
+
+        The header `X-CXR-Session` names the session that speaks, if it is not the one that searched. Of `relevant` and
+        `not_relevant` the last one stands.
+        """
+        return await keep_feedback(request, data, laboratory, audit)
+
+
+async def keep_feedback(
+    request: Request[Any, Any, Any], data: Feedback, laboratory: Laboratory, audit: AuditLog
+) -> FeedbackDocument:
+    """Record feedback in the audit log, and keep it; the page gives it, too.
+
+    Raises:
+        UnknownSearch, NotShown: it is about nothing that was shown.
+        ExperimentsUnavailable, AuditUnavailable: it could not be kept, or not be recorded.
+    """
+    exposure, hit = await run_sync(
+        laboratory.store.find_shown, data.search_id, data.study_id, data.image_id, data.dataset
+    )
+    await audit.record(request, "feedback", search_id=data.search_id, kind=data.kind, studies=[hit.study_id])
+    await run_sync(laboratory.add_feedback, session_of(request), exposure, hit, data.kind)
+    return FeedbackDocument(
+        search_id=data.search_id,
+        dataset=hit.dataset,
+        study_id=hit.study_id,
+        image_id=hit.image_id,
+        kind=data.kind,
+    )

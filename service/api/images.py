@@ -1,0 +1,60 @@
+"""`/v1/images`: thumbnails of stored images. The originals are neither kept nor served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from litestar import Controller, Response, get
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import PathParameter
+
+from retrieval.media import thumbnail_path
+from service.access.auth import READ
+from service.api.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.load.permits import SearchPermits
+from service.refusals import MediaUnavailable
+
+# Named by the image's content, so it never changes; `private`, since it shows a patient.
+_FOREVER = "private, max-age=31536000, immutable"
+
+
+class ImagesController(Controller):
+    """Thumbnails."""
+
+    path = "/v1/images"
+    tags = ("images",)
+    opt = READ
+
+    @get(
+        "/{sha256:str}/thumbnail",
+        operation_id="getThumbnail",
+        summary="Thumbnail of an image",
+        media_type="image/webp",
+        responses={
+            200: ResponseSpec(bytes, generate_examples=False, description="WebP.", media_type="image/webp"),
+            **problem_responses(
+                invalid_request_400="sha256: Expected `str` matching regex '^[0-9a-f]{64}$'",
+                not_found_404="no thumbnail of this image",
+                media_unavailable_503="the folder of the thumbnails cannot be read: Permission denied",
+                **KEY_PROBLEMS,
+                **BUSY_PROBLEMS,
+            ),
+        },
+    )
+    async def get_thumbnail(
+        self,
+        sha256: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
+        media_dir: NamedDependency[Path],
+        thumbnail_permits: NamedDependency[SearchPermits],
+    ) -> Response[bytes]:
+        """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
+        try:
+            data = await thumbnail_permits.run(thumbnail_path(media_dir, sha256).read_bytes)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundException("no thumbnail of this image") from None
+        except OSError as error:
+            raise MediaUnavailable(f"the folder of the thumbnails cannot be read: {error.strerror}") from error
+        return Response(data, media_type="image/webp", headers={"Cache-Control": _FOREVER})

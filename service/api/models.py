@@ -1,0 +1,80 @@
+"""`/v1/models`: the models there are, and which one answers when none is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, put
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from retrieval.catalog import Catalog, ModelStatus
+from service.access.audit import AuditLog
+from service.access.auth import ADMIN, READ
+from service.api.examples import MODEL_EXAMPLE, answer_examples
+from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.schemas import ModelChoice, ModelDocument, ModelsDocument
+from service.load.permits import SearchPermits
+
+
+class ModelsController(Controller):
+    """Models and the active one."""
+
+    path = "/v1/models"
+    tags = ("models",)
+    opt = READ
+
+    @get(
+        operation_id="listModels",
+        summary="All models",
+        responses={
+            **answer_examples(ModelsDocument, "The models.", {"models": [MODEL_EXAMPLE]}),
+            **problem_responses(**KEY_PROBLEMS, **BUSY_PROBLEMS),
+        },
+    )
+    async def list_models(
+        self, catalog: NamedDependency[Catalog], permits: NamedDependency[SearchPermits]
+    ) -> ModelsDocument:
+        """Every installed model and every collection, and which is active."""
+        return ModelsDocument(models=[_document(status) for status in await permits.run(catalog.models)])
+
+    @put(
+        "/active",
+        opt=ADMIN,
+        operation_id="activateModel",
+        summary="Switch the active model",
+        responses={
+            **answer_examples(ModelDocument, "The model that is active now.", MODEL_EXAMPLE),
+            **problem_responses(
+                invalid_request_400="model: a name is required",
+                unknown_model_404="no model 'x' is installed",
+                no_collection_409="the model 'x' has no collection yet; run `cxr ingest`",
+                counts_differ_409="the collection of phantom-clip holds 900 of 1,200 images of phantom",
+                **KEY_PROBLEMS,
+                **AUDIT_PROBLEMS,
+                **BUSY_PROBLEMS,
+            ),
+        },
+    )
+    async def activate_model(
+        self,
+        request: Request[Any, Any, Any],
+        data: JSONBody[ModelChoice],
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
+    ) -> ModelDocument:
+        """Make a model the one that requests without `model` use, here and on the command line, from now on.
+
+        Refused with `counts_differ` while its collection is not complete, or holds fewer images of some dataset than the
+        one that is active now, unless `force` is true.
+        """
+        # An unknown name could be anything; whoever may switch models chooses among those that there are.
+        named = data.model in {status.key for status in await permits.run(catalog.models)}
+        async with audit.change(request, "switch_model", model=data.model if named else None, force=data.force):
+            return _document(await permits.run(catalog.activate, data.model, force=data.force))
+
+
+def _document(status: ModelStatus) -> ModelDocument:
+    return msgspec.convert(status.to_dict(), ModelDocument)

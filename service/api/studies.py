@@ -1,0 +1,114 @@
+"""`/v1/studies`: a stored study, and the cases like it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, get
+from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+
+from retrieval.catalog import Catalog
+from retrieval.index.filters import Filters
+from retrieval.records import LIMIT_ID, View
+from retrieval.search.hits import StudyRecord
+from retrieval.search.query import LIMIT_K, Case, Query
+from service.access.audit import AuditLog
+from service.access.auth import READ
+from service.api.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
+from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.requests import no_unknown_parameters
+from service.api.schemas import Preset, SearchDocument, StudyDocument
+from service.api.searches import Searches
+from service.api.study_paths import read_study_id
+from service.load.permits import SearchPermits
+
+_PROBLEMS = {
+    "unknown_study_404": "the collection cxr_x holds no study '42'",
+    "unknown_model_404": "no model 'x' is installed",
+    "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
+    **KEY_PROBLEMS,
+    **AUDIT_PROBLEMS,
+    **BUSY_PROBLEMS,
+}
+StudyId = Annotated[
+    str, PathParameter(description="`study_id` of a hit, escaped.", schema_extra={"max_length": LIMIT_ID})
+]
+Dataset = Annotated[
+    str | None, QueryParameter(description="The dataset of the study, and of every hit.", max_length=200)
+]
+Model = Annotated[str | None, QueryParameter(description="A model with a collection; the active one if absent.")]
+
+
+class StudiesController(Controller):
+    """Stored studies."""
+
+    path = "/v1/studies/{study_id:str}"
+    tags = ("studies",)
+    opt = READ
+    guards = (no_unknown_parameters,)
+    response_headers = (ResponseHeader(name="Cache-Control", value="no-store", documentation_only=False),)
+
+    @get(
+        operation_id="getStudy",
+        summary="One study",
+        responses={
+            **answer_examples(StudyDocument, "The study.", STUDY_EXAMPLE),
+            **problem_responses(invalid_request_400="study_id: Expected `str` of length <= 500", **_PROBLEMS),
+        },
+    )
+    async def get_study(
+        self,
+        request: Request[Any, Any, Any],
+        study_id: StudyId,
+        catalog: NamedDependency[Catalog],
+        permits: NamedDependency[SearchPermits],
+        audit: NamedDependency[AuditLog],
+        dataset: Dataset = None,
+        model: Model = None,
+    ) -> StudyDocument:
+        """A study's images, findings and report, as the collection holds them."""
+
+        wanted = read_study_id(study_id)
+
+        def open_study() -> StudyRecord:
+            retriever = catalog.retriever(model)
+            record = retriever.study(wanted, dataset=dataset)
+            audit.study(request, retriever, record)
+            return record
+
+        record = await permits.run(open_study)
+        return msgspec.convert(record.to_dict(), StudyDocument)
+
+    @get(
+        "/similar",
+        operation_id="searchSimilar",
+        summary="Cases like a stored study",
+        responses={
+            **answer_examples(SearchDocument, "Hits, best first, none of the study itself.", SEARCH_EXAMPLE),
+            **problem_responses(invalid_request_400="k: Expected `int` >= 1", **_PROBLEMS),
+        },
+    )
+    async def search_similar(
+        self,
+        study_id: StudyId,
+        searches: NamedDependency[Searches],
+        present: Annotated[
+            tuple[str, ...], QueryParameter(name="with", description="Findings that every hit has; may be repeated.")
+        ] = (),
+        refused: Annotated[
+            tuple[str, ...], QueryParameter(name="without", description="Findings that no hit has; may be repeated.")
+        ] = (),
+        dataset: Dataset = None,
+        view: Annotated[View | None, QueryParameter(description="View of every hit.")] = None,
+        k: Annotated[int, QueryParameter(ge=1, le=LIMIT_K, description="Number of hits.")] = 10,
+        rerank: Annotated[Preset, QueryParameter(description="By a preset of signals, or by image alone.")] = "signals",
+        model: Model = None,
+    ) -> SearchDocument:
+        """Cases that look and read like the study; its own images are left out."""
+        filters = Filters(all=present, none=refused, view=view, dataset=dataset)
+        wanted = read_study_id(study_id)
+        query = Query(study=Case(study_id=wanted), filters=filters, k=k, rerank=rerank)
+        return await searches.answer(query, model, like=wanted)

@@ -1,0 +1,1 @@
+"""Load: admission, batching, timeouts, limits on bodies and connections, draining."""

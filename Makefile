@@ -66,7 +66,7 @@ demo-models: $(DEVELOP)  ## train, export and evaluate the demo models from scra
 	$(BIN)/python -m benchmarks.demo_models
 
 constraints: $(BIN)/uv  ## pin the newest versions that fit together
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra otel --extra parquet --group dev --group bench \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra export --extra pretrained --extra dicom --extra eval --extra otel --extra parquet --group dev --group docs --group bench \
 	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:  ## remove the environment and caches

@@ -30,7 +30,7 @@ TEXT_GRAPH = "text.onnx"
 TOKENIZER = "tokenizer.json"
 
 # The bundles that ship with the package, so that a fresh clone can search before anything was exported.
-PACKAGED_DIR = Path(__file__).parent / "bundles"
+PACKAGED_DIR = Path(__file__).parents[1] / "bundles"
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 Triple = tuple[float, float, float]

@@ -6,7 +6,7 @@ A source is any object with a `dataset`, an `image_count()` and an `__iter__` th
     """A file of JSON lines, one study a line: {"case": "7", "files": ["7/pa.png"], "findings": "Clear."}."""
 
     import json
-    from archives.files import ImagesFolder
+    from archives.file_tree import FileTree
     from archives.views import view_of_name
     from retrieval.errors import RetrievalError
     from retrieval.records import ImageRecord, Quarantined, Report, Study
@@ -14,7 +14,7 @@ A source is any object with a `dataset`, an `image_count()` and an `__iter__` th
     class JsonLinesSource:
         def __init__(self, path, *, dataset="cases"):
             self.dataset = dataset
-            self._folder = ImagesFolder(path.parent)
+            self._folder = FileTree(path.parent)
             self._cases = [json.loads(line) for line in path.read_text().splitlines()]
 
         def image_count(self):
@@ -31,7 +31,7 @@ A source is any object with a `dataset`, an `image_count()` and an `__iter__` th
                 if images:
                     yield Study(case["case"], self.dataset, tuple(images), Report(findings=case["findings"]))
 
-`Worker.run(JsonLinesSource(path))` ingests it. To have `cxr ingest` offer it, add its kind to `archives/spec.py`.
+`Worker.run(JsonLinesSource(path))` ingests it. To have `cxr ingest` offer it, add its kind to `archives/source_spec.py`.
 '''
 
 import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off

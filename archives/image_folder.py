@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from archives.files import ImagesFolder, printable
+from archives.file_tree import FileTree, printable
 from archives.views import view_of_name
 from retrieval.errors import RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Study
@@ -32,7 +32,7 @@ class ImageFolderSource:
             SourceError: there is no such folder, or it cannot be read.
         """
         self.dataset = dataset
-        self._folder = ImagesFolder(folder)
+        self._folder = FileTree(folder)
         self._names = [name for name in self._folder.names() if not self._folder.links_to_folder(name)]
 
     def image_count(self) -> int:

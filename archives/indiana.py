@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from archives.files import ImagesFolder
-from archives.sections import split_report
+from archives.file_tree import FileTree
+from archives.report_sections import split_report
 from archives.tables.cells import CellTable, as_ids, as_report_text
-from archives.tables.row_claims import claimed_by_several, conflicting_study
+from archives.tables.conflicting_rows import claimed_by_several, conflicting_study
 from archives.views import read_view
 from retrieval.errors import MissingFile, RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
@@ -66,7 +66,7 @@ class IndianaSource:
         self._projections_csv = projections_csv
         self._uids = None if uids is None else frozenset(uids)
         # Everything that makes the whole archive unusable shows here, before any work has begun.
-        self._folder = ImagesFolder(images_dir)
+        self._folder = FileTree(images_dir)
         self._rows = self._read_rows()
         self._studies, self._bad_reports = self._read_reports()
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from archives.phantoms import PhantomFiles, write_phantoms
-from archives.spec import SourceSpec
+from archives.source_spec import SourceSpec
 from benchmarks.indiana import FOLDER
 from retrieval.records import Source
 

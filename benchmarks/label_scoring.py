@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from archives.sections import split_report
+from archives.report_sections import split_report
 from retrieval.labels.assertions import read_assertions
 from retrieval.records import Report
 

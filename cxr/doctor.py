@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from cxr.console import IndexOption, JsonOption, print_json, read_settings
-from ingest.doctor import Diagnosis, Finding, check_thumbnails, diagnose
-from ingest.doctor_home import examine_home
-from ingest.history import indexed_images
+from ingest.doctor.collection import CheckResult, Diagnosis, check_thumbnails, diagnose
+from ingest.doctor.home import examine_home
+from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
 from retrieval.index import open_index
 from retrieval.index.interface import Index
@@ -106,6 +106,6 @@ def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
         _print_findings(found.findings)
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
+def _print_findings(findings: Sequence[CheckResult]) -> None:
     for each in findings:
         typer.echo(f"  {each.level:8} {each.check}: {each.message}")

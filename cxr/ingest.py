@@ -14,7 +14,7 @@ from cxr.ingest_summary import SHOWN, describe_counts, print_summary
 from cxr.interruption import Interruption
 
 if TYPE_CHECKING:
-    from archives.spec import SourceSpec
+    from archives.source_spec import SourceSpec
     from ingest.summary import IngestSummary
     from ingest.worker import Worker
     from retrieval.index.schema import Quantization
@@ -103,8 +103,8 @@ def ingest(
     """
     if context.invoked_subcommand is not None:
         return
-    from archives.part import Part, parse_part
-    from archives.spec import SourceSpec
+    from archives.source_part import SourcePart, parse_part
+    from archives.source_spec import SourceSpec
     from retrieval.errors import InvalidRequest
     from retrieval.index.schema import CollectionLayout
 
@@ -154,7 +154,7 @@ def ingest(
         progress_bar(f"Ingesting with {model}") as progress,
     ):
         summary = started.run(
-            Part(source, *part) if part else source,
+            SourcePart(source, *part) if part else source,
             spec=spec,
             recreate=recreate,
             prune=confirm if prune else None,

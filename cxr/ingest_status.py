@@ -10,11 +10,11 @@ from typing import Any
 
 import typer
 
-from archives.part import Part
-from archives.spec import SourceSpec
+from archives.source_part import SourcePart
+from archives.source_spec import SourceSpec
 from cxr.console import say
 from ingest.ledger import Ledger, ledger_path
-from ingest.ledger_rows import RunRow
+from ingest.ledger.schema import RunRow
 from retrieval.errors import IndexUnreachable, SystemFailure
 from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
@@ -84,7 +84,7 @@ def print_status(found: list[dict[str, Any]], *, limit: int | None) -> None:
         if collection["damaged_ledger"]:
             typer.echo(f"  {collection['damaged_ledger']}")
         for run in collection["runs"]:
-            part = "" if run["part"] == Part.WHOLE else f", part {run['part']}"
+            part = "" if run["part"] == SourcePart.WHOLE else f", part {run['part']}"
             typer.echo(
                 f"  {run['dataset']}{part}: {run['state']}, started {run['started_at']}{_counts(run['summary'])}"
             )
@@ -126,7 +126,7 @@ def _describe(path: Path) -> dict[str, Any]:
             continue
         state = "complete" if run.finished_at else "cut off or running"
         latest.setdefault((run.dataset, run.part), asdict(run) | {"state": state})
-        if run.part == Part.WHOLE and run.finished_at:
+        if run.part == SourcePart.WHOLE and run.finished_at:
             whole.add(run.dataset)
     return {
         "model": model_of(path.stem),

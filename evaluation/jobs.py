@@ -15,7 +15,7 @@ import msgspec
 from archives.indiana import IndianaSource
 from evaluation.evaluate import evaluate
 from evaluation.results import Build, Evaluation, Protocol, read_evaluation
-from ingest.history import build_of
+from ingest.ledger.queries import build_of
 from ingest.worker import Worker
 from retrieval.index import open_index
 from retrieval.index.edge.index import EdgeIndex

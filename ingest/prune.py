@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 
-from ingest.jobs import Seen
 from ingest.ledger import Ledger
+from ingest.orphaned_thumbnails import remove_unshown
+from ingest.source_images import SeenImages
 from ingest.summary import IngestSummary
-from ingest.thumbnails import remove_unshown
 from retrieval.index.completeness import begin, ingest_of
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
@@ -36,7 +36,7 @@ def prune_collection(
     collection: Collection,
     ledger: Ledger,
     source: Source,
-    seen: Seen,
+    seen: SeenImages,
     summary: IngestSummary,
     *,
     confirm: Confirm,
@@ -53,7 +53,13 @@ def prune_collection(
 
 
 def find_gone(
-    collection: Collection, ledger: Ledger, source: Source, seen: Seen, summary: IngestSummary, *, allow_shrink: bool
+    collection: Collection,
+    ledger: Ledger,
+    source: Source,
+    seen: SeenImages,
+    summary: IngestSummary,
+    *,
+    allow_shrink: bool,
 ) -> Gone:
     """The points of the source's dataset that a run over the whole source did not meet, and that may be removed.
 
@@ -111,7 +117,7 @@ def _remove(
         ledger.forget(dataset, [gone[point][0] for point in batch])
 
 
-def _forget_pointless(collection: Collection, ledger: Ledger, dataset: str, seen: Seen) -> None:
+def _forget_pointless(collection: Collection, ledger: Ledger, dataset: str, seen: SeenImages) -> None:
     """Remove the ledger's rows of images that the run did not meet and the collection does not hold."""
     rows = {point_id(dataset, each): each for found, each in ledger.image_ids() if found == dataset}
     for batch in _batches([point for point in rows if point not in seen]):

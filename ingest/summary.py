@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ingest.reader import Item
+from ingest.image_reader import PreparedImage
 from retrieval.records import Quarantined
 
 
@@ -55,7 +55,7 @@ class IngestSummary:
         """Images in the index afterwards, unchanged ones included, over wall time."""
         return self.usable / self.seconds if self.seconds else 0.0
 
-    def count(self, items: list[Item | Quarantined]) -> None:
+    def count(self, items: list[PreparedImage | Quarantined]) -> None:
         """Add one batch."""
         for item in items:
             if isinstance(item, Quarantined):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ingest.concurrency import StageClock
+from ingest.image_reader import now
 from ingest.ledger import Ledger
-from ingest.pipeline import StageClock
-from ingest.reader import now
 from retrieval.errors import SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import ingest_of

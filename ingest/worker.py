@@ -9,18 +9,18 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from archives.part import Part
-from archives.spec import SourceSpec
-from ingest.encoding import Batch, EncodedBatch, encode_batch
-from ingest.jobs import Job, Seen, read_jobs
+from archives.source_part import SourcePart
+from archives.source_spec import SourceSpec
+from ingest.batch_encoding import Batch, EncodedBatch, encode_batch
+from ingest.concurrency import StageClock, WriteBehind, cancelled_on_error, count_readers, read_ahead
+from ingest.image_reader import ImageReader, PreparedImage, now
 from ingest.ledger import RETRY, Ledger, ledger_path
-from ingest.origin import admit
-from ingest.pipeline import StageClock, WriteBehind, cancelled_on_error, count_readers, read_ahead
+from ingest.orphaned_thumbnails import remove_unshown
 from ingest.prune import Confirm, prune_collection
-from ingest.reader import Item, Reader, now
+from ingest.source_identity import admit
+from ingest.source_images import SeenImages, SourceImage, read_images
 from ingest.summary import IngestSummary
 from ingest.target import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
-from ingest.thumbnails import remove_unshown
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
@@ -37,7 +37,7 @@ BATCH_SIZE = 32
 _BATCHES_AHEAD = 2
 _BATCHES_BEHIND = 2
 
-Reading = list[tuple[Job | Quarantined, Future[Item | Quarantined]]]
+Reading = list[tuple[SourceImage | Quarantined, Future[PreparedImage | Quarantined]]]
 
 
 class Worker:
@@ -85,7 +85,9 @@ class Worker:
         self._layout = layout
         self._pause_optimizer = pause_optimizer
         self._job: str | None = None
-        self._reader = Reader(encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in)
+        self._reader = ImageReader(
+            encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in
+        )
 
     def run(
         self,
@@ -102,7 +104,7 @@ class Worker:
         """Ingest `source`.
 
         Args:
-            source: The archive, or a `Part` of it.
+            source: The archive, or a `SourcePart` of it.
             spec: How the source was opened, for the ledger, so that `cxr ingest retry` can open it again, and another
                 archive is not taken for this one. Without it, which archive fills the dataset is the caller's care.
             recreate: Drop the collection first.
@@ -121,8 +123,8 @@ class Worker:
                 collection is left behind, unless it was active before.
             RetrievalError: the source or the index cannot be used at all. Single bad files are quarantined instead.
         """
-        part = source.name if isinstance(source, Part) else Part.WHOLE
-        whole = part == Part.WHOLE
+        part = source.name if isinstance(source, SourcePart) else SourcePart.WHOLE
+        whole = part == SourcePart.WHOLE
         if prune and (only is not None or not whole):
             raise InvalidRequest("only a run over the whole source can tell what the source no longer has")
         if recreate and not whole:
@@ -237,10 +239,10 @@ class Worker:
         only: frozenset[str] | None,
         summary: IngestSummary,
         progress: Progress | None,
-    ) -> Seen:
+    ) -> SeenImages:
         """The loop over batches; gives what was met of the source, bad files included."""
         total = source.image_count() if only is None else len(only)
-        seen = Seen()
+        seen = SeenImages()
 
         def write(encoded: EncodedBatch) -> None:
             self._write(collection, ledger, run, source.dataset, encoded)
@@ -250,7 +252,7 @@ class Worker:
             WriteBehind(write, _BATCHES_BEHIND) as writer,
             cancelled_on_error(pool),
         ):
-            for jobs in seen.passes(read_jobs(source, only)):
+            for jobs in seen.passes(read_images(source, only)):
                 with (
                     cancelled_on_error(pool),
                     closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches,
@@ -266,18 +268,22 @@ class Worker:
         return seen
 
     def _batches(
-        self, jobs: Iterator[Job | Quarantined], collection: Collection, ledger: Ledger, pool: ThreadPoolExecutor
+        self,
+        jobs: Iterator[SourceImage | Quarantined],
+        collection: Collection,
+        ledger: Ledger,
+        pool: ThreadPoolExecutor,
     ) -> Iterator[Reading]:
         """Batches in the order of the source, cut at the same places each time, on their way through the reader."""
         while batch := list(islice(jobs, self._batch_size)):
-            images = [job for job in batch if isinstance(job, Job)]
+            images = [job for job in batch if isinstance(job, SourceImage)]
             with self.clock("compare"):
                 stored = collection.fetch([job.point_id for job in images]) if images else {}
                 names = [job.record.name for job in images]
                 known = ledger.rows(images[0].study.dataset, names) if images else {}
             yield [
                 (job, pool.submit(self._reader.read, job, stored.get(job.point_id), known.get(job.record.name)))
-                if isinstance(job, Job)
+                if isinstance(job, SourceImage)
                 else (job, pool.submit(self._reader.read, job, None, None))
                 for job in batch
             ]
@@ -286,14 +292,16 @@ class Worker:
         with self.clock("wait for source"):
             return next(batches, [])
 
-    def _gather(self, reading: Reading, seen: Seen, ledger: Ledger) -> Batch:
+    def _gather(self, reading: Reading, seen: SeenImages, ledger: Ledger) -> Batch:
         with self.clock("wait for images"):
             batch = [future.result() for _, future in reading]
         for (job, _), item in zip(reading, batch, strict=True):
-            if isinstance(job, Job) and isinstance(item, Quarantined):
+            if isinstance(job, SourceImage) and isinstance(item, Quarantined):
                 seen.fail(job)
         ledger.supersede(
-            str(item.stored["image_sha256"]) for item in batch if isinstance(item, Item) and item.is_new and item.stored
+            str(item.stored["image_sha256"])
+            for item in batch
+            if isinstance(item, PreparedImage) and item.is_new and item.stored
         )
         return batch
 

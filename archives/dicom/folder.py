@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from archives.dicom.accession_reports import AccessionReports
-from archives.dicom.accessions import Accessions
+from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.report_table import ReportTable
 from archives.dicom.scan import ScannedImage, ScannedOther, ScannedReport, scan_file
-from archives.dicom.study_reports import StructuredReports
-from archives.files import ImagesFolder, printable
+from archives.dicom.structured_reports import StructuredReports
+from archives.file_tree import FileTree, printable
 from retrieval.errors import MissingExtra, PathOutside, RetrievalError, SourceError
 from retrieval.imaging.dicom.pseudonyms import fingerprint, hash_uid
 from retrieval.progress import Progress
@@ -23,7 +23,7 @@ class DicomFolderSource:
     """Reads a folder and all below it study by study, in the order of their first files' paths.
 
     Headers are scanned once, when the source is opened. Study and image go by HMACs of their UIDs with the salt; no other
-    tag that could tell of the patient is kept. Reports come from a table (`AccessionReports`), else from structured
+    tag that could tell of the patient is kept. Reports come from a table (`ReportTable`), else from structured
     reports in the tree (`StructuredReports`): by StudyInstanceUID, else by an accession number that only one study has.
 
     What cannot be used comes out as `Quarantined`: files that are not DICOM (`wrong_type`), are no radiographs
@@ -63,13 +63,13 @@ class DicomFolderSource:
         self.dataset = dataset
         if not folder.is_dir():
             raise SourceError(f"the folder {folder} does not exist; give the folder that holds the DICOM files")
-        self._folder = ImagesFolder(folder)
+        self._folder = FileTree(folder)
         self._table = reports_csv
-        table = AccessionReports(reports_csv, partial(hash_uid, salt)) if reports_csv else None
+        table = ReportTable(reports_csv, partial(hash_uid, salt)) if reports_csv else None
         self._salt = salt
         self.salt_fingerprint = fingerprint(salt)
         self._images: dict[str, list[tuple[str, str, View]]] = {}  # file, image id and view by study
-        self._accessions = Accessions()
+        self._accessions = AccessionNumbers()
         self._reports = StructuredReports()
         self._set_aside: list[Quarantined] = []
         self._scan(progress)

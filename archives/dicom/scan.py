@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archives.dicom.modalities import RADIOGRAPHY, name_modality
-from archives.dicom.structured_report import StructuredText, read_structured_report
+from archives.dicom.structured_report_text import StructuredText, read_structured_report
 from archives.tables.cells import is_dummy, is_missing
 from archives.views import view_of_header
 from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType

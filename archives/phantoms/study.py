@@ -15,7 +15,7 @@ from archives.phantoms.findings import Finding, choose_findings, mesh_of, proble
 from archives.phantoms.frontal import FrontalChest
 from archives.phantoms.lateral import LateralChest
 from archives.phantoms.patient import Patient, draw_patient
-from archives.phantoms.wording import write_report
+from archives.phantoms.reports import write_report
 from retrieval.records import Report
 
 _LATERAL_SHARE = 0.90

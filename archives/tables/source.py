@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from archives.files import ImagesFolder
-from archives.sections import split_report
-from archives.tables.row_claims import claimed_by_several, conflicting_study, several_patients
+from archives.file_tree import FileTree
+from archives.report_sections import split_report
+from archives.tables.conflicting_rows import claimed_by_several, conflicting_study, several_patients
 from archives.tables.rows import StudyRows, TableRow, TableRows
 from retrieval.errors import MissingFile, RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study
@@ -54,7 +54,7 @@ class TableSource:
         """
         self.dataset = dataset
         self._table = table
-        self._folder = ImagesFolder(table.parent if images_dir is None else images_dir)
+        self._folder = FileTree(table.parent if images_dir is None else images_dir)
         self._rows = TableRows(table, columns, self._folder.is_name)
         self._lists_files = images_dir is not None and not self._rows.holds_images
         self._notes = [*self._conflicts(), *self._bad_dates()]

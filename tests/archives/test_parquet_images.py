@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from archives.part import Part
+from archives.source_part import SourcePart
 from archives.tables.image_cells import ImageColumn
 from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
@@ -194,7 +194,7 @@ def test_a_second_column_of_images_is_not_taken_for_the_first(start, index, tmp_
 def test_a_retry_and_a_part_of_the_work_read_their_rows(start, index, tmp_path):
     path = write(tmp_path / "t.parquet", cells(12, _7={"bytes": b"no image"}))
     for part in (1, 2):
-        start().run(Part(open_table(path), part, 2))
+        start().run(SourcePart(open_table(path), part, 2))
     assert index.open(NAME).count() == 11
     with Ledger(ledger_path(tmp_path, index.location, NAME)) as ledger:
         assert [item.file for item in ledger.quarantined("own")] == ["7.png"]

@@ -14,7 +14,7 @@ from archives.indiana import IndianaSource
 from archives.phantoms import Finding, PhantomStudy, draw_study, write_phantoms
 from archives.phantoms.archive import POOL_FROM
 from archives.phantoms.findings import HEADS, choose_findings
-from archives.phantoms.wording import write_report
+from archives.phantoms.reports import write_report
 from retrieval.errors import InvalidRequest
 from retrieval.records import Quarantined, Study
 

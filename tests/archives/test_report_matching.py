@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage
 
-from archives.dicom.accessions import Accessions
-from archives.dicom.structured_report import read_structured_report
+from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.structured_report_text import read_structured_report
 from retrieval.imaging.dicom.pseudonyms import hash_uid
 from retrieval.records import Report
 from tests.archives.test_dicom_folder import ACCESSION, SALT, Tree, item, section, structured_report
@@ -257,7 +257,7 @@ def test_text_under_an_unknown_heading_is_kept_as_findings_and_told(ward: Ward, 
 
 
 def test_nothing_said_of_an_accession_number_repeats_it() -> None:
-    accessions = Accessions()
+    accessions = AccessionNumbers()
     for study, number in (("a", "SECRET"), ("b", "SECRET"), ("c", "ONE"), ("c", "TWO"), ("d", "anon"), ("e", "FINE")):
         accessions.add(study, number)
     assert [accessions.study_of(number) for number in ("SECRET", "ONE", "anon", "FINE", "none")] == [None] * 3 + [

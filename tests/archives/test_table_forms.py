@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archives.dicom.accession_reports import AccessionReports
-from archives.files import ImagesFolder
+from archives.dicom.report_table import ReportTable
+from archives.file_tree import FileTree
 from archives.tables.cells import CellTable
 from archives.tables.source import TableSource
 from retrieval.errors import MissingFile, SourceError
@@ -197,7 +197,7 @@ def test_columns_that_nobody_reads_may_be_there_twice_and_column_tells_two_apart
 def test_two_columns_for_one_thing_are_refused_in_a_table_of_reports_too(tmp_path: Path, header: str) -> None:
     (tmp_path / "r.csv").write_text(f"{header}\n1,2,3\n")
     with pytest.raises(SourceError, match="columns"):
-        AccessionReports(tmp_path / "r.csv")
+        ReportTable(tmp_path / "r.csv")
 
 
 def test_paths_with_backslashes_are_those_with_slashes(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_names_that_only_look_alike_and_what_is_no_file_are_told(tmp_path: Path)
     (tmp_path / "images" / decomposed).write_bytes(b"")
     os.mkfifo(tmp_path / "images" / "pipe.png")
     (tmp_path / "images" / "loop.png").symlink_to("loop.png")
-    folder = ImagesFolder(tmp_path / "images")
+    folder = FileTree(tmp_path / "images")
     for name, says in (
         (composed, "has other Unicode characters"),
         ("pipe.png", "neither a file nor a link to one"),

@@ -9,15 +9,15 @@ import pytest
 
 from archives.tables.columns import parse_columns
 from archives.tables.source import TableSource
-from ingest.jobs import Job, read_jobs
+from ingest.source_images import SourceImage, read_images
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.labels import label_study
 from retrieval.records import Quarantined, Study
 from tests.archives.test_table_forms import quarantined, source, studies
 
 
-def jobs(found: TableSource) -> dict[str, Job]:
-    return {job.record.image_id: job for job in read_jobs(found) if isinstance(job, Job)}
+def jobs(found: TableSource) -> dict[str, SourceImage]:
+    return {job.record.image_id: job for job in read_images(found) if isinstance(job, SourceImage)}
 
 
 def test_finding_labels_of_nih_and_labels_of_padchest_need_no_mapping(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from archives.indiana import IndianaSource
-from archives.part import Part
+from archives.source_part import SourcePart
 from ingest.ledger import Ledger, ledger_path
 from ingest.worker import Worker
 from retrieval.errors import IndexFailure, InvalidRequest, NoCollection, SourceError
@@ -180,7 +180,7 @@ def test_prune_touches_no_other_dataset(start, index, archive, tmp_path):
 
 
 def test_prune_and_recreate_need_the_whole_source(start, archive):
-    part = Part(IndianaSource(**archive), 1, 2)
+    part = SourcePart(IndianaSource(**archive), 1, 2)
     with pytest.raises(InvalidRequest, match="whole source"):
         start().run(part, prune=lambda gone, total: True)
     with pytest.raises(InvalidRequest, match="each part"):
@@ -277,7 +277,7 @@ def test_parts_and_finish_equal_one_run(order, start, index, encoder, archive, t
     (archive["images_dir"] / "1_Frontal.png").write_bytes(b"not an image")
     indexed = 0
     for number in order:
-        summary = start(home=tmp_path / "parts").run(Part(IndianaSource(**archive), number, 3))
+        summary = start(home=tmp_path / "parts").run(SourcePart(IndianaSource(**archive), number, 3))
         indexed += summary.indexed
         assert not index.open(NAME).meta.complete
         assert index.active() is None
@@ -341,7 +341,7 @@ class Broken(IndexFailure):
 
 
 def test_an_error_in_writing_ends_the_run_with_that_error(start, index, archive, monkeypatch, no_thread_left):
-    start().run(Part(IndianaSource(**archive), 1, 2))
+    start().run(SourcePart(IndianaSource(**archive), 1, 2))
 
     def refuse(points):
         raise Broken("the disk is full")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ingest.ledger import Ledger, ledger_path
-from ingest.ledger_rows import FileRow
+from ingest.ledger.schema import FileRow
 from retrieval.errors import SystemFailure
 from retrieval.records import Quarantined
 
@@ -207,7 +207,7 @@ _OTHER = """
 import sys
 from pathlib import Path
 from ingest.ledger import Ledger
-from ingest.ledger_rows import FileRow
+from ingest.ledger.schema import FileRow
 with Ledger(Path(sys.argv[1])) as ledger:
     for number in range(30):
         name = f"{sys.argv[2]}-{number}"

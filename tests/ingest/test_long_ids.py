@@ -11,9 +11,9 @@ from PIL import Image
 from archives.dicom.folder import DicomFolderSource
 from archives.image_folder import ImageFolderSource
 from archives.indiana import IndianaSource
-from archives.spec import SourceSpec
+from archives.source_spec import SourceSpec
 from archives.tables.source import TableSource
-from ingest.jobs import Job, read_jobs
+from ingest.source_images import SourceImage, read_images
 from ingest.worker import Worker
 from retrieval.errors import InvalidRequest
 from retrieval.index.edge.index import EdgeIndex
@@ -101,7 +101,7 @@ def test_a_study_of_an_older_version_with_such_an_id_is_not_pruned(
 ) -> None:
     (tmp_path / "in").mkdir()
     with monkeypatch.context() as older:
-        older.setattr("ingest.jobs.LIMIT_ID", 10_000)
+        older.setattr("ingest.source_images.LIMIT_ID", 10_000)
         assert Worker(encoder, index).run(image_folder(tmp_path / "in")).indexed == 3
     summary = Worker(encoder, index).run(image_folder(tmp_path / "in"), prune=lambda *_: True)
     assert (summary.pruned, [each.code for each in summary.quarantined]) == (0, ["id_too_long"])
@@ -110,8 +110,8 @@ def test_a_study_of_an_older_version_with_such_an_id_is_not_pruned(
 def test_dicom_ids_are_short_whatever_the_uids_are(tmp_path: Path) -> None:
     uids = {"StudyInstanceUID": "1." + "9" * 62, "SOPInstanceUID": "1." + "8" * 62}
     (tmp_path / "a.dcm").write_bytes(dicom(**uids))
-    (job,) = read_jobs(DicomFolderSource(tmp_path, dataset="own", salt=b"s" * 32))
-    assert isinstance(job, Job)
+    (job,) = read_images(DicomFolderSource(tmp_path, dataset="own", salt=b"s" * 32))
+    assert isinstance(job, SourceImage)
     assert max(len(job.study.study_id), len(job.record.image_id)) <= 64
 
 
@@ -123,5 +123,5 @@ def test_a_datasets_name_that_is_too_long_is_refused(tmp_path: Path, length: int
 
 
 def test_the_file_of_such_an_id_is_named(tmp_path: Path) -> None:
-    (found,) = [each for each in read_jobs(table_of_images(tmp_path)) if isinstance(each, Quarantined)]
+    (found,) = [each for each in read_images(table_of_images(tmp_path)) if isinstance(each, Quarantined)]
     assert found.file == "2.png"

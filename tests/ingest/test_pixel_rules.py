@@ -98,7 +98,7 @@ def test_a_run_that_resumes_decodes_nothing_again(
         patch.setattr("ingest.ledger.Ledger.forget_older", fail)
         worker.run(ImageFolderSource(archive, dataset="images"))
     assert not index.open(NAME).meta.complete
-    monkeypatch.setattr("ingest.reader.decoders.prepare", fail)
+    monkeypatch.setattr("ingest.image_reader.decoders.prepare", fail)
     summary = worker.run(ImageFolderSource(archive, dataset="images"))
     assert (summary.unchanged, summary.messages) == (2, [])
     assert index.open(NAME).meta.complete

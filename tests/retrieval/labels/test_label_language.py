@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report_labels import read_table
-from ingest.jobs import read_jobs
+from ingest.source_images import read_images
 from retrieval.labels import find_mentions, label_study, unread_text
 from retrieval.labels.language import is_english
 from retrieval.labels.report_text import LONGEST_TEXT, read_report
@@ -98,7 +98,7 @@ def test_the_indexing_stands_whatever_the_language_of_the_report():
 def test_an_ingest_notes_what_was_not_read():
     def notes(report):
         study = Study("1", "own", (ImageRecord("a.png", "a.png"),), report)
-        return [job.study.notes for job in read_jobs([study])]
+        return [job.study.notes for job in read_images([study])]
 
     assert notes(Report("Pas de pneumothorax.")) == [("report not in English: no labels from its text",)]
     assert notes(Report("Small effusion.")) == notes(Report()) == [()]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from archives.sections import split_report
+from archives.report_sections import split_report
 from retrieval.imaging.dicom.header import items_of, text_of
 from retrieval.records import Report
 

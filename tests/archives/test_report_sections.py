@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from archives.dicom.accession_reports import AccessionReports
-from archives.dicom.accessions import Accessions
-from archives.dicom.structured_report import read_structured_report
-from archives.sections import split_report
+from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.report_table import ReportTable
+from archives.dicom.structured_report_text import read_structured_report
+from archives.report_sections import split_report
 from archives.tables.source import TableSource
 from retrieval.labels import label_study
 from retrieval.records import Report, Study
@@ -163,7 +163,7 @@ def test_sources_split_whole_reports(tmp_path: Path) -> None:
         assert (study.report.findings, study.report.indication) == (split(MIMIC).findings, split(MIMIC).indication)
     with (tmp_path / "reports.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("StudyInstanceUID", "findings"), ("1.2.3", MIMIC)])
-    attached, _ = AccessionReports(tmp_path / "reports.csv").attach({"1.2.3"}, Accessions())
+    attached, _ = ReportTable(tmp_path / "reports.csv").attach({"1.2.3"}, AccessionNumbers())
     assert attached["1.2.3"].report == split(MIMIC)
     item = Dataset()
     item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", MIMIC

@@ -7,8 +7,8 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from archives.dicom.accessions import Accessions
-from archives.sections import split_report
+from archives.dicom.accession_numbers import AccessionNumbers
+from archives.report_sections import split_report
 from archives.tables.cells import CellTable, as_report_text, as_whole_numbers, is_dummy
 from retrieval.errors import MissingColumn
 from retrieval.records import Quarantined, Report
@@ -52,7 +52,7 @@ class _Row:
     content: ReportContent
 
 
-class AccessionReports:
+class ReportTable:
     """The rows of a table by study.
 
     A row belongs to the study of its StudyInstanceUID, else to that of its accession number, if no other study and no
@@ -85,7 +85,7 @@ class AccessionReports:
         ]
 
     def attach(
-        self, studies: Container[str], accessions: Accessions
+        self, studies: Container[str], accessions: AccessionNumbers
     ) -> tuple[dict[str, ReportContent], list[Quarantined]]:
         """What belongs to which of `studies`, and the rows that belong to none for certain."""
         rows = [self._row(number, uid, study_id, studies, accession, cells)

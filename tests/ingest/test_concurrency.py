@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ingest.pipeline import StageClock, WriteBehind, read_ahead
+from ingest.concurrency import StageClock, WriteBehind, read_ahead
 
 WAIT_S = 10
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from ingest.doctor import check_thumbnails, diagnose
+from ingest.doctor.collection import check_thumbnails, diagnose
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, Payload

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archives.part import Part
-from ingest.ledger_migrations import read_detail, read_summary, redact_modalities
-from ingest.ledger_rows import SCHEMA, FileRow, RunRow
+from archives.source_part import SourcePart
+from ingest.ledger.migrations import read_detail, read_summary, redact_modalities
+from ingest.ledger.schema import SCHEMA, FileRow, RunRow
 from retrieval.disk import free_bytes
 from retrieval.errors import DiskFull, SystemFailure
 from retrieval.private import make_private_folder
@@ -246,7 +246,7 @@ class Ledger:
             "(SELECT 1 FROM runs WHERE dataset = latest.dataset AND run > latest.run AND "
             "(part = latest.part OR (part = ?2 AND finished_at IS NOT NULL))) ORDER BY dataset",
             RETRY,
-            Part.WHOLE,
+            SourcePart.WHOLE,
         )
         return [dataset for (dataset,) in rows]
 
@@ -302,19 +302,6 @@ class Ledger:
                 raise
             except sqlite3.Error as error:
                 raise self._failure(error) from error
-
-
-def ledger_path(home: Path, index_location: str, collection: str) -> Path:
-    """Where the ledger of a collection lies; each index, embedded or a server, has ledgers of its own."""
-    location = index_location if "://" in index_location else str(Path(index_location).resolve())
-    return home / "ledger" / hashlib.sha256(location.encode()).hexdigest()[:12] / f"{collection}.sqlite"
-
-
-def adopt_ledgers(home: Path, index_address: str, index_location: str) -> None:
-    """Move the ledgers that an earlier version kept under an address with its password to where they are looked for."""
-    old, new = (ledger_path(home, each, "").parent for each in (index_address, index_location))
-    if old != new and old.is_dir() and not new.exists():
-        old.rename(new)
 
 
 def _text_key(bundle_id: str, text: str) -> bytes:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from archives import spec as specs
-from archives.part import Part
-from archives.spec import SourceSpec
+from archives.source_part import SourcePart
+from archives.source_spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
@@ -70,7 +70,7 @@ class Site:
         spec = SourceSpec.from_options(dataset=dataset, **paths)
         source = spec.open(self.home)
         confirm = (lambda gone, total: True) if prune else None
-        return self._worker.run(Part(source, *part) if part else source, spec=spec, prune=confirm, **options)
+        return self._worker.run(SourcePart(source, *part) if part else source, spec=spec, prune=confirm, **options)
 
     def held(self) -> list[tuple[str, str, str]]:
         points = self.index.open(NAME).scroll(limit=None)

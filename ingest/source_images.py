@@ -11,7 +11,7 @@ from retrieval.records import LIMIT_ID, ImageRecord, Quarantined, Study, point_i
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SourceImage:
     """One file to be brought into the index, with its study, the labels of that, and its terms that no vocabulary has."""
 
     study: Study
@@ -25,7 +25,9 @@ class Job:
         return point_id(self.study.dataset, self.record.image_id)
 
 
-def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None = None) -> Iterator[Job | Quarantined]:
+def read_images(
+    source: Iterable[Study | Quarantined], only: frozenset[str] | None = None
+) -> Iterator[SourceImage | Quarantined]:
     """The images of `source`, in order; with `only` those of these names, and every other file of the same image ids."""
     ids = None if only is None else {image.image_id for image in _images(source) if image.name in only}
     for record in source:
@@ -39,7 +41,9 @@ def read_jobs(source: Iterable[Study | Quarantined], only: frozenset[str] | None
             labels = label_study(record.mesh, record.problems, report.findings, report.impression, record.statuses)
             unknown = unknown_terms(record.mesh, record.problems)
             record = replace(record, notes=(*record.notes, *unread_text(report.findings, report.impression)))
-            yield from (_refuse_long_id(record, image) or Job(record, labels, image, unknown) for image in images)
+            yield from (
+                _refuse_long_id(record, image) or SourceImage(record, labels, image, unknown) for image in images
+            )
 
 
 def _refuse_long_id(study: Study, image: ImageRecord) -> Quarantined | None:
@@ -62,7 +66,7 @@ def _images(source: Iterable[Study | Quarantined]) -> Iterator[ImageRecord]:
 _NOT_IN_SOURCE = frozenset({"unlisted_file", "conflicting_study"})
 
 
-class Seen:
+class SeenImages:
     """What a run has met of a source: for telling duplicates, and what the source no longer has.
 
     Of several files with one image id, the first that can be read is indexed. The others wait for a further pass, because
@@ -74,22 +78,22 @@ class Seen:
         """Of what was quarantined: a file that cannot be read today is not gone from the source."""
         self._tried: dict[str, str] = {}  # name of the last file that was tried, by point
         self._failed: set[str] = set()
-        self._waiting: list[Job] = []
+        self._waiting: list[SourceImage] = []
 
     def __contains__(self, point: str) -> bool:
         return point in self._tried
 
-    def passes(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Iterator[Job | Quarantined]]:
+    def passes(self, jobs: Iterable[SourceImage | Quarantined]) -> Iterator[Iterator[SourceImage | Quarantined]]:
         """`jobs` in passes, each image id at most once in each; take the next when the outcomes of the last are known."""
         yield self._first_pass(jobs)
         while self._waiting:
             yield self._next_pass()
 
-    def fail(self, job: Job) -> None:
+    def fail(self, job: SourceImage) -> None:
         """Note that the file of `job` cannot be used."""
         self._failed.add(job.point_id)
 
-    def _first_pass(self, jobs: Iterable[Job | Quarantined]) -> Iterator[Job | Quarantined]:
+    def _first_pass(self, jobs: Iterable[SourceImage | Quarantined]) -> Iterator[SourceImage | Quarantined]:
         for job in jobs:
             if isinstance(job, Quarantined):
                 if job.code not in _NOT_IN_SOURCE:
@@ -101,7 +105,7 @@ class Seen:
                 self._tried[job.point_id] = job.record.name
                 yield job
 
-    def _next_pass(self) -> Iterator[Job | Quarantined]:
+    def _next_pass(self) -> Iterator[SourceImage | Quarantined]:
         jobs, self._waiting = self._waiting, []
         tried: set[str] = set()
         for job in jobs:

@@ -11,7 +11,7 @@ from retrieval.errors import InvalidRequest
 from retrieval.records import Quarantined, Source, Study
 
 
-class Part:
+class SourcePart:
     """The studies of `source` that fall to part `number` of `count`, by a checksum of their id.
 
     Every study falls to exactly one part, whoever asks, in whatever order, and however the source grows.

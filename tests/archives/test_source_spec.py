@@ -8,7 +8,7 @@ import pytest
 
 from archives.image_folder import ImageFolderSource
 from archives.indiana import IndianaSource
-from archives.spec import SourceSpec
+from archives.source_spec import SourceSpec
 from archives.tables.source import TableSource
 from retrieval.errors import InvalidRequest, MissingColumn, SourceError
 from retrieval.records import Study

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.doctor import Finding, Level
+from ingest.doctor.collection import CheckResult, Level
 from retrieval.drafts import find_leftovers
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
 from retrieval.imaging.dicom.pseudonyms import load_salt
@@ -19,7 +19,7 @@ from retrieval.settings import RetrievalSettings
 _DATABASES = ("experiments.sqlite",)
 
 
-def examine_home(settings: RetrievalSettings, index: Index) -> list[Finding]:
+def examine_home(settings: RetrievalSettings, index: Index) -> list[CheckResult]:
     """What was looked at in the home of `settings`, collections apart."""
     return [
         _check_leftovers(settings),
@@ -29,7 +29,7 @@ def examine_home(settings: RetrievalSettings, index: Index) -> list[Finding]:
     ]
 
 
-def _check_leftovers(settings: RetrievalSettings) -> Finding:
+def _check_leftovers(settings: RetrievalSettings) -> CheckResult:
     folders = [settings.home]
     if "://" not in settings.index_location:
         folders.append(Path(settings.index_location))
@@ -38,21 +38,21 @@ def _check_leftovers(settings: RetrievalSettings) -> Finding:
         f"killed commands left {', '.join(map(str, left))}; they may hold reports: run those commands again, which removes "
         "them, or remove them"
     )
-    return _finding("leftovers", message if left else "", "killed commands have left nothing")
+    return _result("leftovers", message if left else "", "killed commands have left nothing")
 
 
-def _check_active(index: Index) -> Finding:
+def _check_active(index: Index) -> CheckResult:
     try:
         active = index.active()
     except AliasDamaged as error:
-        return Finding("active model", "problem", str(error))
+        return CheckResult("active model", "problem", str(error))
     if active and active not in {*index.collections(), *index.damaged()}:
         message = f"the active collection {active} is not there; `cxr use MODEL` makes another one active"
-        return Finding("active model", "problem", message)
-    return Finding("active model", "ok", active or "none")
+        return CheckResult("active model", "problem", message)
+    return CheckResult("active model", "ok", active or "none")
 
 
-def _check_bundles(models_dir: Path, collections: set[str]) -> Finding:
+def _check_bundles(models_dir: Path, collections: set[str]) -> CheckResult:
     """Of bundles with a collection the diagnosis of that collection tells."""
     problems = []
     names = [name for name in installed_bundles(models_dir) if f"cxr_{name}" not in collections]
@@ -61,10 +61,10 @@ def _check_bundles(models_dir: Path, collections: set[str]) -> Finding:
             find_bundle(name, models_dir, verify=False)
         except BundleError as error:
             problems.append(str(error))
-    return _finding("other models", "; ".join(problems), f"{len(names)} installed without a collection")
+    return _result("other models", "; ".join(problems), f"{len(names)} installed without a collection")
 
 
-def _check_files(home: Path) -> Finding:
+def _check_files(home: Path) -> CheckResult:
     problems = []
     for path in sorted((home / "presets").glob("*.json")):
         try:
@@ -84,7 +84,7 @@ def _check_files(home: Path) -> Finding:
             f"{keys} is damaged: the service refuses every request; restore it, or remove all keys with "
             "`cxr keys remove-all`"
         )
-    return _finding("other files", "; ".join(problems), "readable")
+    return _result("other files", "; ".join(problems), "readable")
 
 
 def _holds_json(path: Path) -> bool:
@@ -106,6 +106,6 @@ def _damage_of(path: Path) -> str:
     return "" if found == "ok" else found
 
 
-def _finding(check: str, problem: str, fine: str) -> Finding:
+def _result(check: str, problem: str, fine: str) -> CheckResult:
     level: Level = "problem" if problem else "ok"
-    return Finding(check, level, problem or fine)
+    return CheckResult(check, level, problem or fine)

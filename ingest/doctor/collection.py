@@ -26,7 +26,7 @@ _NORM_SLACK = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at: `problem` is for something that must be put right, `note` for something to know."""
 
     check: str
@@ -49,7 +49,7 @@ class Diagnosis:
 
     model: str
     collection: str
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CheckResult] = field(default_factory=list)
     images: int = 0
     studies: int = 0
     by_view: dict[str, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Diagnosis:
 
     def add(self, check: str, bad: bool, message: str, *, level: Level = "problem") -> None:
         """Note what `check` found; a check that is not `bad` is ok."""
-        self.findings.append(Finding(check, level if bad else "ok", message))
+        self.findings.append(CheckResult(check, level if bad else "ok", message))
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `cxr doctor --json` prints."""

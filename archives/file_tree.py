@@ -25,7 +25,7 @@ _TEXT = re.compile(
 _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-class ImagesFolder:
+class FileTree:
     """The files in a folder and below it, as they were when they were first asked for.
 
     Each subfolder is listed once instead of asking the system for every file. Links are followed where they lead to a

@@ -9,15 +9,15 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.concurrency import StageClock
+from ingest.image_reader import PreparedImage
 from ingest.ledger import Ledger
-from ingest.ledger_rows import FileRow
-from ingest.pipeline import StageClock
-from ingest.reader import Item
+from ingest.ledger.schema import FileRow
 from retrieval.index.interface import IndexPoint
 from retrieval.model.encoder import Encoder
 from retrieval.records import Quarantined
 
-Batch = list[Item | Quarantined]
+Batch = list[PreparedImage | Quarantined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class EncodedBatch:
 
 def encode_batch(encoder: Encoder, clock: StageClock, batch: Batch, ledger: Ledger) -> EncodedBatch:
     """`batch` with its new images encoded, and those of its texts that the ledger has no vectors of."""
-    items = [item for item in batch if isinstance(item, Item)]
+    items = [item for item in batch if isinstance(item, PreparedImage)]
     fresh = [item for item in items if item.is_new]
     reports = [item for item in items if not item.is_new and not item.is_unchanged]
     embeddings: Iterable[NDArray[np.float32]] = ()
@@ -50,7 +50,7 @@ def encode_batch(encoder: Encoder, clock: StageClock, batch: Batch, ledger: Ledg
     )
 
 
-def _text_vectors(encoder: Encoder, items: Sequence[Item], ledger: Ledger) -> dict[str, NDArray[np.float32]]:
+def _text_vectors(encoder: Encoder, items: Sequence[PreparedImage], ledger: Ledger) -> dict[str, NDArray[np.float32]]:
     """The vectors of the sections of `items`; a text that was encoded before is not encoded again."""
     if not encoder.bundle.has_text:
         return {}
@@ -64,7 +64,9 @@ def _text_vectors(encoder: Encoder, items: Sequence[Item], ledger: Ledger) -> di
     return known | ledger.texts(bundle_id, new)
 
 
-def _point(item: Item, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]) -> IndexPoint:
+def _point(
+    item: PreparedImage, vectors: dict[str, NDArray[np.float32]], texts: dict[str, NDArray[np.float32]]
+) -> IndexPoint:
     payload = item.payload
     named = {name: texts[text] for name in ("findings", "impression") if (text := getattr(payload, name)) in texts}
     return IndexPoint(item.point_id, vectors | named, payload.report_text, payload)

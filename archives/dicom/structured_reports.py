@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Container
 from dataclasses import replace
 
-from archives.dicom.accessions import Accessions
+from archives.dicom.accession_numbers import AccessionNumbers
 from archives.dicom.scan import ScannedReport
-from archives.dicom.structured_report import StructuredText
+from archives.dicom.structured_report_text import StructuredText
 from retrieval.records import Quarantined, Report
 
 _UNKNOWN = "text of its structured report stood under a heading that is not known, and was kept as findings"
@@ -18,9 +18,10 @@ _SEVERAL = "it has several structured reports that differ; the first is used, a 
 class StructuredReports:
     """Structured reports by study.
 
-    A report belongs to the images of its StudyInstanceUID; where there are none, to those of its accession number, if that
-    names one study (`Accessions`) without a report and no second report. Of several reports of a study a verified one is
-    used, then the first by path; addenda are added to its impression in the order of their paths.
+    A report belongs to the images with its StudyInstanceUID. If there are none, it belongs to the study with its accession
+    number, if that number names one study only (`AccessionNumbers`), the study has no report, and no other report has the
+    number. If a study has several reports, the first verified one by path is used, else the first. Addenda are appended to
+    its impression in the order of their paths.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class StructuredReports:
         """Keep the report in `file`; files come in the order of their paths."""
         self._found[report.study_id].append((file, report))
 
-    def attach(self, studies: Container[str], accessions: Accessions) -> list[Quarantined]:
+    def attach(self, studies: Container[str], accessions: AccessionNumbers) -> list[Quarantined]:
         """Give the reports whose study has no images to that of their accession number; what belongs to no images."""
         strays = {study: found for study, found in self._found.items() if study not in studies}
         asking: defaultdict[str, set[str]] = defaultdict(set)

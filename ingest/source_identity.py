@@ -17,10 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from archives.part import Part
-from archives.spec import SourceSpec
+from archives.source_part import SourcePart
+from archives.source_spec import SourceSpec
+from ingest.image_reader import read_bytes
 from ingest.ledger import Ledger, ledger_path
-from ingest.reader import read_bytes
 from retrieval.errors import IndexFailure, RetrievalError, SourceDiffers
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
@@ -84,7 +84,7 @@ def admit(
     Raises:
         SourceDiffers: the dataset was filled from another source. SaltDiffers: its ids were made with another salt.
     """
-    whole = source.whole if isinstance(source, Part) else source
+    whole = source.whole if isinstance(source, SourcePart) else source
     dataset = source.dataset
     salt = whole.salt_fingerprint if isinstance(whole, Pseudonymous) else ""
     metas = index.collections()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from archives.files import ImagesFolder
+from archives.file_tree import FileTree
 from retrieval.errors import MissingFile, PathOutside, RetrievalError, SourceError, SystemFailure
 
 NAMES = ("a.png", "p1/b.png", "p1/s1/c.png", ".hidden.png", "p1/.cache/d.png")
@@ -51,7 +51,7 @@ def test_every_name_comes_to_what_asking_the_system_for_it_gives(folder: Path, n
     (folder / "circle").symlink_to("circle")
     name = name.replace("{folder}", str(folder))
     try:
-        found = str(ImagesFolder(folder).locate(name).resolve())
+        found = str(FileTree(folder).locate(name).resolve())
     except RetrievalError as error:
         found = error.code
     assert found == locate_slowly(folder, name)
@@ -59,7 +59,7 @@ def test_every_name_comes_to_what_asking_the_system_for_it_gives(folder: Path, n
 
 def test_a_relative_folder_gives_paths_under_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
-    images = ImagesFolder(Path("images"))
+    images = FileTree(Path("images"))
     assert images.locate("p1/b.png") == Path("images/p1/b.png")
     assert images.locate(str(folder / "a.png")) == Path("images/a.png")
 
@@ -70,7 +70,7 @@ def test_each_folder_is_listed_once_and_no_file_is_asked_for(folder: Path, monke
     asked: list[str] = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: asked.append(Path(path).name) or scandir(path))
-    images = ImagesFolder(folder)
+    images = FileTree(folder)
     monkeypatch.setattr(Path, "resolve", None)
     for number in range(50):
         images.locate(f"p1/{number}.png")
@@ -80,7 +80,7 @@ def test_each_folder_is_listed_once_and_no_file_is_asked_for(folder: Path, monke
 def test_all_files_are_named_sorted_and_hidden_ones_left_out(folder: Path) -> None:
     (folder / "z").symlink_to("p1")
     (folder / "p1" / "circle").symlink_to(folder)
-    images = ImagesFolder(folder)
+    images = FileTree(folder)
     images.locate("p1/s1/c.png")
     assert images.names() == ["a.png", "p1/b.png", "p1/circle", "p1/s1/c.png", "z"]
     assert [name for name in images.names() if images.links_to_folder(name)] == ["p1/circle", "z"]
@@ -92,13 +92,13 @@ def test_files_that_no_row_names_are_told_whatever_way_the_others_are_named(fold
     (folder / "link.png").symlink_to("p1/f.png")
     (folder / "circle").symlink_to(folder)
     named = ["./a.png", "p1/../p1/b.png", str(folder / "p1/s1/c.png"), "link.png", "gone.png", "../secret.png"]
-    found = ImagesFolder(folder).unlisted(named)
+    found = FileTree(folder).unlisted(named)
     assert [(item.file, item.code) for item in found] == [("g.png", "unlisted_file"), ("p1/e.png", "unlisted_file")]
 
 
 def test_an_unlisted_name_that_is_not_utf_8_is_told_in_words_that_are(folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.png")).touch()
-    found = [item.file for item in ImagesFolder(folder).unlisted(["a.png", "p1/b.png", "p1/s1/c.png"])]
+    found = [item.file for item in FileTree(folder).unlisted(["a.png", "p1/b.png", "p1/s1/c.png"])]
     assert found == ["caf\\xe9.png"]
 
 
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_listed_is_remembered_with_the_reason(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    images = ImagesFolder(folder)
+    images = FileTree(folder)
     assert images.names() == ["a.png", "p1/b.png"]
     assert "Permission denied" in str(images.unreadable["p1/s1"])
     assert images.locate("p1/s1/c.png").name == "c.png"  # it may still be opened by name
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_listed_is_remembered_with_the_reason(
 
 
 def test_messages_name_the_file_and_the_way_out(folder: Path) -> None:
-    images = ImagesFolder(folder)
+    images = FileTree(folder)
     with pytest.raises(PathOutside, match=r"secret\.png.*--images-dir that contains"):
         images.locate("../secret.png")
     with pytest.raises(MissingFile, match=r"no file 'gone\.png' in .*images"):
@@ -134,4 +134,4 @@ def test_messages_name_the_file_and_the_way_out(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["gone", "images/a.png"])
 def test_a_folder_that_is_none_is_an_error(folder: Path, name: str) -> None:
     with pytest.raises(SourceError, match="does not exist"):
-        ImagesFolder(folder.parent / name)
+        FileTree(folder.parent / name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest.ledger import Ledger, ledger_path
+from ingest.ledger.ledger import Ledger
+from ingest.ledger.location import ledger_path
 from retrieval.index.schema import collection_name
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from archives.tables.cells import is_dummy, is_missing
 
 
-class Accessions:
+class AccessionNumbers:
     """The accession numbers of studies, and what they can tell."""
 
     def __init__(self) -> None:

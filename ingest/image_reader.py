@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.jobs import Job
-from ingest.ledger_rows import FileRow
-from ingest.pipeline import StageClock
+from ingest.concurrency import StageClock
+from ingest.ledger.schema import FileRow
+from ingest.source_images import SourceImage
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_pool import decoders
@@ -27,7 +27,7 @@ from retrieval.records import ImageRecord, Quarantined
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PreparedImage:
     """An image that can be indexed: the payload it has now, the one that is stored, and its pixels if they are needed.
 
     `row` is what the ledger shall hold of it. `pixel_values` is float32 [3, H, W], or None where the embedding that is
@@ -59,7 +59,7 @@ class Item:
         return self.pixel_values is None and not self.payload.differs_from(dict(self.stored or {}))
 
 
-class Reader:
+class ImageReader:
     """Reads, decodes and preprocesses images; safe from several threads.
 
     Where the sessions run on the CPU, decoding and encoding take turns (`paused`): both want every core, and side by side
@@ -99,8 +99,8 @@ class Reader:
             self._may_decode.set()
 
     def read(
-        self, job: Job | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
-    ) -> Item | Quarantined:
+        self, job: SourceImage | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
+    ) -> PreparedImage | Quarantined:
         """What is to be done with `job`, given the payload that is `stored` and what the ledger has `known` of its file."""
         if isinstance(job, Quarantined):
             return job
@@ -111,7 +111,7 @@ class Reader:
         except RetrievalError as error:
             return Quarantined.because(job.record.name, error)
 
-    def _read(self, job: Job, stored: Mapping[str, Any] | None, known: FileRow | None) -> Item:
+    def _read(self, job: SourceImage, stored: Mapping[str, Any] | None, known: FileRow | None) -> PreparedImage:
         record = job.record
         location = record.stored.location if record.stored else str(record.path)
         with self._clock("read"):
@@ -144,7 +144,7 @@ class Reader:
             if self._media_dir and prepared.small:
                 with self._clock("thumbnail"):
                     write_thumbnail(prepared.small, sha256, self._media_dir, replace=looks_different)
-        return Item(
+        return PreparedImage(
             point_id=job.point_id,
             payload=self._payload(job, sha256),
             row=FileRow(
@@ -166,7 +166,7 @@ class Reader:
     def _lacks_thumbnail(self, sha256: str) -> bool:
         return self._media_dir is not None and not thumbnail_path(self._media_dir, sha256).exists()
 
-    def _payload(self, job: Job, sha256: str) -> Payload:
+    def _payload(self, job: SourceImage, sha256: str) -> Payload:
         study, labels, report = job.study, job.labels, job.study.report
         return Payload(
             study_id=study.study_id,

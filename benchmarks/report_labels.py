@@ -22,11 +22,11 @@ from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.label_scoring import STATUSES, Agreement, compare, heads_of, is_final, score_phrases
 from benchmarks.pair_retrieval import NOT_FINDINGS
 from benchmarks.record import write_result
-from retrieval.labels import read_labels, read_report
-from retrieval.labels.words import WORDS_OF_HEAD
+from retrieval.labels import read_indexing, read_report
+from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.records import studies_of
 
-TABLES = Path(__file__).parent.parent / "tests" / "retrieval"
+TABLES = Path(__file__).parent.parent / "tests" / "retrieval" / "labels"
 FEWEST = 5
 
 
@@ -83,7 +83,7 @@ def beside_indexing(data: Path) -> dict[str, Any]:
     by_finding = dict.fromkeys(WORDS_OF_HEAD, Agreement())
     indexed = 0
     for study, text in zip(studies, texts, strict=True):
-        given = {*read_labels(study.mesh, study.problems).problems}
+        given = {*read_indexing(study.mesh, study.problems).problems}
         if not given or given & (NOT_FINDINGS - {"normal"}):
             continue
         indexed += 1

@@ -34,7 +34,7 @@ from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.schema import collection_name
-from retrieval.labels import read_labels
+from retrieval.labels import read_indexing
 from retrieval.model.bundle import find_bundle
 from retrieval.model.encoder import Encoder
 from retrieval.records import ImageRecord, Source, Study, studies_of
@@ -129,7 +129,7 @@ class Queries:
 
     def __init__(self, studies: list[Study]) -> None:
         every = [(study, image) for study in studies for image in study.images if image.view == "frontal"]
-        heads = [set(read_labels(study.mesh, study.problems).problems) - NOT_FINDINGS for study, _ in every]
+        heads = [set(read_indexing(study.mesh, study.problems).problems) - NOT_FINDINGS for study, _ in every]
         counts = {head: sum(head in each for each in heads) for head in set().union(*heads)}
         self.findings = sorted(head for head, count in counts.items() if count >= FEWEST_IMAGES)
         self.gallery = {

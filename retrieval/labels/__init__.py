@@ -4,11 +4,11 @@ Two vocabularies stand side by side: the heads of the Indiana (Open-i) indexing,
 (Irvin et al., AAAI 2019), which other chest X-ray data sets share.
 """
 
-from retrieval.labels.indexing import QUALIFIERS, Labels, read_labels, unknown_terms
-from retrieval.labels.mentions import Mentions, find_mentions
-from retrieval.labels.report_text import read_report
-from retrieval.labels.study import label_study, unread_text
-from retrieval.labels.terms import find_term, is_mapping, read_status, read_terms
+from retrieval.labels.column_terms import find_term, is_mapping, read_status, read_terms
+from retrieval.labels.indexed_labels import QUALIFIERS, Labels, read_indexing, unknown_terms
+from retrieval.labels.query_mentions import Mentions, find_mentions
+from retrieval.labels.report_labels import read_report
+from retrieval.labels.study_labels import label_study, unread_text
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve_finding
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "find_term",
     "is_mapping",
     "label_study",
-    "read_labels",
+    "read_indexing",
     "read_report",
     "read_status",
     "read_terms",

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.labels.descriptions import describe, describe_denied
-from retrieval.labels.events import Dialect, Event, read_events
+from retrieval.labels.modifiers import describe, describe_denied
+from retrieval.labels.scanner import Found, read_statuses
 from retrieval.labels.sentences import read_sentences
-from retrieval.labels.statuses import Found, read_statuses
+from retrieval.labels.spans import Dialect, Event, read_events
 from retrieval.records import Status
 
 _CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones

@@ -12,8 +12,8 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from retrieval.labels.events import covers
 from retrieval.labels.sentences import read_sentences
+from retrieval.labels.spans import covers
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier

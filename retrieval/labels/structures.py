@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from retrieval.labels.events import ADJACENT, Event, gap, is_partial
-from retrieval.labels.words import DENIED_BY, DOUBTED_BY, FOUND_BY
+from retrieval.labels.finding_words import DENIED_BY, DOUBTED_BY, FOUND_BY
+from retrieval.labels.spans import ADJACENT, Event, gap, is_partial
 from retrieval.records import Status
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from retrieval.errors import UnknownFinding
-from retrieval.labels.words import WORDS_OF_HEAD
+from retrieval.labels.finding_words import WORDS_OF_HEAD
 
 CHEXPERT_14 = (
     "No Finding",

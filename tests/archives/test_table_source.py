@@ -9,7 +9,7 @@ import pytest
 from archives.tables.columns import FIELDS, parse_columns
 from archives.tables.source import TableSource
 from retrieval.errors import InvalidRequest, MissingColumn, SourceError
-from retrieval.labels import read_labels
+from retrieval.labels import read_indexing
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 
 
@@ -58,7 +58,7 @@ def test_columns_with_the_names_of_fields_need_no_mapping(cases: Cases) -> None:
     image = ImageRecord("7-1", cases.folder / "a.png", "frontal", file="a.png")
     report = Report("Clear.", "Normal.", "Cough.", "None.")
     assert study == Study("7", "own", (image,), report, mesh="Opacity/lung/base;Nodule", problems="Opacity;Nodule")
-    assert read_labels(study.mesh, study.problems).problems == ("Opacity", "Nodule")
+    assert read_indexing(study.mesh, study.problems).problems == ("Opacity", "Nodule")
 
 
 def test_other_columns_are_mapped_exactly_or_else_in_any_case(cases: Cases) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.labels import find_term, label_study, read_labels, read_status, read_terms, unknown_terms
+from retrieval.labels import find_term, label_study, read_indexing, read_status, read_terms, unknown_terms
+from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS
-from retrieval.labels.words import WORDS_OF_HEAD
 
 NIH = {
     "Atelectasis": "Atelectasis",
@@ -48,7 +48,7 @@ PADCHEST = {
 
 @pytest.mark.parametrize(("term", "name"), [*NIH.items(), *PADCHEST.items()])
 def test_terms_of_other_sets_become_findings_of_the_vocabularies(term: str, name: str) -> None:
-    assert name in read_labels("", term).present
+    assert name in read_indexing("", term).present
     assert unknown_terms("", term) == ()
 
 
@@ -56,8 +56,8 @@ def test_every_name_of_both_vocabularies_is_known_and_stands_for_itself() -> Non
     for head in (*WORDS_OF_HEAD, *OTHER_HEADS):
         assert (find_term(head) or [""])[0] == head
     for name in CHEXPERT_14[1:]:
-        assert name in read_labels("", name).present
-    assert "No Finding" in read_labels("", "No Finding").present
+        assert name in read_indexing("", name).present
+    assert "No Finding" in read_indexing("", "No Finding").present
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_name_of_both_vocabularies_is_known_and_stands_for_itself() -> Non
 )
 def test_lists_of_terms_in_every_form_say_the_same(cell: str) -> None:
     assert [term[0] for term in read_terms(cell)] == ["Cardiomegaly", "Pleural Effusion"]
-    labels = read_labels("", cell)
+    labels = read_indexing("", cell)
     assert labels.present == ("Cardiomegaly", "Pleural Effusion")
     assert labels.problems == ("Cardiomegaly", "Pleural Effusion")
 
@@ -89,9 +89,9 @@ KNOWN = st.lists(st.sampled_from([*NIH, *PADCHEST]), min_size=1, max_size=5, uni
 
 @given(KNOWN, st.sampled_from([str.lower, str.upper, str]), st.sampled_from(["|", ";", " | ", "; "]))
 def test_separators_and_case_change_nothing(terms: list[str], case: object, separator: str) -> None:
-    alone = {name for term in terms for name in read_labels("", term).present}
-    assert set(read_labels("", separator.join(case(term) for term in terms)).present) == alone  # type: ignore[operator]
-    assert set(read_labels("", repr(terms)).present) == alone
+    alone = {name for term in terms for name in read_indexing("", term).present}
+    assert set(read_indexing("", separator.join(case(term) for term in terms)).present) == alone  # type: ignore[operator]
+    assert set(read_indexing("", repr(terms)).present) == alone
 
 
 def test_commas_of_mesh_names_separate_nothing() -> None:
@@ -106,7 +106,7 @@ def test_commas_of_mesh_names_separate_nothing() -> None:
 def test_terms_that_no_vocabulary_has_are_kept_and_told() -> None:
     cell = "['aortic elongation', 'cardiomegaly', 'chronic changes']"
     assert unknown_terms("", cell) == ("Aortic Elongation", "Chronic Changes")
-    assert read_labels("", cell).present == ("Aortic Elongation", "Cardiomegaly", "Chronic Changes")
+    assert read_indexing("", cell).present == ("Aortic Elongation", "Cardiomegaly", "Chronic Changes")
     assert unknown_terms("Opacity/lung/base", "Opacity;normal;No Indexing") == ()
 
 
@@ -133,13 +133,13 @@ def test_cells_that_say_nothing_leave_a_study_unlabelled(cell: str) -> None:
 
 
 def test_normal_counts_alone_and_no_finding_against_findings_of_chexpert_not_at_all() -> None:
-    assert read_labels("", "['normal']").present == ("normal", "No Finding")
-    assert read_labels("", "['normal', 'unchanged']").present == ("normal", "No Finding")
-    assert read_labels("", "['normal', 'exclude']").present == ()
-    assert read_labels("", "['normal', 'scoliosis']").present == ("Scoliosis",)
-    assert read_labels("", "No Finding").present == ("No Finding",)
-    assert read_labels("", "No Finding|Effusion").present == ("Pleural Effusion",)
-    devices = read_labels("", "", [("No Finding", "present"), ("Support Devices", "present")])
+    assert read_indexing("", "['normal']").present == ("normal", "No Finding")
+    assert read_indexing("", "['normal', 'unchanged']").present == ("normal", "No Finding")
+    assert read_indexing("", "['normal', 'exclude']").present == ()
+    assert read_indexing("", "['normal', 'scoliosis']").present == ("Scoliosis",)
+    assert read_indexing("", "No Finding").present == ("No Finding",)
+    assert read_indexing("", "No Finding|Effusion").present == ("Pleural Effusion",)
+    devices = read_indexing("", "", [("No Finding", "present"), ("Support Devices", "present")])
     assert devices.present == ("No Finding", "Support Devices")
 
 
@@ -166,26 +166,26 @@ def test_statuses_are_read_in_every_spelling(cells: tuple[str, ...], status: str
     ],
 )
 def test_what_is_absent_denies_no_observation_that_has_other_parts(column: str, other: str, observation: str) -> None:
-    labels = read_labels("", "", [(column, "absent"), (other, "uncertain")])
+    labels = read_indexing("", "", [(column, "absent"), (other, "uncertain")])
     assert observation not in labels.absent
     assert (find_term(column) or [""])[0] in labels.absent
-    assert observation in read_labels("", "", [(observation, "absent")]).absent
+    assert observation in read_indexing("", "", [(observation, "absent")]).absent
 
 
 @pytest.mark.parametrize("term", ["Nodule/Mass", "nodule/mass", "Nodule/Mass;Nodule/Mass", "['Nodule/Mass']"])
 def test_nodule_or_mass_is_neither_for_certain(term: str) -> None:
-    assert read_labels("", term).present == ("Lung Lesion",)
-    assert read_labels("", "", [("Nodule/Mass", "absent")]).absent == ("Lung Lesion",)
+    assert read_indexing("", term).present == ("Lung Lesion",)
+    assert read_indexing("", "", [("Nodule/Mass", "absent")]).absent == ("Lung Lesion",)
 
 
 @pytest.mark.parametrize("term", ["breast mass", "soft tissue mass", "mediastinal mass", "tuberculosis sequelae"])
 def test_terms_of_padchest_that_say_something_else_stay_themselves(term: str) -> None:
-    assert [name.lower() for name in read_labels("", f"['{term}']").present] == [term]
+    assert [name.lower() for name in read_indexing("", f"['{term}']").present] == [term]
 
 
 @given(st.dictionaries(st.sampled_from(CHEXPERT_14[1:]), st.sampled_from(["present", "absent", "uncertain"])))
 def test_no_finding_has_two_statuses_and_each_has_the_one_that_its_column_says(said: dict[str, str]) -> None:
-    labels = read_labels("", "", list(said.items()))  # type: ignore[arg-type]
+    labels = read_indexing("", "", list(said.items()))  # type: ignore[arg-type]
     names = {"present": labels.present, "absent": labels.absent, "uncertain": labels.uncertain}
     for name, status in said.items():
         assert name in names[status]

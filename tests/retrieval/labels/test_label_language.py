@@ -10,7 +10,7 @@ from benchmarks.report_labels import read_table
 from ingest.source_images import read_images
 from retrieval.labels import find_mentions, label_study, unread_text
 from retrieval.labels.language import is_english
-from retrieval.labels.report_text import LONGEST_TEXT, read_report
+from retrieval.labels.report_labels import LONGEST_TEXT, read_report
 from retrieval.records import ImageRecord, Report, Study
 
 OTHER_LANGUAGES = {

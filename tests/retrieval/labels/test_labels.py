@@ -1,50 +1,50 @@
 import pytest
 
 from retrieval.errors import UnknownFinding
-from retrieval.labels import find_mentions, read_labels, resolve_finding
+from retrieval.labels import find_mentions, read_indexing, resolve_finding
 
 
 def test_heads_stand_beside_their_chexpert_names():
-    labels = read_labels("Opacity/lung/base/left/mild;Nodule/lung", "Opacity;Nodule")
+    labels = read_indexing("Opacity/lung/base/left/mild;Nodule/lung", "Opacity;Nodule")
     assert labels.present == ("Opacity", "Lung Opacity", "Nodule", "Lung Lesion")
     assert labels.problems == ("Opacity", "Nodule")
 
 
 def test_terms_are_split_on_semicolons_and_never_on_commas():
-    labels = read_labels("Pulmonary Disease, Chronic Obstructive;Fractures, Bone/ribs", "")
+    labels = read_indexing("Pulmonary Disease, Chronic Obstructive;Fractures, Bone/ribs", "")
     assert labels.present == ("Pulmonary Disease, Chronic Obstructive", "Fractures, Bone", "Fracture")
 
 
 def test_mesh_holds_each_term_with_its_ancestors():
-    labels = read_labels("Opacity/lung/base;Opacity/lung", "Opacity")
+    labels = read_indexing("Opacity/lung/base;Opacity/lung", "Opacity")
     assert labels.mesh == ("Opacity", "Opacity/lung", "Opacity/lung/base")
 
 
 def test_borderline_is_uncertain_even_though_problems_repeats_the_head():
-    labels = read_labels("Cardiomegaly/borderline;Pulmonary Artery/enlarged", "Cardiomegaly;Pulmonary Artery")
+    labels = read_indexing("Cardiomegaly/borderline;Pulmonary Artery/enlarged", "Cardiomegaly;Pulmonary Artery")
     assert labels.present == ("Pulmonary Artery",)
     assert labels.uncertain == ("Cardiomegaly",)
 
 
 def test_a_finding_that_is_present_once_is_not_uncertain():
-    labels = read_labels("Cardiomegaly/borderline;Cardiomegaly/mild", "Cardiomegaly")
+    labels = read_indexing("Cardiomegaly/borderline;Cardiomegaly/mild", "Cardiomegaly")
     assert labels.present == ("Cardiomegaly",)
     assert labels.uncertain == ()
 
 
 @pytest.mark.parametrize("field", ["No Indexing", "Technical Quality of Image Unsatisfactory ", ""])
 def test_unindexed_and_unsatisfactory_studies_are_unlabelled_and_not_normal(field):
-    labels = read_labels(field, field)
+    labels = read_indexing(field, field)
     assert labels.present == ()
     assert labels.uncertain == ()
 
 
 def test_normal_alone_means_no_finding():
-    assert read_labels("normal", "normal").present == ("normal", "No Finding")
+    assert read_indexing("normal", "normal").present == ("normal", "No Finding")
 
 
 def test_normal_beside_a_finding_means_nothing():
-    assert read_labels("normal;Scoliosis", "normal").present == ("Scoliosis",)
+    assert read_indexing("normal;Scoliosis", "normal").present == ("Scoliosis",)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_normal_beside_a_finding_means_nothing():
     ],
 )
 def test_spacing_and_case_of_heads_are_mended(dirty, clean):
-    assert read_labels(dirty, dirty).present == (clean,)
+    assert read_indexing(dirty, dirty).present == (clean,)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_spacing_and_case_of_heads_are_mended(dirty, clean):
     ],
 )
 def test_chexpert_names_of_terms(term, name):
-    assert name in read_labels(term, "").present
+    assert name in read_indexing(term, "").present
 
 
 @pytest.mark.parametrize("term", ["Thickening/lung", "Mediastinum/prominent", "Pericardial Effusion", "Emphysema"])
 def test_terms_outside_the_fourteen_keep_only_their_head(term):
-    assert read_labels(term, "").present == (term.split("/")[0],)
+    assert read_indexing(term, "").present == (term.split("/")[0],)
 
 
 def test_findings_resolve_whatever_their_case():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrieval.labels import triggers
-from retrieval.labels.words import PREDICATES, SUBJECTS, WORDS_OF_HEAD
+from retrieval.labels.finding_words import PREDICATES, SUBJECTS, WORDS_OF_HEAD
 
 Dialect = Literal["report", "query"]
 """`report`: "A or B" doubts both, "to exclude A" doubts, lists after a denial may lack "or". `query`: none of it."""

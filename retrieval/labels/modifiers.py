@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from retrieval.labels import triggers
-from retrieval.labels.events import Event
+from retrieval.labels.spans import Event
 
 _WORDS_BEFORE, _WORDS_AFTER = 4, 6
 _UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from retrieval.labels.terms import SAYS_NOTHING, find_term, read_terms
+from retrieval.labels.column_terms import SAYS_NOTHING, find_term, read_terms
 from retrieval.labels.vocabulary import (
     CHEXPERT_14,
     NO_FINDING,
@@ -101,10 +101,10 @@ class Labels:
     from_text: tuple[str, ...] = ()
 
 
-def read_labels(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]] = ()) -> Labels:
+def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]] = ()) -> Labels:
     """Labels of a study from its MeSH and Problems fields (`Opacity/lung/base/left;Nodule`) and its label columns alone.
 
-    Terms may come from other data sets (`retrieval.labels.terms`); `statuses` are findings with what a column says of them,
+    Terms may come from other data sets (`retrieval.labels.column_terms`); `statuses` are findings with what a column says of them,
     as in CheXpert. A term with the qualifier `borderline` makes an uncertain finding. `normal` counts only if it stands
     alone, and `No Finding` only where no observation of CheXpert but devices is present or doubted. `No Indexing` and
     unsatisfactory quality leave the study unlabelled instead of normal.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, OTHER_HEADS, clean_head
-from retrieval.labels.words import WORDS_OF_HEAD
 from retrieval.records import Status
 
 Term = list[str]

@@ -9,7 +9,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
-from retrieval.labels.events import ADJACENT, Dialect, Event, gap
+from retrieval.labels.spans import ADJACENT, Dialect, Event, gap
 from retrieval.labels.structures import directly_precedes, judge_structures, listed_subjects
 from retrieval.records import Status
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retrieval.labels.indexing import SEVERITIES, SIDES, Labels, facets, read_labels
+from retrieval.labels.finding_words import WORDS_OF_HEAD
+from retrieval.labels.indexed_labels import SEVERITIES, SIDES, Labels, facets, read_indexing
 from retrieval.labels.language import is_english
-from retrieval.labels.report_text import LONGEST_TEXT, TextLabels, read_report
+from retrieval.labels.report_labels import LONGEST_TEXT, TextLabels, read_report
 from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, SUPPORT_DEVICES, chexpert_names, unique
-from retrieval.labels.words import WORDS_OF_HEAD
 from retrieval.records import Status
 
 # A report that names no finding and denies fewer says too little to call the study normal.
@@ -26,7 +26,7 @@ def label_study(
     doubts nothing and denies at least two heads that are no support devices. (`normal` is the indexers' word for more than
     text can tell: nothing at all, not even of what no word list has.) Of text that is not English nothing is read.
     """
-    indexed = read_labels(mesh, problems, statuses)
+    indexed = read_indexing(mesh, problems, statuses)
     text = read_report(findings, impression) if is_english(f"{findings}\n{impression}") else TextLabels()
     named = {*indexed.present, *indexed.uncertain, *indexed.absent}
     disputed = [name for name in text.present if _disputes(indexed, name)]

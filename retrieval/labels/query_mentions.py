@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieval.labels.assertions import Assertion, read_assertions
-from retrieval.labels.events import read_events
 from retrieval.labels.language import is_english
-from retrieval.labels.report_text import LONGEST_TEXT
+from retrieval.labels.report_labels import LONGEST_TEXT
 from retrieval.labels.sentences import read_sentences
+from retrieval.labels.spans import read_events
 from retrieval.labels.vocabulary import unique
 
 

@@ -24,9 +24,9 @@ class TableSource:
     Of each text of a study all rows that give it must say the same: one that differs is not used, which is reported as one
     `conflicting_report` for the study. `report`, the whole report in one column, is taken for findings where there is no
     column `findings`. Headings in findings and impression split the text into the four sections. `mesh`, `problems` and
-    `labels` are terms (`retrieval.labels.column_terms`); a column with the name of a finding says of it 1, 0 or -1. `study_date` is
-    an ISO date (`2024-01-31`, a time after it is left out); what is none is reported as `bad_date`, and the study has no
-    date.
+    `labels` are terms (`retrieval.labels.column_terms`); a column with the name of a finding says of it 1, 0 or -1.
+    `study_date` is an ISO date (`2024-01-31`; a time after it is left out). Anything else is reported as `bad_date`, and
+    the study has no date.
 
     A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
     of its study stands. A file in rows of several studies, by whatever names, belongs to none of them

@@ -104,10 +104,10 @@ class Labels:
 def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]] = ()) -> Labels:
     """Labels of a study from its MeSH and Problems fields (`Opacity/lung/base/left;Nodule`) and its label columns alone.
 
-    Terms may come from other data sets (`retrieval.labels.column_terms`); `statuses` are findings with what a column says of them,
-    as in CheXpert. A term with the qualifier `borderline` makes an uncertain finding. `normal` counts only if it stands
-    alone, and `No Finding` only where no observation of CheXpert but devices is present or doubted. `No Indexing` and
-    unsatisfactory quality leave the study unlabelled instead of normal.
+    Terms may come from other datasets (`retrieval.labels.column_terms`). `statuses` are findings with their status, as
+    the label columns of CheXpert hold them. A term with the qualifier `borderline` is uncertain. `normal` counts only if it
+    stands alone. `No Finding` counts only if no CheXpert observation except devices is present or uncertain. `No Indexing`
+    and unsatisfactory image quality leave the study without labels; they do not make it normal.
     """
     terms = _terms(mesh)
     heads = [term[0] for term in terms]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cxr.console import IndexOption, JsonOption, print_json, progress_bar, read_settings, say
+from cxr.console import IndexOption, JsonOption, print_json, read_settings, say
+from cxr.progress import progress_bar
 
 if TYPE_CHECKING:
     from retrieval.index.interface import Index

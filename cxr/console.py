@@ -1,17 +1,14 @@
-"""What the commands of all packages share: options, settings from options, one JSON document out, progress on stderr."""
+"""What the commands of all packages share: options, settings from options, one JSON document out."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from retrieval.progress import Progress
     from retrieval.settings import RetrievalSettings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
@@ -61,26 +58,3 @@ def print_json(document: Any) -> None:
 def say(message: str) -> None:
     """A line for the person at the terminal, on stderr so that stdout stays for results."""
     typer.echo(message, err=True)
-
-
-@contextmanager
-def progress_bar(title: str, unit: str = "images") -> Iterator[Progress]:
-    """A bar on stderr with count, rate and time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.text import Text
-
-    class RateColumn(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.0f} {unit}/s" if speed else f"- {unit}/s")
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance

@@ -10,7 +10,8 @@ import typer
 import cxr.serve
 from archives.indiana import IndianaSource
 from archives.phantoms import write_phantoms
-from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings
+from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings
+from cxr.progress import progress_bar
 from cxr.search import print_hits
 from ingest.worker import Worker
 from retrieval.catalog import Catalog

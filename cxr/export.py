@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxr.console import JsonOption, print_json, read_settings, say
+from cxr.progress import progress_bar
 from exporters.export import export_model
 from exporters.registry import REGISTRY, find_entry, require_licence
 from exporters.sample import read_sample
@@ -61,19 +62,20 @@ def export(
     if entry is not None:
         require_licence(entry, accept_license)
     bundle = name or (key if precision == "fp32" else f"{key}-{precision}")
-    summary = export_model(
-        name=bundle,
-        source=checkpoint or (entry.source if entry else key),
-        out_dir=read_settings().models_dir,
-        entry=entry,
-        revision=revision or (entry.revision if entry else None),
-        licence=licence or (entry.licence if entry else "unknown"),
-        precision=precision,  # type: ignore[arg-type]  # checked above
-        sample=lambda: read_sample(sample, sample_images),
-        allow_lossy=allow_lossy,
-        pad_square=pad_square,
-        progress=say,
-    )
+    with progress_bar() as progress:
+        summary = export_model(
+            name=bundle,
+            source=checkpoint or (entry.source if entry else key),
+            out_dir=read_settings().models_dir,
+            entry=entry,
+            revision=revision or (entry.revision if entry else None),
+            licence=licence or (entry.licence if entry else "unknown"),
+            precision=precision,  # type: ignore[arg-type]  # checked above
+            sample=lambda: read_sample(sample, sample_images),
+            allow_lossy=allow_lossy,
+            pad_square=pad_square,
+            progress=progress.stage,
+        )
     if as_json:
         print_json(summary.to_dict())
         return

@@ -11,7 +11,8 @@ import typer
 from archives.indiana import IndianaSource
 from archives.splits import read_split
 from cxr.console import DeviceOption, JsonOption, print_json, read_settings, say
-from exporters.finetune.progress import ConsoleProgress
+from cxr.progress import progress_bar
+from cxr.training_progress import TrainingReporter
 from exporters.finetune.run import finetune as train
 from exporters.finetune.settings import load_settings, make_settings
 from retrieval.records import Quarantined, Study, studies_of
@@ -68,8 +69,8 @@ def finetune(
         settings = load_settings(config, checkpoint=checkpoint, **given)
     archive = (reports_csv, projections_csv, images_dir, splits_csv)
     training, validation = (_read_studies(*archive, split) for split in (train_split, val_split))
-    with ConsoleProgress() as progress:
-        summary = train(settings, training, validation, out, progress=progress)
+    with progress_bar() as progress:
+        summary = train(settings, training, validation, out, progress=TrainingReporter(progress))
     if as_json:
         print_json(msgspec.to_builtins(summary))
     else:

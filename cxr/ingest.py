@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, progress_bar, read_settings, say
+from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
 from cxr.ingest_summary import SHOWN, describe_counts, print_summary
 from cxr.interruption import Interruption
+from cxr.progress import progress_bar
 
 if TYPE_CHECKING:
     from archives.source_spec import SourceSpec

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cxr.console import JsonOption, print_json, progress_bar, say
+from cxr.console import JsonOption, print_json, say
+from cxr.progress import progress_bar
 
 
 def phantoms(

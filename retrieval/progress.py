@@ -1,4 +1,4 @@
-"""How long work reports its progress to whoever shows it."""
+"""Interfaces through which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -10,3 +10,20 @@ class Progress(Protocol):
 
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` units are done; a total of 0 is not known yet."""
+
+
+class StageProgress(Progress, Protocol):
+    """Receives the progress of long work that has several stages."""
+
+    def stage(self, title: str, unit: str = "") -> None:
+        """The stage `title` begins. The counts that follow are its own, in `unit`."""
+
+
+class NoProgress:
+    """A `StageProgress` that shows nothing."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """See `Progress`."""
+
+    def stage(self, title: str, unit: str = "") -> None:
+        """See `StageProgress`."""

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from retrieval.labels.laterality import Side
+
 Kind = Literal[
     "cardiomegaly",
     "effusion",
@@ -19,7 +21,7 @@ Kind = Literal[
     "pacemaker",
     "hernia",
 ]
-Side = Literal["left", "right", "bilateral", ""]
+LungSide = Literal["left", "right"]
 
 # Heads as Open-i's indexers wrote them in the Indiana collection.
 HEADS: dict[Kind, str] = {
@@ -35,7 +37,7 @@ HEADS: dict[Kind, str] = {
 }
 NORMAL = "normal"
 
-LOBES: tuple[tuple[Side, str], ...] = (
+LOBES: tuple[tuple[LungSide, str], ...] = (
     ("right", "upper lobe"),
     ("right", "middle lobe"),
     ("right", "lower lobe"),
@@ -58,7 +60,7 @@ class Finding:
     """
 
     kind: Kind
-    side: Side = ""
+    side: Side | Literal[""] = ""
     site: str = ""
     grade: str = ""
     sure: bool = True
@@ -88,7 +90,7 @@ class Finding:
                 parts = [self.side, self.grade]
         return "/".join([self.head, *(part for part in parts if part)])
 
-    def on(self, side: Literal["left", "right"]) -> bool:
+    def on(self, side: LungSide) -> bool:
         """Whether the finding is on this side of the body."""
         return self.side in (side, "bilateral")
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 
 from archives.phantoms.canvas import Points, blur, clouds, curve, edge
-from archives.phantoms.findings import Finding
+from archives.phantoms.findings import Finding, LungSide
 from archives.phantoms.frontal import FrontalChest
-
-Side = Literal["left", "right"]
 
 # Centre and half axes of each lobe: distance from the midline as a share of the chest's half width, height as a share
 # of the way from apex to dome.
@@ -47,7 +44,7 @@ def show_findings(chest: FrontalChest) -> None:
                 pass
 
 
-def _sides(finding: Finding) -> list[Side]:
+def _sides(finding: Finding) -> list[LungSide]:
     return [side for side in ("right", "left") if finding.on(side)]
 
 
@@ -100,7 +97,7 @@ def _effusion(chest: FrontalChest, finding: Finding) -> None:
 def _pneumothorax(chest: FrontalChest, finding: Finding) -> None:
     """A dark rim without vessels outside the thin white line of the visceral pleura; the lung itself shrinks."""
     p, c, rng = chest.patient, chest.canvas, chest.rng
-    side: Side = "left" if finding.side == "left" else "right"
+    side: LungSide = "left" if finding.side == "left" else "right"
     squeeze_x, squeeze_y = (rng.uniform(0.80, 0.86), rng.uniform(0.82, 0.88)) if finding.grade == "small" else (
         rng.uniform(0.50, 0.68), rng.uniform(0.62, 0.78))  # fmt: skip
     # The lung shrinks towards the lower hilum: a point of the small lung is where it was before, scaled about it.

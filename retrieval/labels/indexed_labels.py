@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retrieval.labels.column_terms import SAYS_NOTHING, find_term, read_terms
+from retrieval.labels.laterality import SIDES
 from retrieval.labels.vocabulary import (
     CHEXPERT_14,
     NO_FINDING,
@@ -22,7 +23,6 @@ from retrieval.records import Status
 _UNLABELLED = {"No Indexing", "Technical Quality of Image Unsatisfactory"}
 _UNCERTAIN_QUALIFIERS = {"borderline"}
 
-SIDES = ("left", "right", "bilateral")
 SEVERITIES = ("mild", "moderate", "severe", "small", "large", "borderline")
 SITES = frozenset(
     {

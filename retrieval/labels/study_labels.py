@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from retrieval.labels.finding_words import WORDS_OF_HEAD
-from retrieval.labels.indexed_labels import SEVERITIES, SIDES, Labels, facets, read_indexing
+from retrieval.labels.indexed_labels import SEVERITIES, Labels, facets, read_indexing
 from retrieval.labels.language import is_english
+from retrieval.labels.laterality import SIDES
 from retrieval.labels.report_labels import LONGEST_TEXT, TextLabels, read_report
 from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, SUPPORT_DEVICES, chexpert_names, unique
 from retrieval.records import Status

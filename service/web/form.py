@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
+from retrieval.labels.laterality import SIDES, Side
 from retrieval.records import View
 from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
 from retrieval.search.rerank import Collapse, Match
 from service.api.schemas import Preset
 
-Side = Literal["left", "right", "bilateral"]
 K_DEFAULT = 12
 """Fills the page's rows of three and four cards."""
 
@@ -188,7 +188,7 @@ def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
         rerank=choice("rerank", get_args(Preset)) or "signals",
         match=choice("match", get_args(Match)) or "dense",
         collapse=choice("collapse", get_args(Collapse)) or "none",
-        side=choice("side", get_args(Side)),
+        side=choice("side", SIDES),
         severity=last("severity")[:100] or None,
         like=judged("like"),
         unlike=judged("unlike"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from retrieval.index.interface import Index
 from retrieval.model.bundle import find_bundle, installed_bundles
 from retrieval.search.presets import read_preset
 from retrieval.settings import RetrievalSettings
+from retrieval.sqlite import open_readonly
 
 _DATABASES = ("experiments.sqlite",)
 
@@ -96,11 +98,8 @@ def _holds_json(path: Path) -> bool:
 
 def _damage_of(path: Path) -> str:
     try:
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        with closing(open_readonly(path)) as database:
             found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-        finally:
-            database.close()
     except sqlite3.Error as error:
         return str(error)
     return "" if found == "ok" else found

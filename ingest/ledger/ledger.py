@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +23,8 @@ from ingest.ledger.migrations import read_detail, read_summary, redact_modalitie
 from ingest.ledger.schema import SCHEMA, FileRow, RunRow
 from retrieval.disk import free_bytes
 from retrieval.errors import DiskFull, SystemFailure
-from retrieval.private import make_private_folder
 from retrieval.records import Quarantined
+from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, open_readonly, transaction
 
 RETRY = "retry"
 """The part of a run that reads quarantined files again."""
@@ -36,7 +34,6 @@ _FORMAT = 1
 _PARAMETERS = 500
 # Seconds to wait for another process that writes.
 _BUSY_S = 60
-_BUSY_POLL_S = 0.05
 
 
 class Ledger:
@@ -51,64 +48,30 @@ class Ledger:
             SystemFailure: the file is no ledger of this version, is damaged, or another process keeps it locked.
         """
         self.path = path
-        self._readonly = readonly
-        if path and not readonly:
-            make_private_folder(path.parent)
         self._lock = threading.Lock()
-        deadline = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                self._database = self._open()
-                return
-            except sqlite3.Error as error:
-                # Of processes that make a ledger at the same time one may be refused at once, without waiting.
-                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
-                    time.sleep(_BUSY_POLL_S)
-                    continue
-                raise self._failure(error) from error
-
-    def _open(self) -> sqlite3.Connection:
-        options: dict[str, Any] = {"timeout": _BUSY_S, "check_same_thread": False, "isolation_level": None}
-        if self.path is None or not self._readonly:
-            database: sqlite3.Connection = sqlite3.connect(self.path or ":memory:", **options)
-        else:
-            # A log that is empty or missing cannot be made on such a disk; then nobody writes, and none is needed.
-            has_log = self.path.with_name(f"{self.path.name}-wal").exists()
-            mode = "mode=ro" if has_log or os.access(self.path.parent, os.W_OK) else "immutable=1"
-            database = sqlite3.connect(f"{self.path.absolute().as_uri()}?{mode}", uri=True, **options)
         try:
-            self._prepare(database)
-        except BaseException:
-            database.close()
-            raise
-        return database
-
-    def _prepare(self, database: sqlite3.Connection) -> None:
-        if not self._readonly:
-            database.execute("PRAGMA journal_mode=WAL")
-            # A row lost to a power failure costs a second reading of the file, no more.
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(SCHEMA)
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
-            raise SystemFailure(f"{self.path} is a ledger of format {found}, this version knows {_FORMAT}; remove it")
-        if not self._readonly:
-            database.execute(f"PRAGMA user_version={_FORMAT}")
-            redact_modalities(database)
+            if path and readonly:
+                self._database = open_readonly(path, version=_FORMAT, wait_s=_BUSY_S)
+            else:
+                self._database = open_database(path, schema=SCHEMA, version=_FORMAT, wait_s=_BUSY_S, prepare=_prepare)
+        except UnknownFormat as error:
+            raise SystemFailure(f"the ledger {path} cannot be used: {error}; remove it") from error
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
 
     def _failure(self, error: sqlite3.Error) -> SystemFailure:
-        """The error of the project for what sqlite says."""
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        """The project's error for an sqlite error."""
+        match cause_of(error):
+            case Cause.LOCKED:
                 return SystemFailure(f"the ledger {self.path} is locked by another process: {error}")
-            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            case Cause.DISK_FULL:
                 free = f"; the disk has {free_bytes(self.path) / 1e6:,.0f} MB free" if self.path else ""
                 return DiskFull(f"the ledger {self.path} cannot be written: {error}{free}")
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            case Cause.NO_ACCESS:
                 return SystemFailure(
                     f"the ledger {self.path} cannot be opened: {error}; it must be a file that can be read and written"
                 )
-            case _:
+            case Cause.DAMAGED:
                 return SystemFailure(f"the ledger {self.path} is damaged: {error}; remove it, files will be read again")
 
     def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
@@ -283,15 +246,8 @@ class Ledger:
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
             return
-        with self._using() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                database.executemany(statement, rows)
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:  # a full disk has ended it
-                    database.execute("ROLLBACK")
-                raise
+        with self._using() as database, transaction(database):
+            database.executemany(statement, rows)
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
@@ -302,6 +258,12 @@ class Ledger:
                 raise
             except sqlite3.Error as error:
                 raise self._failure(error) from error
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    # A power failure may lose the last rows; their files are then read again.
+    database.execute("PRAGMA synchronous=NORMAL")
+    redact_modalities(database)
 
 
 def _text_key(bundle_id: str, text: str) -> bytes:

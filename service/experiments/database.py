@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 import threading
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval.private import make_private_folder
+from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, transaction
 from service.experiments.refusals import ExperimentsUnavailable
 
 _FORMAT = 1
@@ -35,8 +34,6 @@ CREATE TABLE IF NOT EXISTS shadows (
     search_id TEXT PRIMARY KEY, overlap REAL, k INTEGER, ms_a REAL, ms_b REAL, error TEXT
 ) WITHOUT ROWID;
 """
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_BUSY_POLL_S = 0.02
 
 
 class Database:
@@ -72,7 +69,6 @@ class Database:
         Raises:
             ExperimentsUnavailable: the file is locked, damaged, or cannot be written; or another thread does not end.
         """
-        deadline = time.monotonic() + self._wait_s
         self._require_no_pause()
         if not self._turn.acquire(timeout=self._wait_s):
             raise self._fail("it does not answer; is its disk slow or away?")
@@ -80,13 +76,15 @@ class Database:
             self._require_no_pause()
             try:
                 if self._opened is None:
-                    self._opened = _open(self.path, self._wait_s, deadline)
+                    self._opened = open_database(self.path, schema=_SCHEMA, version=_FORMAT, wait_s=self._wait_s)
                 yield self._opened
+            except UnknownFormat as error:
+                raise self._fail(str(error)) from error
             except (sqlite3.Error, OSError) as error:
-                busy = is_busy(error)
-                if not busy:  # its disk may come back, or another file take its place
+                locked = isinstance(error, sqlite3.Error) and cause_of(error) is Cause.LOCKED
+                if not locked:  # open it again next time: the disk may be back, or the file replaced
                     self._drop()
-                reason = "another program keeps it locked; does a backup run?" if busy else str(error)
+                reason = "another program keeps it locked (a backup?)" if locked else str(error)
                 raise self._fail(reason) from error
         finally:
             self._turn.release()
@@ -96,14 +94,8 @@ class Database:
         """As `use`, as one transaction, on the disk when the block has ended."""
         with self.use() as database:
             database.execute("PRAGMA synchronous=FULL")
-            database.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(database):
                 yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
 
     def _drop(self) -> None:
         opened, self._opened = self._opened, None
@@ -122,37 +114,3 @@ class Database:
         retry_after_s = max(1, math.ceil(self._failed_at + self._pause_s - time.monotonic()))
         message = f"{self.path} cannot be used: {self._reason}"
         return ExperimentsUnavailable(message, headers={"Retry-After": str(retry_after_s)})
-
-
-def is_busy(error: Exception) -> bool:
-    """Whether another connection holds the file locked."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY  # above these bits sqlite says more
-
-
-def _open(path: Path, wait_s: float, deadline: float) -> sqlite3.Connection:
-    make_private_folder(path.parent)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite would let others read it
-    database = sqlite3.connect(path, timeout=wait_s, check_same_thread=False, isolation_level=None)
-    database.row_factory = sqlite3.Row
-    while True:
-        try:
-            _prepare(database, path)
-            return database
-        except sqlite3.OperationalError as error:
-            # Of processes that make the file at the same time one may be refused at once, without waiting.
-            if not is_busy(error) or time.monotonic() > deadline:
-                database.close()
-                raise
-            time.sleep(_BUSY_POLL_S)
-        except BaseException:
-            database.close()
-            raise
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    database.execute("PRAGMA journal_mode=WAL")
-    found = database.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, _FORMAT):
-        raise ExperimentsUnavailable(f"{path} is of format {found}, this version knows {_FORMAT}")
-    database.executescript(_SCHEMA)
-    database.execute(f"PRAGMA user_version={_FORMAT}")

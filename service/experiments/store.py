@@ -87,7 +87,7 @@ class ExperimentStore:
             "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
             "ORDER BY started_at DESC, name"
         )
-        return [Experiment(*facts, result=result and json.loads(result)) for *facts, result in rows]
+        return [Experiment(*facts, result and json.loads(result)) for *facts, result in rows]
 
     def experiment(self, name: str) -> Experiment:
         """One experiment.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,7 +88,7 @@ class ExperimentStore:
             "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
             "ORDER BY started_at DESC, name"
         )
-        return [Experiment(*facts, result and json.loads(result)) for *facts, result in rows]
+        return [_experiment(*row) for row in rows]
 
     def experiment(self, name: str) -> Experiment:
         """One experiment.
@@ -221,6 +222,12 @@ class ExperimentStore:
             return []
         with self._database.use() as database:
             return database.execute(statement, parameters).fetchall()
+
+
+def _experiment(*columns: Any) -> Experiment:
+    *facts, result = columns
+    values = dict(zip((field.name for field in fields(Experiment)), facts, strict=False))
+    return Experiment(**values, result=result and json.loads(result))
 
 
 def _exposure(search_id: str, session: str, shown: str, experiment: str | None, team: str | None) -> Exposure:

@@ -54,7 +54,7 @@ def label_scorer(task: Task, corpus: Corpus, seed: int) -> Scorer:
     order = random_scorer(task, seed)
 
     def score(numbers: IntArray) -> NDArray[np.float64]:
-        if task.query_side == "prompt":
+        if task.query_kind == "prompt":
             wanted = _matrix([frozenset([task.findings[n]]) for n in numbers], names)
             agreement = wanted @ theirs.T
         else:
@@ -96,7 +96,7 @@ class Bm25:
 
 
 def _words(task: Task, corpus: Corpus, number: int) -> str:
-    return prompt_of(task.findings[number]) if task.query_side == "prompt" else corpus.images[task.rows[number]].report
+    return prompt_of(task.findings[number]) if task.query_kind == "prompt" else corpus.images[task.rows[number]].report
 
 
 def _matrix(said: Sequence[frozenset[str]], names: dict[str, int]) -> NDArray[np.float64]:

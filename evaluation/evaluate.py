@@ -146,12 +146,12 @@ def all_tasks(corpus: Corpus, protocol: Protocol, *, has_text: bool = True) -> l
 
 def model_scorer(task: Task, corpus: Corpus, encoder: Encoder) -> Scorer:
     """Cosines of stored vectors; prompts are encoded here."""
-    sides = {"image": corpus.vectors, "report": corpus.reports}
-    if task.query_side == "prompt":
+    vectors = {"image": corpus.vectors, "report": corpus.reports}
+    if task.query_kind == "prompt":
         queries: FloatArray = encoder.encode_texts([prompt_of(finding) for finding in task.findings])
     else:
-        queries = sides[task.query_side][task.rows]
-    gallery = sides[task.gallery_side][task.columns]
+        queries = vectors[task.query_kind][task.rows]
+    gallery = vectors[task.gallery_kind][task.columns]
     return lambda numbers: queries[numbers] @ gallery.T
 
 
@@ -187,7 +187,7 @@ def versions() -> dict[str, str]:
 
 def _baselines(task: Task, corpus: Corpus, protocol: Protocol) -> list[tuple[str, Scorer | None, list[str]]]:
     marks = _circular(corpus) if task.is_of_labels else []
-    own = [OWN_REPORT] if task.query_side != "prompt" else []
+    own = [OWN_REPORT] if task.query_kind != "prompt" else []
     return [
         (baselines.RANDOM, baselines.random_scorer(task, protocol.seed), []),
         (baselines.BM25, baselines.bm25_scorer(task, corpus), [*own, *marks]),

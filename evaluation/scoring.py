@@ -20,7 +20,8 @@ Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
 """Similarity, float [B, G], of the queries with these numbers (int [B]) to the gallery of their task."""
 
 _BLOCK = 128
-_NAMES = {"R": "Success", "Hit": "Success"}
+# Success@k, whether a relevant item is among the first k, is called R@k where each query has one and Hit@k elsewhere.
+_IR_MEASURES = {"R": "Success", "Hit": "Success", "P": "P", "nDCG": "nDCG", "RR": "RR", "AP": "AP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Judged:
 def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies: Sequence[str]) -> TaskResult:
     """The figures of one system in one task; `studies` are those of all images of the corpus."""
     # There are few prompts, so that their rankings may be whole.
-    depth = len(task.columns) if task.query_side == "prompt" else protocol.depth
+    depth = len(task.columns) if task.query_kind == "prompt" else protocol.depth
     judged = judge(task, scorer, depth)
     findings = [task.findings[n] for n in judged.numbers]
     units = [task.units[n] for n in judged.numbers]
@@ -54,7 +55,7 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
             judged.relevant,
             findings,
             [studies[column] for column in task.columns],
-            None if task.query_side == "prompt" else units,
+            None if task.query_kind == "prompt" else units,
             resamples=protocol.resamples,
             seed=protocol.seed,
         )
@@ -119,7 +120,7 @@ def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
             order.append(columns)
             hits.append(relevant[place, columns])
             counts.append((found, size))
-    values = _by_ir_measures(task.measures, hits, [found for found, _ in counts])
+    values = measure_rankings(task.measures, hits, [found for found, _ in counts])
     chance = {
         name: np.array([expected(found, size) for found, size in counts])
         for name in task.measures
@@ -128,7 +129,7 @@ def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
     return Judged(np.array(numbers, dtype=np.int64), values, chance, order, hits, [found for found, _ in counts])
 
 
-def _by_ir_measures(
+def measure_rankings(
     measures: Sequence[str], hits: Sequence[BoolArray], relevant: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
     """Each measure of each query, float64 [Q], from whether each rank is relevant and how many relevant items there are.
@@ -144,8 +145,10 @@ def _by_ir_measures(
         ) from error
     wanted = {}
     for name in measures:
-        kind, at, cut = name.partition("@")
-        wanted[ir_measures.parse_measure(f"{_NAMES.get(kind, kind)}{at}{cut}")] = name
+        kind, _, cutoff = name.partition("@")
+        # Not `ir_measures.parse_measure`: it reads the name through `ast.Num`, which Python 3.14 no longer has.
+        measure = getattr(ir_measures, _IR_MEASURES[kind])
+        wanted[measure @ int(cutoff) if cutoff else measure] = name
     values = {name: np.zeros(len(hits)) for name in measures}
     for block in _blocks(len(hits)):
         run = {str(n): {str(rank): float(-rank) for rank in range(len(hits[n]))} for n in block}

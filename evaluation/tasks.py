@@ -33,7 +33,7 @@ HEADLINES = {
 }
 """The measure of each task that models are tested on; further tasks are shown but not tested."""
 
-Side = Literal["image", "report", "prompt"]
+ItemKind = Literal["image", "report", "prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Task:
     """
 
     name: str
-    query_side: Side
-    gallery_side: Side
+    query_kind: ItemKind
+    gallery_kind: ItemKind
     measures: tuple[str, ...]
     rows: IntArray
     columns: IntArray
@@ -104,8 +104,8 @@ def image_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
     own = same_label(studies, studies) | same_label(copies, copies)
     return Task(
         name="image_to_image",
-        query_side="image",
-        gallery_side="image",
+        query_kind="image",
+        gallery_kind="image",
         measures=LABEL_MEASURES,
         rows=queries,
         columns=np.arange(len(corpus.images)),
@@ -125,8 +125,8 @@ def text_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
     size = len(corpus.images)
     return Task(
         name="text_to_image",
-        query_side="prompt",
-        gallery_side="image",
+        query_kind="prompt",
+        gallery_kind="image",
         measures=LABEL_MEASURES,
         rows=np.arange(len(findings)),
         columns=np.arange(size),
@@ -150,7 +150,7 @@ def _holders(corpus: Corpus, protocol: Protocol) -> tuple[BoolArray, list[str]]:
 
 
 def _pairs(
-    name: str, sides: tuple[Side, Side], rows: IntArray, columns: IntArray, studies: NameArray, keys: NameArray
+    name: str, kinds: tuple[ItemKind, ItemKind], rows: IntArray, columns: IntArray, studies: NameArray, keys: NameArray
 ) -> Task:
     mine, theirs = list(keys[rows]), list(keys[columns])
 
@@ -159,8 +159,8 @@ def _pairs(
 
     return Task(
         name=name,
-        query_side=sides[0],
-        gallery_side=sides[1],
+        query_kind=kinds[0],
+        gallery_kind=kinds[1],
         measures=PAIR_MEASURES,
         rows=rows,
         columns=columns,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.chance import expectation
-from evaluation.scoring import _by_ir_measures
+from evaluation.scoring import measure_rankings
 
 
 @pytest.mark.parametrize("measure", ["R@2", "Hit@3", "P@1", "P@5", "P@10", "RR", "AP", "nDCG@10", "nDCG@3"])
@@ -16,7 +16,7 @@ def test_the_expectation_is_the_mean_over_all_orders(measure: str, relevant: int
     size = 6
     orders = sorted(set(permutations([True] * relevant + [False] * (size - relevant))))
     rankings = [np.array(order[:depth]) for order in orders]
-    values = _by_ir_measures([measure], rankings, [relevant] * len(rankings))[measure]
+    values = measure_rankings([measure], rankings, [relevant] * len(rankings))[measure]
     assert expectation(measure, depth)(relevant, size) == pytest.approx(values.mean())
 
 

@@ -81,5 +81,5 @@ def _reference(similarity: NDArray[np.float32], relevant: NDArray[np.bool_], k: 
         for item, score in enumerate(row)
         if str(query) in judged
     ]
-    success = ir_measures.parse_measure(f"Success@{k}")
+    success = ir_measures.Success @ k
     return float(ir_measures.calc_aggregate([success], qrels, run)[success])

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.intervals import percentile_interval
 from evaluation.resampling import MEASURES, label_draws, measure_draws
-from evaluation.scoring import _by_ir_measures
+from evaluation.scoring import measure_rankings
 
 
 def test_a_draw_measures_what_ir_measures_does_of_the_ranking_with_all_copies() -> None:
@@ -16,7 +16,7 @@ def test_a_draw_measures_what_ir_measures_does_of_the_ranking_with_all_copies() 
         times = rng.poisson(1.0, (60, size)).astype(np.float32)
         written_out = [np.repeat(found, row.astype(int)) for row in times]
         has_any = np.array([bool(each.any()) for each in written_out])
-        expected = _by_ir_measures(
+        expected = measure_rankings(
             MEASURES,
             [each for each in written_out if each.any()],
             [int(each.sum()) for each in written_out if each.any()],

@@ -96,7 +96,7 @@ def test_splits_never_share_a_study_in_any_task(name: str) -> None:
     seen = []
     for corpus in split_corpora()[:2]:
         task = next(task for task in all_tasks(corpus, PROTOCOL) if task.name == name)
-        asked = {corpus.studies[row] for row in task.rows} if task.query_side != "prompt" else set()
+        asked = {corpus.studies[row] for row in task.rows} if task.query_kind != "prompt" else set()
         shown = {corpus.studies[column] for column in task.columns}
         assert shown <= set(corpus.studies) and asked <= set(corpus.studies)
         seen.append(asked | shown)

@@ -16,8 +16,6 @@ from PIL import Image
 
 from evaluation.corpus import Corpus
 from evaluation.results import Build, Resources, Times
-from retrieval.disk import extent_of
-from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Index
 from retrieval.media import thumbnail_path
 from retrieval.search.query import Case, Query
@@ -53,7 +51,7 @@ def measure_resources(
         )
     elif encoder.bundle.has_text:
         notes.append("encode text: not measured, as there are no reports")
-    index_bytes = _index_bytes(index, retriever.collection.name)
+    index_bytes = index.disk_bytes(retriever.collection.name)
     if index_bytes is None:
         notes.append("index size: not known of a collection on a server")
     if build is None:
@@ -120,11 +118,6 @@ def _timed(items: Sequence[Any], call: Callable[[Any], object]) -> Times:
         elapsed.append((time.perf_counter() - start) * 1000)
     p50, p95 = np.percentile(elapsed, [50, 95])
     return Times(p50_ms=round(float(p50), 3), p95_ms=round(float(p95), 3), n=len(elapsed))
-
-
-def _index_bytes(index: Index, name: str) -> int | None:
-    """Bytes that the collection takes on disk; Edge reserves more than it fills, and holes do not count."""
-    return extent_of(index.folder / name).allocated if isinstance(index, EdgeIndex) else None
 
 
 def _thumbnail(media_dir: Path, sha256: str) -> Image.Image | None:

@@ -209,6 +209,9 @@ class Index(Protocol):
     def previous(self) -> str | None:
         """The collection that the alias named before the present one, if that still exists."""
 
+    def disk_bytes(self, name: str) -> int | None:
+        """Bytes that a collection takes on disk; None where the engine does not tell."""
+
     def close(self) -> None:
         """Release files, locks and connections."""
 

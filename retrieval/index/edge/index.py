@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from retrieval.disk import require_space
+from retrieval.disk import extent_of, require_space
 from retrieval.drafts import drafts_of, remove_folder, replacing_folder, sweep_drafts
 from retrieval.errors import AliasDamaged, CollectionExists, InvalidRequest, NoCollection
 from retrieval.index.edge.collection import META, EdgeCollection, write_json
@@ -169,6 +169,10 @@ class EdgeIndex:
     def previous(self) -> str | None:
         """See `Index.previous`."""
         return self._aliases().get(PREVIOUS)
+
+    def disk_bytes(self, name: str) -> int | None:
+        """See `Index`; Edge reserves more than it fills, and holes do not count."""
+        return extent_of(self._folder_of(name)).allocated
 
     def close(self) -> None:
         """See `Index.close`."""

@@ -187,6 +187,10 @@ class ServerIndex:
         found = self._client.get_aliases().aliases
         return {alias.alias_name: alias.collection_name for alias in found if alias.alias_name in (ALIAS, PREVIOUS)}
 
+    def disk_bytes(self, name: str) -> int | None:
+        """See `Index`; a server does not tell."""
+        return None
+
     def close(self) -> None:
         """See `Index.close`."""
         self._client.close()

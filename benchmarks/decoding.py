@@ -20,11 +20,11 @@ from PIL import Image
 
 from benchmarks.bad_images import LARGE_MODES, encode, large
 from benchmarks.record import write_result
+from ingest.thumbnails import THUMBNAIL_SIZE
 from retrieval.errors import ImageError
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import DecoderPool
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.media import SIDE
 from retrieval.model.bundle import Preprocessing
 
 SQUARE = Preprocessing(mode="stretch", size=224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -61,10 +61,10 @@ def honest_files() -> dict[str, bytes]:
 def compare(data: bytes, repeats: int) -> dict[str, float]:
     """Median milliseconds of one image here and there."""
     pool, here, there = DecoderPool(), [], []
-    pool.prepare(data, [SQUARE], side=SIDE)
+    pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE)
     for _ in range(repeats):
         here.append(timed(lambda: decode_here(data)))
-        there.append(timed(lambda: pool.prepare(data, [SQUARE], side=SIDE)))
+        there.append(timed(lambda: pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE)))
     pool.close()
     return {
         "bytes": len(data),
@@ -78,7 +78,7 @@ def compare(data: bytes, repeats: int) -> dict[str, float]:
 def decode_here(data: bytes) -> None:
     image = decode_image(data)
     ImagePreprocessor(SQUARE).resize(image)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
+    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BILINEAR)
 
 
 def measure_largest(data: bytes) -> dict[str, float]:
@@ -89,7 +89,7 @@ def measure_largest(data: bytes) -> dict[str, float]:
     idle = megabytes_of(process._process.pid, "status", "VmHWM")
     hold = pool.budget.hold
     pool.budget.hold = lambda size: needs.append(size) or hold(size)  # type: ignore[func-returns-value,method-assign]
-    seconds = timed(lambda: pool.prepare(data, [SQUARE], side=SIDE))
+    seconds = timed(lambda: pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE))
     took = megabytes_of(process._process.pid, "status", "VmHWM") - idle
     kept = megabytes_of(process._process.pid, "status", "VmRSS") - idle
     pool.close()

@@ -13,9 +13,9 @@ from cxr.console import IndexOption, JsonOption, print_json, read_settings, say
 from cxr.progress import progress_bar
 
 if TYPE_CHECKING:
+    from ingest.transfer import LoadOptions, TransferSummary
     from retrieval.index.interface import Index
     from retrieval.index.schema import Quantization
-    from retrieval.index.transfer import LoadOptions, Transfer
 
 CollectedOption = Annotated[str, typer.Argument(help="A model that has a collection; see `cxr models`.")]
 RecreateOption = Annotated[bool, typer.Option("--recreate", help="Drop the collection that is there first.")]
@@ -92,8 +92,8 @@ def push(
     cxr push biomedclip --to http://qdrant:6333
     cxr push biomedclip --to https://qdrant.example --shards 4 --replicas 2 --quantization int8
     """
+    from ingest.transfer import push as push_collection
     from retrieval.index.schema import collection_name
-    from retrieval.index.transfer import push as push_collection
 
     options = _options(
         quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer
@@ -123,8 +123,8 @@ def create(
     \b
     cxr snapshot create biomedclip biomedclip.zip
     """
+    from ingest.snapshot import create_snapshot
     from retrieval.index.schema import collection_name
-    from retrieval.index.snapshot import create_snapshot
 
     with _opened(index) as source, progress_bar(f"Writing {file.name}") as progress:
         notes = read_settings().drafts_dir
@@ -158,7 +158,7 @@ def restore(
     cxr snapshot restore biomedclip.zip
     cxr snapshot restore biomedclip.zip --index http://qdrant:6333 --recreate
     """
-    from retrieval.index.snapshot import restore_snapshot
+    from ingest.snapshot import restore_snapshot
 
     options = _options(
         quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer
@@ -231,15 +231,15 @@ def _place(index: Index) -> str:
 
 
 def _options(quantization: str | None, **others: Any) -> LoadOptions:
+    from ingest.transfer import LoadOptions
     from retrieval.errors import InvalidRequest
-    from retrieval.index.transfer import LoadOptions
 
     if quantization not in (None, "none", "int8"):
         raise InvalidRequest(f"--quantization must be none or int8, found {quantization!r}")
     return LoadOptions(quantization=cast("Quantization | None", quantization), **others)
 
 
-def _report(done: Transfer, as_json: bool) -> None:
+def _report(done: TransferSummary, as_json: bool) -> None:
     if as_json:
         print_json(done.to_dict())
         return

@@ -26,7 +26,7 @@ from evaluation.comparison import compare as compare_evaluations
 from evaluation.jobs import run_apart
 from evaluation.report.page import write_reports
 from evaluation.results import read_evaluation, to_document
-from retrieval.drafts import scratch_folder
+from retrieval.atomic_files import temporary_folder
 
 
 def compare(
@@ -71,7 +71,7 @@ def compare(
     measured = [read_evaluation(path.read_bytes(), str(path)) for path in evaluations or []]
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     media_dir = settings.media_dir
-    with scratch_folder("cxr-compare", notes=settings.drafts_dir) as scratch:
+    with temporary_folder("cxr-compare", notes=settings.drafts_dir) as scratch:
         if names:
             protocol, studies = read_protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
             measured += run_apart(make_jobs(names, protocol, studies, data, scratch, index, device), say_step)

@@ -42,7 +42,7 @@ def read_settings(index: str | None = None, device: str | None = None, *, restri
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise InvalidRequest(f"settings: {wrong}") from error
     if restrict:
-        from retrieval.private import restrict_home
+        from retrieval.file_permissions import restrict_home
 
         for path in restrict_home(settings.home, settings.index_folder):
             say(f"other users of this machine could read {path}; it is now restricted to its owner")

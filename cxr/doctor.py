@@ -13,10 +13,10 @@ from ingest.doctor.collection import CheckResult, Diagnosis, check_thumbnails, d
 from ingest.doctor.home import examine_home
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
+from retrieval.file_permissions import permission_problems
 from retrieval.index import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name, model_of
-from retrieval.private import privacy_problems
 from retrieval.settings import RetrievalSettings
 
 
@@ -35,7 +35,7 @@ def doctor(
     """
 
     settings = read_settings(index, restrict=False)
-    problems = privacy_problems(settings.home, settings.index_folder)
+    problems = permission_problems(settings.home, settings.index_folder)
     opened = open_index(settings)
     try:
         names = [model_of(name) for name in sorted({*opened.collections(), *opened.damaged()})]

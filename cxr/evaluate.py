@@ -14,7 +14,7 @@ from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, read_
 from evaluation.jobs import Job, run
 from evaluation.report.markdown import render_evaluation
 from evaluation.results import Evaluation, Protocol, to_document
-from retrieval.drafts import scratch_folder
+from retrieval.atomic_files import temporary_folder
 from retrieval.errors import InvalidRequest
 from retrieval.model.bundle import find_bundle
 
@@ -64,7 +64,7 @@ def evaluate(
     """
 
     protocol, studies = read_protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
-    with scratch_folder("cxr-evaluate", notes=read_settings().drafts_dir) as scratch:
+    with temporary_folder("cxr-evaluate", notes=read_settings().drafts_dir) as scratch:
         (job,) = make_jobs([model], protocol, studies, data, scratch, index, device)
         measured = run(job, partial(say_step, model))
     text = render_evaluation(measured)

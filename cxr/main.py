@@ -14,7 +14,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from cxr.console import print_json, say
-from retrieval.disk import free_bytes
+from retrieval.disk_space import free_bytes
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError, SystemFailure
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 from evaluation.corpus import Corpus
 from evaluation.results import Build, Resources, Times
 from retrieval.index.interface import Index
-from retrieval.media import thumbnail_path
 from retrieval.search.query import Case, Query
 from retrieval.search.retriever import Retriever
 

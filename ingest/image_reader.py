@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from ingest.concurrency import StageClock
 from ingest.ledger.schema import FileRow
 from ingest.source_images import SourceImage
+from ingest.thumbnails import THUMBNAIL_SIZE, remove_unfinished_thumbnails, thumbnail_path, write_thumbnail
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_pool import decoders
 from retrieval.index.schema import Payload
-from retrieval.media import SIDE, sweep_thumbnails, thumbnail_path, write_thumbnail
 from retrieval.model.encoder import Encoder
 from retrieval.records import ImageRecord, Quarantined
 
@@ -86,7 +86,7 @@ class ImageReader:
         self._may_decode = threading.Event()
         self._may_decode.set()
         if media_dir:
-            sweep_thumbnails(media_dir)
+            remove_unfinished_thumbnails(media_dir)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -133,7 +133,7 @@ class ImageReader:
                     () if embedded and not self.decodes_again else (self._encoder.preprocess.settings,),
                     name=_shown_name(record),
                     allow_burned_in=self._allow_burned_in,
-                    side=SIDE if self._media_dir else 0,
+                    side=THUMBNAIL_SIZE if self._media_dir else 0,
                 )
             # Other notes: by the rules of today the image looks different.
             looks_different = embedded and self.decodes_again and not (known and known.notes == prepared.notes)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection as Points
 from pathlib import Path
 
+from ingest.thumbnails import thumbnail_path
 from retrieval.errors import IndexFailure
 from retrieval.index.interface import Collection, Index
-from retrieval.media import thumbnail_path
 
 
 def remove_unshown(

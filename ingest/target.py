@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from ingest.concurrency import StageClock
 from ingest.image_reader import now
 from ingest.ledger import Ledger
-from retrieval.errors import SourceError
+from retrieval.errors import IndexFailure, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import ingest_of
 from retrieval.index.interface import Collection, Index, has_no_active, readable_active
@@ -18,44 +20,69 @@ from retrieval.index.schema import (
     damaged_collection,
     require_same_bundle,
 )
-from retrieval.index.transfer import create_or_open
 from retrieval.model.bundle import ModelBundle
 from retrieval.records import Source, studies_of
 from retrieval.search.calibration import calibrate
 
 
-def open_target(
-    index: Index, bundle: ModelBundle, layout: CollectionLayout, *, job: str, recreate: bool = False
-) -> Collection:
-    """The collection of `bundle`, made for `job` if there is none; with `recreate` what there is is dropped first.
+@dataclass(frozen=True, slots=True)
+class OpenedCollection:
+    """An open collection. `is_new`: it was made just now; `was_active`: it replaces one that was active."""
+
+    collection: Collection
+    is_new: bool
+    was_active: bool
+
+
+def open_or_create(
+    index: Index, meta: CollectionMeta, name: str, layout: CollectionLayout, *, recreate: bool = False
+) -> OpenedCollection:
+    """Open the collection `name`, or make it with the record `meta`; `recreate` drops an existing one first.
 
     Raises:
-        BundleMismatch: the collection was built by another bundle and `recreate` is not set. CollectionDamaged: likewise.
+        CollectionDamaged: it cannot be read, and `recreate` is not set.
+        InvalidRequest: the engine does not support `layout`; nothing was dropped. IndexFailure: it cannot be made.
     """
-    name = collection_name(bundle.name)
     exists, damage = name in index.collections(), index.damaged().get(name)
-    was_active = readable_active(index) == name
+    was_active = False
     if (exists or damage) and recreate:
-        index.require_layout(layout)  # what can be refused is refused before anything is lost
+        index.require_layout(layout)
+        was_active = readable_active(index) == name
         index.drop(name)
         exists, damage = False, None
     if damage:
         raise damaged_collection(name, index.location, damage)
     if exists:
-        collection = index.open(name)
-    else:
-        meta = CollectionMeta(
-            model=bundle.name,
-            bundle_id=bundle.bundle_id,
-            dim=bundle.manifest.dim,
-            created_at=now(),
-            pending=(job,),
-        )
-        collection = create_or_open(index, meta, name, layout)
-    require_same_bundle(bundle, collection.meta, name)
-    if was_active and not exists:
+        return OpenedCollection(index.open(name), is_new=False, was_active=False)
+    return OpenedCollection(_create(index, meta, name, layout), is_new=True, was_active=was_active)
+
+
+def _create(index: Index, meta: CollectionMeta, name: str, layout: CollectionLayout) -> Collection:
+    try:
+        return index.create(meta, name=name, layout=layout)
+    except IndexFailure:
+        if name not in index.collections():
+            raise
+        return index.open(name)  # another part of the same job made it, or the server's first answer was lost
+
+
+def open_target(
+    index: Index, bundle: ModelBundle, layout: CollectionLayout, *, job: str, recreate: bool = False
+) -> Collection:
+    """The collection that `bundle` fills, made for `job` if there is none; `recreate` drops an existing one first.
+
+    Raises:
+        BundleMismatch: another bundle built the collection, and `recreate` is not set. CollectionDamaged: likewise.
+    """
+    name = collection_name(bundle.name)
+    meta = CollectionMeta(
+        model=bundle.name, bundle_id=bundle.bundle_id, dim=bundle.manifest.dim, created_at=now(), pending=(job,)
+    )
+    opened = open_or_create(index, meta, name, layout, recreate=recreate)
+    require_same_bundle(bundle, opened.collection.meta, name)
+    if opened.was_active:
         index.activate(name)
-    return collection
+    return opened.collection
 
 
 def adopt_unfinished(collection: Collection, ledger: Ledger) -> None:

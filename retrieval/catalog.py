@@ -17,13 +17,13 @@ from retrieval.errors import (
     ModelActive,
     NoCollection,
 )
+from retrieval.file_permissions import restrict_home
 from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
 from retrieval.index.interface import Index, readable_active
 from retrieval.index.schema import CollectionMeta, collection_name, damaged_collection, model_of, require_same_bundle
 from retrieval.model.bundle import ModelBundle, find_bundle, installed_bundles
 from retrieval.model.encoder import Encoder
-from retrieval.private import restrict_home
 from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from retrieval.address import is_miswritten, is_server, redact
-from retrieval.drafts import NOTES
+from retrieval.atomic_files import NOTES
+from retrieval.index_address import is_miswritten, is_server, redact
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -57,7 +57,7 @@ class RetrievalSettings(BaseSettings):
 
     @property
     def drafts_dir(self) -> Path:
-        """Folder that notes drafts outside this home, see `retrieval.drafts`."""
+        """Folder that notes drafts outside this home, see `retrieval.atomic_files`."""
         return self.home / NOTES
 
     @property

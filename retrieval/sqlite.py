@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
-from retrieval.private import make_private_folder
+from retrieval.file_permissions import make_private_folder
 
 _BUSY_POLL_S = 0.05
 _OWNER_ONLY = 0o600

@@ -12,8 +12,8 @@ from evaluation.report import rows
 from evaluation.report.markdown import NOTICE, render_markdown, tables_of
 from evaluation.report.plots import draw_plots
 from evaluation.results import Comparison, Example
-from retrieval.drafts import replacing
-from retrieval.media import thumbnail_path
+from ingest.thumbnails import thumbnail_path
+from retrieval.atomic_files import replace_file
 
 Thumbnail = Callable[[str], str | None]
 
@@ -26,7 +26,7 @@ def write_reports(comparison: Comparison, folder: Path, media_dir: Path | None) 
         "comparison.html": render_page(comparison, media_dir).encode(),
     }
     for name, content in contents.items():
-        with replacing(folder / name) as file:  # one that an earlier version left readable does not stay so
+        with replace_file(folder / name) as file:  # one that an earlier version left readable does not stay so
             file.write(content)
     return [folder / name for name in contents]
 

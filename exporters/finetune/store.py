@@ -14,7 +14,7 @@ from torch import nn
 
 from exporters.finetune.settings import FinetuneSettings
 from exporters.finetune.validation import Validation
-from retrieval.drafts import replacing, replacing_folder
+from retrieval.atomic_files import replace_file, replace_folder
 from retrieval.errors import TrainingError
 
 HISTORY = "history.json"
@@ -69,7 +69,7 @@ class RunStore:
     def save_state(self, run: RunState, tensors: dict[str, Any]) -> None:
         """Write the state, replacing the last one in a single step."""
         header = {"fingerprint": self.fingerprint, "run": msgspec.json.encode(run)}
-        with replacing(self._state) as file:
+        with replace_file(self._state) as file:
             torch.save(header | {"tensors": tensors}, file)
 
     def load_state(self) -> tuple[RunState, dict[str, Any]]:
@@ -95,14 +95,14 @@ class RunStore:
 
     def save_checkpoint(self, model: nn.Module, source: Path, run: RunState) -> None:
         """Put the model as it is now, with the small files of `source`, in the place of `out`, whole."""
-        with replacing_folder(self.out) as draft:
+        with replace_folder(self.out) as draft:
             shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*_WEIGHTS, ".*"), dirs_exist_ok=True)
             _write_weights(model, draft)
             self.write_history(run, draft)
 
     def write_history(self, run: RunState, folder: Path | None = None) -> None:
         """Write all epochs so far into `folder`, or into the checkpoint."""
-        with replacing((folder or self.out) / HISTORY) as file:
+        with replace_file((folder or self.out) / HISTORY) as file:
             file.write(msgspec.json.format(msgspec.json.encode({"epochs": run.history}), indent=2) + b"\n")
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.doctor.collection import CheckResult, Level
-from retrieval.drafts import find_leftovers
+from retrieval.atomic_files import find_abandoned_drafts
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
 from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.interface import Index
@@ -35,7 +35,7 @@ def _check_leftovers(settings: RetrievalSettings) -> CheckResult:
     folders = [settings.home]
     if "://" not in settings.index_location:
         folders.append(Path(settings.index_location))
-    left = find_leftovers(folders, settings.drafts_dir)
+    left = find_abandoned_drafts(folders, settings.drafts_dir)
     message = (
         f"killed commands left {', '.join(map(str, left))}; they may hold reports: run those commands again, which removes "
         "them, or remove them"

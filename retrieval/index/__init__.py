@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from retrieval.address import is_miswritten, is_server
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index
+from retrieval.index_address import is_miswritten, is_server
 from retrieval.settings import RetrievalSettings
 
 

@@ -20,9 +20,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from retrieval.drafts import replacing_folder
+from retrieval.atomic_files import replace_folder
 from retrieval.errors import BundleDamaged, BundleError, UnknownModel
-from retrieval.private import make_private_folder
+from retrieval.file_permissions import make_private_folder
 
 MANIFEST = "manifest.json"
 IMAGE_GRAPH = "image.onnx"
@@ -232,7 +232,7 @@ def writing_bundle(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         make_private_folder(target.parent)
         target.parent.chmod(0o755)
-    with replacing_folder(target) as draft:
+    with replace_folder(target) as draft:
         yield draft
         if not (draft / MANIFEST).is_file():
             raise BundleError(f"no {MANIFEST} was written for {target}")

@@ -6,9 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from retrieval.drafts import replacing
+from retrieval.atomic_files import replace_file
 from retrieval.errors import InvalidRequest
-from retrieval.private import make_private_folder
+from retrieval.file_permissions import make_private_folder
 from retrieval.search.rerank import NONE, PRESETS, weights_of
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -45,6 +45,6 @@ def save_preset(home: Path, name: str, weights: dict[str, float]) -> Path:
         )
     path = home / "presets" / f"{name}.json"
     make_private_folder(path.parent)
-    with replacing(path) as file:
+    with replace_file(path) as file:
         file.write(json.dumps(weights_of(weights), indent=2).encode() + b"\n")
     return path

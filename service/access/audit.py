@@ -25,8 +25,8 @@ from anyio.to_thread import run_sync
 from litestar.connection import ASGIConnection
 
 from retrieval.errors import RetrievalError
+from retrieval.file_permissions import make_private_folder
 from retrieval.index.filters import Filters
-from retrieval.private import make_private_folder
 from retrieval.search.hits import SearchResult, StudyRecord
 from retrieval.search.retriever import Retriever
 

@@ -18,10 +18,10 @@ import msgspec
 import portalocker
 from msgspec import Meta
 
-from retrieval.drafts import replacing
+from retrieval.atomic_files import replace_file
 from retrieval.errors import RetrievalError
-from retrieval.private import make_private_folder
-from retrieval.watched import WatchedFile
+from retrieval.file_permissions import make_private_folder
+from retrieval.watched_file import WatchedFile
 
 KeyScope = Literal["read", "ingest", "admin"]
 FILE_NAME = "keys.json"
@@ -183,7 +183,7 @@ class KeyFile:
             yield
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
-        with replacing(self.path) as file:
+        with replace_file(self.path) as file:
             os.fchmod(file.fileno(), _OWNER_ONLY)
             file.write(msgspec.json.format(msgspec.json.encode(_Document(version=1, keys=keys))) + b"\n")
             file.flush()

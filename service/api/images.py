@@ -11,7 +11,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
-from retrieval.media import thumbnail_path
+from ingest.thumbnails import thumbnail_path
 from service.access.auth import READ
 from service.api.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.load.permits import SearchPermits

@@ -12,10 +12,10 @@ from PIL import Image
 
 from archives.image_folder import ImageFolderSource
 from ingest.ledger import Ledger, ledger_path
+from ingest.thumbnails import thumbnail_path
 from ingest.worker import Worker
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.media import thumbnail_path
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 
 GREY = np.tile(np.arange(64, dtype=np.uint16), (64, 1))

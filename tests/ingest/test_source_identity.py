@@ -17,14 +17,14 @@ from archives import spec as specs
 from archives.source_part import SourcePart
 from archives.source_spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
+from ingest.snapshot import create_snapshot, restore_snapshot
 from ingest.summary import IngestSummary
+from ingest.transfer import push
 from ingest.worker import Worker
 from retrieval.errors import SaltDiffers, SourceDiffers
 from retrieval.imaging.dicom.pseudonyms import SALT_BYTES, fingerprint, load_salt
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta
-from retrieval.index.snapshot import create_snapshot, restore_snapshot
-from retrieval.index.transfer import push
 from tests.conftest import write_archive, write_tiny_bundle
 from tests.dicom_files import dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder

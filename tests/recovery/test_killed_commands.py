@@ -161,7 +161,7 @@ def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_ne
     command = ["snapshot", "create", "tiny-b", str(file)]
     certain = (
         Moment("zipfile:ZipFile.writestr", "after", 1),
-        Moment("retrieval.index.snapshot:Snapshot.check"),
+        Moment("ingest.snapshot:Snapshot.check"),
         Moment("os:replace"),
     )
     drafts = 0

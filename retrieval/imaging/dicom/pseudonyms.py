@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 
 from retrieval.errors import SaltDamaged, SystemFailure
-from retrieval.private import make_private_folder
+from retrieval.file_permissions import make_private_folder
 
 SALT_BYTES = 32
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 import qdrant_edge as edge
 
-from retrieval.disk import extent_of, require_space
-from retrieval.drafts import replacing
+from retrieval.atomic_files import replace_file
+from retrieval.disk_space import extent_of, require_space
 from retrieval.index.edge.lock import FolderLock
 from retrieval.index.edge.query import BM25, nearest, query_of, scored, summed
 from retrieval.index.edge.shard import Shard, load_shard, needs_graph
@@ -242,7 +242,7 @@ def _by_ranks(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
 
 def write_json(path: Path, document: Any) -> None:
     """Replace `path` in one step, so that a reader sees the old or the new content and never half of it."""
-    with replacing(path) as file:
+    with replace_file(path) as file:
         file.write(json.dumps(document, indent=2).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())  # or a power failure could leave the new name with no content

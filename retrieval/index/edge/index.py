@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from retrieval.disk import extent_of, require_space
-from retrieval.drafts import drafts_of, remove_folder, replacing_folder, sweep_drafts
+from retrieval.atomic_files import find_drafts, remove_abandoned_drafts, remove_folder, replace_folder
+from retrieval.disk_space import extent_of, require_space
 from retrieval.errors import AliasDamaged, CollectionExists, InvalidRequest, NoCollection
 from retrieval.index.edge.collection import META, EdgeCollection, write_json
 from retrieval.index.edge.lock import FolderLock
@@ -35,7 +35,7 @@ from retrieval.index.schema import (
     damaged_collection,
     moved_alias,
 )
-from retrieval.watched import WatchedFile
+from retrieval.watched_file import WatchedFile
 
 _ALIASES = "aliases.json"
 # The files of an empty collection, nearly all of them holes; a file system in memory fills those at once.
@@ -97,7 +97,7 @@ class EdgeIndex:
             self._require_none(name)  # it may have been made before the lock was ours
             meta = msgspec.structs.replace(meta, layout=layout)
             require_space(self.folder, _EMPTY_BYTES, f"making the collection {name}")
-            with replacing_folder(folder) as draft:
+            with replace_folder(folder) as draft:
                 create_shard(draft, meta)
                 write_json(draft / META, msgspec.to_builtins(meta))
             collection = EdgeCollection(name, folder, load_shard(folder, meta), meta, lock)
@@ -120,7 +120,7 @@ class EdgeIndex:
                     lock = held.enter_context(FolderLock(folder))
                     self._require(name)  # it may have been dropped before the lock was ours
                     for swept in (folder, self.folder):
-                        sweep_drafts(swept)
+                        remove_abandoned_drafts(swept)
                     try:
                         meta = _read_meta(folder)
                     except _Damage as damage:
@@ -137,8 +137,8 @@ class EdgeIndex:
             IndexLocked: another process has it open.
         """
         folder = self._folder_of(name)
-        left = drafts_of(folder)
-        sweep_drafts(self.folder)
+        left = find_drafts(folder)
+        remove_abandoned_drafts(self.folder)
         with self._lock:
             if not os.path.lexists(folder) and any(not draft.exists() for draft in left):
                 return  # a killed `drop` is completed
@@ -163,7 +163,7 @@ class EdgeIndex:
             NoCollection: there is none of this name.
         """
         self._require(name)
-        sweep_drafts(self.folder)
+        remove_abandoned_drafts(self.folder)
         write_json(self.folder / _ALIASES, moved_alias(self._aliases_if_readable(), name))
 
     def previous(self) -> str | None:

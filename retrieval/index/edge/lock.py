@@ -9,7 +9,7 @@ from typing import IO
 import portalocker
 
 from retrieval.errors import IndexLocked, SystemFailure
-from retrieval.private import make_private_folder
+from retrieval.file_permissions import make_private_folder
 
 
 class FolderLock:

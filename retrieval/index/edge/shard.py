@@ -8,8 +8,9 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from retrieval.disk import disk_full
+from retrieval.disk_space import disk_full_error
 from retrieval.errors import IndexFailure, SystemFailure
+from retrieval.file_permissions import make_private_folder
 from retrieval.index.edge.lock import in_use, not_writable
 from retrieval.index.schema import (
     DATE_FIELD,
@@ -23,7 +24,6 @@ from retrieval.index.schema import (
     damaged_collection,
     model_of,
 )
-from retrieval.private import make_private_folder
 
 SHARD = "shard"
 _BYTES = 2  # of a number in half precision
@@ -89,7 +89,7 @@ def _failure(folder: Path, error: BaseException) -> SystemFailure | None:
         if reason in str(error):
             return not_writable(folder, reason)
     if "No space left on device" in str(error):
-        return disk_full(folder, f"{folder.name} cannot be written")
+        return disk_full_error(folder, f"{folder.name} cannot be written")
     return None
 
 

@@ -15,7 +15,6 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from retrieval.address import redact
 from retrieval.errors import (
     CollectionExists,
     IndexFailure,
@@ -39,6 +38,7 @@ from retrieval.index.schema import (
     moved_alias,
 )
 from retrieval.index.server.collection import ServerCollection
+from retrieval.index_address import redact
 
 # Of a query somebody waits for: once more and soon, in case a kept connection had gone stale.
 _IMPATIENT = 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ingest.thumbnails import write_thumbnail
 from retrieval.errors import (
     EmptyFile,
     ImageBomb,
@@ -22,7 +23,6 @@ from retrieval.errors import (
 from retrieval.imaging import decode
 from retrieval.imaging.decode import decode_image, read_file
 from retrieval.imaging.decoder_pool import read_image
-from retrieval.media import write_thumbnail
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:

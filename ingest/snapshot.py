@@ -1,8 +1,8 @@
-"""A collection as one file that either engine can restore.
+"""A collection in one file, which either engine can restore.
 
-A zip of `head.json` and `points/000000.msgpack` and so on: pages of points in the order of their ids, each with its
-payload and its vectors as little-endian float16. BM25 terms are made anew from the payload. Nothing is ever extracted
-to disk, and no name in the archive is used as a path.
+The file is a zip of `head.json`, `points/000000.msgpack`, `points/000001.msgpack` and so on: pages of points in the order
+of their ids, each with its payload and its vectors as little-endian float16. BM25 terms are computed from the payload
+again. Nothing is extracted to disk, and no name in the zip is used as a path.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from typing import IO, Any, Literal
 import msgspec
 import numpy as np
 
-from retrieval.drafts import replacing, sweep_drafts
+from ingest.copied_points import pages, read_points
+from ingest.transfer import Content, LoadOptions, TransferSummary, fill, open_copy_target
+from retrieval.atomic_files import remove_abandoned_drafts, replace_file
 from retrieval.errors import CollectionExists, IndexFailure, MissingFile, RetrievalError, SnapshotDamaged
 from retrieval.index.completeness import RESTORE
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
-from retrieval.index.transfer import Content, LoadOptions, Transfer, fill, open_target, pages, to_point
 from retrieval.progress import Progress
 
 _HEAD = "head.json"
@@ -38,9 +39,9 @@ _HEAD_LIMIT_BYTES = 1 << 20
 # A page of 200 points takes 2 MB at three vectors of 1152 dimensions and reports of 3 kB.
 _PAGE_LIMIT_BYTES = 64 << 20
 _DTYPE = np.dtype("<f2")
-# Vectors hardly shrink, payloads do at any level.
+# Vectors hardly compress, and payloads compress well at any level.
 _LEVEL = 1
-# What a file that is no zip, is cut off, or has a changed byte makes zipfile and msgspec raise.
+# Exceptions of zipfile and msgspec for a file that is no zip, is cut off, or has a changed byte.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -56,7 +57,7 @@ _DAMAGE = (
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a snapshot says of itself: the collection's record, and how many points and pages of them there are.
+    """Description of a snapshot: the record of the collection, and the numbers of points and pages.
 
     `counts` are the images by dataset in this file.
     """
@@ -78,7 +79,7 @@ class _Packed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSummary:
-    """What was written to `file`."""
+    """Result of `create_snapshot`."""
 
     file: str
     collection: str
@@ -96,16 +97,17 @@ class SnapshotSummary:
 def create_snapshot(
     collection: Collection, path: Path, *, notes: Path | None = None, progress: Progress | None = None
 ) -> SnapshotSummary:
-    """Write `collection` to the file `path`, which is there, or replaced, only when the new one is whole and was read back.
+    """Write `collection` to the file `path`; it appears, or is replaced, only when the new file was read back as whole.
 
-    The file holds report texts; only its owner can read it. `notes` is where its draft is noted, see `retrieval.drafts`.
+    The file holds report texts; only its owner can read it. `notes` is the folder that lists unfinished files, see
+    `retrieval.atomic_files`.
 
     Raises:
         IndexFailure: the collection is empty, or the index fails. SystemFailure or OSError: the file cannot be written.
     """
     started = time.perf_counter()
-    sweep_drafts(path.parent)
-    with replacing(path, notes=notes) as file:
+    remove_abandoned_drafts(path.parent)
+    with replace_file(path, notes=notes) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
             _write(archive, collection, progress)
         with Snapshot(file, path) as written:
@@ -125,17 +127,16 @@ def create_snapshot(
 
 def restore_snapshot(
     path: Path, index: Index, options: LoadOptions = LoadOptions(), *, progress: Progress | None = None
-) -> Transfer:
+) -> TransferSummary:
     """Make the collection that the file `path` holds. The whole file is checked before anything is changed.
 
-    A restore that fails leaves no collection behind; one that was killed leaves one that is not complete, which the next
-    restore replaces.
+    A restore that fails leaves no collection. A killed restore leaves an incomplete one, which the next restore replaces.
 
     Raises:
-        MissingFile: there is no such file. SnapshotDamaged: it is not whole.
-        CollectionExists: there is a collection of this name, and it is not to be recreated.
-        InvalidRequest: the engine has no such layout. IndexFailure: the index fails.
-        TransferFailed: what was restored is not what the file holds.
+        MissingFile: there is no such file. SnapshotDamaged: it is incomplete or was changed.
+        CollectionExists: a collection of this name exists, and it is not to be recreated.
+        InvalidRequest: the engine does not support the layout. IndexFailure: the index fails.
+        TransferFailed: the restored collection differs from the file.
     """
     with open_snapshot(path) as snapshot:
         snapshot.check()
@@ -146,11 +147,11 @@ def restore_snapshot(
         elif found and not options.recreate:
             raise CollectionExists(f"the collection {name} exists already in {index.location}; --recreate replaces it")
         content = Content(snapshot.head.meta, snapshot.head.points, snapshot.points())
-        target = open_target(content, index, name, options, job=RESTORE)
+        target = open_copy_target(content, index, name, options, job=RESTORE)
         try:
             return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
         except BaseException:
-            with suppress(RetrievalError):  # the first error is the one to be told
+            with suppress(RetrievalError):  # report the first error
                 index.drop(name)
             raise
 
@@ -159,22 +160,22 @@ class Snapshot:
     """An open snapshot file. Pages are read one at a time."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
-        """Read the head of `file`, which stays its owner's to close; `path` is what messages call it.
+        """Read the head of `file`, which the caller closes; messages name it `path`.
 
         Raises:
             SnapshotDamaged: it is no snapshot, or of another format.
         """
         self._path = path
-        with self._naming_damage():
+        with self._report_damage():
             self._archive = zipfile.ZipFile(file)
             data = self._read(_HEAD, _HEAD_LIMIT_BYTES)
             found = msgspec.json.decode(data, type=dict[str, Any]).get("format")
             if found != 1:
-                raise SnapshotDamaged(f"{path} is a snapshot of format {found}, this version knows format 1")
+                raise SnapshotDamaged(f"{path} is a snapshot of format {found}; this version reads format 1")
             self.head = msgspec.json.decode(data, type=Head)
 
     def check(self) -> None:
-        """Read everything once: checksums, types, sizes, order and numbers.
+        """Read the whole file and check checksums, types, sizes, order and counts.
 
         Raises:
             SnapshotDamaged: naming what is wrong.
@@ -183,12 +184,12 @@ class Snapshot:
         last = ""
         for point in self.points():
             if point.point_id <= last:
-                raise SnapshotDamaged(f"{self._path} is damaged: point {point.point_id} is not in its place")
+                raise SnapshotDamaged(f"{self._path} is damaged: point {point.point_id} is out of order")
             last = point.point_id
             counts[point.payload.dataset] += 1
         if (counts.total(), dict(counts)) != (self.head.points, self.head.counts):
             raise SnapshotDamaged(
-                f"{self._path} is damaged: it holds {counts.total():,} points, its head says {self.head.points:,}"
+                f"{self._path} is damaged: it holds {counts.total():,} points, and its head says {self.head.points:,}"
             )
 
     def points(self) -> Iterator[IndexPoint]:
@@ -198,7 +199,7 @@ class Snapshot:
             SnapshotDamaged: naming what is wrong.
         """
         for number in range(self.head.pages):
-            with self._naming_damage():
+            with self._report_damage():
                 data = self._read(_page_name(number), _PAGE_LIMIT_BYTES)
                 page = [self._unpack(packed) for packed in msgspec.msgpack.decode(data, type=list[_Packed])]
             yield from page
@@ -215,26 +216,26 @@ class Snapshot:
             raise SnapshotDamaged(
                 f"{self._path} is damaged: {name} announces {entry.file_size:,} bytes, the limit is {limit_bytes:,}"
             )
-        return self._archive.read(entry)  # no more than announced; verifies the checksum
+        return self._archive.read(entry)  # reads no more than the announced size, and verifies the checksum
 
     def _unpack(self, packed: _Packed) -> IndexPoint:
         if str(uuid.UUID(packed.id)) != packed.id:
-            raise SnapshotDamaged(f"{self._path} is damaged: {packed.id!r} is no id of a point")
+            raise SnapshotDamaged(f"{self._path} is damaged: {packed.id!r} is not the id of a point")
         dim = self.head.meta.dim
         vectors = {}
         for name, data in packed.vectors.items():
             vector = np.frombuffer(data, dtype=_DTYPE).astype(np.float32)
             if name not in DENSE_VECTORS or vector.size != dim or not np.isfinite(vector).all():
-                raise SnapshotDamaged(f"{self._path} is damaged: point {packed.id} has no good vector {name!r}")
+                raise SnapshotDamaged(f"{self._path} is damaged: point {packed.id} has no valid vector {name!r}")
             vectors[name] = vector
         return IndexPoint(packed.id, vectors, packed.payload.report_text, packed.payload)
 
     @contextmanager
-    def _naming_damage(self) -> Iterator[None]:
+    def _report_damage(self) -> Iterator[None]:
         try:
             yield
         except _DAMAGE as error:
-            raise SnapshotDamaged(f"{self._path} is damaged, or no snapshot: {error}") from error
+            raise SnapshotDamaged(f"{self._path} is damaged, or not a snapshot: {error}") from error
 
 
 @contextmanager
@@ -256,13 +257,13 @@ def _write(archive: zipfile.ZipFile, collection: Collection, progress: Progress 
     total = collection.count()
     counts: Counter[str] = Counter()
     number = 0
-    for number, page in enumerate(pages(map(to_point, collection.scroll(limit=None, vectors=DENSE_VECTORS))), 1):
+    for number, page in enumerate(pages(read_points(collection)), 1):
         archive.writestr(_page_name(number - 1), msgspec.msgpack.encode([_pack(point) for point in page]))
         counts.update(point.payload.dataset for point in page)
         if progress:
             progress(counts.total(), total)
     if not counts:
-        raise IndexFailure(f"the collection {collection.name} is empty; there is nothing to keep")
+        raise IndexFailure(f"the collection {collection.name} is empty; there is nothing to save")
     head = Head(
         meta=collection.meta,
         points=counts.total(),
@@ -286,6 +287,6 @@ def _page_name(number: int) -> str:
 def _versions() -> dict[str, str]:
     found = {}
     for name in ("cxr-retrieval", "qdrant-edge-py"):
-        with suppress(PackageNotFoundError):  # run from a checkout that was not installed
+        with suppress(PackageNotFoundError):  # a checkout that is not installed
             found[name] = version(name)
     return found

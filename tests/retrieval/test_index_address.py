@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import cxr.main
 from ingest.ledger import Ledger, adopt_ledgers, ledger_path
-from retrieval.address import is_miswritten, is_server, redact
 from retrieval.errors import RetrievalError
 from retrieval.index import open_index
+from retrieval.index_address import is_miswritten, is_server, redact
 from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle

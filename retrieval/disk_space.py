@@ -31,13 +31,13 @@ def require_space(folder: Path, need_bytes: int, what: str) -> None:
     """
     free = free_bytes(folder)
     if free < need_bytes + RESERVE_BYTES:
-        raise disk_full(
+        raise disk_full_error(
             folder, f"{what} needs {_mb(need_bytes + RESERVE_BYTES)}, {_mb(RESERVE_BYTES)} of them as reserve"
         )
 
 
 @contextmanager
-def naming_full_disk(folder: Path, what: str) -> Iterator[None]:
+def translate_disk_full(folder: Path, what: str) -> Iterator[None]:
     """Turn what is raised while the disk of `folder` is full into an error that says so.
 
     Raises:
@@ -53,7 +53,7 @@ def naming_full_disk(folder: Path, what: str) -> Iterator[None]:
             raise
         # The system's own words: a quota may be full where the disk is not.
         reason = f" ({error.strerror})" if isinstance(error, OSError) else ""
-        raise disk_full(folder, f"{what} cannot be written{reason}") from error
+        raise disk_full_error(folder, f"{what} cannot be written{reason}") from error
 
 
 def free_bytes(folder: Path) -> int:
@@ -85,7 +85,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
-def disk_full(folder: Path, what: str) -> DiskFull:
+def disk_full_error(folder: Path, what: str) -> DiskFull:
     """The error for a disk without room; `what` says for what."""
     return DiskFull(
         f"the disk of {folder.absolute()} has {_mb(free_bytes(folder))} free, and {what}; free some space and run the "

@@ -12,6 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest import snapshot as snapshots
+from ingest.snapshot import Snapshot, create_snapshot, open_snapshot, restore_snapshot
+from ingest.transfer import LoadOptions
 from retrieval.errors import (
     CollectionExists,
     IndexFailure,
@@ -20,10 +23,7 @@ from retrieval.errors import (
     SnapshotDamaged,
     TransferFailed,
 )
-from retrieval.index import snapshot as snapshots
 from retrieval.index.schema import DENSE_VECTORS, CollectionLayout, CollectionMeta
-from retrieval.index.snapshot import Snapshot, create_snapshot, open_snapshot, restore_snapshot
-from retrieval.index.transfer import LoadOptions
 from tests.congruence.conftest import META, NAME
 from tests.congruence.test_lifecycle import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports
@@ -130,7 +130,7 @@ def test_a_file_that_could_not_be_restored_is_never_left(tmp_path, monkeypatch):
 
     # A half float ends at 65504: what cannot be kept is told now, and not on the day the file is needed.
     monkeypatch.setattr(type(collection), "scroll", scroll_large)
-    with pytest.raises(SnapshotDamaged, match="no good vector"), np.errstate(over="ignore"):
+    with pytest.raises(SnapshotDamaged, match="no valid vector"), np.errstate(over="ignore"):
         create_snapshot(collection, tmp_path / "case.zip")
     assert not list(tmp_path.iterdir())
 
@@ -213,25 +213,28 @@ def page_with(edit):
 
 DAMAGES = {
     "a head without its format": (lambda n, d: b"{}" if n == "head.json" else d, "format None"),
-    "a head of a later format": (head_with(format=2), "format 2, this version knows format 1"),
+    "a head of a later format": (head_with(format=2), "format 2; this version reads format 1"),
     "no head": (lambda n, d: None if n == "head.json" else d, "head.json"),
     "a head that is no JSON": (lambda n, d: b"\xff\xfe" if n == "head.json" else d, "damaged"),
     "a head that is a list": (lambda n, d: b"[]" if n == "head.json" else d, "damaged"),
     "a head too large": (lambda n, d: b" " * (1 << 20) + d if n == "head.json" else d, "limit"),
     "a page missing": (lambda n, d: None if n.endswith("1.msgpack") else d, "points/000001"),
-    "a page no longer announced": (head_with(pages=2), "holds 400 points, its head says 450"),
+    "a page no longer announced": (head_with(pages=2), "holds 400 points, and its head says 450"),
     "another number of points": (head_with(points=451), "says 451"),
     "other counts": (head_with(counts={"even": 450}), "damaged"),
     "a page that is no list": (page_with(lambda page: page.clear()), "holds 250 points"),
-    "a point twice": (page_with(lambda page: page.__setitem__(1, page[0])), "not in its place"),
-    "points in another order": (page_with(lambda page: page.reverse()), "not in its place"),
+    "a point twice": (page_with(lambda page: page.__setitem__(1, page[0])), "out of order"),
+    "points in another order": (page_with(lambda page: page.reverse()), "out of order"),
     "an id that is none": (page_with(lambda page: page[0].update(id="../../x")), "damaged"),
-    "an id in another spelling": (page_with(lambda page: page[0].update(id=page[0]["id"].upper())), "no id"),
-    "a short vector": (page_with(lambda page: page[0]["vectors"].update(image=b"12")), "no good vector"),
+    "an id in another spelling": (
+        page_with(lambda page: page[0].update(id=page[0]["id"].upper())),
+        "not the id of a point",
+    ),
+    "a short vector": (page_with(lambda page: page[0]["vectors"].update(image=b"12")), "no valid vector"),
     "a torn vector": (page_with(lambda page: page[0]["vectors"].update(image=b"123")), "damaged"),
     "a vector of nothing": (
         page_with(lambda page: page[0]["vectors"].update(image=b"\xff\x7f" * 24)),
-        "no good vector 'image'",
+        "no valid vector 'image'",
     ),
     "an unknown vector": (page_with(lambda page: page[0]["vectors"].update(audio=b"0" * 48)), "audio"),
     "a payload without a field": (page_with(lambda page: page[0]["payload"].pop("study_id")), "study_id"),

@@ -1,8 +1,8 @@
 import pytest
 from PIL import Image
 
+from ingest.thumbnails import THUMBNAIL_SIZE, thumbnail_path, write_thumbnail
 from retrieval.errors import InvalidRequest
-from retrieval.media import SIDE, thumbnail_path, write_thumbnail
 
 SHA = "ab" * 32
 
@@ -12,7 +12,7 @@ def test_thumbnails_are_bounded_and_addressed_by_hash(tmp_path):
     assert path == thumbnail_path(tmp_path, SHA)
     with Image.open(path) as small:
         assert small.format == "WEBP"
-        assert small.size == (SIDE, SIDE // 2)
+        assert small.size == (THUMBNAIL_SIZE, THUMBNAIL_SIZE // 2)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [path.name]
 
 

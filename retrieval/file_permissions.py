@@ -39,7 +39,7 @@ def restrict_home(home: Path, index: Path | None = None) -> list[Path]:
     return changed
 
 
-def privacy_problems(home: Path, index: Path | None = None) -> list[str]:
+def permission_problems(home: Path, index: Path | None = None) -> list[str]:
     """What is wrong with who owns and who can read `home` and the embedded `index`, and what to do; empty if all is well."""
     problems = [
         f"other users of this machine can read {path}, which holds reports and thumbnails; run: chmod go= {path}"

@@ -13,11 +13,11 @@ import pytest
 import stamina
 
 import cxr.main
+from ingest.transfer import LoadOptions, push
 from retrieval.errors import IndexUnreachable
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
 from retrieval.index.server.index import ServerIndex
-from retrieval.index.transfer import LoadOptions, push
 from tests.congruence.conftest import NAME
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, points_of_reports

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from archives.indiana import IndianaSource
+from ingest.snapshot import create_snapshot
 from ingest.worker import Worker
 from retrieval.catalog import Catalog
+from retrieval.file_permissions import make_private_folder, permission_problems, restrict_home
 from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.index.snapshot import create_snapshot
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
-from retrieval.private import make_private_folder, privacy_problems, restrict_home
 from retrieval.settings import RetrievalSettings
 from service.access.keys import KeyFile
 from tests.conftest import write_tiny_bundle
@@ -67,7 +67,7 @@ def test_a_new_home_is_private_whatever_the_umask(archive, tmp_path, umask):
     assert mode(home) == 0o700
     assert not open_to_others(home)
     assert mode(home.parent / "copy.zip") == 0o600
-    assert not privacy_problems(home)
+    assert not permission_problems(home)
 
 
 def test_an_index_elsewhere_and_a_home_among_other_things_are_private_in_their_parts(archive, tmp_path, umask):
@@ -121,7 +121,7 @@ def test_a_shared_folder_in_which_others_can_replace_the_keys_is_told(mode, is_t
     KeyFile(tmp_path).create("ward-3", ("read",))
     (tmp_path / "notes.txt").write_text("of somebody else")
     tmp_path.chmod(mode)
-    assert any("chmod go-w" in problem for problem in privacy_problems(tmp_path)) is is_told
+    assert any("chmod go-w" in problem for problem in permission_problems(tmp_path)) is is_told
 
 
 @pytest.mark.parametrize("name", ["HOME", "sticky", "missing"])
@@ -144,7 +144,7 @@ def test_a_link_out_of_the_home_is_followed(tmp_path):
     bulk.chmod(0o755)
     (bulk / "media").chmod(0o755)
     (home / "media").symlink_to(bulk / "media")
-    assert len(privacy_problems(home)) == 1
+    assert len(permission_problems(home)) == 1
     assert restrict_home(home)
     assert mode(bulk / "media") == 0o700
     assert mode(bulk) == 0o755
@@ -156,9 +156,9 @@ def test_a_read_only_or_foreign_home_is_reported_and_no_error(tmp_path, monkeypa
     home.chmod(0o755)
     monkeypatch.setattr(Path, "chmod", lambda *_: (_ for _ in ()).throw(PermissionError("not yours")))
     assert not restrict_home(home)
-    assert "chmod go=" in privacy_problems(home)[0]
+    assert "chmod go=" in permission_problems(home)[0]
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert any("belongs to user" in problem for problem in privacy_problems(home))
+    assert any("belongs to user" in problem for problem in permission_problems(home))
 
 
 def cxr(home: Path, *arguments: str, umask: int) -> subprocess.CompletedProcess[str]:

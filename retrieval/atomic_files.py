@@ -20,8 +20,8 @@ from typing import IO
 
 import portalocker
 
-from retrieval.disk import naming_full_disk
-from retrieval.private import make_private_folder
+from retrieval.disk_space import translate_disk_full
+from retrieval.file_permissions import make_private_folder
 
 NOTES = "drafts"
 """Folder of a home that notes drafts elsewhere."""
@@ -34,14 +34,14 @@ _numbers = count()
 
 
 @contextmanager
-def replacing(path: Path, *, notes: Path | None = None) -> Iterator[IO[bytes]]:
+def replace_file(path: Path, *, notes: Path | None = None) -> Iterator[IO[bytes]]:
     """A file, to write and to read back, that takes the place of `path` when the block ends, and vanishes when it raises.
 
     `notes` is the folder in which a draft outside the home is noted.
     """
     make_private_folder(path.parent)
     draft = path.with_name(_name(path, _DRAFT))
-    with naming_full_disk(path.parent, path.name), _noted(draft, notes), _open_locked(draft) as file:
+    with translate_disk_full(path.parent, path.name), _noted(draft, notes), _open_locked(draft) as file:
         try:
             yield file
             file.flush()
@@ -52,12 +52,12 @@ def replacing(path: Path, *, notes: Path | None = None) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def replacing_folder(target: Path, *, notes: Path | None = None) -> Iterator[Path]:
+def replace_folder(target: Path, *, notes: Path | None = None) -> Iterator[Path]:
     """An empty folder that takes the place of `target` when the block ends, and vanishes when it raises."""
     make_private_folder(target.parent)
-    sweep_drafts(target.parent)
+    remove_abandoned_drafts(target.parent)
     draft = target.with_name(_name(target, _DRAFT))
-    with naming_full_disk(target.parent, target.name), _noted(draft, notes), _made_locked(draft):
+    with translate_disk_full(target.parent, target.name), _noted(draft, notes), _made_locked(draft):
         try:
             yield draft
             _put_in_place(draft, target)
@@ -66,7 +66,7 @@ def replacing_folder(target: Path, *, notes: Path | None = None) -> Iterator[Pat
 
 
 @contextmanager
-def scratch_folder(name: str, *, notes: Path | None) -> Iterator[Path]:
+def temporary_folder(name: str, *, notes: Path | None) -> Iterator[Path]:
     """A folder in the system's temporary one that vanishes when the block ends."""
     folder = Path(tempfile.gettempdir()) / _name(Path(name), _DRAFT)
     with _noted(folder, notes), _made_locked(folder):
@@ -76,18 +76,18 @@ def scratch_folder(name: str, *, notes: Path | None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep_drafts(folder: Path) -> None:
+def remove_abandoned_drafts(folder: Path) -> None:
     """Remove from `folder` the drafts of processes that were killed; those that are being written are locked."""
     for left in _drafts_in(folder):
         _sweep(left)
 
 
-def drafts_of(target: Path) -> list[Path]:
+def find_drafts(target: Path) -> list[Path]:
     """The drafts of `target`, those of killed processes and those that are being written."""
     return [draft for draft in _drafts_in(target.parent) if _target_of(draft).name == target.name[:_NAME_LENGTH]]
 
 
-def sweep_noted(notes: Path) -> None:
+def remove_noted_drafts(notes: Path) -> None:
     """Remove the noted drafts of processes that were killed."""
     for note, draft in _abandoned_notes(notes):
         _sweep(draft)
@@ -104,7 +104,7 @@ def remove_folder(folder: Path) -> None:
         going.unlink()
 
 
-def find_leftovers(folders: Iterable[Path], notes: Path) -> list[Path]:
+def find_abandoned_drafts(folders: Iterable[Path], notes: Path) -> list[Path]:
     """Drafts that killed processes left anywhere below `folders`, or where `notes` says."""
     found = {draft for _, draft in _abandoned_notes(notes) if draft.exists()}
     for folder in folders:
@@ -182,7 +182,7 @@ def _noted(draft: Path, notes: Path | None) -> Iterator[None]:
     with ExitStack() as held:
         try:
             make_private_folder(notes)
-            sweep_noted(notes)
+            remove_noted_drafts(notes)
             file = held.enter_context(_open_locked(note))
         except OSError:  # a home that cannot be written to keeps no notes
             yield

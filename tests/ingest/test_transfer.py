@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from ingest import transfer
+from ingest.copied_points import to_point
+from ingest.transfer import LoadOptions, push
 from retrieval.errors import BundleMismatch, IndexFailure, InvalidRequest, TransferFailed
-from retrieval.index import transfer
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import CollectionLayout
-from retrieval.index.transfer import LoadOptions, push, to_point
 from tests.congruence.conftest import META, NAME, unit_vectors
 from tests.congruence.test_lifecycle import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports

@@ -16,6 +16,7 @@ from PIL import Image
 
 from evaluation.corpus import Corpus
 from evaluation.results import Build, Resources, Times
+from ingest.thumbnails import thumbnail_path
 from retrieval.index.interface import Index
 from retrieval.search.query import Case, Query
 from retrieval.search.retriever import Retriever

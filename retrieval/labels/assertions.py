@@ -1,7 +1,6 @@
-"""What a sentence says of each finding that it names: that it is there, that it may be, that it is not.
+"""What a text states of each finding that it names: present, uncertain or absent, with side and severity.
 
-`statuses` reads what triggers deny and doubt; `structures` what is said of a structure ("the heart is enlarged", "clear
-lungs"); `descriptions` the side and the severity.
+`sentences` splits the text, `scanner` reads the status of each finding, `modifiers` its side and severity.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.labels.modifiers import describe, describe_denied
-from retrieval.labels.scanner import Found, read_statuses
+from retrieval.labels.kinds import Dialect, Kind
+from retrieval.labels.modifiers import read_denied_modifiers, read_modifiers
+from retrieval.labels.scanner import Scan, scan_sentence
 from retrieval.labels.sentences import read_sentences
-from retrieval.labels.spans import Dialect, Event, read_events
+from retrieval.labels.state import Mention
 from retrieval.records import Status
 
-_CACHED = 8192  # sentences; of 3,475 reports there are about 7,500 different ones
-# "Cough // evaluate for pneumonia": what stands behind the strokes was asked, and is not found.
-_QUESTION_OF_REFERRER = re.compile(r"(?<![:\w])//[^\n.;]*")
+_CACHED = 8192  # sentences; 3,475 reports have about 7,500 different ones
+_REFERRER_QUESTION = re.compile(r"(?<![:\w])//[^\n.;]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
     """One finding (an Indiana head, or `Enlarged Cardiomediastinum`), its status, and the side and severity said with it.
 
-    Side and severity are those of what is present, and of what a query denies; else they are empty.
+    Side and severity belong to findings that are present, and to those that a query excludes; else they are empty.
     """
 
     head: str
@@ -36,27 +35,34 @@ class Assertion:
 
 
 def read_assertions(text: str, dialect: Dialect = "report") -> Iterator[Assertion]:
-    """What `text` says of each finding it names, in the order of the text; one finding may come several times."""
-    for sentence in read_sentences(text if dialect == "query" else _QUESTION_OF_REFERRER.sub("", text)):
+    """The findings that `text` names, each with its status, in the order of the text; a finding may come several times."""
+    for sentence in read_sentences(read_part(text, dialect)):
         yield from _read_sentence(sentence, dialect)
+
+
+def read_part(text: str, dialect: Dialect) -> str:
+    """The part of `text` that is read: in a report, what follows "//" is the referrer's question ("cough // pneumonia?")."""
+    return text if dialect == "query" else _REFERRER_QUESTION.sub("", text)
+
+
+def assert_mention(sentence: str, scan: Scan, mention: Mention, dialect: Dialect) -> tuple[Assertion, ...]:
+    """The assertions of one mention, one for each of its heads; none if the sentence states no status."""
+    status = mention.status
+    if not status:
+        return ()
+    return tuple(Assertion(head, status, *_modifiers(sentence, scan, mention, head, dialect)) for head in mention.heads)
 
 
 @functools.lru_cache(maxsize=_CACHED)
 def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
-    events = read_events(sentence, dialect)
-    if not any(event.kind in ("finding", "subject") for event in events):
-        return ()
-    return tuple(
-        Assertion(head, each.status, *_marks(sentence, events, each, head, dialect))
-        for each in read_statuses(sentence, events, dialect)
-        for head in each.heads
-        if each.status
-    )
+    scan = scan_sentence(sentence, dialect)
+    return tuple(each for mention in scan.mentions for each in assert_mention(sentence, scan, mention, dialect))
 
 
-def _marks(sentence: str, events: tuple[Event, ...], found: Found, head: str, dialect: Dialect) -> tuple[str, str]:
-    if found.status == "present":
-        return describe(sentence, events, found.index, head)
-    if found.status == "absent" and dialect == "query" and events[found.index].kind == "finding":
-        return describe_denied(sentence, events, found.index, head)
+def _modifiers(sentence: str, scan: Scan, mention: Mention, head: str, dialect: Dialect) -> tuple[str, str]:
+    if mention.status == "present":
+        return read_modifiers(sentence, scan.spans, mention.index, head)
+    is_finding = scan.spans[mention.index].kind is Kind.FINDING
+    if mention.status == "absent" and dialect == "query" and is_finding:
+        return read_denied_modifiers(sentence, scan.spans, mention.index, head)
     return "", ""

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from retrieval.labels.sentences import read_sentences
-from retrieval.labels.spans import covers
+from retrieval.labels.spans import is_in_span
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -84,7 +84,7 @@ def _is_english(text: str) -> bool:
 
 
 def _is_known(lowered: str, word: re.Match[str]) -> bool:
-    return word.group() in _ENGLISH or covers(lowered, word.start()) or _is_slip(word.group())
+    return word.group() in _ENGLISH or is_in_span(lowered, word.start()) or _is_slip(word.group())
 
 
 def _without_name(match: re.Match[str]) -> str:

@@ -1,58 +1,69 @@
-"""The side and the severity that a sentence gives a finding."""
+"""Side and severity of a finding, from the words around it in its sentence."""
 
 from __future__ import annotations
 
 import re
 
-from retrieval.labels import triggers
-from retrieval.labels.spans import Event
+from retrieval.labels.descriptor_words import SEVERITIES, SIDES
+from retrieval.labels.kinds import COMMAS, DESCRIPTORS, NAMED, NEGATIONS_AHEAD, TERMINATIONS, UNCERTAINTIES_AHEAD, Kind
+from retrieval.labels.spans import Span
 
 _WORDS_BEFORE, _WORDS_AFTER = 4, 6
-_UNSIDED = {"Cardiomegaly", "Enlarged Cardiomediastinum", "Heart Failure", "Hernia, Hiatal", "Pericardial Effusion"}
+_WITHOUT_SIDE = {
+    "Cardiomegaly",
+    "Enlarged Cardiomediastinum",
+    "Heart Failure",
+    "Hernia, Hiatal",
+    "Pericardial Effusion",
+}
 
 
-def describe(sentence: str, events: tuple[Event, ...], index: int, head: str) -> tuple[str, str]:
-    """Side and severity said with `head` at the event `index`, empty where none is.
+# No side or severity is taken from beyond one of these. A slash is none: "left/right".
+_BOUNDARIES = (
+    COMMAS
+    | NAMED
+    | TERMINATIONS
+    | NEGATIONS_AHEAD
+    | UNCERTAINTIES_AHEAD
+    | {Kind.AND, Kind.NEW_ITEM, Kind.OR, Kind.WITH_OR_WITHOUT, Kind.RELATIVE_PRONOUN, Kind.QUESTION_MARK}
+)
 
-    They are sought a few words before and after it, not past another finding or a boundary.
+
+def read_modifiers(sentence: str, spans: tuple[Span, ...], index: int, head: str) -> tuple[str, str]:
+    """Side and severity of `head`, named by the span `index`; the empty string where the sentence gives none.
+
+    They stand up to four words before the finding or, for the side, up to six after it, and not beyond a boundary.
     """
-    event = events[index]
-    boundaries = {"comma", "and", "or", "end", "either_way", "relative", "denial", "doubt", "question"}
-    boundaries |= {"finding", "subject", "predicate"}
-    before = max((e.end for e in events[:index] if e.kind in boundaries and e.value != "/"), default=0)
-    after = min(
-        (e.start for e in events[index + 1 :] if e.kind in boundaries and e.value != "/"), default=len(sentence)
-    )
-    words = " ".join(sentence[before : event.start].split()[-_WORDS_BEFORE:])
-    later = " ".join(sentence[event.end : after].split()[:_WORDS_AFTER])
-    sides = {
-        name
-        for name, pattern in _SIDE.items()
-        if pattern.search(f"{words} {sentence[event.start : event.end]} {later}")
-    }
+    span = spans[index]
+    start = max((each.end for each in spans[:index] if each.kind in _BOUNDARIES), default=0)
+    end = min((each.start for each in spans[index + 1 :] if each.kind in _BOUNDARIES), default=len(sentence))
+    before = " ".join(sentence[start : span.start].split()[-_WORDS_BEFORE:])
+    after = " ".join(sentence[span.end : end].split()[:_WORDS_AFTER])
+    words = f"{before} {sentence[span.start : span.end]} {after}"
+    sides = {name for name, pattern in _SIDE.items() if pattern.search(words)}
     side = "bilateral" if len(sides) > 1 else next(iter(sides), "")
-    severity = next((name for name, pattern in _SEVERITY.items() if pattern.search(words)), "")
-    return ("" if head in _UNSIDED else side), severity
+    severity = next((name for name, pattern in _SEVERITY.items() if pattern.search(before)), "")
+    return ("" if head in _WITHOUT_SIDE else side), severity
 
 
-def describe_denied(sentence: str, events: tuple[Event, ...], index: int, head: str) -> tuple[str, str]:
-    """As `describe`, of a finding that is denied: empty, too, where the sentence denies it of any side or severity."""
-    if _ANY_MARK.search(sentence):
+def read_denied_modifiers(sentence: str, spans: tuple[Span, ...], index: int, head: str) -> tuple[str, str]:
+    """As `read_modifiers`, for a negated finding; empty if the sentence negates it for every side or severity."""
+    if _ANY_MODIFIER.search(sentence):
         return "", ""
-    following = next((each for each in events[index + 1 :] if each.kind != "cue"), None)
-    if following and following.kind == "finding":  # in "no pneumothorax left effusion" the side is that of the effusion
-        events, sentence = events[: index + 1], sentence[: events[index].end]
-    return describe(sentence, events, index, head)
+    following = next((each for each in spans[index + 1 :] if each.kind not in DESCRIPTORS), None)
+    if following and following.kind is Kind.FINDING:  # in "no pneumothorax left effusion" the effusion is on the left
+        spans, sentence = spans[: index + 1], sentence[: spans[index].end]
+    return read_modifiers(sentence, spans, index, head)
 
 
 def _whole(words: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{words})\b")
 
 
-_SIDE = {name: _whole(words) for name, words in triggers.SIDES.items()}
-_SEVERITY = {name: _whole(words) for name, words in triggers.SEVERITIES.items()}
-# "No left or right effusion", "no small to moderate effusion", "not even a small effusion": no effusion at all.
-_MARK = "|".join((*triggers.SIDES.values(), *triggers.SEVERITIES.values()))
-_ANY_MARK = _whole(
-    rf"(?:{_MARK})(?: and/or | or | nor | and | to |, (?:or )?| ?/ ?|-to-)(?:the )?(?:{_MARK})|even|either"
+_SIDE = {name: _whole(words) for name, words in SIDES.items()}
+_SEVERITY = {name: _whole(words) for name, words in SEVERITIES.items()}
+# "No left or right effusion", "no small to moderate effusion", "not even a small effusion" exclude any effusion.
+_MODIFIER = "|".join((*SIDES.values(), *SEVERITIES.values()))
+_ANY_MODIFIER = _whole(
+    rf"(?:{_MODIFIER})(?: and/or | or | nor | and | to |, (?:or )?| ?/ ?|-to-)(?:the )?(?:{_MODIFIER})|even|either"
 )

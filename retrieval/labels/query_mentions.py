@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieval.labels.assertions import Assertion, read_assertions
+from retrieval.labels.kinds import COMMAS, NAMED, NEGATIONS_AHEAD, TERMINATIONS, Kind
 from retrieval.labels.language import is_english
 from retrieval.labels.report_labels import LONGEST_TEXT
 from retrieval.labels.sentences import read_sentences
-from retrieval.labels.spans import read_events
+from retrieval.labels.spans import find_spans
 from retrieval.labels.vocabulary import unique
 
 
@@ -52,7 +53,7 @@ def find_mentions(text: str) -> Mentions:
     )
 
 
-_ENDS_DENIAL = ("end", "comma", "denial", "relative", "question")
+_NEGATION_ENDS = COMMAS | TERMINATIONS | NEGATIONS_AHEAD | {Kind.RELATIVE_PRONOUN, Kind.QUESTION_MARK}
 # "no: effusion, edema", "without [effusion, edema]"
 _LISTED = re.compile(
     r"(?i:(?<![^\s.;,])(?:no|not|without|exclud(?:e|ing)|absent|negatives?))\s*(?::\s*\[?|\[)([^.;:?\[\]\n]+)\]?"
@@ -68,17 +69,18 @@ def _spell_out(text: str) -> str:
 
 
 def _unread(text: str) -> Iterator[str]:
+    """Negations that name no finding."""
     for sentence in read_sentences(text):
-        events = read_events(sentence, "query")
-        for index, event in enumerate(events):
-            if event.kind != "denial":
+        spans = find_spans(sentence, "query")
+        for index, span in enumerate(spans):
+            if span.kind not in NEGATIONS_AHEAD:
                 continue
-            upto = next((n for n in range(index + 1, len(events)) if events[n].kind in _ENDS_DENIAL), len(events))
-            if any(each.kind in ("finding", "subject", "predicate") for each in events[index:upto]):
+            end = next((n for n in range(index + 1, len(spans)) if spans[n].kind in _NEGATION_ENDS), len(spans))
+            if any(each.kind in NAMED for each in spans[index:end]):
                 continue
-            stop = events[upto].start if upto < len(events) else len(sentence)
-            if sentence[event.end : stop].strip():
-                yield sentence[event.start : stop].strip()
+            stop = spans[end].start if end < len(spans) else len(sentence)
+            if sentence[span.end : stop].strip():
+                yield sentence[span.start : stop].strip()
 
 
 def _marks(said: Assertion) -> list[str]:

@@ -1,48 +1,72 @@
-"""Findings that are said of a structure: which structures a predicate is said of, and what it says of them."""
+"""Findings that a sentence states of a structure ("the heart is enlarged"): which structure a predicate describes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrieval.labels.finding_words import DENIED_BY, DOUBTED_BY, FOUND_BY
-from retrieval.labels.spans import ADJACENT, Event, gap, is_partial
+from retrieval.labels.kinds import COMMAS, CONJUNCTIONS, Kind
+from retrieval.labels.spans import ADJACENT, Span, gap
 from retrieval.records import Status
 
+_PARTIAL = re.compile(r"\b(?:otherwise|elsewhere|remain(?:der|ing)|rest|left|right|upper|lower|partially)\b")
+_BEFORE_PARTIAL = 20  # characters before the structure or predicate
 
-def directly_precedes(sentence: str, event: Event, following: Event) -> bool:
+
+@dataclass(frozen=True, slots=True)
+class JudgedStructure:
+    """Findings that a predicate states of a structure; `is_by_scope`: their status comes from an open scope."""
+
+    structure: Span
+    heads: tuple[str, ...]
+    status: Status | None
+    is_by_scope: bool
+
+
+def directly_precedes(sentence: str, predicate: Span, following: Span) -> bool:
     """Whether a predicate stands before its structure as an adjective does ("normal heart size")."""
-    between = sentence[event.end : following.start]
-    return following.kind == "subject" and "," not in between and gap(event, following) <= ADJACENT
+    between = sentence[predicate.end : following.start]
+    return following.kind is Kind.STRUCTURE and "," not in between and gap(predicate, following) <= ADJACENT
 
 
-def listed_subjects(events: tuple[Event, ...], first: int) -> list[Event]:
-    """The structures that a list joins to the one at `first`; over commas only if an "and" ends the list."""
-    subjects, last, joint = [events[first]], first, ""
-    while last + 2 < len(events) and events[last + 2].kind == "subject":
-        joint = events[last + 1].kind
-        if joint not in ("and", "comma") or events[last + 1].value == ":":
+def listed_structures(spans: tuple[Span, ...], first: int) -> list[Span]:
+    """The structures that a list joins to the one at `first`; a list with commas counts only if it ends with "and"."""
+    structures, last, join = [spans[first]], first, None
+    while last + 2 < len(spans) and spans[last + 2].kind is Kind.STRUCTURE:
+        join = spans[last + 1].kind
+        if join not in CONJUNCTIONS | {Kind.COMMA}:
             break
         last += 2
-        subjects.append(events[last])
-    # "Normal heart, lungs and pleura are clear."
-    own = last + 1 < len(events) and events[last + 1].kind in ("verb", "predicate")
-    if "comma" in {each.kind for each in events[first:last]} and (joint != "and" or own):
-        return subjects[:1]
-    return subjects
+        structures.append(spans[last])
+    # "Normal heart, lungs and pleura are clear": lungs and pleura have a predicate of their own.
+    has_own = last + 1 < len(spans) and spans[last + 1].kind in (Kind.VERB, Kind.PREDICATE)
+    has_comma = any(each.kind in COMMAS for each in spans[first:last])
+    return structures[:1] if has_comma and (join not in CONJUNCTIONS or has_own) else structures
 
 
 def judge_structures(
-    sentence: str, predicate: Event, subjects: list[Event], status: Status | None
-) -> Iterator[tuple[tuple[str, ...], Status | None]]:
-    """Heads and their status, as `predicate` said of each of `subjects` makes them; `status` is that of a finding here."""
-    denied = status == "absent"
-    for subject in subjects:
-        said = (subject.value, predicate.value)
-        if is_partial(sentence, subject, predicate):
+    sentence: str, predicate: Span, structures: list[Span], status: Status | None
+) -> Iterator[JudgedStructure]:
+    """The findings that `predicate` states of each of `structures`; `status` is that of a finding named here."""
+    is_negated = status == "absent"
+    for structure in structures:
+        key = (structure.name, predicate.name)
+        if _is_partial(sentence, structure, predicate):
             continue
-        if said in DENIED_BY and not denied:
-            yield DENIED_BY[said], "absent"
-        elif said in FOUND_BY:
-            yield FOUND_BY[said], status
-        elif said in DOUBTED_BY:
-            yield DOUBTED_BY[said], "absent" if denied else "uncertain"
+        if key in DENIED_BY and not is_negated:
+            yield JudgedStructure(structure, DENIED_BY[key], "absent", is_by_scope=False)
+        elif key in FOUND_BY:
+            yield JudgedStructure(structure, FOUND_BY[key], status, is_by_scope=True)
+        elif key in DOUBTED_BY:
+            doubted: Status = "absent" if is_negated else "uncertain"
+            yield JudgedStructure(structure, DOUBTED_BY[key], doubted, is_by_scope=is_negated)
+
+
+def _is_partial(sentence: str, structure: Span, predicate: Span) -> bool:
+    """Whether a normal predicate describes a part ("the lungs are otherwise clear"), so that it negates nothing."""
+    if predicate.name not in ("normal", "clear", "intact"):
+        return False
+    start, end = sorted((structure.start, predicate.start))
+    return bool(_PARTIAL.search(sentence[max(0, start - _BEFORE_PARTIAL) : end]))

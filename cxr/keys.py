@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Keys of the HTTP service: who may use it, and for what.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
 )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from cxr.console import IndexOption, JsonOption, print_json, read_settings, say
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback()

@@ -77,7 +77,7 @@ def test_commands_and_options_exist() -> None:
     assert ingest["command"] == "ingest"
     assert instructions("ENTRYPOINT") == ['["cxr"]']
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"cxr": "cxr:main"}
+    assert scripts == {"cxr": "cxr.main:main"}
 
 
 def test_commands_in_comments_exist() -> None:

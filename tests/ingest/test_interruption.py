@@ -40,7 +40,7 @@ Encoder.encode_pixels = encode_slowly
 @contextmanager
 def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0) -> Iterator[subprocess.Popen[str]]:
     """An ingest of the archive of `tiny_home` into a dataset of its own, in batches of four, in which `what` is slow."""
-    strange = ROOT / "tests" / "retrieval" / "strange_decoder.py"
+    strange = ROOT / "tests" / "retrieval" / "imaging" / "strange_decoder.py"
     code = f"import sys, time\nSTRANGE, SECONDS = {str(strange)!r}, {seconds}\n{SLOW.get(what, '')}\nfrom cxr.main import main\nmain()"
     archive = tiny_home / "archive"
     options = ["--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv"]

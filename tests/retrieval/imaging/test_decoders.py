@@ -27,7 +27,7 @@ from retrieval.model.bundle import Preprocessing
 from tests.dicom_files import SYNTAXES, dicom
 from tests.retrieval.imaging.test_structure import HONEST
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STRANGE = Path(__file__).with_name("strange_decoder.py")
 STORED = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 SQUARES = [

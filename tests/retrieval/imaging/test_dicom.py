@@ -325,7 +325,7 @@ def test_other_formats_do_not_load_pydicom() -> None:
         "except Exception: pass\n"
         "sys.exit('pydicom' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
 
 
 def test_bytes_that_only_look_a_little_like_dicom_are_of_the_wrong_type() -> None:

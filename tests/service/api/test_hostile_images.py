@@ -21,8 +21,8 @@ from tests.service.conftest import Client
 from tests.service.live import Asking, serving, until
 from tests.service.load.test_drain import MARGIN_S, process
 
-ROOT = Path(__file__).parents[2]
-STRANGE = ROOT / "tests" / "retrieval" / "strange_decoder.py"
+ROOT = Path(__file__).parents[3]
+STRANGE = ROOT / "tests" / "retrieval" / "imaging" / "strange_decoder.py"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from service.load.drain import Drain
 from tests.service.api.test_search import assert_problem
 from tests.service.live import Asking, HeldModel, serving, until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MARGIN_S = 1.5  # beyond the grace period: tests may share the machine
 BODY = json.dumps({"text": "heart", "k": 1}).encode()
 

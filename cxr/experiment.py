@@ -50,7 +50,7 @@ def start(
     """
     from retrieval.catalog import Catalog
     from retrieval.errors import InvalidRequest
-    from service.experiments.conditions import design
+    from service.experiments.design import design
     from service.experiments.entities import Kind
     from service.experiments.store import ExperimentStore
 
@@ -117,9 +117,9 @@ def stop(
     cxr experiment stop autumn --use
     """
     from retrieval.catalog import Catalog
-    from service.experiments.refusals import ExperimentStopped, NoWinner
+    from service.experiments.analysis import summarize
+    from service.experiments.experiment_errors import ExperimentStopped, NoWinner
     from service.experiments.store import ExperimentStore
-    from service.experiments.verdict import summarize
 
     settings = read_settings(index)
     with closing(ExperimentStore(settings.home)) as store:
@@ -146,7 +146,7 @@ def stop(
 def _describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
     from datetime import UTC, datetime
 
-    from service.experiments.verdict import describe
+    from service.experiments.analysis import describe
 
     document = describe(store, experiment)
     for moment in ("started_at", "stopped_at"):

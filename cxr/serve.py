@@ -40,9 +40,9 @@ def serve(
     settings = _read_service_settings(host=host, port=port)
 
     from retrieval.catalog import Catalog
-    from service.access.binding import open_listener
-    from service.access.exposure import require_keys
     from service.access.keys import KeyFile
+    from service.access.listener import open_listener
+    from service.access.startup_check import require_keys
     from service.load.batching import BatchingEncoder
     from service.telemetry.logs import configure_logs
     from service.telemetry.operations import Operations

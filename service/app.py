@@ -19,22 +19,15 @@ from litestar.template import TemplateConfig
 
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import decoders
+from service.access.allowed_hosts import AllowedHosts
 from service.access.audit import AuditLog
-from service.access.auth import (
-    READ,
-    UNCOUNTED,
-    Authentication,
-    Authenticator,
-    KeyRequired,
-    ScopesDeclared,
-    require_scope,
-)
-from service.access.exposure import remote_reason
-from service.access.headers import SecurityHeaders
-from service.access.hosts import KnownHosts
+from service.access.auth import Authentication, Authenticator
 from service.access.keys import KeyFile, KeyRing
+from service.access.login_sessions import LoginSessions
 from service.access.rate_limit import RateLimit
-from service.access.sessions import Sessions
+from service.access.scopes import READ, UNCOUNTED, KeyRequired, ScopeDeclarationCheck, require_scope
+from service.access.security_headers import SecurityHeaders
+from service.access.startup_check import remote_reason
 from service.api.feedback import FeedbackController
 from service.api.forms import LIMIT_TEXT_BYTES
 from service.api.health import HealthController
@@ -51,14 +44,14 @@ from service.api.studies import StudiesController
 from service.api.study_paths import StudyPaths
 from service.api.tuples import ListsOfOneKind
 from service.experiments.choice import SearchChoice
-from service.experiments.laboratory import Laboratory
+from service.experiments.runtime import ExperimentRuntime
 from service.load.admission import Admission
 from service.load.bodies import BodyBudget
 from service.load.deadlines import BodyDeadline
 from service.load.permits import SearchPermits
 from service.settings import ServiceSettings
-from service.telemetry.observation import Observation
 from service.telemetry.operations import Operations
+from service.telemetry.request_observer import RequestObserver
 from service.web.login import LoginController, ask_to_log_in
 from service.web.page import ImagePageController, PageController
 
@@ -88,12 +81,12 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     admissions = (decodes, searches, thumbnails, probes)
     media_dir = catalog.settings.media_dir
     static_dir = WEB_DIR / "static"
-    laboratory = Laboratory(catalog.settings.home, exposure_days=settings.exposure_days)
+    experiments = ExperimentRuntime(catalog.settings.home, exposure_days=settings.exposure_days)
     audit = _audit_log(settings, catalog.settings.home)
     # Only this machine may be served without keys, and only until the first one is made.
     key_file = KeyFile(catalog.settings.home)
     keys = KeyRing(key_file, always_required=remote_reason(settings) is not None or key_file.is_lost())
-    authenticator = Authenticator(keys, Sessions(secure=settings.https), audit)
+    authenticator = Authenticator(keys, LoginSessions(secure=settings.https), audit)
     rate_limit = RateLimit(settings.rate_per_minute)
     uploads = Router(
         "/",
@@ -144,21 +137,21 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "metrics": Provide(lambda: operations.metrics, sync_to_thread=False),
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
-            "laboratory": Provide(lambda: laboratory, sync_to_thread=False),
-            "searches": _provide_searches(searches, decodes, laboratory, catalog, audit, settings),
+            "experiments": Provide(lambda: experiments, sync_to_thread=False),
+            "searches": _provide_searches(searches, decodes, experiments, catalog, audit, settings),
             "rate_limit": Provide(lambda: rate_limit, sync_to_thread=False),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
         middleware=[
             operations.drain,
-            KnownHosts(settings),
+            AllowedHosts(settings),
             Authentication(authenticator),
             rate_limit,
             BodyDeadline(settings.body_timeout_s),
             BodyBudget(free_bytes=settings.json_limit_bytes),
         ],
         guards=[require_scope],
-        plugins=[ScopesDeclared(), ListsOfOneKind()],
+        plugins=[ScopeDeclarationCheck(), ListsOfOneKind()],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.json_limit_bytes,
         request_class=BodyRequest,
@@ -166,14 +159,14 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
-        after_response=laboratory.work_unseen,
+        after_response=experiments.work_unseen,
         on_startup=[_start_decoding],
-        on_shutdown=[_end_decoding, close_admissions, laboratory.close],
+        on_shutdown=[_end_decoding, close_admissions, experiments.close],
     )
     for admission in admissions:
         operations.metrics.watch(admission)
     # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
-    app.asgi_handler = Observation(
+    app.asgi_handler = RequestObserver(
         SecurityHeaders(StudyPaths(app.asgi_handler)), operations.metrics, operations.tracing
     )
     return app
@@ -215,13 +208,13 @@ def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
 def _provide_searches(
     admission: Admission,
     decodes: Admission,
-    laboratory: Laboratory,
+    experiments: ExperimentRuntime,
     catalog: Catalog,
     audit: AuditLog,
     settings: ServiceSettings,
 ) -> Provide:
     def searches(request: Request[Any, Any, Any]) -> Searches:
-        choice = SearchChoice.of(request, laboratory, catalog, secure=settings.https)
+        choice = SearchChoice.of(request, experiments, catalog, secure=settings.https)
         permits, decode_permits = (
             SearchPermits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
         )

@@ -1,4 +1,4 @@
-"""What the service itself refuses or gives up, before or beside the engine; those of keys are in `service.access.auth`."""
+"""Requests that the service refuses or gives up for reasons of its own; those about keys are in `service.access`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import uvicorn
 from litestar.types import ASGIApp
 
-from service.access.binding import BACKLOG
+from service.access.listener import BACKLOG
 from service.load.connections import ACCEPTED_AT_ONCE, BoundedProtocol, Connections, fit_to_descriptors
 from service.load.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings

@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
-from litestar.exceptions import ImproperlyConfiguredException
-from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.plugins import ReceiveRoutePlugin
-from litestar.routes import BaseRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from retrieval.errors import RetrievalError
 from service.access.audit import AuditLog
-from service.access.keys import ApiKey, KeyRing, KeyScope, hash_secret
+from service.access.keys import ApiKey, KeyRing, hash_secret
+from service.access.login_sessions import COOKIE, LoginSessions
 from service.access.rate_limit import TokenBuckets, address_of
-from service.access.sessions import COOKIE, Sessions
+from service.access.scopes import EVERYBODY, NOBODY, Caller, Unauthorized
 from service.refusals import RateLimited, Refusal
 
-# For the `opt` of a controller or handler. A route that has none of these does not start.
-OPEN: dict[str, Any] = {"needs": "nothing"}
-UNCOUNTED: dict[str, Any] = {"needs": "nothing", "uncounted": True}
-"""Open, and free of the rate limit."""
-ANY_KEY: dict[str, Any] = {"needs": "any"}
-"""For what is no case and no report: whoever has a key, of whatever scope."""
-READ: dict[str, Any] = {"needs": "read"}
-ADMIN: dict[str, Any] = {"needs": "admin"}
-
 WRONG_KEYS_PER_MINUTE = 10
-_ALL_SCOPES: frozenset[KeyScope] = frozenset({"read", "ingest", "admin"})
-_NEEDS = {"nothing", "any", *_ALL_SCOPES}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-class _Unauthorized(Refusal):
-    """Says with which kind of credentials to come back."""
-
-    http_status = 401
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, headers={"WWW-Authenticate": 'Bearer realm="cxr"'})
-
-
-class KeyRequired(_Unauthorized):
-    """The request carries no key."""
-
-    code = "key_required"
-
-
-class InvalidKey(_Unauthorized):
+class InvalidKey(Unauthorized):
     """The request carries a key that opens nothing: unknown, expired, or revoked."""
 
     code = "invalid_key"
-
-
-class ScopeMissing(Refusal):
-    """The key is good, but not for this."""
-
-    code = "scope_missing"
-    http_status = 403
 
 
 class CrossSite(Refusal):
@@ -72,24 +35,10 @@ class CrossSite(Refusal):
     http_status = 403
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the name of the key, if there is one, and what it opens. Stands in `scope["auth"]`."""
-
-    name: str | None
-    scopes: frozenset[KeyScope]
-    by_cookie: bool = False
-
-
-# Nobody has made a key: whoever reaches the loopback address may do everything.
-_EVERYBODY = Caller(None, _ALL_SCOPES)
-_NOBODY = Caller(None, frozenset())
-
-
 class Authenticator:
     """Tells callers by their keys. Wrong ones are recorded, and from one address only so many a minute are answered."""
 
-    def __init__(self, keys: KeyRing, sessions: Sessions, audit: AuditLog) -> None:
+    def __init__(self, keys: KeyRing, sessions: LoginSessions, audit: AuditLog) -> None:
         self.keys = keys
         self.sessions = sessions
         self._audit = audit
@@ -104,7 +53,7 @@ class Authenticator:
             KeysDamaged, AuditUnavailable: keys cannot be told, or refusals not recorded.
         """
         if not self.keys.required:
-            return _EVERYBODY
+            return EVERYBODY
         secret = _secret_in(connection)
         if secret is not None:
             key = await self.verify(connection, secret)
@@ -113,7 +62,7 @@ class Authenticator:
         sha256 = self.sessions.key_of(token) if token else None
         session_key = self.keys.find(sha256) if sha256 else None
         if session_key is None or session_key.state() != "valid":
-            return _NOBODY
+            return NOBODY
         return Caller(session_key.name, session_key.allowed, by_cookie=True)
 
     async def verify(self, connection: ASGIConnection[Any, Any, Any, Any], secret: str) -> ApiKey:
@@ -148,7 +97,7 @@ class Authentication(ASGIMiddleware):
         """Pass the request on, or raise."""
         connection = ASGIConnection[Any, Any, Any, Any](scope)
         scope["user"] = None
-        scope["auth"] = _NOBODY
+        scope["auth"] = NOBODY
         changes = scope["method"] not in _SAFE_METHODS  # type: ignore[typeddict-item]
         origin = _origin_of(connection)
         if changes and origin == "other":
@@ -161,41 +110,6 @@ class Authentication(ASGIMiddleware):
         if changes and origin == "unknown" and scope["auth"].by_cookie:
             raise CrossSite("the browser did not say which page asked for this; use a key in a header")
         await next_app(scope, receive, send)
-
-
-async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route: the caller's key must open what the route declares in its `opt`.
-
-    Raises:
-        KeyRequired: no key. ScopeMissing: another scope is needed.
-    """
-    needs = handler.opt.get("needs")
-    caller: Caller = connection.scope["auth"]
-    if needs == "nothing" or needs in caller.scopes or (needs == "any" and caller.scopes):
-        return
-    if caller == _NOBODY:
-        raise KeyRequired("a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-    raise ScopeMissing(f"the key {caller.name} has not the scope {needs}")
-
-
-class ScopesDeclared(ReceiveRoutePlugin):
-    """Refuses to start with a route of which nobody said who may use it."""
-
-    def receive_route(self, route: BaseRoute) -> None:
-        """Called by Litestar with each route that is registered.
-
-        Raises:
-            ImproperlyConfiguredException: the route, or one of its methods, declares no scope.
-        """
-        handlers = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[attr-defined]
-        for handler in handlers:
-            if getattr(handler, "http_methods", ()) == {"OPTIONS"}:  # Litestar's own, which tells the methods
-                handler.opt.setdefault("needs", "any")
-            if handler.opt.get("needs") not in _NEEDS:
-                raise ImproperlyConfiguredException(
-                    f"the route {route.path} ({handler}) declares no scope; give its controller `opt = READ`, or another "
-                    "of service.access.auth"
-                )
 
 
 def read_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:

@@ -10,12 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import Body
 
 from service.access.audit import AuditLog
-from service.access.auth import READ
+from service.access.scopes import READ
 from service.api.examples import FEEDBACK_EXAMPLE, FEEDBACK_QUERY_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.schemas import Feedback, FeedbackDocument
-from service.experiments.laboratory import Laboratory
-from service.experiments.visits import session_of
+from service.experiments.runtime import ExperimentRuntime
+from service.experiments.visitor_session import session_of
 
 
 class FeedbackController(Controller):
@@ -47,7 +47,7 @@ class FeedbackController(Controller):
         self,
         request: Request[Any, Any, Any],
         data: Annotated[Feedback, Body(examples=[FEEDBACK_QUERY_EXAMPLE])],
-        laboratory: NamedDependency[Laboratory],
+        experiments: NamedDependency[ExperimentRuntime],
         audit: NamedDependency[AuditLog],
     ) -> FeedbackDocument:
         """Keeps one word of feedback on an image that a search has shown; said twice it counts once.
@@ -55,11 +55,11 @@ class FeedbackController(Controller):
         The header `X-CXR-Session` names the session that speaks, if it is not the one that searched. Of `relevant` and
         `not_relevant` the last one stands.
         """
-        return await keep_feedback(request, data, laboratory, audit)
+        return await keep_feedback(request, data, experiments, audit)
 
 
 async def keep_feedback(
-    request: Request[Any, Any, Any], data: Feedback, laboratory: Laboratory, audit: AuditLog
+    request: Request[Any, Any, Any], data: Feedback, experiments: ExperimentRuntime, audit: AuditLog
 ) -> FeedbackDocument:
     """Record feedback in the audit log, and keep it; the page gives it, too.
 
@@ -68,10 +68,10 @@ async def keep_feedback(
         ExperimentsUnavailable, AuditUnavailable: it could not be kept, or not be recorded.
     """
     exposure, hit = await run_sync(
-        laboratory.store.find_shown, data.search_id, data.study_id, data.image_id, data.dataset
+        experiments.store.find_shown, data.search_id, data.study_id, data.image_id, data.dataset
     )
     await audit.record(request, "feedback", search_id=data.search_id, kind=data.kind, studies=[hit.study_id])
-    await run_sync(laboratory.add_feedback, session_of(request), exposure, hit, data.kind)
+    await run_sync(experiments.add_feedback, session_of(request), exposure, hit, data.kind)
     return FeedbackDocument(
         search_id=data.search_id,
         dataset=hit.dataset,

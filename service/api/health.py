@@ -12,7 +12,7 @@ from retrieval.errors import DeviceUnavailable, IndexFailure, RetrievalError
 from retrieval.model.encoder import Encoder
 from retrieval.settings import Device
 from service.access.audit import AuditLog
-from service.access.auth import UNCOUNTED
+from service.access.scopes import UNCOUNTED
 from service.api.examples import answer_examples
 from service.api.problems import problem_responses
 from service.api.schemas import HealthDocument

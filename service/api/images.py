@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
 from ingest.thumbnails import thumbnail_path
-from service.access.auth import READ
+from service.access.scopes import READ
 from service.api.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.load.permits import SearchPermits
 from service.refusals import MediaUnavailable

@@ -10,7 +10,7 @@ from litestar.params import HeaderParameter
 
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
-from service.access.auth import ANY_KEY
+from service.access.scopes import ANY_KEY
 from service.load.permits import SearchPermits
 from service.telemetry.metrics import Metrics
 

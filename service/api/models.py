@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 
 from retrieval.catalog import Catalog, ModelStatus
 from service.access.audit import AuditLog
-from service.access.auth import ADMIN, READ
+from service.access.scopes import ADMIN, READ
 from service.api.examples import MODEL_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.schemas import ModelChoice, ModelDocument, ModelsDocument

@@ -10,8 +10,8 @@ from litestar.params import Body
 
 from retrieval.catalog import Catalog
 from service.access.audit import AuditLog
-from service.access.auth import READ
 from service.access.rate_limit import RateLimit
+from service.access.scopes import READ
 from service.api.examples import (
     BATCH_EXAMPLE,
     BATCH_QUERY_EXAMPLE,

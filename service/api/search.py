@@ -13,7 +13,7 @@ from litestar.params import Body
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
 from retrieval.search.query import Query, add_choices
-from service.access.auth import READ
+from service.access.scopes import READ
 from service.api.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, IMAGE_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.schemas import ImageQuery, SearchDocument, TextQuery

@@ -16,7 +16,7 @@ from retrieval.records import LIMIT_ID, View
 from retrieval.search.hits import StudyRecord
 from retrieval.search.query import LIMIT_K, Case, Query
 from service.access.audit import AuditLog
-from service.access.auth import READ
+from service.access.scopes import READ
 from service.api.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.requests import no_unknown_parameters

@@ -20,8 +20,8 @@ from retrieval.search.hits import Hit, SearchResult
 from retrieval.search.retriever import Retriever
 from service.experiments.entities import Experiment, Exposure, Shadow, ShownHit, Team
 from service.experiments.interleaving import image_of, interleave
-from service.experiments.laboratory import SHADOW, Laboratory
-from service.experiments.visits import begin_visit, session_of
+from service.experiments.runtime import SHADOW, ExperimentRuntime
+from service.experiments.visitor_session import begin_visit, session_of
 
 Search = Callable[[Retriever], list[SearchResult]]
 _log = logging.getLogger("cxr.service.experiments")
@@ -39,21 +39,27 @@ class SearchChoice:
     """The searches of one request. Calls block; they belong into the thread that a permit gives."""
 
     def __init__(
-        self, laboratory: Laboratory, catalog: Catalog, *, session: str | None, state: dict[str, Any], secure: bool
+        self,
+        experiments: ExperimentRuntime,
+        catalog: Catalog,
+        *,
+        session: str | None,
+        state: dict[str, Any],
+        secure: bool,
     ) -> None:
         self.session = session
-        self._laboratory = laboratory
+        self._laboratory = experiments
         self._catalog = catalog
         self._state = state
         self._secure = secure
 
     @classmethod
     def of(
-        cls, request: Request[Any, Any, Any], laboratory: Laboratory, catalog: Catalog, *, secure: bool
+        cls, request: Request[Any, Any, Any], experiments: ExperimentRuntime, catalog: Catalog, *, secure: bool
     ) -> SearchChoice:
-        """The choice for `request`; `secure` as that of `Sessions`."""
+        """The choice for `request`; `secure` as that of `LoginSessions`."""
         state: dict[str, Any] = request.scope["state"]
-        return cls(laboratory, catalog, session=session_of(request), state=state, secure=secure)
+        return cls(experiments, catalog, session=session_of(request), state=state, secure=secure)
 
     def begin_visit(self) -> list[Cookie]:
         """Let the browser be known again, if nothing tells its session yet; the cookie to send, if so."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, transaction
-from service.experiments.refusals import ExperimentsUnavailable
+from service.experiments.experiment_errors import ExperimentsUnavailable
 
 _FORMAT = 1
 # `slot` is 1 while an experiment runs and null after it, so that only one can.

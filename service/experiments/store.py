@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from service.experiments.database import Database
 from service.experiments.entities import Experiment, Exposure, FeedbackKind, Outcome, Shadow, ShownHit, Team
-from service.experiments.refusals import (
+from service.experiments.experiment_errors import (
     ExperimentExists,
     ExperimentRunning,
     ExperimentStopped,

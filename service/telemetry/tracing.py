@@ -12,11 +12,10 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from retrieval.errors import InvalidRequest, MissingExtra
+from service.telemetry.observed_request import ObservedRequest
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
-
-    from service.telemetry.observation import Exchange
 
 _EXPORTER = "OTEL_TRACES_EXPORTER"
 # The specification's `otlp` leaves the protocol open; only this one comes with the extra.
@@ -51,11 +50,11 @@ class Tracing:
         self._tracer = self._provider.get_tracer("cxr.service")
 
     @contextmanager
-    def span(self, exchange: Exchange, headers: dict[bytes, bytes]) -> Iterator[None]:
+    def span(self, observed: ObservedRequest, headers: dict[bytes, bytes]) -> Iterator[None]:
         """The span of one request, a child of the one that its `traceparent` names; filled in when it ends."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
         with self._tracer.start_as_current_span(
-            exchange.method,
+            observed.method,
             context=self._propagate.extract(carrier),
             kind=self._trace.SpanKind.SERVER,
             # Messages of exceptions may hold what was asked.
@@ -65,15 +64,15 @@ class Tracing:
             try:
                 yield
             finally:
-                span.update_name(f"{exchange.method} {exchange.route}")
-                span.set_attribute("http.request.method", exchange.method)
-                span.set_attribute("http.route", exchange.route)
-                span.set_attribute("cxr.request_id", exchange.request_id)
-                for stage, milliseconds in exchange.stages_ms.items():
+                span.update_name(f"{observed.method} {observed.route}")
+                span.set_attribute("http.request.method", observed.method)
+                span.set_attribute("http.route", observed.route)
+                span.set_attribute("cxr.request_id", observed.request_id)
+                for stage, milliseconds in observed.stages_ms.items():
                     span.set_attribute(f"cxr.{stage}_ms", milliseconds)
-                if exchange.code:
-                    span.set_attribute("error.type", exchange.code)
-                status = exchange.status or 500
+                if observed.code:
+                    span.set_attribute("error.type", observed.code)
+                status = observed.status or 500
                 span.set_attribute("http.response.status_code", status)
                 if status >= 500:
                     span.set_status(self._trace.StatusCode.ERROR)

@@ -11,8 +11,9 @@ from litestar.response import Redirect, Template
 
 from retrieval.errors import RetrievalError
 from service.access.audit import AuditLog
-from service.access.auth import OPEN, Authenticator, InvalidKey, read_cookie
-from service.access.sessions import COOKIE, LIFETIME_S
+from service.access.auth import Authenticator, InvalidKey, read_cookie
+from service.access.login_sessions import COOKIE, LIFETIME_S
+from service.access.scopes import OPEN
 from service.api.problems import Problem, describe_error, respond
 from service.refusals import Refusal
 

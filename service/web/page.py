@@ -20,18 +20,18 @@ from retrieval.errors import InvalidRequest, RetrievalError
 from retrieval.imaging.decoder_pool import Prepared
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
-from service.access.auth import READ, KeyRequired
+from service.access.scopes import READ, KeyRequired
 from service.api.feedback import keep_feedback
 from service.api.problems import describe_error
 from service.api.searches import Searches, kind_of
 from service.experiments.choice import SearchChoice, ShownResult
-from service.experiments.laboratory import Laboratory
-from service.experiments.refusals import ExperimentsUnavailable, NotShown, UnknownSearch
+from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
+from service.experiments.runtime import ExperimentRuntime
 from service.refusals import Refusal
-from service.web.feedback import said_by
-from service.web.form import PageForm, read_form
+from service.web.feedback_links import said_by
 from service.web.login import ask_to_log_in
-from service.web.view import PageView, render_results
+from service.web.page_content import PageContent, render_results
+from service.web.page_form import PageForm, read_form
 
 _PREVIEW_SIDE = 320
 _log = logging.getLogger("cxr.service.experiments")
@@ -53,11 +53,11 @@ class PageController(Controller):
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
         searches: NamedDependency[Searches],
-        laboratory: NamedDependency[Laboratory],
+        experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
         """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
-        await keep_said(request, laboratory, searches.audit)
+        await keep_said(request, experiments, searches.audit)
         return await _render(request, form, catalog, searches)
 
 
@@ -85,7 +85,7 @@ class ImagePageController(Controller):
         return await _render(request, read_form(texts), catalog, searches, image=content)
 
 
-async def keep_said(request: Request[Any, Any, Any], laboratory: Laboratory, audit: AuditLog) -> None:
+async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog) -> None:
     """Keep what following the link has said. An old link, or one that was made up, says nothing.
 
     Raises:
@@ -95,7 +95,7 @@ async def keep_said(request: Request[Any, Any, Any], laboratory: Laboratory, aud
     if feedback is None:
         return
     try:
-        await keep_feedback(request, feedback, laboratory, audit)
+        await keep_feedback(request, feedback, experiments, audit)
     except (UnknownSearch, NotShown):
         return
     except ExperimentsUnavailable as error:
@@ -117,7 +117,7 @@ async def _render(
         view, retriever, result = await permits.run(_look_up, form, catalog, choice, image, prepared)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
-        view, retriever, result = PageView(status=problem.status, problem=problem), None, None
+        view, retriever, result = PageContent(status=problem.status, problem=problem), None, None
     if view.study and retriever:
         await run_sync(audit.study, request, retriever, view.study)
     if result:
@@ -154,12 +154,12 @@ def _look_up(
     choice: SearchChoice,
     image: bytes | None,
     prepared: Prepared | RetrievalError | None,
-) -> tuple[PageView, Retriever | None, ShownResult | None]:
+) -> tuple[PageContent, Retriever | None, ShownResult | None]:
     """Everything the page shows, and what it was found with, for the audit log.
 
     A request that cannot be answered still shows the form, and says why.
     """
-    view, retriever, result = PageView(), None, None
+    view, retriever, result = PageContent(), None, None
     try:
         view.models = [status.key for status in catalog.models() if status.is_searchable]
         retriever = catalog.retriever(form.model)

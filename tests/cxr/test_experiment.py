@@ -15,7 +15,7 @@ from retrieval.errors import BundleMismatch, CountsDiffer, InvalidRequest, NoCol
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.model.bundle import ModelBundle
 from service.experiments.entities import Exposure, Shadow, ShownHit
-from service.experiments.refusals import (
+from service.experiments.experiment_errors import (
     ExperimentExists,
     ExperimentRunning,
     ExperimentStopped,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from retrieval.catalog import Catalog
-from service.access.binding import open_listener
+from service.access.listener import open_listener
 from service.app import create_app
 from service.server import DrainingServer
 from service.settings import ServiceSettings

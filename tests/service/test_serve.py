@@ -23,8 +23,8 @@ from cxr.serve import serve
 from retrieval.catalog import Catalog
 from retrieval.errors import CountsDiffer, InvalidRequest
 from retrieval.settings import RetrievalSettings
-from service.access.binding import AddressUnavailable, RemoteBindRefused, open_listener
 from service.access.keys import KeyFile, KeysDamaged
+from service.access.listener import AddressUnavailable, RemoteBindRefused, open_listener
 
 ROOT = Path(__file__).resolve().parents[2]
 

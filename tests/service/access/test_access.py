@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import cxr.main
 from cxr.serve import serve
 from retrieval.catalog import Catalog
-from service.access.binding import RemoteBindRefused
-from service.access.exposure import remote_reason, require_keys
 from service.access.keys import KeyFile, KeyRefused, KeysDamaged, KeysLost
+from service.access.listener import RemoteBindRefused
+from service.access.startup_check import remote_reason, require_keys
 from service.settings import ServiceSettings
 from tests.service.conftest import connect
 

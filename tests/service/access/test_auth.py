@@ -14,9 +14,9 @@ from litestar.routes import HTTPRoute
 
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
-from service.access.auth import ADMIN, READ
 from service.access.keys import KeyFile
-from service.access.sessions import COOKIE
+from service.access.login_sessions import COOKIE
+from service.access.scopes import ADMIN, READ
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.api.test_search import assert_problem

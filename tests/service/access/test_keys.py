@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import cxr.main
 from retrieval.errors import InvalidRequest
 from service.access.keys import KeyFile, KeyRefused, KeyRing, KeysDamaged, hash_secret
-from service.access.sessions import LIFETIME_S, Sessions
+from service.access.login_sessions import LIFETIME_S, LoginSessions
 
 
 def test_the_secret_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_gets_damaged_closes_the_ring_until_it_is_whole(tmp_path: Pa
 
 def test_sessions_end_by_themselves_and_when_told() -> None:
     now = [0.0]
-    sessions = Sessions(secure=False, clock=lambda: now[0])
+    sessions = LoginSessions(secure=False, clock=lambda: now[0])
     first, second = sessions.begin("a"), sessions.begin("b")
     assert (sessions.key_of(first), sessions.key_of(second)) == ("a", "b")
     assert sessions.key_of("a") is None

@@ -14,7 +14,7 @@ from litestar.testing import TestClient
 from retrieval.catalog import Catalog
 from retrieval.model.bundle import MANIFEST
 from retrieval.settings import RetrievalSettings
-from service.access.auth import OPEN
+from service.access.scopes import OPEN
 from service.app import create_app
 from service.settings import ServiceSettings
 from tests.service.api.test_search import assert_problem

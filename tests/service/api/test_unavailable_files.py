@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.catalog import Catalog
-from service.experiments import laboratory
+from service.experiments import runtime
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
 from tests.service.api.test_search import assert_problem
@@ -93,7 +93,7 @@ def search(client: Client) -> str | None:
 def test_a_file_that_cannot_be_written_costs_searches_their_id_alone(
     catalog: Catalog, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(laboratory, "_PAUSE_S", 0.3)
+    monkeypatch.setattr(runtime, "_PAUSE_S", 0.3)
     path = catalog.settings.home / FILE_NAME
     with connect(catalog, ServiceSettings(rate_per_minute=0, request_timeout_s=20)) as client:
         with trouble(path):
@@ -116,13 +116,13 @@ def test_of_many_searches_that_find_the_file_locked_one_waits(catalog: Catalog) 
             assert search(client) is None
             began = time.monotonic()
             assert [search(client) for _ in range(40)] == [None] * 40
-            assert time.monotonic() - began < 40 * laboratory._WAIT_S / 2
+            assert time.monotonic() - began < 40 * runtime._WAIT_S / 2
 
 
 def test_feedback_on_a_locked_file_is_refused_soon_and_taken_later(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(laboratory, "_PAUSE_S", 0.3)
+    monkeypatch.setattr(runtime, "_PAUSE_S", 0.3)
     with connect(catalog) as client:
         shown = client.post("/v1/search/text", json={"text": "heart", "k": 1}).json()
         hit = shown["hits"][0]

@@ -18,12 +18,12 @@ import cxr.main
 from retrieval.catalog import Catalog
 from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
 from service.access.keys import KeyFile
+from service.experiments.analysis import summarize
 from service.experiments.choice import team_of
-from service.experiments.conditions import design
+from service.experiments.design import design
 from service.experiments.entities import Experiment
 from service.experiments.store import FILE_NAME, ExperimentStore
-from service.experiments.verdict import summarize
-from service.experiments.visits import COOKIE
+from service.experiments.visitor_session import COOKIE
 from service.settings import ServiceSettings
 from tests.service.conftest import Client, bearer, connect
 from tests.service.live import serving, until

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from retrieval.catalog import Catalog
-from service.experiments.conditions import design
+from service.experiments.design import design
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
 from tests.service.api.test_search import assert_problem

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.search.hits import Hit, SearchResult
+from service.experiments.analysis import UNDECIDED, summarize
 from service.experiments.choice import compare, team_of
 from service.experiments.entities import Experiment, Exposure, ShownHit
 from service.experiments.interleaving import image_of, interleave, team_draft
 from service.experiments.store import ExperimentStore
-from service.experiments.verdict import UNDECIDED, summarize
 
 HIT = Hit(
     study_id="", image_id="", dataset="d", view="frontal", score=0.5, parts={"image": 0.5}, signals={"image": 0.5},

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.experiments.entities import Experiment, Exposure, Shadow, ShownHit
-from service.experiments.refusals import (
+from service.experiments.experiment_errors import (
     ExperimentExists,
     ExperimentRunning,
     ExperimentStopped,

@@ -15,7 +15,7 @@ from litestar import get
 from litestar.testing import TestClient
 
 from retrieval.catalog import Catalog
-from service.access.auth import UNCOUNTED
+from service.access.scopes import UNCOUNTED
 from service.app import create_app
 from service.settings import ServiceSettings
 from service.telemetry.logs import LogFormat, configure_logs

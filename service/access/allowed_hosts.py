@@ -12,7 +12,7 @@ from service.settings import ServiceSettings
 _WILDCARDS = ("", "0.0.0.0", "::", "*")
 
 
-class KnownHosts(ASGIMiddleware):
+class AllowedHosts(ASGIMiddleware):
     """Refuses requests for other host names.
 
     A page of another site can make its own name resolve to 127.0.0.1 (DNS rebinding) and would then read this service's

@@ -11,7 +11,7 @@ from retrieval.errors import InvalidRequest, NoCollection
 from retrieval.index.schema import CollectionMeta, collection_name, require_same_bundle
 from retrieval.model.bundle import ModelBundle, find_bundle
 from service.experiments.entities import Experiment, Kind
-from service.experiments.refusals import ModelsDiffer
+from service.experiments.experiment_errors import ModelsDiffer
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SALT_BYTES = 32

@@ -32,7 +32,7 @@ _WAITING_SHADOWS = 8
 _log = logging.getLogger("cxr.service.experiments")
 
 
-class Laboratory:
+class ExperimentRuntime:
     """Belongs to one service; safe from several threads. A store that fails fails no search."""
 
     def __init__(self, home: Path, *, exposure_days: int, clock: Callable[[], float] = time.monotonic) -> None:

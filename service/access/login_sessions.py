@@ -15,7 +15,7 @@ LIFETIME_S = 12 * 60 * 60
 _LIMIT = 10_000
 
 
-class Sessions:
+class LoginSessions:
     """Which cookie stands for which key. The cookie is not the key, so a stolen one ends with its session."""
 
     def __init__(self, *, secure: bool, clock: Callable[[], float] = time.monotonic) -> None:

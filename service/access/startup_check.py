@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from service.access.binding import RemoteBindRefused, is_loopback
 from service.access.keys import KeyFile, KeysLost
+from service.access.listener import RemoteBindRefused, is_loopback
 from service.settings import ServiceSettings
 
 

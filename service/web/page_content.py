@@ -9,7 +9,7 @@ from retrieval.search.hits import Hit, StudyRecord
 from service.api.problems import Problem
 from service.experiments.choice import ShownResult
 from service.experiments.entities import FeedbackKind
-from service.web.feedback import say_of_hit
+from service.web.feedback_links import say_of_hit
 
 SIGNALS = {
     "image": "Image",
@@ -63,7 +63,7 @@ class Results:
 
 
 @dataclass(slots=True)
-class PageView:
+class PageContent:
     """The page's content, filled in as far as it could be looked up."""
 
     status: int = 200

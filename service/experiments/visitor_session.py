@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 
 from service.access.auth import read_cookie
-from service.access.sessions import LIFETIME_S
+from service.access.login_sessions import LIFETIME_S
 
 HEADER = "X-CXR-Session"
 COOKIE = "cxr_visitor"

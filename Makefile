@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
+DOCS := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
+.PHONY: help demo docs test check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,6 +30,14 @@ demo: $(RUNTIME)  ## draw phantoms, ingest with both demo models, search, serve 
 
 test: $(DEVELOP)  ## run the tests
 	$(BIN)/pytest
+
+$(DOCS): $(DEVELOP)
+	$(BIN)/uv pip install --quiet --python $(VENV) --group docs --constraints constraints.txt
+	@touch $@
+
+docs: $(DOCS)  ## regenerate the reference and build the documentation into docs/_build/html
+	$(BIN)/python -m docs.generate
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
 check: $(DEVELOP)  ## lint, types, import contracts
 	$(BIN)/ruff check .
@@ -70,4 +79,4 @@ constraints: $(BIN)/uv  ## pin the newest versions that fit together
 	  --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet --upgrade --output-file constraints.txt
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build *.egg-info

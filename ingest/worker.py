@@ -154,8 +154,8 @@ class Worker:
             self._reader.decodes_again = collection.meta.pixel_rules.get(source.dataset) != PIXEL_RULES
             if self._reader.decodes_again:
                 summary.messages.append(
-                    f"an earlier version read the images of {source.dataset} by other pixel rules (docs/pixels.md): each is "
-                    "decoded again, and embedded again if it looks different"
+                    f"an earlier version read the images of {source.dataset} by other pixel rules "
+                    "(docs/explanation/pixels.md): each is decoded again, and embedded again if it looks different"
                 )
             part = part if only is None else RETRY
             run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())

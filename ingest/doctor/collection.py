@@ -227,7 +227,7 @@ def _check_labels(found: Diagnosis, points: list[_Point]) -> None:
 def _check_pixels(found: Diagnosis, collection: Collection) -> None:
     older = [name for name in collection.meta.counts if collection.meta.pixel_rules.get(name) != PIXEL_RULES]
     message = (
-        f"images of {_some(older)} were read by pixel rules of an earlier version (docs/pixels.md); ingest again"
+        f"images of {_some(older)} were read by pixel rules of an earlier version (docs/explanation/pixels.md); ingest again"
         if older
         else "read by the rules of this version"
     )

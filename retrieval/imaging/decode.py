@@ -31,7 +31,7 @@ from retrieval.imaging.warning_filter import silence
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXEL_RULES = 2
-"""Number of the rules in docs/pixels.md; raised when a file that could be read is shown differently."""
+"""Number of the rules in docs/explanation/pixels.md; raised when a file that could be read is shown differently."""
 LIMIT_BYTES = 64 * 1024 * 1024
 LIMIT_PIXELS = 64_000_000
 """A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""

@@ -41,8 +41,8 @@ Notes = tuple[str, ...]
 def to_eight_bit(image: Image.Image, data: bytes = b"") -> tuple[Image.Image, Notes]:
     """The picture in mode `L` or `RGB`, 8 bits a channel, and notes on what had to be decided.
 
-    `data` are the bytes of the file that Pillow opened: of a PNG they say more than Pillow does. docs/pixels.md has the
-    rules and what other software does. A picture that is `L` or `RGB` of 8 bits comes back as it is; a new one has the
+    `data` are the bytes of the file that Pillow opened: of a PNG they say more than Pillow does. The
+    rules are in docs/explanation/pixels.md. A picture that is `L` or `RGB` of 8 bits comes back as it is; a new one has the
     `info` of `image`.
     """
     image.load()

@@ -138,7 +138,7 @@ def interpretation(
 ) -> dict[str, Any]:
     """How `query` was understood: filters, weights and options, what its text asks for and denies.
 
-    `image_notes` say how the pixels of its image were made where that was a decision (docs/pixels.md).
+    `image_notes` say how the pixels of its image were made where that was a decision (docs/explanation/pixels.md).
     """
     weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
     weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}

@@ -1,8 +1,7 @@
 """Stored values -> 8-bit grey, as PS3.3 and PS3.4 N.2 order it: modality, values of interest, polarity, 8 bits.
 
 The one place where values become 8 bits, those of DICOM as those of 16-bit pictures. Of several ways to show an image the
-first that keeps its contrast is taken (`retrieval.imaging.contrast`); docs/pixels.md says which they are, and what other
-software does.
+first that keeps its contrast is taken (`retrieval.imaging.contrast`). docs/explanation/pixels.md lists them.
 """
 
 from __future__ import annotations

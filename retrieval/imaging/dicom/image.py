@@ -75,7 +75,7 @@ def decode_dicom(
 
     Grey: Modality LUT (PS3.3 C.11.1), then VOI LUT or the first window (C.11.2), else percentiles of the pixels, then
     the inversion that MONOCHROME1 asks for (C.7.6.3.1.2), then 8 bits. What leaves the image no contrast is ignored, with
-    a note (docs/pixels.md). Colour is shown as it is.
+    a note (docs/explanation/pixels.md). Colour is shown as it is.
 
     Raises:
         BurnedIn: it says that its pixels hold annotations, and `allow_burned_in` is not set.

@@ -1,10 +1,15 @@
-"""Findings: what the indexing and the words of a report say of a study, and what the words of a query ask for or deny.
+"""Labels: the findings of a study, from its indexing and its report, and the findings that a query asks for or denies.
 
-Two vocabularies stand side by side: the heads of the Indiana (Open-i) indexing, and the fourteen observations of CheXpert
-(Irvin et al., AAAI 2019), which other chest X-ray data sets share.
+Names come from two vocabularies: the heads of the Indiana (Open-i) indexing, and the fourteen observations of CheXpert
+(Irvin et al., AAAI 2019), which other chest X-ray datasets share.
+
+Where to change what: words of a finding in `finding_words`, triggers of negation and uncertainty in `triggers`, the effect
+of a kind of trigger in `rules`, names of findings in `vocabulary`, terms of other datasets in `column_terms`.
 """
 
 from retrieval.labels.column_terms import find_term, is_mapping, read_status, read_terms
+from retrieval.labels.explain import explain_query, explain_report, to_json
+from retrieval.labels.explanation import KNOWN_MISREADINGS, Explanation
 from retrieval.labels.indexed_labels import QUALIFIERS, Labels, read_indexing, unknown_terms
 from retrieval.labels.query_mentions import Mentions, find_mentions
 from retrieval.labels.report_labels import read_report
@@ -13,11 +18,15 @@ from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve
 
 __all__ = [
     "CHEXPERT_14",
+    "KNOWN_MISREADINGS",
     "NORMAL",
     "QUALIFIERS",
+    "Explanation",
     "Labels",
     "Mentions",
     "clean_head",
+    "explain_query",
+    "explain_report",
     "find_mentions",
     "find_term",
     "is_mapping",
@@ -27,6 +36,7 @@ __all__ = [
     "read_status",
     "read_terms",
     "resolve_finding",
+    "to_json",
     "unknown_terms",
     "unread_text",
 ]

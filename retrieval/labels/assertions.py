@@ -45,6 +45,11 @@ def read_part(text: str, dialect: Dialect) -> str:
     return text if dialect == "query" else _REFERRER_QUESTION.sub("", text)
 
 
+def omitted_parts(text: str) -> list[str]:
+    """The parts of a report that `read_part` leaves out."""
+    return [part.strip() for part in _REFERRER_QUESTION.findall(text)]
+
+
 def assert_mention(sentence: str, scan: Scan, mention: Mention, dialect: Dialect) -> tuple[Assertion, ...]:
     """The assertions of one mention, one for each of its heads; none if the sentence states no status."""
     status = mention.status

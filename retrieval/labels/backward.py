@@ -20,6 +20,7 @@ def set_backward(state: ScanState, index: int, effect: Effect) -> None:
     """Give `effect` to the finding before the span `index` and to those that a list joins to it; the statement ends."""
     trigger = state.spans[index]
     scope = Scope(trigger, effect, trigger.start, trigger.start)
+    state.every_scope.append(scope)
     if _asks_about_structure(state, index):
         _set_structure(state, scope)
     else:
@@ -34,7 +35,9 @@ def set_neighbour(state: ScanState, index: int, effect: Effect) -> None:
         last = state.mentions[-1]
         neighbour = state.spans[last.index]
         if last.status == "present" and gap(neighbour, trigger) <= ADJACENT:
-            _set(last, Scope(trigger, effect, neighbour.start, trigger.start))
+            scope = Scope(trigger, effect, neighbour.start, trigger.start)
+            state.every_scope.append(scope)
+            _set(last, scope)
 
 
 def _set(mention: Mention, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""What the words of a query ask for, and what they deny."""
+"""Findings that a query asks for, and findings that it denies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from retrieval.labels.vocabulary import unique
 
 @dataclass(frozen=True, slots=True)
 class Mentions:
-    """Findings (Indiana heads, and `Enlarged Cardiomediastinum`, which has none) that a query asks for or denies.
+    """Findings that a query asks for or denies: Indiana heads, and `Enlarged Cardiomediastinum`, which has none.
 
-    `uncertain` are those of `asked` that it calls possible. `denied` are named as filters name them: with the side, or else
-    the severity, if only that is denied (`Pleural Effusion/left`). `unread` are denials, in lower case, that name no finding
-    known here: slips of the pen, other words, things that no label tells. Of a query that is not `english` nothing is read.
+    `uncertain` are the findings of `asked` that the query calls possible. `denied` are named as in filters: with the side,
+    or else the severity, if only that is denied (`Pleural Effusion/left`). `unread` are negations, in lower case, that name
+    no known finding: misspelt words, other words, things without a label. A query that is not `english` is not read.
     """
 
     asked: tuple[str, ...] = ()
@@ -32,23 +32,24 @@ class Mentions:
 
 
 def find_mentions(text: str) -> Mentions:
-    """The findings that the words of a query name; what is asked for anywhere in it is not denied, but another side may be.
+    """The findings that a query names. A finding that is asked for anywhere is not denied, but another side of it may be.
 
-    "Rule out pneumonia" asks for it, as an indication does; "pneumonia ruled out" denies it. After a denial a list goes on
-    over commas only to an "or", "nor" or "and": "no effusion, cardiomegaly" asks for cardiomegaly; after "no:" it goes on in
-    any case. "No left effusion" denies bilateral ones, too, and no others.
+    "Rule out pneumonia" asks for pneumonia, as an indication does; "pneumonia ruled out" denies it. After a negation, a list
+    continues over commas only if "or", "nor" or "and" follows: "no effusion, cardiomegaly" asks for cardiomegaly. After
+    "no:" it always continues. "No left effusion" denies left and bilateral effusions, and no others.
     """
-    text = _spell_out(text[:LONGEST_TEXT])
+    text = spell_out(text[:LONGEST_TEXT])
     if not is_english(text):
         return Mentions(unread=unique(_unread(text)), english=False)
-    said = tuple(read_assertions(text, "query"))
-    asked = unique(each.head for each in said if each.status != "absent")
-    sure = {each.head for each in said if each.status == "present"}
-    kept = {*asked, *(f"{each.head}/{mark}" for each in said if each.status == "present" for mark in _marks(each))}
+    assertions = tuple(read_assertions(text, "query"))
+    asked = unique(each.head for each in assertions if each.status != "absent")
+    present = [each for each in assertions if each.status == "present"]
+    sure = {each.head for each in present}
+    kept = {*asked, *(f"{each.head}/{modifier}" for each in present for modifier in _modifiers(each))}
     return Mentions(
         asked=asked,
         uncertain=tuple(head for head in asked if head not in sure),
-        denied=unique(name for each in said if each.status == "absent" for name in _denied(each, kept)),
+        denied=unique(name for each in assertions if each.status == "absent" for name in _denied(each, kept)),
         unread=unique(_unread(text)),
     )
 
@@ -58,12 +59,12 @@ _NEGATION_ENDS = COMMAS | TERMINATIONS | NEGATIONS_AHEAD | {Kind.RELATIVE_PRONOU
 _LISTED = re.compile(
     r"(?i:(?<![^\s.;,])(?:no|not|without|exclud(?:e|ing)|absent|negatives?))\s*(?::\s*\[?|\[)([^.;:?\[\]\n]+)\]?"
 )
-# "-effusion", "!effusion", as searches elsewhere take it; but not "right -sided"
+# "-effusion", "!effusion", as other search engines read them; not "right -sided".
 _MINUS = re.compile(r"(?<!\S)[-!](?!sided\b)(?=[A-Za-z]{3})")
 
 
-def _spell_out(text: str) -> str:
-    """`text` with denials that are made by marks put into words."""
+def spell_out(text: str) -> str:
+    """`text` with negations by marks written as words: "no: a, b" and "-a" become "no a"."""
     listed = _LISTED.sub(lambda list_: ", ".join(f"no {each.strip()}" for each in list_[1].split(",")), text)
     return _MINUS.sub("no ", listed)
 
@@ -83,14 +84,15 @@ def _unread(text: str) -> Iterator[str]:
                 yield sentence[span.start : stop].strip()
 
 
-def _marks(said: Assertion) -> list[str]:
-    return [mark for mark in (said.side, said.severity) if mark]
+def _modifiers(assertion: Assertion) -> list[str]:
+    return [modifier for modifier in (assertion.side, assertion.severity) if modifier]
 
 
-def _denied(said: Assertion, kept: set[str]) -> list[str]:
-    """A denied finding as filters name it, with the first of its marks that is not asked for; none if all is asked for."""
-    marks = _marks(said)
-    names = [name for name in ([f"{said.head}/{mark}" for mark in marks] or [said.head]) if name not in kept][:1]
-    if names and names[0].endswith(("/left", "/right")):  # what is bilateral is on both
-        names += {f"{said.head}/bilateral"} - kept
+def _denied(assertion: Assertion, kept: set[str]) -> list[str]:
+    """A denied finding as filters name it, with its first modifier that is not asked for; empty if all is asked for."""
+    head = assertion.head
+    names = [f"{head}/{modifier}" for modifier in _modifiers(assertion)] or [head]
+    names = [name for name in names if name not in kept][:1]
+    if names and names[0].endswith(("/left", "/right")):  # a bilateral finding is on that side, too
+        names += {f"{head}/bilateral"} - kept
     return names

@@ -1,19 +1,19 @@
-"""What the words of a report say of a study."""
+"""Labels from the text of a report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrieval.labels.assertions import Assertion, read_assertions
+from retrieval.labels.assertions import read_assertions
 from retrieval.labels.vocabulary import chexpert_names, unique
 
 LONGEST_TEXT = 50_000
-"""Characters of findings, and of impression, that are read for labels."""
+"""Characters of the findings, and of the impression, that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextLabels:
-    """Findings of both vocabularies by what a report says of them, no name in two; `qualified` as in `Labels`."""
+    """Findings of both vocabularies by their status in a report; no name has two. `qualified` is as in `Labels`."""
 
     present: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
@@ -22,24 +22,26 @@ class TextLabels:
 
 
 def read_report(findings: str, impression: str = "") -> TextLabels:
-    """Labels from the text of a report: what one sentence affirms is present, whatever another denies.
+    """Labels from the text of a report.
 
-    What is doubted somewhere and affirmed nowhere is uncertain. As the CheXpert labeler does, an observation is denied with
-    any of its words ("no infiltrate" denies `Lung Opacity`), unless another of them is affirmed or doubted.
+    A finding that one sentence affirms is present, whatever the other sentences say. A finding that is uncertain in one
+    sentence and present in none is uncertain. As in the CheXpert labeler, a negated finding also negates its observation
+    ("no infiltrate" negates `Lung Opacity`), unless another finding of that observation is present or uncertain.
     """
-    said: dict[str, list[str]] = {"present": [], "uncertain": [], "absent": []}
+    names: dict[str, list[str]] = {"present": [], "uncertain": [], "absent": []}
     qualified: list[str] = []
     for each in (*read_assertions(findings[:LONGEST_TEXT]), *read_assertions(impression[:LONGEST_TEXT])):
-        names = _names_of(each)
-        said[each.status] += names
-        qualified += [f"{name}/{mark}" for name in names for mark in (each.side, each.severity) if mark]
-    present = unique(said["present"])
-    uncertain = tuple(name for name in unique(said["uncertain"]) if name not in present)
-    absent = tuple(name for name in unique(said["absent"]) if name not in (*present, *uncertain))
+        added = names_of(each.head)
+        names[each.status] += added
+        qualified += [f"{name}/{qualifier}" for name in added for qualifier in (each.side, each.severity) if qualifier]
+    present = unique(names["present"])
+    uncertain = tuple(name for name in unique(names["uncertain"]) if name not in present)
+    absent = tuple(name for name in unique(names["absent"]) if name not in (*present, *uncertain))
     return TextLabels(present, uncertain, absent, unique(qualified))
 
 
-def _names_of(assertion: Assertion) -> list[str]:
-    # Text is searched for thickening of the pleura alone; the head is said of other structures, too.
-    qualifiers = ("pleura",) if assertion.head == "Thickening" else ()
-    return list(unique([assertion.head, *chexpert_names(assertion.head, qualifiers)]))
+def names_of(head: str) -> list[str]:
+    """A head that was read in a text, and its CheXpert observation if it has one."""
+    # In texts, thickening is always that of the pleura. In the indexing it may be that of other structures.
+    qualifiers = ("pleura",) if head == "Thickening" else ()
+    return list(unique([head, *chexpert_names(head, qualifiers)]))

@@ -11,31 +11,28 @@ from retrieval.labels.backward import set_backward, set_neighbour
 from retrieval.labels.kinds import COMMAS, Dialect, Kind
 from retrieval.labels.rules import RULES, Direction, Rule
 from retrieval.labels.spans import Span, find_spans, gap
-from retrieval.labels.state import Mention, ScanState
+from retrieval.labels.state import Mention, ScanState, Scope
 from retrieval.labels.structures import directly_precedes, judge_structures, listed_structures
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The spans of a sentence, the findings that it mentions in the order of the text, and the rule of each trigger."""
+    """The spans of a sentence, the findings that it mentions in the order of the text, and the scopes of its triggers."""
 
     spans: tuple[Span, ...]
-    mentions: tuple[Mention, ...]
-    rules: dict[int, Rule]
-    """By index of the span; spans without effect are absent."""
+    mentions: tuple[Mention, ...] = ()
+    scopes: tuple[Scope, ...] = ()
 
 
 def scan_sentence(sentence: str, dialect: Dialect) -> Scan:
     """Findings of a sentence in lower case (`read_sentences`) and their status."""
     spans = find_spans(sentence, dialect)
     if not any(each.kind in (Kind.FINDING, Kind.STRUCTURE) for each in spans):
-        return Scan(spans, (), {})
+        return Scan(spans)
     state = ScanState(sentence, spans, dialect)
-    applied: dict[int, Rule] = {}
     for index, span in enumerate(spans):
         rule = _choose_rule(state, index)
         if rule:
-            applied[index] = rule
             _apply(rule, state, index)
         if span.kind is Kind.FINDING:
             _add(state, Mention((span.name,), state.status, index, state.scope))
@@ -48,7 +45,7 @@ def scan_sentence(sentence: str, dialect: Dialect) -> Scan:
         elif span.kind in COMMAS:
             state.in_list = rule is None
             _drop_structures(state, index)
-    return Scan(spans, tuple(sorted(state.mentions, key=lambda each: each.index)), applied)
+    return Scan(spans, tuple(sorted(state.mentions, key=lambda each: each.index)), tuple(state.every_scope))
 
 
 def _choose_rule(state: ScanState, index: int) -> Rule | None:

@@ -68,6 +68,8 @@ class ScanState:
     mentions: list[Mention] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)
     """Open scopes, in the order of their triggers."""
+    every_scope: list[Scope] = field(default_factory=list)
+    """All scopes so far, open and closed, forward and backward."""
 
     structures: list[Span] = field(default_factory=list)
     """Structures that wait for a predicate, or had it if `has_predicate`."""
@@ -82,7 +84,9 @@ class ScanState:
 
     def open_scope(self, trigger: Span, effect: Effect, *, is_list: bool = False) -> None:
         """Let `trigger` govern what follows, until its scope is closed."""
-        self.scopes.append(Scope(trigger, effect, trigger.end, len(self.sentence), is_list))
+        scope = Scope(trigger, effect, trigger.end, len(self.sentence), is_list)
+        self.scopes.append(scope)
+        self.every_scope.append(scope)
 
     def close_scopes(self, position: int, effects: frozenset[Effect] = EVERY_EFFECT) -> None:
         """End the open scopes of `effects` at `position`; with all of them, the current statement ends."""

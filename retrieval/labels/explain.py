@@ -73,8 +73,8 @@ def explain_query(text: str) -> Explanation:
     mentions = find_mentions(text)
     lists = _lists({name: getattr(mentions, name) for name in ("asked", "uncertain", "denied", "unread")})
     if not mentions.english:
-        omitted = (OmittedText("query", text, NOT_ENGLISH),)
-        return Explanation("query", is_english=False, omitted=omitted, labels=lists, note=NOT_ENGLISH)
+        unread = (OmittedText("query", text, NOT_ENGLISH),)
+        return Explanation("query", is_english=False, omitted=unread, labels=lists, note=NOT_ENGLISH)
 
     def result(head: str) -> str:
         if head in mentions.asked:
@@ -119,7 +119,7 @@ def _explain_mention(
     """One entry for each head of the mention."""
     spans = [scan.spans[mention.index], *([mention.structure] if mention.structure else [])]
     start, end = min(span.start for span in spans), max(span.end for span in spans)
-    trigger = mention.scope and _explain_scope(sentence, scan, mention.scope)
+    trigger = _explain_scope(sentence, scan, mention.scope) if mention.scope else None
     asserted = {each.head: each for each in assert_mention(sentence, scan, mention, dialect)}
     for head in mention.heads:
         assertion = asserted.get(head)

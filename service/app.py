@@ -43,7 +43,7 @@ from service.api.searches import Searches
 from service.api.studies import StudiesController
 from service.api.study_paths import StudyPaths
 from service.api.tuples import ListsOfOneKind
-from service.experiments.choice import SearchChoice
+from service.experiments.routing import ModelRouter
 from service.experiments.runtime import ExperimentRuntime
 from service.load.admission import Admission
 from service.load.bodies import BodyBudget
@@ -159,7 +159,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
         # uvicorn has set up logging already; Litestar's own would do it again.
         logging_config=None,
-        after_response=experiments.work_unseen,
+        after_response=experiments.shadows.start_deferred,
         on_startup=[_start_decoding],
         on_shutdown=[_end_decoding, close_admissions, experiments.close],
     )
@@ -214,11 +214,11 @@ def _provide_searches(
     settings: ServiceSettings,
 ) -> Provide:
     def searches(request: Request[Any, Any, Any]) -> Searches:
-        choice = SearchChoice.of(request, experiments, catalog, secure=settings.https)
+        router = ModelRouter.of(request, experiments, catalog, secure=settings.https)
         permits, decode_permits = (
             SearchPermits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
         )
-        return Searches(request, choice, permits, decode_permits, audit)
+        return Searches(request, router, permits, decode_permits, audit)
 
     return Provide(searches, sync_to_thread=False)
 

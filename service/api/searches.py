@@ -14,7 +14,8 @@ from retrieval.search.hits import SearchResult
 from retrieval.search.query import Query
 from service.access.audit import AuditLog
 from service.api.schemas import SearchDocument
-from service.experiments.choice import SearchChoice, ShownResult
+from service.experiments.entities import ShownResult
+from service.experiments.routing import ModelRouter
 from service.load.permits import SearchPermits
 
 
@@ -23,7 +24,7 @@ class Searches:
     """What a route that searches asks for, as one: of several dependencies Litestar resolves each in a task of its own."""
 
     request: Request[Any, Any, Any]
-    choice: SearchChoice
+    router: ModelRouter
     permits: SearchPermits
     decode_permits: SearchPermits
     audit: AuditLog
@@ -41,14 +42,14 @@ class Searches:
         """What each of `queries` finds, recorded as by `answer`; they are encoded together.
 
         Raises:
-            RetrievalError: as `SearchChoice.search`, `AuditLog.search` and `SearchPermits.run`, if any of them cannot be
+            RetrievalError: as `ModelRouter.search_batch`, `AuditLog.search` and `SearchPermits.run`, if any query cannot be
                 answered.
         """
 
         prepared = await self.prepare(queries, model)
 
         def search() -> Sequence[ShownResult]:
-            results = self.choice.search_batch(model, lambda retriever: retriever.search_batch(queries, prepared))
+            results = self.router.search_batch(model, lambda retriever: retriever.search_batch(queries, prepared))
             for query, result in zip(queries, results, strict=True):
                 self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
             return results
@@ -74,7 +75,7 @@ class Searches:
         def prepare() -> list[Prepared | None]:
             for query in queries:
                 query.require_valid()
-            wanted = [retriever.encoder.preprocess.settings for retriever in self.choice.retrievers(model)]
+            wanted = [retriever.encoder.preprocess.settings for retriever in self.router.retrievers(model)]
             require_wanted = self.decode_permits.require_wanted
             prepared: list[Prepared | None] = []
             for query in queries:

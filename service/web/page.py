@@ -24,8 +24,9 @@ from service.access.scopes import READ, KeyRequired
 from service.api.feedback import keep_feedback
 from service.api.problems import describe_error
 from service.api.searches import Searches, kind_of
-from service.experiments.choice import SearchChoice, ShownResult
+from service.experiments.entities import ShownResult
 from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
+from service.experiments.routing import ModelRouter
 from service.experiments.runtime import ExperimentRuntime
 from service.refusals import Refusal
 from service.web.feedback_links import said_by
@@ -110,11 +111,11 @@ async def _render(
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
-    permits, audit, choice = searches.permits, searches.audit, searches.choice
-    cookies = choice.begin_visit() if image or form.looks else []
+    permits, audit, router = searches.permits, searches.audit, searches.router
+    cookies = router.begin_visit() if image or form.looks else []
     try:
         prepared = await _prepare(form, searches, image) if image else None
-        view, retriever, result = await permits.run(_look_up, form, catalog, choice, image, prepared)
+        view, retriever, result = await permits.run(_look_up, form, catalog, router, image, prepared)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
         view, retriever, result = PageContent(status=problem.status, problem=problem), None, None
@@ -151,7 +152,7 @@ async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared
 def _look_up(
     form: PageForm,
     catalog: Catalog,
-    choice: SearchChoice,
+    router: ModelRouter,
     image: bytes | None,
     prepared: Prepared | RetrievalError | None,
 ) -> tuple[PageContent, Retriever | None, ShownResult | None]:
@@ -180,7 +181,7 @@ def _look_up(
             view.study = retriever.study(form.study, dataset=form.dataset)
         if image or form.looks:
             query = form.query(image)
-            result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [decoded])[0])
+            (result,) = router.search_batch(form.model, lambda retriever: retriever.search_batch([query], [decoded]))
     except RetrievalError as error:
         prepared = None  # the error's traceback holds this frame
         view.problem = describe_error(error)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from retrieval.search.hits import Hit, SearchResult
 from service.experiments.analysis import UNDECIDED, summarize
-from service.experiments.choice import compare, team_of
 from service.experiments.entities import Experiment, Exposure, ShownHit
 from service.experiments.interleaving import image_of, interleave, team_draft
+from service.experiments.routing import team_of
+from service.experiments.shadow import compare
 from service.experiments.store import ExperimentStore
 
 HIT = Hit(

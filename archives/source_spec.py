@@ -133,7 +133,7 @@ class SourceSpec:
                 return TableSource(path["table"], images_dir=images_dir, columns=columns, dataset=self.dataset)
             case "dicom":
                 from archives.dicom.folder import DicomFolderSource
-                from retrieval.imaging.dicom.image import load_salt
+                from retrieval.imaging.dicom.pseudonyms import load_salt
 
                 return DicomFolderSource(
                     path["dicom_dir"],

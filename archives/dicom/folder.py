@@ -50,7 +50,7 @@ class DicomFolderSource:
         Args:
             folder: The root of the tree.
             dataset: The name of the archive.
-            salt: The secret of `retrieval.imaging.dicom.image.load_salt`.
+            salt: The secret of `retrieval.imaging.dicom.pseudonyms.load_salt`.
             reports_csv: A table with `study_instance_uid` or `accession_number`, and any of findings, impression,
                 indication, comparison, report, mesh and problems.
             progress: Told the files scanned.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from retrieval.errors import InvalidRequest
 from retrieval.imaging.decode import read_file
-from retrieval.imaging.decoder_pool import Prepared, decoders
+from retrieval.imaging.decoder_pool import PreparedImage, decoders
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
@@ -130,7 +130,7 @@ class Retriever:
         return self.search_batch([query])[0]
 
     def search_batch(
-        self, queries: Sequence[Query], prepared: Sequence[Prepared | None] | None = None
+        self, queries: Sequence[Query], prepared: Sequence[PreparedImage | None] | None = None
     ) -> list[SearchResult]:
         """The answers to 1 to 32 queries, in order; their texts are encoded together, and their images.
 
@@ -218,7 +218,7 @@ class Retriever:
         with asked.stage("fetch"):
             asked.examples = find_examples(self.collection, query)
 
-    def _take_prepared(self, asked: _Asked, image: Prepared) -> None:
+    def _take_prepared(self, asked: _Asked, image: PreparedImage) -> None:
         square = image.squares.get(self.encoder.preprocess.settings)
         if square is not None:
             asked.pixel_values = self.encoder.preprocess.normalize(square)

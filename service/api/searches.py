@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from retrieval.imaging.decoder_pool import Prepared, decoders
+from retrieval.imaging.decoder_pool import PreparedImage, decoders
 from retrieval.search.hits import SearchResult
 from retrieval.search.query import Query
 from service.access.audit import AuditLog
@@ -60,7 +60,7 @@ class Searches:
 
     async def prepare(
         self, queries: Sequence[Query], model: str | None, *, name: str = "the image", side: int = 0
-    ) -> list[Prepared | None]:
+    ) -> list[PreparedImage | None]:
         """The images of `queries`, decoded for the model or models that shall answer; None where a query has none.
 
         Decoding has its own turns, so that searches by words do not wait for images. `name` and `side` are as in
@@ -72,18 +72,18 @@ class Searches:
         if all(query.image is None for query in queries):
             return [None for _ in queries]
 
-        def prepare() -> list[Prepared | None]:
+        def prepare() -> list[PreparedImage | None]:
             for query in queries:
                 query.require_valid()
             wanted = [retriever.encoder.preprocess.settings for retriever in self.router.retrievers(model)]
             require_wanted = self.decode_permits.require_wanted
-            prepared: list[Prepared | None] = []
+            prepared: list[PreparedImage | None] = []
             for query in queries:
                 require_wanted()
                 prepared.append(
                     None
                     if query.image is None
-                    else decoders.prepare(query.image, wanted, name=name, side=side, require_wanted=require_wanted)
+                    else decoders.prepare(query.image, wanted, name=name, side=side, raise_if_cancelled=require_wanted)
                 )
             return prepared
 

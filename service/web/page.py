@@ -17,7 +17,7 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
-from retrieval.imaging.decoder_pool import Prepared
+from retrieval.imaging.decoder_pool import PreparedImage
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
 from service.access.scopes import READ, KeyRequired
@@ -132,7 +132,7 @@ async def _render(
     )
 
 
-async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared | RetrievalError | None:
+async def _prepare(form: PageForm, searches: Searches, image: bytes) -> PreparedImage | RetrievalError | None:
     """The uploaded image, decoded, or why it cannot be: that is said on the page.
 
     Raises:
@@ -154,7 +154,7 @@ def _look_up(
     catalog: Catalog,
     router: ModelRouter,
     image: bytes | None,
-    prepared: Prepared | RetrievalError | None,
+    prepared: PreparedImage | RetrievalError | None,
 ) -> tuple[PageContent, Retriever | None, ShownResult | None]:
     """Everything the page shows, and what it was found with, for the audit log.
 

@@ -41,9 +41,12 @@ class ShownHit:
     team: Team | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShownResult(SearchResult):
-    """A result as the client gets it. Feedback refers to `search_id`, which is None if the exposure was not recorded."""
+class ShownResult(SearchResult, frozen=True, kw_only=True):
+    """A result as the client gets it. Feedback refers to `search_id`, which is None if the exposure was not recorded.
+
+    While an `experiment` runs, a search that names no model is answered by either of its two models, or by both in one
+    list; then `model` names both, and a hit's score is one over its rank.
+    """
 
     search_id: str | None = None
     experiment: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields
+
+import msgspec
 
 from retrieval.search.hits import Hit, SearchResult
 from service.experiments.entities import Experiment, Exposure, ShownHit, ShownResult, Team
@@ -46,5 +47,4 @@ def _shown_hits(hits: list[Hit], teams: list[Team | None]) -> tuple[ShownHit, ..
 
 
 def _shown_result(result: SearchResult, *, search_id: str | None, experiment: str | None) -> ShownResult:
-    values = {field.name: getattr(result, field.name) for field in fields(SearchResult)}
-    return ShownResult(**values, search_id=search_id, experiment=experiment)
+    return ShownResult(**msgspec.structs.asdict(result), search_id=search_id, experiment=experiment)

@@ -21,9 +21,9 @@ from retrieval.imaging.decoder_pool import PreparedImage
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
 from service.access.scopes import READ, KeyRequired
-from service.api.feedback import keep_feedback
+from service.api.feedback import save_feedback
 from service.api.problems import describe_error
-from service.api.searches import Searches, kind_of
+from service.api.search_runner import SearchRunner, kind_of
 from service.experiments.entities import ShownResult
 from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
 from service.experiments.routing import ModelRouter
@@ -53,13 +53,13 @@ class PageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        searches: NamedDependency[Searches],
+        runner: NamedDependency[SearchRunner],
         experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
         """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
-        await keep_said(request, experiments, searches.audit)
-        return await _render(request, form, catalog, searches)
+        await keep_said(request, experiments, runner.audit)
+        return await _render(request, form, catalog, runner)
 
 
 class ImagePageController(Controller):
@@ -76,14 +76,14 @@ class ImagePageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        searches: NamedDependency[Searches],
+        runner: NamedDependency[SearchRunner],
     ) -> Template:
         """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(request, read_form(texts), catalog, searches, image=content)
+        return await _render(request, read_form(texts), catalog, runner, image=content)
 
 
 async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog) -> None:
@@ -96,7 +96,7 @@ async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRunt
     if feedback is None:
         return
     try:
-        await keep_feedback(request, feedback, experiments, audit)
+        await save_feedback(request, feedback, experiments, audit)
     except (UnknownSearch, NotShown):
         return
     except ExperimentsUnavailable as error:
@@ -107,14 +107,14 @@ async def _render(
     request: Request[Any, Any, Any],
     form: PageForm,
     catalog: Catalog,
-    searches: Searches,
+    runner: SearchRunner,
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
-    permits, audit, router = searches.permits, searches.audit, searches.router
+    permits, audit, router = runner.permits, runner.audit, runner.router
     cookies = router.begin_visit() if image or form.looks else []
     try:
-        prepared = await _prepare(form, searches, image) if image else None
+        prepared = await _prepare(form, runner, image) if image else None
         view, retriever, result = await permits.run(_look_up, form, catalog, router, image, prepared)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
@@ -122,7 +122,7 @@ async def _render(
     if view.study and retriever:
         await run_sync(audit.study, request, retriever, view.study)
     if result:
-        permits.note(result)
+        permits.add_timings(result)
         await run_sync(partial(audit.search, request, result, kind=kind_of(form.query(image)), k=form.k))
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:
@@ -132,7 +132,7 @@ async def _render(
     )
 
 
-async def _prepare(form: PageForm, searches: Searches, image: bytes) -> PreparedImage | RetrievalError | None:
+async def _prepare(form: PageForm, runner: SearchRunner, image: bytes) -> PreparedImage | RetrievalError | None:
     """The uploaded image, decoded, or why it cannot be: that is said on the page.
 
     Raises:
@@ -141,7 +141,7 @@ async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared
     try:
         form.require_valid()
         query = form.query(image)
-        (prepared,) = await searches.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
+        (prepared,) = await runner.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
     except Refusal:
         raise
     except RetrievalError as error:

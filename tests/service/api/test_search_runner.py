@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from service.experiments.conditions import design
+from service.experiments.design import design
 
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import DecoderPool

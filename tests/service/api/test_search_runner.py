@@ -6,11 +6,11 @@ import base64
 from typing import Any
 
 import pytest
-from service.experiments.design import design
 
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import DecoderPool
 from retrieval.search.query import Query
+from service.experiments.design import design
 from service.experiments.store import ExperimentStore
 from tests.service.conftest import Client
 from tests.service.live import until

@@ -1,4 +1,4 @@
-"""How a source is opened: from the options of a command, or from what a ledger kept of them."""
+"""How a source is opened: from the options of a command, or from the options that a ledger recorded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from archives.dicom.folder import DicomFolderSource
+from archives.image_folder import ImageFolderSource
+from archives.indiana import IndianaSource
+from archives.tables.columns import parse_columns
+from archives.tables.source import TableSource
 from retrieval.errors import InvalidRequest, SourceError
+from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.filters import LIMIT_NAME
-from retrieval.progress import Progress
+from retrieval.progress import NoProgress, StageProgress
 from retrieval.records import Source
 
 Kind = Literal["indiana", "table", "dicom", "images"]
@@ -17,7 +23,7 @@ Kind = Literal["indiana", "table", "dicom", "images"]
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A kind of source and the options it is opened with. Paths are absolute, so that a ledger's spec opens anywhere."""
+    """A kind of source with its options. Paths are absolute, so that a recorded spec opens from any folder."""
 
     kind: Kind
     dataset: str
@@ -35,11 +41,11 @@ class SourceSpec:
         dicom_dir: Path | None = None,
         dataset: str | None = None,
     ) -> SourceSpec:
-        """The source that a set of options asks for.
+        """The source that the options of a command describe.
 
         Raises:
-            InvalidRequest: they ask for none, for more than one, or for one that lacks an option; or the name of the
-                dataset has a slash in it or is too long.
+            InvalidRequest: the options describe no source or several, or an option is missing; or the name of the dataset
+                contains a slash or is too long.
         """
         paths = {
             name: str(path.absolute())
@@ -54,10 +60,10 @@ class SourceSpec:
         }
         kind = _kind_of(frozenset(paths))
         if columns and kind != "table":
-            raise InvalidRequest("--column belongs to --table")
-        # Point ids are made of `dataset/image_id`: the image b/c of the dataset a and the image c of a/b would be one.
+            raise InvalidRequest("--column needs --table")
+        # A point id is made of `dataset/image_id`. With slashes, image b/c of dataset a would equal image c of dataset a/b.
         if dataset and "/" in dataset:
-            raise InvalidRequest(f"the name of a dataset has no slash, found {dataset!r}")
+            raise InvalidRequest(f"the name of a dataset must not contain a slash, found {dataset!r}")
         if dataset and len(dataset) > LIMIT_NAME:
             raise InvalidRequest(f"the name of a dataset has at most {LIMIT_NAME} characters, found {len(dataset)}")
         options: dict[str, Any] = dict(paths)
@@ -70,19 +76,19 @@ class SourceSpec:
         """The inverse of `to_dict`.
 
         Raises:
-            SourceError: another version wrote it, with a kind of source that this one does not have.
+            SourceError: another version recorded it, with a kind of source that this version does not have.
         """
         if document["kind"] not in get_args(Kind):
-            raise SourceError(f"this version reads no source of the kind {document['kind']!r}")
+            raise SourceError(f"this version cannot read a source of the kind {document['kind']!r}")
         return cls(document["kind"], document["dataset"], document["options"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a ledger."""
+        """The spec as plain values, for a ledger."""
         return asdict(self)
 
     def describe(self) -> str:
         """The source in words, with its resolved paths."""
-        path = self._identity()
+        path = {name: Path(value).resolve() for name, value in self._identifying_options().items()}
         match self.kind:
             case "indiana":
                 return f"the tables {path['reports_csv']} and {path['projections_csv']} with images in {path['images_dir']}"
@@ -94,15 +100,12 @@ class SourceSpec:
                 return f"the images folder {path['images_dir']}"
 
     def is_same_source(self, other: SourceSpec) -> bool:
-        """Whether both read the same files, by whatever paths: relative, through links, or through a bind mount."""
-        mine, others = self._options_that_identify(), other._options_that_identify()
+        """Whether both read the same files, also if the paths differ (relative, through links, through a bind mount)."""
+        mine, others = self._identifying_options(), other._identifying_options()
         return self.kind == other.kind and all(_is_same_path(mine[name], others[name]) for name in mine)
 
-    def _identity(self) -> dict[str, Path]:
-        return {name: Path(value).resolve() for name, value in self._options_that_identify().items()}
-
-    def _options_that_identify(self) -> dict[str, str]:
-        """The paths that say which archive this is; of DICOM the folder alone, beside which the reports may vary."""
+    def _identifying_options(self) -> dict[str, str]:
+        """The paths that identify the archive. For DICOM it is the folder alone; its reports table may change."""
         if self.kind == "dicom":
             return {"dicom_dir": self.options["dicom_dir"]}
         paths = {name: value for name, value in self.options.items() if name != "columns"}
@@ -110,31 +113,30 @@ class SourceSpec:
             paths.setdefault("images_dir", str(Path(paths["table"]).parent))
         return paths
 
-    def open(self, home: Path, progress: Progress | None = None) -> Source:
-        """Open the source; `home` holds the salt with which DICOM UIDs are hashed, `progress` is told of a long scan.
+    def open(self, home: Path, progress: StageProgress | None = None) -> Source:
+        """Open the source.
+
+        Args:
+            home: `CXR_HOME`; it holds the salt that DICOM UIDs are hashed with.
+            progress: Receives the stages: reading tables, listing files, scanning DICOM headers, matching reports.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: the source cannot be read.
         """
+        progress = progress or NoProgress()
         path = {name: Path(value) for name, value in self.options.items() if name != "columns"}
         match self.kind:
             case "indiana":
-                from archives.indiana import IndianaSource
-
+                progress.stage("Reading the tables")
                 return IndianaSource(
                     path["reports_csv"], path["projections_csv"], path["images_dir"], dataset=self.dataset
                 )
             case "table":
-                from archives.tables.columns import parse_columns
-                from archives.tables.source import TableSource
-
+                progress.stage("Reading the table")
                 columns = parse_columns(self.options["columns"])
                 images_dir = path.get("images_dir")
                 return TableSource(path["table"], images_dir=images_dir, columns=columns, dataset=self.dataset)
             case "dicom":
-                from archives.dicom.folder import DicomFolderSource
-                from retrieval.imaging.dicom.pseudonyms import load_salt
-
                 return DicomFolderSource(
                     path["dicom_dir"],
                     dataset=self.dataset,
@@ -143,12 +145,11 @@ class SourceSpec:
                     progress=progress,
                 )
             case "images":
-                from archives.image_folder import ImageFolderSource
-
+                progress.stage("Listing files")
                 return ImageFolderSource(path["images_dir"], dataset=self.dataset)
 
 
-_OPTIONS: dict[frozenset[str], Kind] = {
+_KIND_BY_OPTIONS: dict[frozenset[str], Kind] = {
     frozenset({"reports_csv", "projections_csv", "images_dir"}): "indiana",
     frozenset({"table"}): "table",
     frozenset({"table", "images_dir"}): "table",
@@ -159,18 +160,19 @@ _OPTIONS: dict[frozenset[str], Kind] = {
 
 
 def _kind_of(given: frozenset[str]) -> Kind:
-    if given in _OPTIONS:
-        return _OPTIONS[given]
-    found = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given)) or "none of them"
+    if given in _KIND_BY_OPTIONS:
+        return _KIND_BY_OPTIONS[given]
+    found = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given)) or "none of these options"
     raise InvalidRequest(
-        "name one source: --reports-csv, --projections-csv and --images-dir (Indiana form); --table, with --column "
-        "where names differ and --images-dir where the files lie elsewhere; --dicom-dir, with --reports-csv for reports "
-        f"by accession number; or --images-dir alone, for images without reports; found {found}"
+        "name one source: --reports-csv, --projections-csv and --images-dir (Indiana layout); or --table, with --column "
+        "if columns have other names and --images-dir if the files lie in another folder; or --dicom-dir, with "
+        "--reports-csv for reports by accession number; or --images-dir alone, for images without reports; "
+        f"found {found}"
     )
 
 
 def _is_same_path(one: str, other: str) -> bool:
-    """Whether two paths lead to one file or folder: by name, through links, or through a bind mount."""
+    """Whether two paths lead to the same file or folder: by name, through links, or through a bind mount."""
     if one == other or Path(one).resolve() == Path(other).resolve():
         return True
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -104,8 +104,9 @@ def ingest(
     """
     if context.invoked_subcommand is not None:
         return
-    from archives.source_part import SourcePart, parse_part
+    from archives.source_part import parse_part
     from archives.source_spec import SourceSpec
+    from ingest.run_mode import RunMode
     from retrieval.errors import InvalidRequest
     from retrieval.index.schema import CollectionLayout
 
@@ -130,8 +131,8 @@ def ingest(
         dataset=dataset,
     )
     settings = _read_settings(index, device)
-    with progress_bar("Scanning", "files") if spec.kind == "dicom" else nullcontext() as scanned:
-        source = spec.open(settings.home, scanned)
+    with progress_bar() as progress:
+        source = spec.open(settings.home, progress)
     options: dict[str, Any] = {
         "media_dir": settings.media_dir if thumbnails else None,
         "batch_size": batch_size,
@@ -149,20 +150,9 @@ def ingest(
         with interruption.left_to_python():
             return yes or typer.confirm("Remove them from the index?", err=True)
 
-    with (
-        _worker(settings, model, **options) as started,
-        interruption.heeded(),
-        progress_bar(f"Ingesting with {model}") as progress,
-    ):
-        summary = started.run(
-            SourcePart(source, *part) if part else source,
-            spec=spec,
-            recreate=recreate,
-            prune=confirm if prune else None,
-            allow_shrink=allow_shrink,
-            moved=moved,
-            progress=interruption.watching(progress),
-        )
+    mode = RunMode(part=part, prune=confirm if prune else None, allow_shrink=allow_shrink, recreate=recreate)
+    with _worker(settings, model, **options) as started, interruption.heeded(), progress_bar() as progress:
+        summary = started.run(source, mode, spec=spec, moved=moved, progress=interruption.watching(progress))
     _report(summary, settings, as_json)
 
 
@@ -237,8 +227,8 @@ def finish(
     cxr ingest finish --model biomedclip --index http://qdrant:6333
     """
     settings = _read_settings(index, device)
-    with _worker(settings, model, media_dir=None) as started:
-        meta = started.finish()
+    with _worker(settings, model, media_dir=None) as started, progress_bar() as progress:
+        meta = started.finish(progress)
     if as_json:
         print_json({"model": meta.model, "bundle_id": meta.bundle_id, "counts": meta.counts, "complete": meta.complete})
     else:
@@ -262,8 +252,8 @@ def _finish_retry(settings: RetrievalSettings, model: str, as_json: bool) -> Non
     finally:
         opened.close()
     if meta and not meta.complete:
-        with _worker(settings, model, media_dir=None) as started:
-            meta = started.finish_retry()
+        with _worker(settings, model, media_dir=None) as started, progress_bar() as progress:
+            meta = started.finish_retry(progress)
         if not meta.complete:
             raise CountsDiffer(
                 f"nothing of {model} is in quarantine, but its collection is not complete: {why_incomplete(meta)}"
@@ -283,9 +273,12 @@ def _read_settings(index: str | None, device: str | None = None) -> RetrievalSet
 
 
 def _retry(worker: Worker, spec: SourceSpec, names: frozenset[str], settings: RetrievalSettings) -> IngestSummary:
+    from ingest.run_mode import RunMode
+
     interruption = Interruption()
-    with interruption.heeded(), progress_bar(f"Reading {spec.dataset} again") as progress:
-        return worker.run(spec.open(settings.home), spec=spec, only=names, progress=interruption.watching(progress))
+    with interruption.heeded(), progress_bar() as progress:
+        watched = interruption.watching(progress)
+        return worker.run(spec.open(settings.home, watched), RunMode(retry=names), spec=spec, progress=watched)
 
 
 @contextmanager

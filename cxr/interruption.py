@@ -13,7 +13,7 @@ from types import FrameType
 import typer
 
 from cxr.console import say
-from retrieval.progress import Progress
+from retrieval.progress import StageProgress
 
 EXIT_INTERRUPTED = 130
 _SHOW_CURSOR = "\x1b[?25h"
@@ -25,15 +25,9 @@ class Interruption:
     def __init__(self) -> None:
         self.is_asked = False
 
-    def watching(self, progress: Progress) -> Progress:
-        """`progress`, which ends the run by KeyboardInterrupt once Ctrl-C was pressed."""
-
-        def tell(done: int, total: int) -> None:
-            progress(done, total)
-            if self.is_asked:
-                raise KeyboardInterrupt
-
-        return tell
+    def watching(self, progress: StageProgress) -> StageProgress:
+        """`progress`, which raises KeyboardInterrupt after Ctrl-C was pressed."""
+        return _InterruptibleProgress(progress, self)
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
@@ -67,6 +61,24 @@ class Interruption:
         self.is_asked = True
         # Not by `say`, which may be what was interrupted.
         os.write(2, b"\nstopping after this batch; press Ctrl-C again to stop at once\n")
+
+
+class _InterruptibleProgress:
+    def __init__(self, progress: StageProgress, interruption: Interruption) -> None:
+        self._progress = progress
+        self._interruption = interruption
+
+    def __call__(self, done: int, total: int) -> None:
+        self._progress(done, total)
+        self._raise_if_interrupted()
+
+    def stage(self, title: str, unit: str = "") -> None:
+        self._raise_if_interrupted()
+        self._progress.stage(title, unit)
+
+    def _raise_if_interrupted(self) -> None:
+        if self._interruption.is_asked:
+            raise KeyboardInterrupt
 
 
 @contextmanager

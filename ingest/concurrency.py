@@ -1,11 +1,10 @@
-"""What the stages of the worker run on: one thread ahead, one thread behind, and a clock for each stage."""
+"""Threads of the pipeline: one reads ahead, one writes in the background, and a pool decodes."""
 
 from __future__ import annotations
 
 import os
 import threading
-import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,42 +15,15 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class StageClock:
-    """Seconds spent in each stage, added up over all threads; stages that run side by side add up to more than the wall."""
-
-    def __init__(self) -> None:
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards `stage`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - started
-            with self._lock:
-                self._seconds[stage] += elapsed
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds by stage, the longest first."""
-        with self._lock:
-            return {
-                stage: round(self._seconds[stage], 3)
-                for stage in sorted(self._seconds, key=lambda s: -self._seconds[s])
-            }
-
-
 @dataclass(frozen=True, slots=True)
 class _End:
     error: BaseException | None
 
 
 def read_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """`items` in order, made by a thread of their own that is never more than `depth` items ahead of who takes them.
+    """`items` in order, produced by a separate thread that is at most `depth` items ahead of the consumer.
 
-    An error in making them is raised where they are taken. Closing the generator ends the thread.
+    The consumer gets the errors of that thread. Closing the generator ends the thread.
     """
     ready: SimpleQueue[T | _End] = SimpleQueue()
     room = threading.Semaphore(depth)
@@ -83,9 +55,9 @@ def read_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
 
 class WriteBehind(Generic[T]):
-    """Hands items, in order, to `write` in a thread of its own; never more than `depth` wait.
+    """Passes items, in order, to `write` in a separate thread; at most `depth` items wait.
 
-    An error in writing is raised by the next `put`, or by the end of the `with` block; nothing is written after it.
+    An error of `write` is raised by the next `put` or at the end of the `with` block. Nothing is written after an error.
     """
 
     def __init__(self, write: Callable[[T], None], depth: int) -> None:
@@ -96,7 +68,7 @@ class WriteBehind(Generic[T]):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write-behind")
 
     def put(self, item: T) -> None:
-        """Queue an item; waits while the queue is full."""
+        """Add an item to the queue; blocks while the queue is full."""
         while len(self._pending) >= self._depth or (self._pending and self._pending[0].done()):
             self._pending.popleft().result()
         self._pending.append(self._thread.submit(self._write_unless_failed, item))
@@ -121,14 +93,14 @@ class WriteBehind(Generic[T]):
 
 
 def count_readers() -> int:
-    """How many threads read and decode: one per core that this process may use, at most 16."""
+    """The default number of threads that read and decode: one per core available to this process, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(16, cores)
 
 
 @contextmanager
 def cancelled_on_error(pool: ThreadPoolExecutor) -> Iterator[None]:
-    """Whoever interrupts a run does not wait for what is read ahead."""
+    """Cancel the waiting tasks of `pool` on an error, so that an interrupted run ends at once."""
     try:
         yield
     except BaseException:

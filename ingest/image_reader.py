@@ -1,4 +1,4 @@
-"""One image of a source -> what is to be done with its point: nothing, new text, or a new embedding."""
+"""Reads and decodes images, and decides what each point needs: nothing, a new report, or a new embedding."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.concurrency import StageClock
 from ingest.ledger.schema import FileRow
 from ingest.source_images import SourceImage
+from ingest.stage_clock import StageClock
 from ingest.thumbnails import THUMBNAIL_SIZE, remove_unfinished_thumbnails, thumbnail_path, write_thumbnail
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
@@ -28,10 +28,16 @@ from retrieval.records import ImageRecord, Quarantined
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """An image that can be indexed: the payload it has now, the one that is stored, and its pixels if they are needed.
+    """An image that can be indexed.
 
-    `row` is what the ledger shall hold of it. `pixel_values` is float32 [3, H, W], or None where the embedding that is
-    stored still holds. `notes` and `unknown_terms` are those of its study, for the summary.
+    Attributes:
+        point_id: The id of its point.
+        payload: The payload that its point should have.
+        row: Its row for the ledger.
+        stored: The payload in the index; None if there is no point.
+        pixel_values: float32 [3, H, W]; None if the stored embedding is still valid.
+        notes: Notes on its study, for the summary.
+        unknown_terms: Label terms of its study that neither vocabulary has.
     """
 
     point_id: str
@@ -44,26 +50,29 @@ class PreparedImage:
 
     @property
     def is_new(self) -> bool:
-        """Whether the image has to be encoded."""
+        """Whether the image must be encoded."""
         return self.pixel_values is not None
 
     @property
     def pixels(self) -> NDArray[np.float32]:
-        """`pixel_values` of an image that has to be encoded."""
+        """`pixel_values` of an image that must be encoded."""
         assert self.pixel_values is not None
         return self.pixel_values
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the index says of it just what the source says."""
+        """Whether the index already holds this image with this payload."""
         return self.pixel_values is None and not self.payload.differs_from(dict(self.stored or {}))
 
 
 class ImageReader:
     """Reads, decodes and preprocesses images; safe from several threads.
 
-    Where the sessions run on the CPU, decoding and encoding take turns (`paused`): both want every core, and side by side
-    each session waits at the end of every layer for the thread that a decoder has displaced (benchmarks/results).
+    On a CPU, decoding and encoding take turns (`paused`). Both use all cores; at the same time, each layer of the model
+    waits for the one thread that a decoder has displaced (benchmarks/results).
+
+    Attributes:
+        decodes_again: Decode all images again, because an earlier version read them by other pixel rules.
     """
 
     def __init__(
@@ -75,14 +84,13 @@ class ImageReader:
         rehash: bool = False,
         allow_burned_in: bool = False,
     ) -> None:
-        """`media_dir` takes thumbnails. `rehash` reads files also where size and time of change say they are the same."""
+        """Make a reader. The options are those of `Worker`."""
         self._encoder = encoder
         self._clock = clock
         self._media_dir = media_dir
         self._rehash = rehash
         self._allow_burned_in = allow_burned_in
         self.decodes_again = False
-        """Whether images are decoded again whose embeddings rest on pixel rules of an earlier version."""
         self._may_decode = threading.Event()
         self._may_decode.set()
         if media_dir:
@@ -90,7 +98,7 @@ class ImageReader:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let no further image be decoded meanwhile, if the sessions run on the CPU; files are read on."""
+        """Decode no further image during the block, if the model runs on the CPU. Files are still read."""
         if self._encoder.image_session.device == "cpu":
             self._may_decode.clear()
         try:
@@ -99,24 +107,33 @@ class ImageReader:
             self._may_decode.set()
 
     def read(
-        self, job: SourceImage | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
+        self, image: SourceImage | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
     ) -> PreparedImage | Quarantined:
-        """What is to be done with `job`, given the payload that is `stored` and what the ledger has `known` of its file."""
-        if isinstance(job, Quarantined):
-            return job
+        """The prepared image, or the reason why it is quarantined.
+
+        Args:
+            image: The image.
+            stored: The payload of its point in the index; None if there is no point.
+            known: The row of its file in the ledger; None if there is no row.
+
+        Raises:
+            MissingExtra, DiskFull: the run cannot go on; the file itself may be good.
+        """
+        if isinstance(image, Quarantined):
+            return image
         try:
-            return self._read(job, stored, known)
-        except (MissingExtra, DiskFull):  # says nothing against the file, and everything against going on
+            return self._read(image, stored, known)
+        except (MissingExtra, DiskFull):
             raise
         except RetrievalError as error:
-            return Quarantined.because(job.record.name, error)
+            return Quarantined.because(image.record.name, error)
 
-    def _read(self, job: SourceImage, stored: Mapping[str, Any] | None, known: FileRow | None) -> PreparedImage:
-        record = job.record
+    def _read(self, image: SourceImage, stored: Mapping[str, Any] | None, known: FileRow | None) -> PreparedImage:
+        record = image.record
         location = record.stored.location if record.stored else str(record.path)
         with self._clock("read"):
             size, mtime_ns = _stat(record.path)
-            trusted = known if known and not self._rehash and _same_file(known, location, size, mtime_ns) else None
+            trusted = known if known and not self._rehash and _is_same_file(known, location, size, mtime_ns) else None
             data = None if trusted else read_bytes(record)
             sha256 = trusted.sha256 if trusted else hashlib.sha256(data or b"").hexdigest()
         embedded = stored is not None and (
@@ -135,7 +152,7 @@ class ImageReader:
                     allow_burned_in=self._allow_burned_in,
                     side=THUMBNAIL_SIZE if self._media_dir else 0,
                 )
-            # Other notes: by the rules of today the image looks different.
+            # Different notes mean that the image looks different by today's pixel rules.
             looks_different = embedded and self.decodes_again and not (known and known.notes == prepared.notes)
             notes = prepared.notes
             for square in prepared.squares.values() if looks_different or not embedded else ():
@@ -145,11 +162,11 @@ class ImageReader:
                 with self._clock("thumbnail"):
                     write_thumbnail(prepared.small, sha256, self._media_dir, replace=looks_different)
         return PreparedImage(
-            point_id=job.point_id,
-            payload=self._payload(job, sha256),
+            point_id=image.point_id,
+            payload=self._payload(image, sha256),
             row=FileRow(
-                name=job.record.name,
-                image_id=job.record.image_id,
+                name=record.name,
+                image_id=record.image_id,
                 path=location,
                 size=size,
                 mtime_ns=mtime_ns,
@@ -159,20 +176,20 @@ class ImageReader:
             ),
             stored=stored,
             pixel_values=pixel_values,
-            notes=job.study.notes,
-            unknown_terms=job.unknown_terms,
+            notes=image.study.notes,
+            unknown_terms=image.unknown_terms,
         )
 
     def _lacks_thumbnail(self, sha256: str) -> bool:
         return self._media_dir is not None and not thumbnail_path(self._media_dir, sha256).exists()
 
-    def _payload(self, job: SourceImage, sha256: str) -> Payload:
-        study, labels, report = job.study, job.labels, job.study.report
+    def _payload(self, image: SourceImage, sha256: str) -> Payload:
+        study, labels, report = image.study, image.labels, image.study.report
         return Payload(
             study_id=study.study_id,
-            image_id=job.record.image_id,
+            image_id=image.record.image_id,
             dataset=study.dataset,
-            view=job.record.view,
+            view=image.record.view,
             **{field.name: list(getattr(labels, field.name)) for field in fields(labels)},
             findings=report.findings,
             impression=report.impression,
@@ -187,24 +204,24 @@ class ImageReader:
 
 
 def now() -> str:
-    """The time, in UTC and ISO 8601, to the second."""
+    """The current time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _stat(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
-    except OSError:  # `read_file` says what is wrong with it
+    except OSError:  # `read_file` will report the error
         return -1, -1
     return found.st_size, found.st_mtime_ns
 
 
-def _same_file(known: FileRow, location: str, size: int, mtime_ns: int) -> bool:
+def _is_same_file(known: FileRow, location: str, size: int, mtime_ns: int) -> bool:
     return (known.path, known.size, known.mtime_ns) == (location, size, mtime_ns)
 
 
 def read_bytes(record: ImageRecord) -> bytes:
-    """The content of the file of an image, or of the table cell that holds it."""
+    """The bytes of an image, from its file or its table cell."""
     return record.stored.read() if record.stored else read_file(record.path)
 
 

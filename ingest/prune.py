@@ -1,34 +1,33 @@
-"""Removing from a collection what its source no longer has, and keeping what merely cannot be reached today."""
+"""Prune: removes the images that the source no longer has, and keeps those that are only unreachable today."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 
 from ingest.ledger import Ledger
-from ingest.orphaned_thumbnails import remove_unshown
-from ingest.source_images import SeenImages
+from ingest.orphaned_thumbnails import remove_orphaned_thumbnails
+from ingest.run_mode import ConfirmPrune
+from ingest.seen_images import SeenImages
 from ingest.summary import IngestSummary
 from retrieval.index.completeness import begin, ingest_of
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
+from retrieval.progress import Progress, StageProgress
 from retrieval.records import Source, Walked, point_id
 
-Confirm = Callable[[int, int], bool]
-
 SHRINK_FROM = 100
-"""Images from which on a removal of more than half of a dataset needs a confirmation of its own.
+"""From this number of images on, a prune of more than half of a dataset needs `allow_shrink`.
 
-A nightly job cannot tell a table that was cut off on its way from one that was shortened. Fewer are ingested again in a
-minute.
+A nightly job cannot distinguish a truncated table from a shortened one. Fewer images are ingested again in a minute.
 """
 
 _BATCH = 500
 _NAMED = 3
 
-Gone = dict[str, tuple[str, str]]
-"""Image id and SHA-256 by point."""
+GoneImages = dict[str, tuple[str, str]]
+"""Image id and SHA-256 by point id."""
 
 
 def prune_collection(
@@ -39,17 +38,20 @@ def prune_collection(
     seen: SeenImages,
     summary: IngestSummary,
     *,
-    confirm: Confirm,
+    confirm: ConfirmPrune,
     allow_shrink: bool,
     media_dir: Path | None,
+    progress: StageProgress,
 ) -> None:
-    """Remove the points that `find_gone` gives, if `confirm` says yes to how many of how many they are."""
+    """Remove the points that `find_gone` gives, if `confirm` agrees."""
+    progress.stage("Looking for images to remove")
     gone = find_gone(collection, ledger, source, seen, summary, allow_shrink=allow_shrink)
     if gone and confirm(len(gone), collection.count(Filters(dataset=source.dataset))):
+        progress.stage("Removing", "images")
         begin(collection, ingest_of(source.dataset))
-        _remove(index, collection, ledger, source.dataset, gone, media_dir)
+        _remove(index, collection, ledger, source.dataset, gone, media_dir, progress)
         summary.pruned = len(gone)
-    _forget_pointless(collection, ledger, source.dataset, seen)
+    _forget_rows_without_point(collection, ledger, source.dataset, seen)
 
 
 def find_gone(
@@ -60,18 +62,21 @@ def find_gone(
     summary: IngestSummary,
     *,
     allow_shrink: bool,
-) -> Gone:
+) -> GoneImages:
     """The points of the source's dataset that a run over the whole source did not meet, and that may be removed.
 
-    Kept, counted in `summary.kept` and explained in `summary.messages`: images whose file lies at or below an entry that
-    could not be read; and, unless `allow_shrink`, those below a folder that is empty now (a mount point), those without
-    a row in the ledger while some entry could not be read, all images if no image of the source could be read, and all
-    if they are more than half of the dataset and at least `SHRINK_FROM`.
+    Some images are kept, counted in `summary.kept`, and explained in `summary.messages`. Always kept: images at or below a
+    path that could not be read. Kept unless `allow_shrink`:
+
+    - images in a folder that is empty now, such as a mount point;
+    - images without a row in the ledger, if some path could not be read or some folder is empty;
+    - all images, if no image of the source could be read;
+    - all images, if at least `SHRINK_FROM` and more than half of the dataset are gone.
     """
-    ours = Filters(dataset=source.dataset)
-    gone: Gone = {
+    of_dataset = Filters(dataset=source.dataset)
+    gone: GoneImages = {
         point.point_id: (str(point.payload["image_id"]), str(point.payload["image_sha256"]))
-        for point in collection.scroll(ours, limit=None)
+        for point in collection.scroll(of_dataset, limit=None)
         if point.point_id not in seen
     }
     if not gone:
@@ -83,52 +88,62 @@ def find_gone(
             summary.kept += count
             summary.messages.append(f"{count:,} images are no longer found in the source and are kept: {reason}")
 
-    empty = source.empty_folders() if isinstance(source, Walked) else frozenset()
+    unreadable = seen.quarantined_names
+    empty_folders = source.empty_folders() if isinstance(source, Walked) else frozenset()
     names = ledger.names(source.dataset, [image_id for image_id, _ in gone.values()])
     files = {point: names.get(image_id, {image_id}) for point, (image_id, _) in gone.items()}
-    by_entry = {point: entry for point in gone if (entry := _found_above(files[point], seen.names))}
-    keep(by_entry, f"they lie at or below what could not be read: {_some(by_entry.values())}")
+    below_unreadable = {point: path for point in gone if (path := _first_at_or_above(files[point], unreadable))}
+    keep(below_unreadable, f"they lie at or below paths that could not be read: {_some(below_unreadable.values())}")
     if allow_shrink:
         return gone
-    more = "--allow-shrink removes them"
-    by_folder = {point: folder for point in gone if (folder := _found_above(files[point], empty))}
-    keep(by_folder, f"their folders are empty now, as where nothing is mounted: {_some(by_folder.values())}; {more}")
-    if seen.names or empty:
+    hint = "--allow-shrink removes them"
+    in_empty = {point: folder for point in gone if (folder := _first_at_or_above(files[point], empty_folders))}
+    keep(in_empty, f"their folders are empty now, perhaps not mounted: {_some(in_empty.values())}; {hint}")
+    if unreadable or empty_folders:
         unknown = [point for point in gone if gone[point][0] not in names]
-        keep(unknown, f"the ledger here does not know their files, and parts of the source could not be read; {more}")
-    total = collection.count(ours)
+        keep(unknown, f"the ledger here does not know their files, and parts of the source could not be read; {hint}")
+    total = collection.count(of_dataset)
     if summary.usable == 0:
-        keep(gone, f"no image of the source could be read; {more}")
+        keep(gone, f"no image of the source could be read; {hint}")
     elif len(gone) >= SHRINK_FROM and 2 * len(gone) > total:
-        keep(gone, f"they are more than half of the {total:,} images of {source.dataset}; {more}")
+        keep(gone, f"they are more than half of the {total:,} images of {source.dataset}; {hint}")
     return gone
 
 
 def _remove(
-    index: Index, collection: Collection, ledger: Ledger, dataset: str, gone: Gone, media_dir: Path | None
+    index: Index,
+    collection: Collection,
+    ledger: Ledger,
+    dataset: str,
+    gone: GoneImages,
+    media_dir: Path | None,
+    progress: Progress,
 ) -> None:
-    """Remove points, their rows in the ledger, and thumbnails that no collection of the index shows any more.
+    """Remove orphaned thumbnails first, then points, then their ledger rows.
 
-    Cut off anywhere, the same again finds what is left: points go last but for their rows, see `_forget_pointless`.
+    In this order a prune that was killed at any moment is completed by the next prune.
     """
-    remove_unshown(index, collection, {sha256 for _, sha256 in gone.values()}, media_dir, gone=gone)
+    remove_orphaned_thumbnails(index, collection, {sha256 for _, sha256 in gone.values()}, media_dir, gone=gone)
+    done = 0
     for batch in _batches(list(gone)):
         collection.delete(batch)
         ledger.forget(dataset, [gone[point][0] for point in batch])
+        done += len(batch)
+        progress(done, len(gone))
 
 
-def _forget_pointless(collection: Collection, ledger: Ledger, dataset: str, seen: SeenImages) -> None:
-    """Remove the ledger's rows of images that the run did not meet and the collection does not hold."""
-    rows = {point_id(dataset, each): each for found, each in ledger.image_ids() if found == dataset}
+def _forget_rows_without_point(collection: Collection, ledger: Ledger, dataset: str, seen: SeenImages) -> None:
+    """Remove the ledger rows of images that the run did not meet and the collection does not hold."""
+    rows = {point_id(dataset, image_id): image_id for name, image_id in ledger.image_ids() if name == dataset}
     for batch in _batches([point for point in rows if point not in seen]):
         held = collection.fetch(batch)
         ledger.forget(dataset, [rows[point] for point in batch if point not in held])
 
 
-def _found_above(names: Iterable[str], entries: frozenset[str] | set[str]) -> str:
-    """The first of `entries` that is one of the paths `names` or a folder above one; the empty string if none is."""
-    paths = (path for name in names for path in accumulate(name.split("/"), "{}/{}".format))
-    return next((path for path in paths if path in entries), "")
+def _first_at_or_above(names: Iterable[str], paths: frozenset[str] | set[str]) -> str:
+    """The first of `paths` that is one of `names` or a folder above one; the empty string if none is."""
+    above = (path for name in names for path in accumulate(name.split("/"), "{}/{}".format))
+    return next((path for path in above if path in paths), "")
 
 
 def _batches(points: Sequence[str]) -> Iterator[list[str]]:

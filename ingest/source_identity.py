@@ -1,8 +1,8 @@
-"""Which archive a dataset was last filled from, and with which salt: two archives never share a dataset unasked.
+"""Checks that a dataset is filled from the same archive as before, and with the same salt.
 
-In one home the ledgers remember how a dataset's source was opened, and paths decide. A path of another machine says
-nothing here; so where the ledgers of this home know nothing of the dataset, its images decide: of a sample that the index
-holds, at least half must be in the source, byte by byte. Collections record the last source in words, for messages.
+The ledgers of a home know how the source of a dataset was opened last; then the paths decide. If the ledgers of this home
+do not know the dataset (paths of another machine mean nothing here), a sample of its images decides: at least half of them
+must be in the source, byte by byte. Collections record their last source in words, for messages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 
-from archives.source_part import SourcePart
 from archives.source_spec import SourceSpec
 from ingest.image_reader import read_bytes
 from ingest.ledger import Ledger, ledger_path
@@ -28,12 +27,12 @@ from retrieval.index.schema import CollectionMeta, require_same_salt
 from retrieval.records import ImageRecord, Pseudonymous, Source, studies_of
 
 SAMPLE = 16
-"""Images of a dataset that are looked for in a source of which this home knows nothing."""
+"""Images of the dataset that are looked for in a source that the ledgers of this home do not know."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """A source that may be ingested under the name of its dataset, with what the collection shall record of it."""
+    """A source that may fill its dataset, with what the collection will record: source, salt; and messages for the user."""
 
     dataset: str
     source: str = ""
@@ -41,10 +40,10 @@ class Admission:
     messages: list[str] = field(default_factory=list)
 
     def record(self, collection: Collection) -> None:
-        """Let the collection remember source and salt.
+        """Record source and salt in the collection.
 
         Raises:
-            SaltDiffers: another machine made the collection meanwhile, with another salt.
+            SaltDiffers: another machine has created the collection in the meantime, with another salt.
         """
         require_same_salt(collection.meta, collection.name, self.salt)
         meta = collection.meta
@@ -56,10 +55,10 @@ class Admission:
             collection.record(meta)
 
     def confirm(self, index: Index, name: str) -> None:
-        """Make sure at the end of a run that no other machine began at the same moment, with another salt.
+        """Check at the end of a run that no other machine has filled the collection with another salt at the same time.
 
         Raises:
-            SaltDiffers: one did; the collection holds ids of both.
+            SaltDiffers: the collection holds ids of two salts.
         """
         if self.salt:
             require_same_salt(index.collections()[name], name, self.salt)
@@ -75,18 +74,23 @@ def admit(
     moved: bool = False,
     recreate: bool = False,
 ) -> Admission:
-    """Decide whether `source` may fill its dataset in `collection`, which may not exist yet, before anything is changed.
+    """Check that `source` may fill its dataset in `collection`, before anything is changed.
 
-    Without `spec`, as where a program opens its sources itself, only the salt is looked at. `moved` confirms that the
-    dataset's archive lies elsewhere now; `recreate` says that the collection will be dropped first. What counts is what
-    the collection holds of the dataset, else what those of other models hold.
+    Args:
+        index: The index.
+        home: Folder with the ledgers; None if there are none.
+        collection: Name of the collection, which may not exist yet. If it holds no image of the dataset, the collections of
+            other models are compared instead.
+        source: The whole source.
+        spec: How the source was opened; without it only the salt is checked.
+        moved: The user confirms that the archive of the dataset has moved.
+        recreate: The collection will be dropped first.
 
     Raises:
         SourceDiffers: the dataset was filled from another source. SaltDiffers: its ids were made with another salt.
     """
-    whole = source.whole if isinstance(source, SourcePart) else source
     dataset = source.dataset
-    salt = whole.salt_fingerprint if isinstance(whole, Pseudonymous) else ""
+    salt = source.salt_fingerprint if isinstance(source, Pseudonymous) else ""
     metas = index.collections()
     own = None if recreate else metas.pop(collection, None)
     others = {name: meta for name, meta in metas.items() if name != collection and _may_hold(meta, dataset)}
@@ -103,16 +107,16 @@ def admit(
     if known:
         if not known.is_same_source(spec):
             raise _differs(dataset, next(iter(holders)), known.describe(), spec)
-    elif checked := next(_samples(index, holders, whole), None):
-        name, alike, sampled = checked
-        there = holders[name].sources.get(dataset)
-        if 2 * alike < sampled:
-            found = f"; of {sampled} images that it holds, {alike} are in this one"
-            raise _differs(dataset, name, there or "a source that was not recorded", spec, found)
-        by = f"last filled from {there}" if there else "of which no source was recorded"
+    elif checked := next(_compare_samples(index, holders, source), None):
+        name, same, sampled = checked
+        recorded = holders[name].sources.get(dataset)
+        if 2 * same < sampled:
+            found = f"; of {sampled} images of the dataset, {same} are in this source"
+            raise _differs(dataset, name, recorded or "a source that was not recorded", spec, found)
+        origin = f"last filled from {recorded}" if recorded else "its source was not recorded"
         admitted.messages.append(
-            f"{name} holds the dataset {dataset}, {by}; {alike} of {sampled} images compared are the same in "
-            f"{spec.describe()}, which is remembered from now on"
+            f"{name} holds the dataset {dataset} ({origin}); {same} of {sampled} images compared are the same in "
+            f"{spec.describe()}, which is recorded from now on"
         )
     return admitted
 
@@ -122,7 +126,7 @@ def _may_hold(meta: CollectionMeta, dataset: str) -> bool:
 
 
 def _latest_spec(home: Path | None, location: str, collections: list[str], dataset: str) -> SourceSpec | None:
-    """How the dataset's source was opened by the last run of this home on any of `collections`."""
+    """How the last run of this home on any of `collections` opened the source of the dataset."""
     found: list[tuple[str, SourceSpec]] = []
     for name in collections if home else []:
         path = ledger_path(home, location, name) if home else None
@@ -133,11 +137,13 @@ def _latest_spec(home: Path | None, location: str, collections: list[str], datas
     return max(found, key=lambda each: each[0])[1] if found else None
 
 
-def _samples(index: Index, holders: dict[str, CollectionMeta], source: Source) -> Iterator[tuple[str, int, int]]:
-    """For each collection that holds images of the source's dataset: how many of how many sampled are in the source."""
+def _compare_samples(
+    index: Index, holders: dict[str, CollectionMeta], source: Source
+) -> Iterator[tuple[str, int, int]]:
+    """For each collection with images of the dataset: its name, how many sampled images are in the source, sample size."""
     for name in holders:
         with contextlib.suppress(IndexFailure):  # locked by another process, or damaged
-            # The order of the ids is as good as random: they are hashes.
+            # Ids are hashes, so the first points are a random sample.
             points = list(index.open(name).scroll(Filters(dataset=source.dataset), limit=SAMPLE))
             wanted = {str(point.payload["image_id"]): str(point.payload["image_sha256"]) for point in points}
             if wanted:
@@ -145,7 +151,7 @@ def _samples(index: Index, holders: dict[str, CollectionMeta], source: Source) -
 
 
 def _present(wanted: dict[str, str], source: Source) -> set[str]:
-    """Those image ids among `wanted`, which gives their SHA-256, that the source has with this content."""
+    """The image ids of `wanted` (SHA-256 by id) that the source has with the same content."""
     images = (image for study in studies_of(source) for image in study.images if image.image_id in wanted)
     return {image.image_id for image in images if _sha256(image) == wanted[image.image_id]}
 
@@ -161,11 +167,11 @@ def _differs(dataset: str, collection: str, known: str, spec: SourceSpec, found:
     hint = ""
     if spec.kind == "dicom" and found:
         hint = (
-            " (If it is the same archive, ids were made with another salt: copy the file `salt` of the home that filled "
-            "it into this one, readable by its owner only)"
+            " (If it is the same archive, its ids were made with another salt. Then copy the file `salt` from the home that "
+            "filled the dataset into this home, readable by its owner only)"
         )
     return SourceDiffers(
         f"the dataset {dataset} of {collection} was last filled from {known}; this is {spec.describe()}{found}. Nothing was "
-        f"changed. Give another archive a name of its own with --dataset NAME; if the archive has moved, or its table has "
-        f"a new name, confirm that with --moved{hint}"
+        f"changed. Give another archive another name with --dataset NAME. If the archive has moved, or its table has a new "
+        f"name, confirm that with --moved{hint}"
     )

@@ -1,4 +1,4 @@
-"""What an ingest did."""
+"""The result of an ingest run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from retrieval.records import Quarantined
 
 @dataclass(slots=True)
 class IngestSummary:
-    """What an ingest did. `by_view` and `by_finding` count the images of the source that are in the index afterwards.
+    """The result of an ingest run. Counts are images.
 
-    `notes` count images by what is to be said of them, `unknown_terms` by label terms that neither vocabulary has.
-    `indexed` were encoded, of `updated` only report, labels or view had changed, `pruned` were removed from the index.
-    `kept` were not found in the source and not removed; `messages` say why, and what else there is to know of the run.
-    `unfinished` are other datasets of the collection whose ingest was cut off; `incomplete` says why the collection is not
-    complete, and what to do, or is empty. `stages_s` are seconds by stage, added up over threads.
+    Attributes:
+        indexed: Encoded and written.
+        updated: Already in the index; report, labels or view were changed.
+        unchanged: Already in the index as they are.
+        pruned: Removed from the index.
+        kept: Not found in the source and not removed; `messages` give the reasons.
+        quarantined: Files and rows that could not be used.
+        by_view: Images of the source that are in the index now, by view.
+        by_finding: The same images by finding that is present.
+        notes: Images by remark on how they were read.
+        messages: Remarks on the run as a whole.
+        unknown_terms: Images by label term that neither vocabulary has.
+        unfinished: Other datasets of the collection with an interrupted ingest.
+        incomplete: Why the collection is not complete and what to do; empty if it is complete.
+        stages_s: Seconds by stage, added up over threads.
+        seconds: Wall time.
     """
 
     model: str
@@ -47,30 +58,30 @@ class IngestSummary:
 
     @property
     def handled(self) -> int:
-        """Images and rows dealt with, quarantined ones included."""
+        """Images and rows that were read, quarantined ones included."""
         return self.usable + len(self.quarantined)
 
     @property
     def images_per_second(self) -> float:
-        """Images in the index afterwards, unchanged ones included, over wall time."""
+        """Images of the source that are in the index, unchanged ones included, per second of wall time."""
         return self.usable / self.seconds if self.seconds else 0.0
 
-    def count(self, items: list[PreparedImage | Quarantined]) -> None:
-        """Add one batch."""
-        for item in items:
-            if isinstance(item, Quarantined):
-                self.quarantined.append(item)
+    def count(self, batch: list[PreparedImage | Quarantined]) -> None:
+        """Add a batch."""
+        for image in batch:
+            if isinstance(image, Quarantined):
+                self.quarantined.append(image)
                 continue
-            if item.is_new:
+            if image.is_new:
                 self.indexed += 1
-            elif item.is_unchanged:
+            elif image.is_unchanged:
                 self.unchanged += 1
             else:
                 self.updated += 1
-            self.by_view[item.payload.view] += 1
-            self.by_finding.update(item.payload.present)
-            self.notes.update((*item.row.notes, *item.notes))
-            self.unknown_terms.update(item.unknown_terms)
+            self.by_view[image.payload.view] += 1
+            self.by_finding.update(image.payload.present)
+            self.notes.update((*image.row.notes, *image.notes))
+            self.unknown_terms.update(image.unknown_terms)
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `cxr ingest --json` prints."""
@@ -82,3 +93,10 @@ class IngestSummary:
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 2),
         }
+
+    def for_ledger(self) -> dict[str, Any]:
+        """The document without unknown terms: they are table cells, which may hold anything if a column was mistaken."""
+        document = self.to_dict()
+        unknown = document.pop("unknown_terms")
+        document["by_finding"] = {name: count for name, count in document["by_finding"].items() if name not in unknown}
+        return document

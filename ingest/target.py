@@ -1,4 +1,4 @@
-"""The collection that a worker fills: made or opened, marked while it is written, brought to its final form."""
+"""The collection that a worker fills: it is opened or created, marked as incomplete, and completed at the end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ingest.concurrency import StageClock
 from ingest.image_reader import now
 from ingest.ledger import Ledger
+from ingest.stage_clock import StageClock
 from retrieval.errors import IndexFailure, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import ingest_of
@@ -21,6 +21,7 @@ from retrieval.index.schema import (
     require_same_bundle,
 )
 from retrieval.model.bundle import ModelBundle
+from retrieval.progress import StageProgress
 from retrieval.records import Source, studies_of
 from retrieval.search.calibration import calibrate
 
@@ -86,28 +87,37 @@ def open_target(
 
 
 def adopt_unfinished(collection: Collection, ledger: Ledger) -> None:
-    """Let a collection that an earlier version left incomplete say what it waits for, which only the ledger knows."""
+    """Record the pending ingests of a collection that an earlier version left incomplete; only the ledger knows them."""
     meta = collection.meta
     if meta.pending is None and not meta.complete:
         collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
 
 
 def record_pixel_rules(collection: Collection, *datasets: str) -> None:
-    """Record that every image of `datasets` has been read by the pixel rules of this version."""
+    """Record that all images of `datasets` were read by the pixel rules of this version."""
     known = collection.meta.pixel_rules
     rules = known | dict.fromkeys(datasets, PIXEL_RULES)
     if rules != known:
         collection.record(msgspec.structs.replace(collection.meta, pixel_rules=rules))
 
 
-def complete(index: Index, collection: Collection, clock: StageClock, pending: tuple[str, ...] = ()) -> None:
-    """Optimise, calibrate and count the collection, record what is `pending` still, and make it active if none is.
+def complete(
+    index: Index,
+    collection: Collection,
+    clock: StageClock,
+    pending: tuple[str, ...] = (),
+    *,
+    progress: StageProgress,
+) -> None:
+    """Optimise, calibrate and count the collection, and record the jobs that are still `pending`.
 
-    It is complete if nothing is.
+    It is complete if no job is pending. It becomes active if the index has no active collection.
     """
     if not collection.meta.complete:
+        progress.stage("Optimising the index")
         with clock("optimise"):
             collection.optimize()
+        progress.stage("Calibrating scores")
         with clock("calibrate"):
             calibration = calibrate(collection)
         counts = dict(sorted(collection.facet("dataset").items()))
@@ -121,10 +131,10 @@ def complete(index: Index, collection: Collection, clock: StageClock, pending: t
 
 
 def require_images(source: Source, *, recreate: bool, may_be_empty: bool) -> None:
-    """Refuse a source without any image before anything is changed: a share that is not mounted looks like one.
+    """Refuse an empty source before anything is changed: it may be a share that is not mounted.
 
     Raises:
-        SourceError: there is nothing in it; or, before a collection is dropped for it, no file that it names is there.
+        SourceError: the source has no image and `may_be_empty` is false; or `recreate` is set and no image can be found.
     """
     if source.image_count() == 0 and not may_be_empty:
         raise SourceError(

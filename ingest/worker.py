@@ -1,50 +1,62 @@
-"""The worker: source -> read, decode and preprocess in threads -> encode in batches -> write behind."""
+"""The worker: brings the images of a source into the collection of one model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from archives.source_part import SourcePart
 from archives.source_spec import SourceSpec
-from ingest.batch_encoding import Batch, EncodedBatch, encode_batch
-from ingest.concurrency import StageClock, WriteBehind, cancelled_on_error, count_readers, read_ahead
-from ingest.image_reader import ImageReader, PreparedImage, now
-from ingest.ledger import RETRY, Ledger, ledger_path
-from ingest.orphaned_thumbnails import remove_unshown
-from ingest.prune import Confirm, prune_collection
-from ingest.source_identity import admit
-from ingest.source_images import SeenImages, SourceImage, read_images
+from ingest.concurrency import count_readers
+from ingest.image_pipeline import Destination, ImagePipeline
+from ingest.image_reader import ImageReader, now
+from ingest.ledger import Ledger, ledger_path
+from ingest.orphaned_thumbnails import remove_orphaned_thumbnails
+from ingest.prune import prune_collection
+from ingest.run_mode import RunMode
+from ingest.seen_images import SeenImages
+from ingest.source_identity import Admission, admit
+from ingest.source_images import read_images
+from ingest.stage_clock import StageClock
 from ingest.summary import IngestSummary
 from ingest.target import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
-from retrieval.errors import InvalidRequest, SourceError
+from retrieval.errors import SourceError
 from retrieval.imaging.decode import PIXEL_RULES
-from retrieval.index.completeness import begin, datasets_of, ingest_of, why_incomplete, without
+from retrieval.index.completeness import datasets_of, ingest_of, why_incomplete, without
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
 from retrieval.model.encoder import Encoder
-from retrieval.progress import Progress
-from retrieval.records import Quarantined, Source
+from retrieval.progress import NoProgress, StageProgress
+from retrieval.records import Source
 
 BATCH_SIZE = 32
-# One batch is encoded while the next two are read and the last two are written: enough to hide disk and network, and
-# memory stays flat.
-_BATCHES_AHEAD = 2
-_BATCHES_BEHIND = 2
 
-Reading = list[tuple[SourceImage | Quarantined, Future[PreparedImage | Quarantined]]]
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one run."""
+
+    source: Source
+    mode: RunMode
+    collection: Collection
+    ledger: Ledger
+    number: int
+    admission: Admission
+    summary: IngestSummary
+    progress: StageProgress
+    seen: SeenImages = field(default_factory=SeenImages)
+    is_empty: bool = False
+
+    @property
+    def dataset(self) -> str:
+        return self.source.dataset
 
 
 class Worker:
-    """Fills the collection of one model from one source. Running it again changes nothing that has not changed.
+    """Fills the collection of one model from a source. A second run over an unchanged source changes nothing.
 
-    Killed at any moment, the same call ends in the index of an undisturbed run: batches are cut at the same places of
-    the source each time and are written whole or not at all, and a text has the vector it was first given.
+    A worker may be killed at any moment. The same call then ends in the same index as an undisturbed run.
     """
 
     def __init__(
@@ -65,258 +77,195 @@ class Worker:
 
         Args:
             encoder: The model.
-            index: Where its collection is, or will be made.
-            home: Folder that holds the ledgers (`<CXR_HOME>`); None keeps the ledger in memory only.
-            media_dir: Folder for the thumbnails; None makes none.
+            index: The index of the model's collection, which is created if needed.
+            home: Folder that holds the ledgers (`<CXR_HOME>`); None keeps the ledger in memory.
+            media_dir: Folder of the thumbnails; None writes none.
             batch_size: Images encoded at once.
             read_threads: Threads that read and decode; 0 for `count_readers`.
-            layout: How a new collection is laid out.
-            pause_optimizer: Let a server build no graph until everything is loaded.
-            rehash: Read files also where size and time of change say that they are the same.
-            allow_burned_in: Take DICOM files that say that their pixels hold annotations.
+            layout: Layout of a new collection.
+            pause_optimizer: A server builds its graph after the load, not during it.
+            rehash: Also reads files whose size and modification time have not changed.
+            allow_burned_in: Accepts DICOM files whose header declares burned-in annotations.
         """
         self.encoder = encoder
         self.index = index
         self.clock = StageClock()
         self._home = home
         self._media_dir = media_dir
-        self._batch_size = batch_size
-        self._read_threads = read_threads or count_readers()
         self._layout = layout
-        self._pause_optimizer = pause_optimizer
-        self._job: str | None = None
         self._reader = ImageReader(
             encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in
+        )
+        self._pipeline = ImagePipeline(
+            encoder,
+            self._reader,
+            self.clock,
+            batch_size=batch_size,
+            read_threads=read_threads or count_readers(),
+            pause_optimizer=pause_optimizer,
         )
 
     def run(
         self,
         source: Source,
+        mode: RunMode = RunMode(),
         *,
         spec: SourceSpec | None = None,
-        recreate: bool = False,
-        only: frozenset[str] | None = None,
-        prune: Confirm | None = None,
-        allow_shrink: bool = False,
         moved: bool = False,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> IngestSummary:
         """Ingest `source`.
 
         Args:
-            source: The archive, or a `SourcePart` of it.
-            spec: How the source was opened, for the ledger, so that `cxr ingest retry` can open it again, and another
-                archive is not taken for this one. Without it, which archive fills the dataset is the caller's care.
-            recreate: Drop the collection first.
-            only: Leave all files but these (by the names that the source gives them) alone.
-            prune: Asked, with how many points of how many the source no longer has, whether they shall be removed.
-            allow_shrink: Prune also what `ingest.prune.find_gone` keeps unless it is asked twice; an empty source is no
-                error then.
-            moved: The dataset's archive lies elsewhere now than where it was last filled from.
-            progress: Told the images done.
+            source: The whole archive; `mode` may select a part of it.
+            mode: What the run reads and removes.
+            spec: How the source was opened. The ledger keeps it for `cxr ingest retry`, and to refuse another archive under
+                the same dataset name. Without it the caller must make sure that the dataset is always the same archive.
+            moved: Confirms that the archive of the dataset has moved since the last run.
+            progress: Receives the stages of the run and their counts.
 
         Raises:
             SourceDiffers: the dataset was last filled from another source. SaltDiffers: ids were made with another salt.
-            BundleMismatch: the collection was built by another bundle and `recreate` is not set.
-            InvalidRequest: `prune` or `recreate` with a part of a source, or `prune` with `only`.
-            SourceError: the source is empty, and nothing was changed; or not one image could be indexed, and no
+            BundleMismatch: the collection was built with another bundle and the mode does not recreate it.
+            SourceError: the source is empty, and nothing was changed; or no image at all could be indexed. Then no
                 collection is left behind, unless it was active before.
-            RetrievalError: the source or the index cannot be used at all. Single bad files are quarantined instead.
+            RetrievalError: the source or the index as a whole cannot be used. Single bad files are quarantined instead.
         """
-        part = source.name if isinstance(source, SourcePart) else SourcePart.WHOLE
-        whole = part == SourcePart.WHOLE
-        if prune and (only is not None or not whole):
-            raise InvalidRequest("only a run over the whole source can tell what the source no longer has")
-        if recreate and not whole:
-            raise InvalidRequest(
-                "each part of a job would drop what the others did; drop the collection before the first"
-            )
-        require_images(source, recreate=recreate, may_be_empty=prune is not None and allow_shrink)
         started = time.perf_counter()
-        self.encoder.warm_up()  # a model that cannot run must not cost a collection
+        progress = progress or NoProgress()
+        progress.stage("Checking the source")
+        selected = mode.select(source)
+        require_images(selected, recreate=mode.recreate, may_be_empty=mode.may_empty_dataset)
+        self.encoder.warm_up()  # a model that fails must fail before a collection is dropped or made
         bundle = self.encoder.bundle
-        admitted = admit(
-            self.index, self._home, collection_name(bundle.name), source, spec, moved=moved, recreate=recreate
-        )
+        name = collection_name(bundle.name)
+        admission = admit(self.index, self._home, name, source, spec, moved=moved, recreate=mode.recreate)
         job = ingest_of(source.dataset)
-        collection = open_target(self.index, bundle, self._layout, job=job, recreate=recreate)
-        summary = IngestSummary(model=bundle.name, collection=collection.name, bundle_id=bundle.bundle_id)
-        # A retry reads a few files: it does not bring to its end an ingest that was cut off before.
-        self._job = job if only is None else None
+        collection = open_target(self.index, bundle, self._layout, job=job, recreate=mode.recreate)
+        summary = IngestSummary(model=bundle.name, collection=name, bundle_id=bundle.bundle_id)
         with self._open_ledger(collection) as ledger:
-            if recreate:
+            if mode.recreate:
                 ledger.clear()
-            admitted.record(collection)
-            summary.messages += admitted.messages
+            admission.record(collection)
+            summary.messages += admission.messages
             adopt_unfinished(collection, ledger)
-            if collection.count(Filters(dataset=source.dataset)) == 0:
-                record_pixel_rules(collection, source.dataset)  # at once: a run that resumes need not decode again
-            self._reader.decodes_again = collection.meta.pixel_rules.get(source.dataset) != PIXEL_RULES
-            if self._reader.decodes_again:
-                summary.messages.append(
-                    f"an earlier version read the images of {source.dataset} by other pixel rules "
-                    "(docs/explanation/pixels.md): each is decoded again, and embedded again if it looks different"
-                )
-            part = part if only is None else RETRY
-            run = ledger.begin(source.dataset, part, spec.to_dict() if spec else None, now())
-            seen = self._fill(collection, ledger, run, source, only, summary, progress)
-            superseded = ledger.superseded()
-            if remove_unshown(self.index, collection, superseded, self._media_dir):
-                ledger.forget_superseded(superseded)
-            admitted.confirm(self.index, collection.name)
-            if prune:
-                prune_collection(
-                    self.index,
-                    collection,
-                    ledger,
-                    source,
-                    seen,
-                    summary,
-                    confirm=prune,
-                    allow_shrink=allow_shrink,
-                    media_dir=self._media_dir,
-                )
-            if whole:
-                ledger.forget_older(run, source.dataset)
-            empty = whole and collection.count() == 0 and not summary.pruned
-            if whole and not empty:
-                if only is None:
-                    record_pixel_rules(collection, source.dataset)
-                complete(self.index, collection, self.clock, without(collection.meta, self._job))
-                summary.unfinished = datasets_of(collection.meta.pending or ())
-                summary.incomplete = why_incomplete(collection.meta)
+            self._choose_pixel_rules(collection, source.dataset, summary)
+            number = ledger.begin(source.dataset, mode.name, spec.to_dict() if spec else None, now())
+            run = _Run(selected, mode, collection, ledger, number, admission, summary, progress)
+            for stage in (
+                self._index_images,
+                self._remove_replaced_thumbnails,
+                self._confirm_salt,
+                self._prune,
+                self._complete,
+            ):
+                stage(run)
             summary.stages_s = self.clock.seconds()
             summary.seconds = time.perf_counter() - started
-            said = summary.to_dict()
-            # Terms that no vocabulary has are cells of a table, which may hold anything if a wrong column was named.
-            unknown = said.pop("unknown_terms")
-            said["by_finding"] = {name: count for name, count in said["by_finding"].items() if name not in unknown}
-            ledger.end(run, now(), said)
-        if empty:
-            if self.index.active() != collection.name:
-                self.index.drop(collection.name)
-            first = f"; the first: {summary.quarantined[0].detail}" if summary.quarantined else ""
-            raise SourceError(f"not one of {summary.handled} images could be indexed{first}")
+            ledger.end(number, now(), summary.for_ledger())
+        if run.is_empty:
+            self._refuse_empty(run)
         return summary
 
-    def finish(self) -> CollectionMeta:
-        """Optimise, calibrate and mark as complete the collection that the parts of a shared job have filled.
+    def finish(self, progress: StageProgress | None = None) -> CollectionMeta:
+        """Complete the collection after the last part of a shared ingest: optimise, calibrate, mark as complete.
 
         Raises:
-            NoCollection: no part has made it yet. SourceError: it is empty.
+            NoCollection: no part has created it yet. SourceError: it is empty.
         """
-        collection = self.index.open(collection_name(self.encoder.bundle.name))
-        require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
+        collection = self._open_existing()
         if collection.count() == 0:
             raise SourceError(f"the collection {collection.name} is empty; run its parts first")
-        complete(self.index, collection, self.clock)
-        record_pixel_rules(collection, *collection.meta.counts)  # each part has read its files by them
+        complete(self.index, collection, self.clock, progress=progress or NoProgress())
+        record_pixel_rules(collection, *collection.meta.counts)  # each part has read its files by these rules
         return collection.meta
 
-    def finish_retry(self) -> CollectionMeta:
-        """Bring to its end a retry that was cut off after it had read its last file; what the collection then records.
+    def finish_retry(self, progress: StageProgress | None = None) -> CollectionMeta:
+        """Complete the collection after a retry that was killed when it had read its last file.
+
+        The collection stays incomplete if another job is pending; see `why_incomplete`.
 
         Raises:
-            NoCollection: there is none.
+            NoCollection: there is no collection.
         """
-        collection = self.index.open(collection_name(self.encoder.bundle.name))
-        require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
+        collection = self._open_existing()
         with self._open_ledger(collection) as ledger:
             adopt_unfinished(collection, ledger)
         if not collection.meta.pending:
-            complete(self.index, collection, self.clock)
+            complete(self.index, collection, self.clock, progress=progress or NoProgress())
         return collection.meta
+
+    def _open_existing(self) -> Collection:
+        collection = self.index.open(collection_name(self.encoder.bundle.name))
+        require_same_bundle(self.encoder.bundle, collection.meta, collection.name)
+        return collection
 
     def _open_ledger(self, collection: Collection) -> Ledger:
         return Ledger(self._home and ledger_path(self._home, self.index.location, collection.name))
 
-    def _fill(
-        self,
-        collection: Collection,
-        ledger: Ledger,
-        run: int,
-        source: Source,
-        only: frozenset[str] | None,
-        summary: IngestSummary,
-        progress: Progress | None,
-    ) -> SeenImages:
-        """The loop over batches; gives what was met of the source, bad files included."""
-        total = source.image_count() if only is None else len(only)
-        seen = SeenImages()
+    def _choose_pixel_rules(self, collection: Collection, dataset: str, summary: IngestSummary) -> None:
+        """Decode all images of the dataset again if an earlier version read them by other pixel rules."""
+        if collection.count(Filters(dataset=dataset)) == 0:
+            record_pixel_rules(collection, dataset)  # at once, so that a resumed run need not decode again
+        self._reader.decodes_again = collection.meta.pixel_rules.get(dataset) != PIXEL_RULES
+        if self._reader.decodes_again:
+            summary.messages.append(
+                f"an earlier version read the images of {dataset} by other pixel rules (docs/explanation/pixels.md): each "
+                "image is decoded again, and encoded again if it looks different"
+            )
 
-        def write(encoded: EncodedBatch) -> None:
-            self._write(collection, ledger, run, source.dataset, encoded)
+    def _index_images(self, run: _Run) -> None:
+        names = run.mode.retry
+        total = run.source.image_count() if names is None else len(names)
+        run.progress.stage("Indexing" if names is None else "Reading quarantined files again", "images")
+        to = Destination(run.collection, run.ledger, run.number, run.dataset, run.mode.job(run.dataset))
+        images = read_images(run.source, names)
+        run.seen = self._pipeline.index_images(images, total, to, run.summary, run.progress)
 
-        with (
-            ThreadPoolExecutor(self._read_threads, thread_name_prefix="read") as pool,
-            WriteBehind(write, _BATCHES_BEHIND) as writer,
-            cancelled_on_error(pool),
-        ):
-            for jobs in seen.passes(read_images(source, only)):
-                with (
-                    cancelled_on_error(pool),
-                    closing(read_ahead(self._batches(jobs, collection, ledger, pool), _BATCHES_AHEAD)) as batches,
-                ):
-                    while reading := self._next(batches):
-                        batch = self._gather(reading, seen, ledger)
-                        with self._reader.paused():
-                            encoded = encode_batch(self.encoder, self.clock, batch, ledger)
-                        writer.put(encoded)
-                        summary.count(batch)
-                        if progress:
-                            progress(min(summary.handled, total), total)
-        return seen
+    def _remove_replaced_thumbnails(self, run: _Run) -> None:
+        replaced = run.ledger.superseded()
+        if replaced:
+            run.progress.stage("Removing replaced thumbnails")
+        if remove_orphaned_thumbnails(self.index, run.collection, replaced, self._media_dir):
+            run.ledger.forget_superseded(replaced)
 
-    def _batches(
-        self,
-        jobs: Iterator[SourceImage | Quarantined],
-        collection: Collection,
-        ledger: Ledger,
-        pool: ThreadPoolExecutor,
-    ) -> Iterator[Reading]:
-        """Batches in the order of the source, cut at the same places each time, on their way through the reader."""
-        while batch := list(islice(jobs, self._batch_size)):
-            images = [job for job in batch if isinstance(job, SourceImage)]
-            with self.clock("compare"):
-                stored = collection.fetch([job.point_id for job in images]) if images else {}
-                names = [job.record.name for job in images]
-                known = ledger.rows(images[0].study.dataset, names) if images else {}
-            yield [
-                (job, pool.submit(self._reader.read, job, stored.get(job.point_id), known.get(job.record.name)))
-                if isinstance(job, SourceImage)
-                else (job, pool.submit(self._reader.read, job, None, None))
-                for job in batch
-            ]
+    def _confirm_salt(self, run: _Run) -> None:
+        run.admission.confirm(self.index, run.collection.name)
 
-    def _next(self, batches: Iterator[Reading]) -> Reading:
-        with self.clock("wait for source"):
-            return next(batches, [])
+    def _prune(self, run: _Run) -> None:
+        if run.mode.prune:
+            prune_collection(
+                self.index,
+                run.collection,
+                run.ledger,
+                run.source,
+                run.seen,
+                run.summary,
+                confirm=run.mode.prune,
+                allow_shrink=run.mode.allow_shrink,
+                media_dir=self._media_dir,
+                progress=run.progress,
+            )
 
-    def _gather(self, reading: Reading, seen: SeenImages, ledger: Ledger) -> Batch:
-        with self.clock("wait for images"):
-            batch = [future.result() for _, future in reading]
-        for (job, _), item in zip(reading, batch, strict=True):
-            if isinstance(job, SourceImage) and isinstance(item, Quarantined):
-                seen.fail(job)
-        ledger.supersede(
-            str(item.stored["image_sha256"])
-            for item in batch
-            if isinstance(item, PreparedImage) and item.is_new and item.stored
-        )
-        return batch
+    def _complete(self, run: _Run) -> None:
+        """Complete the collection, unless other parts of a shared ingest may still write to it."""
+        if not run.mode.ends_ingest:
+            return
+        collection, summary = run.collection, run.summary
+        run.ledger.forget_older(run.number, run.dataset)
+        run.is_empty = collection.count() == 0 and not summary.pruned
+        if run.is_empty:
+            return
+        if run.mode.retry is None:
+            record_pixel_rules(collection, run.dataset)
+        pending = without(collection.meta, run.mode.job(run.dataset))
+        complete(self.index, collection, self.clock, pending, progress=run.progress)
+        summary.unfinished = datasets_of(collection.meta.pending or ())
+        summary.incomplete = why_incomplete(collection.meta)
 
-    def _write(self, collection: Collection, ledger: Ledger, run: int, dataset: str, encoded: EncodedBatch) -> None:
-        with self.clock("write"):
-            if encoded.points or encoded.reports:
-                self._open_for_writing(collection)
-            collection.upsert(encoded.points)
-            collection.replace_reports(encoded.reports)
-            # After the index: what the ledger calls done is done.
-            ledger.record(run, dataset, encoded.rows)
-            ledger.quarantine(run, dataset, encoded.quarantined)
-
-    def _open_for_writing(self, collection: Collection) -> None:
-        begin(collection, self._job)
-        if self._pause_optimizer:
-            collection.pause_optimizer()
-            self._pause_optimizer = False
+    def _refuse_empty(self, run: _Run) -> None:
+        if self.index.active() != run.collection.name:
+            self.index.drop(run.collection.name)
+        quarantined = run.summary.quarantined
+        first = f"; the first: {quarantined[0].detail}" if quarantined else ""
+        raise SourceError(f"none of {run.summary.handled} images could be indexed{first}")

@@ -1,1 +1,1 @@
-"""DICOM archives: a tree of files, their structured reports, and reports in a table beside them."""
+"""DICOM archives: a folder tree of files, structured reports in it, and a table of reports."""

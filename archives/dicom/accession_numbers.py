@@ -1,4 +1,4 @@
-"""Accession numbers of an archive: which name one study for certain."""
+"""The accession numbers of an archive, and which of them identify one study."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from archives.tables.cells import is_dummy, is_missing
 
 
 class AccessionNumbers:
-    """The accession numbers of studies, and what they can tell."""
+    """The accession numbers of all studies. Accession numbers are patient data: messages do not repeat them."""
 
     def __init__(self) -> None:
         self._studies: defaultdict[str, set[str]] = defaultdict(set)
         self._numbers: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, study_id: str, accession: str) -> None:
-        """Note that a file of the study has this accession number; a missing one is none."""
+        """Add the accession number of a file of the study; missing values are ignored."""
         if not is_missing(accession):
             self._studies[accession].add(study_id)
             self._numbers[study_id].add(accession)
 
     def study_of(self, accession: str) -> str | None:
-        """The only study of this accession number, if it has no other number and the number is no dummy; else None."""
-        if self.doubt(accession):
+        """The study that this number identifies, or None.
+
+        The number must not be a dummy, no other study may have it, and the study may have no other number.
+        """
+        if self.why_ambiguous(accession):
             return None
         return next(iter(self._studies.get(accession, ())), None)
 
-    def doubt(self, accession: str) -> str:
-        """Why the number names no study for certain; the empty string if it does, or if no study has it.
-
-        Accession numbers are patient data: the words do not repeat it.
-        """
+    def why_ambiguous(self, accession: str) -> str:
+        """Why the number does not identify one study; the empty string if it does, or if no study has it."""
         studies = self._studies.get(accession, set())
         if not studies:
             return ""
         if is_dummy(accession):
-            return "a dummy, as de-identification writes into every file"
+            return "a dummy value, such as de-identification writes into every file"
         if len(studies) > 1:
-            return f"that of {len(studies)} studies"
+            return f"shared by {len(studies)} studies"
         if len(self._numbers[next(iter(studies))]) > 1:
-            return "that of a study whose files have several"
+            return "that of a study whose files have several numbers"
         return ""
 
-    def doubts_of(self, study_id: str) -> bool:
-        """Whether the study has an accession number that does not name it for certain."""
-        return any(self.doubt(accession) for accession in self._numbers.get(study_id, ()))
+    def is_ambiguous(self, study_id: str) -> bool:
+        """Whether the study has an accession number that does not identify it."""
+        return any(self.why_ambiguous(accession) for accession in self._numbers.get(study_id, ()))

@@ -1,4 +1,7 @@
-"""Modalities, by the defined terms of PS3.3 C.7.3.1.1.1, retired ones included: what else stands there is never shown."""
+"""Names of modalities for messages: the defined terms of PS3.3 C.7.3.1.1.1, retired ones included.
+
+Other values of the tag are never shown, because they may contain patient data.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import json
 import re
 
 RADIOGRAPHY = ("CR", "DX", "RG")
-"""Computed, digital and film radiography. Secondary captures (OT, SC) are not taken: they are as often screenshots, paper
-and dose sheets, with names in their pixels, as they are radiographs."""
+"""Computed, digital and film radiography. Secondary captures (OT, SC) are not accepted: many are screenshots, scanned paper
+or dose sheets, with names in their pixels."""
 
 _KNOWN = frozenset((
     "ANN", "AR", "AS", "ASMT", "AU", "BDUS", "BI", "BMD", "CD", "CF", "CFM", "CP", "CR", "CS", "CT",
@@ -18,28 +21,29 @@ _KNOWN = frozenset((
     "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR",
     "SRF", "ST", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "VF", "VL", "XA", "XAPROTOCOL", "XC", "XR",
 ))  # fmt: skip
-_MESSAGE = re.compile(r" is ([^;]*)(; taken are .*)", re.S)
+# The message of earlier versions, which the ledgers of these versions hold.
+_OLD_MESSAGE = re.compile(r" is ([^;]*)(; taken are .*)", re.S)
 
 
 def name_modality(modality: str) -> str:
-    """How a message names a modality: by its term if it is one, else not at all."""
+    """A modality as a message names it; a value that is not a defined term is not repeated."""
     if not modality:
         return "of another storage class"
     return modality if modality in _KNOWN else "of an unknown modality"
 
 
 def redact_modality(message: str) -> str:
-    """A message of an earlier version, which showed what stood in the header if it had up to eight capitals."""
+    """A message of an earlier version, without the value that it quoted from the header."""
 
     def rename(found: re.Match[str]) -> str:
         kept = found[1] in _KNOWN or found[1] in ("of another storage class", "another modality")
         return f" is {found[1] if kept else 'of an unknown modality'}{found[2]}"
 
-    return _MESSAGE.sub(rename, message)
+    return _OLD_MESSAGE.sub(rename, message)
 
 
 def redact_modality_in_summary(summary: str) -> str:
-    """The JSON summary of a run with `redact_modality` on each of its messages."""
+    """The JSON summary of a run, with `redact_modality` applied to its messages."""
     document = json.loads(summary)
     for item in document.get("quarantined", ()):
         if item["code"] == "wrong_modality":

@@ -1,4 +1,4 @@
-"""Reports in a table, found by study UID or accession number."""
+"""A table of reports, matched to DICOM studies by study UID or accession number."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from archives.dicom.accession_numbers import AccessionNumbers
 from archives.report_sections import split_report
 from archives.tables.cells import CellTable, as_report_text, as_whole_numbers, is_dummy
 from retrieval.errors import MissingColumn
+from retrieval.progress import Progress
 from retrieval.records import Quarantined, Report
 
-KEY = "accession_number"
 SECTIONS = ("findings", "impression", "indication", "comparison")
 TERMS = ("mesh", "problems")
-_STUDY = "study_instance_uid"
-_NAMES = {
-    KEY: ("accessionnumber", "accession", "accessionno"),
-    _STUDY: ("studyinstanceuid", "studyuid"),
-    "study_id": ("studyid",),
+_ACCESSION = "accession_number"
+_STUDY_UID = "study_instance_uid"
+_STUDY_ID = "study_id"
+_KEYS = (_ACCESSION, _STUDY_UID, _STUDY_ID)
+# Names of columns by field, in lower case and without word breaks.
+_COLUMN_NAMES = {
+    _ACCESSION: ("accessionnumber", "accession", "accessionno"),
+    _STUDY_UID: ("studyinstanceuid", "studyuid"),
+    _STUDY_ID: ("studyid",),
     "report": ("report",),
     **{field: (field,) for field in (*SECTIONS, *TERMS)},
 }
-# A column `study_id` may hold anything; a UID (PS3.5, 9.1) or an id of this archive says which study is meant.
+# A column `study_id` may hold anything. Only a UID (PS3.5, 9.1) or an id of this archive identifies a study.
 _UID = re.compile(r"[0-2](?:\.[0-9]+)+")
+_LISTED_ROWS = 5
+_PROGRESS_STEP = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,24 @@ class ReportContent:
 
     @property
     def words(self) -> str:
-        """All that it says, whatever its white space."""
+        """The whole text with normalised white space, for comparison."""
         return "\0".join(" ".join(text.split()) for text in (*astuple(self.report), self.mesh, self.problems))
 
 
 @dataclass(frozen=True, slots=True)
+class _Cells:
+    """The cells of a row; `number` counts from 1 without the header, and an empty key is missing."""
+
+    number: int
+    study_uid: str
+    study_id: str
+    accession: str
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
-    """A row: its number (from 1, the header not counted), its keys (empty: none), what it says."""
+    """A row with the id of its study (empty if it names none), its accession number and its content."""
 
     number: int
     study: str
@@ -52,122 +69,132 @@ class _Row:
     content: ReportContent
 
 
-class ReportTable:
-    """The rows of a table by study.
+@dataclass(slots=True)
+class _Matches:
+    """Reports by study, and the rows that match no study."""
 
-    A row belongs to the study of its StudyInstanceUID, else to that of its accession number, if no other study and no
-    other row has that. Accession numbers are patient data: what is quarantined goes by the number of its row.
+    reports: dict[str, ReportContent]
+    quarantined: list[Quarantined]
+
+
+class ReportTable:
+    """A table with one report in each row.
+
+    A row belongs to the study with its StudyInstanceUID, else to the study with its accession number, if no other study
+    and no other row has that number. Accession numbers are patient data: messages name a row by its number.
     """
 
     def __init__(self, table: Path, hash_study: Callable[[str], str] = str) -> None:
-        """Read the table; `hash_study` makes of a StudyInstanceUID the id of the study.
+        """Read the table; `hash_study` turns a StudyInstanceUID into the id of the study.
 
         Raises:
-            SourceError: it is missing or not a table, or has two columns for one thing.
-            MissingColumn: it has neither StudyInstanceUID nor accession number, or neither text nor terms.
-            MissingExtra: it is Parquet, and the extra `parquet` is not installed.
+            SourceError: the file is missing or not a table, or two columns are for the same field.
+            MissingColumn: there is no column with study UID or accession number, or none with text or terms.
+            MissingExtra: the table is Parquet, and the extra `parquet` is not installed.
         """
         self._table = table
         self._hash_study = hash_study
-        cells = CellTable(table, lambda name: _field_of(name) in (KEY, _STUDY, "study_id"))
-        columns = _columns(cells)
+        cells = CellTable(table, lambda name: _field_of(name) in _KEYS)
+        columns = _find_columns(cells)
         self.notes = cells.notes
         rows = list(cells.rows(list(columns.values())))
         by_field = {field: [row[place] for row in rows] for place, field in enumerate(columns)}
         empty = [""] * len(rows)
-        accessions = as_whole_numbers(by_field.get(KEY, empty))
-        self._cells = [
-            (number, uid, study_id, accession, {field: by_field[field][number - 1] for field in columns})
-            for number, (uid, study_id, accession) in enumerate(
-                zip(by_field.get(_STUDY, empty), by_field.get("study_id", empty), accessions, strict=True), start=1
-            )
+        study_uids, study_ids = by_field.get(_STUDY_UID, empty), by_field.get(_STUDY_ID, empty)
+        accessions = as_whole_numbers(by_field.get(_ACCESSION, empty))
+        self._rows = [
+            _Cells(number, *keys, {field: by_field[field][number - 1] for field in columns})
+            for number, keys in enumerate(zip(study_uids, study_ids, accessions, strict=True), start=1)
             if any(rows[number - 1])
         ]
 
-    def attach(
-        self, studies: Container[str], accessions: AccessionNumbers
+    def match(
+        self, studies: Container[str], accessions: AccessionNumbers, progress: Progress
     ) -> tuple[dict[str, ReportContent], list[Quarantined]]:
-        """What belongs to which of `studies`, and the rows that belong to none for certain."""
-        rows = [self._row(number, uid, study_id, studies, accession, cells)
-                for number, uid, study_id, accession, cells in self._cells]  # fmt: skip
-        by_uid: dict[str, list[_Row]] = {}
+        """The reports of `studies` by study id, and the rows that cannot be matched for certain."""
+        by_study: dict[str, list[_Row]] = {}
         by_accession: dict[str, list[_Row]] = {}
-        lost: list[int] = []
-        for row in rows:
+        unmatched: list[int] = []
+        for done, cells in enumerate(self._rows, start=1):
+            row = self._read_row(cells, studies)
             if row.study in studies:
-                by_uid.setdefault(row.study, []).append(row)
+                by_study.setdefault(row.study, []).append(row)
             elif row.study or not row.accession:
-                lost.append(row.number)
+                unmatched.append(row.number)
             else:
                 by_accession.setdefault(row.accession, []).append(row)
-        attached: dict[str, ReportContent] = {}
-        found: list[Quarantined] = []
-        for study_id, those in by_uid.items():
-            self._settle(study_id, those, "study UID", attached, found)
-        for accession, those in by_accession.items():
+            if done % _PROGRESS_STEP == 0 or done == len(self._rows):
+                progress(done, len(self._rows))
+        matches = _Matches({}, [])
+        for study_id, rows in by_study.items():
+            self._add_report(study_id, rows, "study UID", matches)
+        for accession, rows in by_accession.items():
             study = accessions.study_of(accession)
-            if doubt := accessions.doubt(accession):
-                what = f"{self._names(those)}: the accession number is {doubt}, so that the report is attached to none"
-                found.append(Quarantined(self._name(those[0].number), "shared_accession", f"{what}; {_ADVICE}"))
+            first = self._name_row(rows[0].number)
+            if reason := accessions.why_ambiguous(accession):
+                detail = (
+                    f"{self._name_rows(rows)}: the accession number is {reason}, so the report is not used; add a column "
+                    f"{_STUDY_UID}"
+                )
+                matches.quarantined.append(Quarantined(first, "shared_accession", detail))
             elif study is None:
-                lost += [row.number for row in those]
-            elif study in by_uid:
-                what = f"{self._names(those)}: another row has the study UID of the same study, and that counts"
-                found.append(Quarantined(self._name(those[0].number), "duplicate_id", what))
+                unmatched += [row.number for row in rows]
+            elif study in by_study:
+                detail = f"{self._name_rows(rows)}: another row has the study UID of the same study and is used instead"
+                matches.quarantined.append(Quarantined(first, "duplicate_id", detail))
             else:
-                self._settle(study, those, "accession number", attached, found)
-        for number in sorted(lost):
-            detail = f"{self._name(number)} has the accession number or study UID of no image"
-            found.append(Quarantined(self._name(number), "row_without_file", detail))
-        return attached, found
+                self._add_report(study, rows, "accession number", matches)
+        for number in sorted(unmatched):
+            name = self._name_row(number)
+            detail = f"{name}: no image has its study UID or accession number"
+            matches.quarantined.append(Quarantined(name, "row_without_file", detail))
+        return matches.reports, matches.quarantined
 
-    def _settle(
-        self, study_id: str, rows: list[_Row], key: str, attached: dict[str, ReportContent], found: list[Quarantined]
-    ) -> None:
-        """Attach what `rows` say of a study, if they say the same."""
-        if all(row.content.words == rows[0].content.words for row in rows):
-            attached[study_id] = rows[0].content
+    def _add_report(self, study_id: str, rows: list[_Row], key: str, matches: _Matches) -> None:
+        """Add the report of a study if all its rows agree."""
+        first = rows[0]
+        if all(row.content.words == first.content.words for row in rows):
+            matches.reports[study_id] = first.content
             for row in rows[1:]:
-                detail = f"{self._name(row.number)} says what row {rows[0].number} says of the same {key}"
-                found.append(Quarantined(self._name(row.number), "duplicate_id", detail))
+                name = self._name_row(row.number)
+                detail = f"{name} repeats row {first.number}, which has the same {key}"
+                matches.quarantined.append(Quarantined(name, "duplicate_id", detail))
             return
-        detail = f"{self._names(rows)} have one {key} and differ; none is used, since none can be told to be right"
-        found.append(Quarantined(self._name(rows[0].number), "conflicting_report", detail))
+        detail = f"{self._name_rows(rows)} have the same {key} and differ; none is used, because any may be wrong"
+        matches.quarantined.append(Quarantined(self._name_row(first.number), "conflicting_report", detail))
 
-    def _row(
-        self, number: int, uid: str, study_id: str, studies: Container[str], accession: str, cells: dict[str, str]
-    ) -> _Row:
-        study = self._hash_study(uid) if uid and not is_dummy(uid) else ""
-        if not study and study_id:
-            study = study_id if study_id in studies else self._hash_study(study_id) if _UID.fullmatch(study_id) else ""
-        texts = {section: cells.get(section, "") for section in SECTIONS}
-        if "findings" not in cells:
-            texts["findings"] = cells.get("report", "")
+    def _read_row(self, cells: _Cells, studies: Container[str]) -> _Row:
+        study = self._hash_study(cells.study_uid) if cells.study_uid and not is_dummy(cells.study_uid) else ""
+        if not study and cells.study_id in studies:
+            study = cells.study_id
+        elif not study and _UID.fullmatch(cells.study_id):
+            study = self._hash_study(cells.study_id)
+        texts = {section: cells.texts.get(section, "") for section in SECTIONS}
+        if "findings" not in cells.texts:
+            texts["findings"] = cells.texts.get("report", "")
         texts |= {section: as_report_text(texts[section]) for section in ("findings", "impression")}
-        content = ReportContent(split_report(Report(**texts)), *(cells.get(field, "") for field in TERMS))
-        return _Row(number, study, accession, content)
+        content = ReportContent(split_report(Report(**texts)), *(cells.texts.get(field, "") for field in TERMS))
+        return _Row(cells.number, study, cells.accession, content)
 
-    def _name(self, number: int) -> str:
+    def _name_row(self, number: int) -> str:
         return f"{self._table.name} row {number}"
 
-    def _names(self, rows: Iterable[_Row]) -> str:
+    def _name_rows(self, rows: Iterable[_Row]) -> str:
         numbers = [str(row.number) for row in rows]
-        some = ", ".join(numbers[:_SHOWN])
-        more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-        return f"{self._table.name} row{'s' if len(numbers) > 1 else ''} {some}{more}"
-
-
-_SHOWN = 5
-_ADVICE = f"a column {_STUDY} would tell"
+        listed = ", ".join(numbers[:_LISTED_ROWS])
+        more = f" and {len(numbers) - _LISTED_ROWS} more" if len(numbers) > _LISTED_ROWS else ""
+        return f"{self._table.name} row{'s' if len(numbers) > 1 else ''} {listed}{more}"
 
 
 def _field_of(name: str) -> str | None:
-    """The field that a column holds, whatever its case and word breaks: `AccessionNumber`, `accession_number`, `MeSH`."""
-    plain = re.sub(r"[^a-z0-9]", "", re.sub(r"\.[0-9]+$", "", name.lower()))  # `findings.1`: a second one, to pandas
-    return next((field for field, names in _NAMES.items() if plain in names), None)
+    """The field of a column, in any case and with any word breaks: `AccessionNumber`, `accession_number`, `MeSH`."""
+    plain = re.sub(
+        r"[^a-z0-9]", "", re.sub(r"\.[0-9]+$", "", name.lower())
+    )  # pandas calls a second column `findings.1`
+    return next((field for field, names in _COLUMN_NAMES.items() if plain in names), None)
 
 
-def _columns(cells: CellTable) -> dict[str, str]:
+def _find_columns(cells: CellTable) -> dict[str, str]:
     """Column by field."""
     found: dict[str, list[str]] = {}
     for name in cells.columns:
@@ -176,10 +203,10 @@ def _columns(cells: CellTable) -> dict[str, str]:
     for names in found.values():
         if len(names) > 1:
             raise cells.ambiguous(names)
-    keys = {KEY, _STUDY, "study_id"} & found.keys()
+    keys = found.keys() & set(_KEYS)
     if not keys or found.keys() == keys:
         raise MissingColumn(
-            f"{cells.path} needs the column {KEY} or {_STUDY}, and at least one of {', '.join((*SECTIONS, *TERMS))}; "
-            f"found {cells.found}"
+            f"{cells.path} needs the column {_ACCESSION} or {_STUDY_UID}, and at least one of "
+            f"{', '.join((*SECTIONS, *TERMS))}; found {cells.found}"
         )
     return {field: names[0] for field, names in found.items()}

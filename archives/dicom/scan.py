@@ -1,4 +1,4 @@
-"""What a source needs of one DICOM file, from a few tags of its header and with every UID hashed."""
+"""Scans the header of one DICOM file: reads a few tags and hashes every UID."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ HEADER_TAGS = (
     0x00080005,  # SpecificCharacterSet
     0x00080016,  # SOPClassUID
     0x00080018,  # SOPInstanceUID, hashed
-    0x00080050,  # AccessionNumber, to find the report by, then forgotten
+    0x00080050,  # AccessionNumber, to match the report, then dropped
     0x00080060,  # Modality
-    0x0008103E,  # SeriesDescription, for words of the view
+    0x0008103E,  # SeriesDescription, to find the view
     0x00181030,  # ProtocolName, likewise
     0x00185101,  # ViewPosition
     0x0020000D,  # StudyInstanceUID, hashed
@@ -34,25 +34,24 @@ HEADER_TAGS = (
     0x0040A730,  # ContentSequence
     0x00540220,  # ViewCodeSequence
 )
-"""The only elements that are looked at. None of them names the patient, or a date."""
+"""The only elements that are read. None of them contains the patient's name or a date."""
 
-# Where the modality was stripped, as in some public collections, the storage class must not speak against a radiograph.
+# Some public collections have removed the modality. Then the storage class must be one of a radiograph.
 _RADIOGRAPH_CLASSES = frozenset(
     {
         "",
         "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
         "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
         "1.2.840.10008.5.1.4.1.1.1.1.1",  # and for processing
-        "1.2.840.10008.5.1.4.1.1.7",  # secondary capture, which collections made from pictures have
+        "1.2.840.10008.5.1.4.1.1.7",  # secondary capture, used by collections that were made from PNG or JPEG files
     }
 )
-# Directory; presentation states; structured reports and key objects; encapsulated documents: none is an image, and all
-# belong beside images.
+# Objects that accompany images: directory, presentation states, structured reports, key objects, encapsulated documents.
 _COMPANION_CLASSES = re.compile(r"1\.2\.840\.10008\.(1\.3\.10$|5\.1\.4\.1\.1\.(11|88|104)\.)")
-# Structured reports that no radiologist wrote: dose, computer-aided detection, procedure logs, measurements. Of all classes
-# those for text are taken (basic, enhanced, comprehensive, extensible, and their trials), and what is no standard class.
+# Structured reports that no radiologist wrote: dose, computer-aided detection, procedure logs, measurements. Accepted are
+# the classes for text (basic, enhanced, comprehensive, extensible, and their trial versions) and private classes.
 _OTHER_REPORTS = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?!88\.(?:1|3|4|11|22|33|34|35)$)")
-# Their titles in older files, which have a class for text: PS3.16 TID 10001, 10011, 4000, 4100, 3001.
+# Titles of such reports in older files, which use a class for text: PS3.16 TID 10001, 10011, 4000, 4100, 3001.
 _OTHER_TITLES = frozenset({"113701", "113500", "111036", "112000", "121120"})
 _COMPANION_MODALITIES = frozenset({"PR", "KO", "SR", "DOC"})
 
@@ -79,7 +78,7 @@ class ScannedReport:
 
 @dataclass(frozen=True, slots=True)
 class ScannedOther:
-    """What belongs beside images and has no text, or, with `refusal`, an image that is no radiograph."""
+    """A companion object without text; or, with a `refusal`, an image that is not a radiograph."""
 
     study_id: str
     accession: str
@@ -87,12 +86,13 @@ class ScannedOther:
 
 
 def scan_file(path: Path, name: str, salt: bytes) -> ScannedImage | ScannedReport | ScannedOther:
-    """Read the header of the file `path`, `name` to people.
+    """Scan the header of the file at `path`; messages call it `name`.
 
-    Ids are HMACs of the UIDs with `salt`. Where a file has none, or a dummy, its series, and at last its `name`, stand in.
+    Ids are HMACs of the UIDs with `salt`. If a study UID is missing or a dummy, the series UID is used, then `name`. If an
+    image UID is missing or a dummy, `name` is used.
 
     Raises:
-        EmptyFile, WrongType, ImageTooLarge, UnreadableImage, TruncatedImage: not a file that can be read, or not DICOM.
+        EmptyFile, WrongType, ImageTooLarge, UnreadableImage, TruncatedImage: the file cannot be read or is not DICOM.
     """
     try:
         size = os.stat(path).st_size
@@ -135,7 +135,7 @@ def _scan(header: Header, name: str, salt: bytes) -> ScannedImage | ScannedRepor
 
 
 def _uid(header: Header, keyword: str) -> str:
-    """A UID; empty for a dummy (`ANON`, `0`), which would make one study of many."""
+    """A UID. It is empty for a dummy (`ANON`, `0`), which would merge many studies into one."""
     uid = header.text(keyword)
     return "" if is_missing(uid) or is_dummy(uid) else uid
 
@@ -143,7 +143,7 @@ def _uid(header: Header, keyword: str) -> str:
 def _require_radiograph(modality: str, storage_class: str, name: str) -> None:
     if modality in RADIOGRAPHY or (not modality and storage_class in _RADIOGRAPH_CLASSES):
         return
-    raise WrongModality(f"{name} is {name_modality(modality)}; taken are {', '.join(RADIOGRAPHY)}")
+    raise WrongModality(f"{name} is {name_modality(modality)}; accepted are {', '.join(RADIOGRAPHY)}")
 
 
 def _view(header: Header) -> View:

@@ -1,4 +1,4 @@
-"""The text of a DICOM Structured Report, by section."""
+"""Reads the text of a DICOM structured report, by section."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _SECTIONS = ("findings", "impression", "indication", "comparison")
-# Kinds of headings that name no section: known ones, unknown ones, and those of people.
+# Headings without a section: known ones, unknown ones, and those about patient and observers.
 _OTHER = "other"
 _UNKNOWN = "unknown"
 _PERSON = "person"
-# A section that becomes part of the impression.
+# This section becomes part of the impression.
 _ADDENDUM = "addendum"
 
 _ADDENDUM_CODE = "55107-7"
@@ -53,8 +53,8 @@ _CODES = {
     "121066": "comparison",  # prior procedures
     "55114-3": "comparison",
 }
-# Words of headings, without accents, in English, German, Spanish, French, Italian, Portuguese and Dutch. In this order: an
-# addendum may name the prior report it adds to, `Previous Findings` are no findings of today.
+# Words of headings, without accents, in English, German, Spanish, French, Italian, Portuguese and Dutch. The order matters:
+# the heading of an addendum may name the prior report, and `Previous Findings` belong to the comparison.
 _WORDS = (
     (_ADDENDUM, r"addend adenda amend \w*nachtrag erganzung aanvulling"),
     ("comparison", r"\w*comparison previous prior\b vergleich voraufnahme comparac comparaison confronto vergelijk"),
@@ -74,15 +74,15 @@ _WORDS = (
     ),
     ("impression", "diagnos[ei] diagnostico"),
 )
-# Titles of addenda; an "amended" report is a whole one.
+# Titles of addenda; an "amended" report replaces the original and is no addendum.
 _ADDENDA = re.compile(r"\b(?:addend|adenda|\w*nachtrag|erganzung|aanvulling)")
 _PATTERNS = [(section, re.compile(rf"\b(?:{'|'.join(words.split())})")) for section, words in _WORDS]
-# Headings that are known and hold nothing that a finding is.
-_LEFT_OUT = re.compile(
+# Known headings without findings.
+_WITHOUT_FINDINGS = re.compile(
     r"\b(?:recommend|procedure|technique|protocol|key image|image librar|radiation|dose|quality|contrast|empfehlung|technik"
     r"|recomend|raccomand|recommand|tecnica|techniek)"
 )
-# Who the patient and the observers are (PS3.16 TID 1001), which vendors put among the content, too.
+# Patient and observers (PS3.16 TID 1001), which some vendors put into the content.
 _PERSONAL = re.compile(
     r"\b(?:patient\w*|subject|\w*name[ns]?|nombre|apellidos?|nom|prenom|cognome|nome|birth\w*|dob|geburt\w*|nacimiento"
     r"|naissance|nascita|nascimento|geboorte\w*|age|alter|edad|eta|sex|gender|geschlecht|sexo|sexe|sesso|mrn|id|identifier"
@@ -91,8 +91,8 @@ _PERSONAL = re.compile(
     r"|address|adresse|phone|telefon\w*|insurance|person|date|datum|fecha)\b"
 )
 _PERSONAL_CODES = re.compile(r"1210(?:0[5-9]|[1-3][0-9]|4[0-9])")
-# Headings that name no section; what stands under them is as good as unnamed.
-_EMPTY_WORDS = frozenset(
+# Headings that name no section; text under them is treated like text without a heading.
+_GENERIC_WORDS = frozenset(
     {"diagnostic", "document", "heading", "imaging", "radiology", "report", "section", "text", "title"}
 )
 
@@ -101,7 +101,7 @@ _LIMIT_DEPTH = 32
 
 @dataclass(frozen=True, slots=True)
 class StructuredText:
-    """The text of a structured report; whether it is an addendum to another, whether some stood under unknown headings."""
+    """The text of a structured report: whether it is an addendum, and whether some text stands under an unknown heading."""
 
     report: Report
     is_addendum: bool = False
@@ -109,12 +109,12 @@ class StructuredText:
 
 
 def read_structured_report(content: Iterable[Dataset], title: Sequence[Dataset] = ()) -> StructuredText:
-    """The text content items of ContentSequence (PS3.3 C.17.3), each under the section it or a container around it names.
+    """The text items of a ContentSequence (PS3.3 C.17.3) by section.
 
-    An addendum belongs to the impression; `title` (the ConceptNameCodeSequence of the document) may say that all of it is
-    one. Text that nothing names is findings, unless headings in it say otherwise, and so is text under a heading that is not
-    known. Text under headings that are known and hold no findings (recommendations, procedure) is left out, and so is all
-    that names patient and observers (PS3.16 TID 1001).
+    The section comes from the concept name of the item, else from the container around it. Text without a heading, or
+    under an unknown heading, is findings, unless it contains headings itself. An addendum becomes part of the impression;
+    `title` (ConceptNameCodeSequence of the document) tells whether the whole document is an addendum. Left out: text under
+    known headings without findings (recommendations, procedure), and items on patient and observers (PS3.16 TID 1001).
     """
     is_addendum = any(text_of(name, "CodeValue") == _ADDENDUM_CODE or _ADDENDA.search(_meaning(name)) for name in title)
     texts: dict[str, list[str]] = {section: [] for section in (*_SECTIONS, _ADDENDUM)}
@@ -125,30 +125,30 @@ def read_structured_report(content: Iterable[Dataset], title: Sequence[Dataset] 
     return StructuredText(joined, is_addendum, unknown)
 
 
-def _collect(content: Iterable[Dataset], around: str | None, texts: dict[str, list[str]], depth: int) -> bool:
-    """Add what `content` says to `texts`; whether some of it stood under a heading that is not known."""
-    found = False
+def _collect(content: Iterable[Dataset], parent: str | None, texts: dict[str, list[str]], depth: int) -> bool:
+    """Add the text of `content` to `texts`; gives whether some text stands under an unknown heading."""
+    has_unknown = False
     for item in content:
         if text_of(item, "RelationshipType").upper() not in ("CONTAINS", ""):
             continue
         own = _section_of(item)
         if own == _PERSON:
             continue
-        is_added = around == _ADDENDUM and own in ("findings", "impression")
-        inherits = own is None or is_added or (own == _OTHER and around in texts) or (own == _UNKNOWN and around)
-        section = around if inherits else own
+        is_added = parent == _ADDENDUM and own in ("findings", "impression")
+        inherits = own is None or is_added or (own == _OTHER and parent in texts) or (own == _UNKNOWN and parent)
+        section = parent if inherits else own
         kind = text_of(item, "ValueType").upper()
         if kind == "TEXT" and section != _OTHER:
             text = text_of(item, "TextValue")
-            found = found or (bool(text) and section == _UNKNOWN)
+            has_unknown = has_unknown or (bool(text) and section == _UNKNOWN)
             texts[section if section in texts else "findings"].append(text)
         elif kind == "CONTAINER" and depth < _LIMIT_DEPTH:
-            found = _collect(items_of(item, "ContentSequence"), section, texts, depth + 1) or found
-    return found
+            has_unknown = _collect(items_of(item, "ContentSequence"), section, texts, depth + 1) or has_unknown
+    return has_unknown
 
 
 def _section_of(item: Dataset) -> str | None:
-    """The section that an item's concept name means, or one of the kinds that are none; None where it names nothing."""
+    """The section of an item by its concept name: a section, `_OTHER`, `_UNKNOWN` or `_PERSON`; None without a name."""
     names = items_of(item, "ConceptNameCodeSequence")
     if not names:
         return None
@@ -156,7 +156,7 @@ def _section_of(item: Dataset) -> str | None:
     if section := _CODES.get(code):
         return section
     meaning = _meaning(names[0])
-    if set(meaning.split()) <= _EMPTY_WORDS:
+    if set(meaning.split()) <= _GENERIC_WORDS:
         return None
     if _PERSONAL_CODES.fullmatch(code):
         return _PERSON
@@ -164,10 +164,10 @@ def _section_of(item: Dataset) -> str | None:
         return section
     if _PERSONAL.search(meaning):
         return _PERSON
-    return _OTHER if _LEFT_OUT.search(meaning) else _UNKNOWN
+    return _OTHER if _WITHOUT_FINDINGS.search(meaning) else _UNKNOWN
 
 
 def _meaning(name: Dataset) -> str:
-    """The words of a coded name, in lower case and without accents."""
+    """The CodeMeaning in lower case, without accents."""
     text = unicodedata.normalize("NFKD", text_of(name, "CodeMeaning").lower())
     return "".join(letter for letter in text if not unicodedata.combining(letter))

@@ -1,11 +1,9 @@
-"""Experiments, the searches they answered, and the feedback on these."""
+"""Experiments, what their searches showed, and what came of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from retrieval.search.hits import SearchResult
 
 Kind = Literal["split", "interleave", "shadow"]
 FeedbackKind = Literal["click", "relevant", "not_relevant"]
@@ -14,7 +12,7 @@ Team = Literal["a", "b"]
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One experiment. In a split, B answers `share` per cent of the sessions. `result` is None while it runs."""
+    """One experiment. `share` is the per cent of sessions that B answers (split); `result` is what it ended with."""
 
     name: str
     kind: Kind
@@ -33,7 +31,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class ShownHit:
-    """An image as a search showed it; `team` is the interleaved model that gets credit for clicks on it, if any."""
+    """An image as a search showed it; `team` is the side of an interleaving that it is credited to, if any."""
 
     dataset: str
     study_id: str
@@ -41,20 +39,9 @@ class ShownHit:
     team: Team | None = None
 
 
-class ShownResult(SearchResult, frozen=True, kw_only=True):
-    """A result as the client gets it. Feedback refers to `search_id`, which is None if the exposure was not recorded.
-
-    While an `experiment` runs, a search that names no model is answered by either of its two models, or by both in one
-    list; then `model` names both, and a hit's score is one over its rank.
-    """
-
-    search_id: str | None = None
-    experiment: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One answered search. `session` is an HMAC; `team` is the model that answered, in a split."""
+    """One answered search; `session` is an HMAC, `team` the model of a split that answered."""
 
     search_id: str
     session: str
@@ -65,7 +52,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A search of an experiment, and the shown images with positive feedback, as (dataset, image id)."""
+    """A search of an experiment, and which of the images it showed were clicked or rated well, as (dataset, image)."""
 
     exposure: Exposure
     positive: frozenset[tuple[str, str]]
@@ -73,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """Comparison with the hidden answer of the second model: share of the `k` hits in common, milliseconds of each model."""
+    """What the second model would have shown: the share of the `k` hits in common, and both models' milliseconds."""
 
     search_id: str
     k: int

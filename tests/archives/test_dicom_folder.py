@@ -24,6 +24,7 @@ from retrieval.errors import MissingColumn, SourceError
 from retrieval.imaging.dicom.pseudonyms import hash_uid
 from retrieval.records import Quarantined, Report, Study
 from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, written
+from tests.ingest.worker_fixtures import RecordedProgress
 
 SALT = bytes(range(32))
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -128,12 +129,12 @@ def test_a_source_can_be_read_twice_and_counts_what_it_sets_aside(tree: Tree) ->
     assert source.image_count() == 2
 
 
-def test_the_scan_tells_how_far_it_is(tree: Tree) -> None:
+def test_the_scan_reports_progress(tree: Tree) -> None:
     for name in "abc":
         tree.add(name)
-    told: list[tuple[int, int]] = []
-    tree.source(progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    progress = RecordedProgress()
+    tree.source(progress=progress)
+    assert progress.counts("Scanning DICOM headers") == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_directories_of_media_hidden_files_and_companions_are_passed_over(tree: Tree) -> None:

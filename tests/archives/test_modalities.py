@@ -26,7 +26,7 @@ def test_a_free_text_modality_reaches_no_message(value: str, tmp_path: Path) -> 
     (found,) = DicomFolderSource(tmp_path, dataset="d", salt=b"s" * 32)
     assert isinstance(found, Quarantined)
     assert found.code == "wrong_modality"
-    assert found.detail == "1.dcm is of an unknown modality; taken are CR, DX, RG"
+    assert found.detail == "1.dcm is of an unknown modality; accepted are CR, DX, RG"
 
 
 @pytest.mark.parametrize("value", ["CT", "MR", "US", "OT", "MG", "XA"])

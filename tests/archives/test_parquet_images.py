@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from archives.source_part import SourcePart
 from archives.tables.image_cells import ImageColumn
 from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
+from ingest.run_mode import RunMode
 from ingest.worker import Worker
 from retrieval.errors import MissingFile, SourceError
 from retrieval.records import Quarantined, Study
@@ -194,12 +194,12 @@ def test_a_second_column_of_images_is_not_taken_for_the_first(start, index, tmp_
 def test_a_retry_and_a_part_of_the_work_read_their_rows(start, index, tmp_path):
     path = write(tmp_path / "t.parquet", cells(12, _7={"bytes": b"no image"}))
     for part in (1, 2):
-        start().run(SourcePart(open_table(path), part, 2))
+        start().run(open_table(path), RunMode(part=(part, 2)))
     assert index.open(NAME).count() == 11
     with Ledger(ledger_path(tmp_path, index.location, NAME)) as ledger:
         assert [item.file for item in ledger.quarantined("own")] == ["7.png"]
     write(path, cells(12))
-    assert start().run(open_table(path), only=frozenset({"7.png"})).indexed == 1
+    assert start().run(open_table(path), RunMode(retry=frozenset({"7.png"}))).indexed == 1
 
 
 def test_studies_whose_rows_stand_apart_come_in_the_order_of_the_rows(start, index, tmp_path):

@@ -61,7 +61,7 @@ def test_a_structured_report_belongs_to_its_study_alone(ward: Ward, accession: s
     ward.sr(1, accession=accession)
     assert ward.texts() == {1: BIG, 2: "", 3: ""}
     assert ward.listed() == []
-    assert any("names no study for certain" in note for note in ward.notes()) == (accession not in ("", None, "NA"))
+    assert any("does not identify one study" in note for note in ward.notes()) == (accession not in ("", None, "NA"))
 
 
 @pytest.mark.parametrize("accession", ["ANON", "0", "A1", "anonymous"])
@@ -253,7 +253,7 @@ def test_text_under_an_unknown_heading_is_kept_as_findings_and_told(ward: Ward, 
     ward.add("sr", structured_report(content, **elements))
     (study,), _ = ward.read()
     assert study.report == Report(BIG, "See above.")
-    assert ["heading that is not known" in note for note in study.notes] == [True]
+    assert ["unknown heading" in note for note in study.notes] == [True]
 
 
 def test_nothing_said_of_an_accession_number_repeats_it() -> None:
@@ -264,9 +264,9 @@ def test_nothing_said_of_an_accession_number_repeats_it() -> None:
         "e",
         None,
     ]
-    assert [accessions.doubt(number) for number in ("SECRET", "ONE", "FINE")] == [
-        "that of 2 studies",
-        "that of a study whose files have several",
+    assert [accessions.why_ambiguous(number) for number in ("SECRET", "ONE", "FINE")] == [
+        "shared by 2 studies",
+        "that of a study whose files have several numbers",
         "",
     ]
 

@@ -16,6 +16,7 @@ from archives.dicom.structured_report_text import read_structured_report
 from archives.report_sections import split_report
 from archives.tables.source import TableSource
 from retrieval.labels import label_study
+from retrieval.progress import NoProgress
 from retrieval.records import Report, Study
 
 MIMIC = """                                 FINAL REPORT
@@ -163,7 +164,7 @@ def test_sources_split_whole_reports(tmp_path: Path) -> None:
         assert (study.report.findings, study.report.indication) == (split(MIMIC).findings, split(MIMIC).indication)
     with (tmp_path / "reports.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("StudyInstanceUID", "findings"), ("1.2.3", MIMIC)])
-    attached, _ = ReportTable(tmp_path / "reports.csv").attach({"1.2.3"}, AccessionNumbers())
+    attached, _ = ReportTable(tmp_path / "reports.csv").match({"1.2.3"}, AccessionNumbers(), NoProgress())
     assert attached["1.2.3"].report == split(MIMIC)
     item = Dataset()
     item.RelationshipType, item.ValueType, item.TextValue = "CONTAINS", "TEXT", MIMIC

@@ -37,8 +37,8 @@ def test_the_options_say_what_kind_of_source_it_is(options: dict[str, Any], kind
 @pytest.mark.parametrize(
     ("options", "found"),
     [
-        ({}, "none of them"),
-        ({"columns": ["image=path"]}, "none of them"),
+        ({}, "none of these options"),
+        ({"columns": ["image=path"]}, "none of these options"),
         ({"reports_csv": Path("r.csv")}, "--reports-csv"),
         (INDIANA | {"table": Path("t.csv")}, "--images-dir, --projections-csv, --reports-csv, --table"),
         ({"dicom_dir": Path("d"), "images_dir": Path("i")}, "--dicom-dir, --images-dir"),
@@ -51,7 +51,7 @@ def test_options_that_name_no_source_or_two_are_refused(options: dict[str, Any],
 
 
 def test_columns_without_a_table_are_refused() -> None:
-    with pytest.raises(InvalidRequest, match="--column belongs to --table"):
+    with pytest.raises(InvalidRequest, match="--column needs --table"):
         SourceSpec.from_options(images_dir=Path("images"), columns=["image=path"])
 
 

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from archives.indiana import IndianaSource
-from archives.source_part import SourcePart
 from ingest.ledger import Ledger, ledger_path
+from ingest.run_mode import RunMode
 from ingest.worker import Worker
 from retrieval.errors import IndexFailure, InvalidRequest, NoCollection, SourceError
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, Payload
 from tests.conftest import write_archive
-from tests.ingest.worker_fixtures import NAME, contents, edit_rows
+from tests.ingest.worker_fixtures import NAME, CallOnProgress, contents, edit_rows
 
 
 @pytest.fixture
@@ -123,13 +123,13 @@ def test_each_distinct_text_is_encoded_once_over_all_runs(start, index, encoder,
         raise Cut
 
     with pytest.raises(Cut):
-        start().run(IndianaSource(**archive), progress=cut)
+        start().run(IndianaSource(**archive), progress=CallOnProgress(cut))
     encoded = list(encoder.texts)
     start().run(IndianaSource(**archive))
     encoded += encoder.texts
     texts = {payload[name] for payload, _ in contents(index).values() for name in ("findings", "impression")}
     assert sorted(encoded) == sorted(texts - {""})
-    start(home=None).run(IndianaSource(**archive), recreate=True)
+    start(home=None).run(IndianaSource(**archive), RunMode(recreate=True))
     assert sorted(encoder.texts) == sorted(texts - {""})
 
 
@@ -146,15 +146,15 @@ def test_prune_shows_the_count_asks_and_removes_what_the_source_no_longer_has(st
         return lambda gone, total: asked.append((gone, total)) or yes
 
     assert start().run(IndianaSource(**archive)).pruned == 0
-    assert start().run(IndianaSource(**archive), prune=answer(False)).pruned == 0
+    assert start().run(IndianaSource(**archive), RunMode(prune=answer(False))).pruned == 0
     assert index.open(NAME).count() == 24
-    assert start().run(IndianaSource(**archive), prune=answer(True)).pruned == 3
+    assert start().run(IndianaSource(**archive), RunMode(prune=answer(True))).pruned == 3
     assert asked == [(3, 24)] * 2
     assert index.open(NAME).count() == 21
     assert index.open(NAME).meta.counts == {"indiana": 21}
     with open_ledger() as ledger:
         assert ledger.rows("indiana", ["2_Frontal.png", "4_Frontal.png"]) == {}
-    assert start().run(IndianaSource(**archive), prune=answer(True)).pruned == 0
+    assert start().run(IndianaSource(**archive), RunMode(prune=answer(True))).pruned == 0
     assert len(asked) == 2
 
 
@@ -165,7 +165,7 @@ def test_prune_leaves_the_points_of_files_that_merely_cannot_be_read_today(start
     (images / "2_Frontal.png").unlink()  # its row is still there
     (images / "5_Frontal.png").write_bytes(b"")
     remove_studies(archive, "4")
-    summary = start().run(IndianaSource(**archive), prune=lambda gone, total: True)
+    summary = start().run(IndianaSource(**archive), RunMode(prune=lambda gone, total: True))
     assert summary.pruned == 1
     assert {"1_Frontal.png", "2_Frontal.png", "5_Frontal.png"} <= contents(index).keys()
     assert "4_Frontal.png" not in contents(index)
@@ -175,18 +175,17 @@ def test_prune_touches_no_other_dataset(start, index, archive, tmp_path):
     start().run(IndianaSource(**archive))
     start().run(IndianaSource(**write_archive(tmp_path / "other", 4, seed=3), dataset="other"))
     remove_studies(archive, "2")
-    assert start().run(IndianaSource(**archive), prune=lambda gone, total: True).pruned == 2
+    assert start().run(IndianaSource(**archive), RunMode(prune=lambda gone, total: True)).pruned == 2
     assert index.open(NAME).facet("dataset") == {"indiana": 22, "other": 7}
 
 
 def test_prune_and_recreate_need_the_whole_source(start, archive):
-    part = SourcePart(IndianaSource(**archive), 1, 2)
     with pytest.raises(InvalidRequest, match="whole source"):
-        start().run(part, prune=lambda gone, total: True)
+        RunMode(part=(1, 2), prune=lambda gone, total: True)
     with pytest.raises(InvalidRequest, match="each part"):
-        start().run(part, recreate=True)
+        RunMode(part=(1, 2), recreate=True)
     with pytest.raises(InvalidRequest, match="whole source"):
-        start().run(IndianaSource(**archive), only=frozenset(), prune=lambda gone, total: True)
+        RunMode(retry=frozenset(), prune=lambda gone, total: True)
 
 
 def test_two_datasets_share_a_collection_though_their_images_have_the_same_names(start, index, archive, tmp_path):
@@ -211,7 +210,7 @@ def test_a_collection_is_not_complete_while_another_of_its_datasets_was_cut_off(
         raise Cut
 
     with pytest.raises(Cut):
-        start(batch_size=4).run(IndianaSource(**archive), progress=cut)
+        start(batch_size=4).run(IndianaSource(**archive), progress=CallOnProgress(cut))
     other = IndianaSource(**write_archive(tmp_path / "other", 4, seed=3), dataset="other")
     assert start().run(other).unfinished == ["indiana"]
     assert not index.open(NAME).meta.complete
@@ -277,7 +276,7 @@ def test_parts_and_finish_equal_one_run(order, start, index, encoder, archive, t
     (archive["images_dir"] / "1_Frontal.png").write_bytes(b"not an image")
     indexed = 0
     for number in order:
-        summary = start(home=tmp_path / "parts").run(SourcePart(IndianaSource(**archive), number, 3))
+        summary = start(home=tmp_path / "parts").run(IndianaSource(**archive), RunMode(part=(number, 3)))
         indexed += summary.indexed
         assert not index.open(NAME).meta.complete
         assert index.active() is None
@@ -314,15 +313,15 @@ def test_a_retry_does_not_end_a_run_that_was_cut_off(start, index, archive):
     good = bad.read_bytes()
     bad.write_bytes(b"not an image")
     with pytest.raises(Cut):
-        start().run(IndianaSource(**archive), progress=cut)
+        start().run(IndianaSource(**archive), progress=CallOnProgress(cut))
     bad.write_bytes(good)
     only = frozenset({"1_Frontal.png"})
-    assert start().run(IndianaSource(**archive), only=only).indexed == 1
+    assert start().run(IndianaSource(**archive), RunMode(retry=only)).indexed == 1
     assert not index.open(NAME).meta.complete
     start().run(IndianaSource(**archive))
     assert index.open(NAME).meta.complete
     Image.linear_gradient("L").resize((48, 40)).save(bad)
-    assert start().run(IndianaSource(**archive), only=only).indexed == 1
+    assert start().run(IndianaSource(**archive), RunMode(retry=only)).indexed == 1
     assert index.open(NAME).meta.complete
 
 
@@ -341,7 +340,7 @@ class Broken(IndexFailure):
 
 
 def test_an_error_in_writing_ends_the_run_with_that_error(start, index, archive, monkeypatch, no_thread_left):
-    start().run(SourcePart(IndianaSource(**archive), 1, 2))
+    start().run(IndianaSource(**archive), RunMode(part=(1, 2)))
 
     def refuse(points):
         raise Broken("the disk is full")
@@ -381,4 +380,4 @@ def test_an_interruption_ends_the_run_and_its_threads(error, start, archive, no_
         raise error
 
     with pytest.raises(error):
-        start().run(IndianaSource(**archive), progress=interrupt)
+        start().run(IndianaSource(**archive), progress=CallOnProgress(interrupt))

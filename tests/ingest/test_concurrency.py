@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from ingest.concurrency import StageClock, WriteBehind, read_ahead
+from ingest.concurrency import WriteBehind, read_ahead
+from ingest.stage_clock import StageClock
 
 WAIT_S = 10
 

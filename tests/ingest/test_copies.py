@@ -14,6 +14,7 @@ from pydicom.uid import MPEG2MPML
 from archives.dicom.folder import DicomFolderSource
 from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
+from ingest.run_mode import RunMode
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
@@ -57,7 +58,7 @@ class Archive:
         return DicomFolderSource(self.folder, dataset="dicom", salt=b"s" * 32)
 
     def run(self, *only: str) -> tuple[IngestSummary, dict[str, str]]:
-        summary = self._worker.run(self.source(), only=frozenset(only) if only else None)
+        summary = self._worker.run(self.source(), RunMode(retry=frozenset(only) if only else None))
         return summary, {item.file: item.code for item in summary.quarantined}
 
     def indexed(self) -> list[str]:

@@ -13,6 +13,7 @@ from archives.image_folder import ImageFolderSource
 from archives.indiana import IndianaSource
 from archives.source_spec import SourceSpec
 from archives.tables.source import TableSource
+from ingest.run_mode import RunMode
 from ingest.source_images import SourceImage, read_images
 from ingest.worker import Worker
 from retrieval.errors import InvalidRequest
@@ -103,7 +104,7 @@ def test_a_study_of_an_older_version_with_such_an_id_is_not_pruned(
     with monkeypatch.context() as older:
         older.setattr("ingest.source_images.LIMIT_ID", 10_000)
         assert Worker(encoder, index).run(image_folder(tmp_path / "in")).indexed == 3
-    summary = Worker(encoder, index).run(image_folder(tmp_path / "in"), prune=lambda *_: True)
+    summary = Worker(encoder, index).run(image_folder(tmp_path / "in"), RunMode(prune=lambda *_: True))
     assert (summary.pruned, [each.code for each in summary.quarantined]) == (0, ["id_too_long"])
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from archives.image_folder import ImageFolderSource
 from ingest.ledger import Ledger, ledger_path
+from ingest.run_mode import RunMode
 from ingest.thumbnails import thumbnail_path
 from ingest.worker import Worker
 from retrieval.imaging.decode import PIXEL_RULES
@@ -84,7 +85,7 @@ def test_a_retry_does_not_speak_for_the_files_that_it_did_not_read(
 ) -> None:
     worker.run(ImageFolderSource(archive, dataset="images"))
     age(index, tmp_path)
-    worker.run(ImageFolderSource(archive, dataset="images"), only=frozenset({"narrow.png"}))
+    worker.run(ImageFolderSource(archive, dataset="images"), RunMode(retry=frozenset({"narrow.png"})))
     assert index.open(NAME).meta.pixel_rules == {}
 
 

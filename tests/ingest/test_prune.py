@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from archives import files
+from archives import file_tree
 from archives.dicom.folder import DicomFolderSource
 from archives.image_folder import ImageFolderSource
 from archives.indiana import IndianaSource
 from archives.tables.source import TableSource
 from ingest.ledger import Ledger, ledger_path
-from ingest.prune import SHRINK_FROM, _found_above
+from ingest.prune import SHRINK_FROM, _first_at_or_above
+from ingest.run_mode import RunMode
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.errors import SourceError
@@ -75,10 +76,10 @@ class Home:
                 return ImageFolderSource(self.archive, dataset="x")
 
     def run(self, *, recreate: bool = False) -> IngestSummary:
-        return self._worker.run(self.source(), recreate=recreate)
+        return self._worker.run(self.source(), RunMode(recreate=recreate))
 
     def prune(self, *, allow_shrink: bool = False) -> IngestSummary:
-        return self._worker.run(self.source(), prune=lambda gone, total: True, allow_shrink=allow_shrink)
+        return self._worker.run(self.source(), RunMode(prune=lambda gone, total: True, allow_shrink=allow_shrink))
 
     def held(self) -> dict[str, int]:
         """Images of the index by the folder of their files, as the ledger has them."""
@@ -125,7 +126,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, after: in
             raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr(
-        files.os, "scandir", lambda path: Failing() if Path(path) == folder else scandir(path), raising=True
+        file_tree.os, "scandir", lambda path: Failing() if Path(path) == folder else scandir(path), raising=True
     )
 
 
@@ -260,7 +261,7 @@ def test_a_first_ingest_of_bad_files_alone_leaves_no_run_that_seems_cut_off(
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "1.png").write_bytes(b"")
     worker = Worker(encoder, index, home=tmp_path)
-    with pytest.raises(SourceError, match="not one of 1 images"):
+    with pytest.raises(SourceError, match="none of 1 images"):
         worker.run(ImageFolderSource(tmp_path / "bad", dataset="bad"))
     assert index.collections() == {}
     Image.linear_gradient("L").resize((48, 40)).save(tmp_path / "bad" / "2.png")
@@ -296,7 +297,7 @@ def test_more_than_half_of_many_images_needs_a_confirmation_of_its_own(
         table.write_text("\n".join(["image", *rows[:count]]) + "\n")
         source = TableSource(table, images_dir=folder, columns={}, dataset="many")
         worker = Worker(encoder, index, home=tmp_path)
-        return worker.run(source, prune=lambda gone, total: True, allow_shrink=allow_shrink)
+        return worker.run(source, RunMode(prune=lambda gone, total: True, allow_shrink=allow_shrink))
 
     run(SHRINK_FROM + 20)
     cut = run(20)
@@ -358,4 +359,4 @@ paths = st.lists(segments, min_size=1, max_size=4).map("/".join)
 def test_an_entry_covers_itself_and_all_below_it_and_nothing_else(path: str, entries: set[str]) -> None:
     parts = path.split("/")
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-    assert (_found_above([path], entries) != "") == any(entry in entries for entry in above)
+    assert (_first_at_or_above([path], entries) != "") == any(entry in entries for entry in above)

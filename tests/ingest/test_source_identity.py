@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from archives import spec as specs
-from archives.source_part import SourcePart
+from archives import source_spec as specs
 from archives.source_spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
+from ingest.run_mode import RunMode
 from ingest.snapshot import create_snapshot, restore_snapshot
 from ingest.summary import IngestSummary
 from ingest.transfer import push
@@ -25,9 +25,10 @@ from retrieval.errors import SaltDiffers, SourceDiffers
 from retrieval.imaging.dicom.pseudonyms import SALT_BYTES, fingerprint, load_salt
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta
+from retrieval.progress import StageProgress
 from tests.conftest import write_archive, write_tiny_bundle
 from tests.dicom_files import dicom
-from tests.ingest.worker_fixtures import NAME, CountingEncoder
+from tests.ingest.worker_fixtures import NAME, CallOnProgress, CountingEncoder
 from tests.retrieval.engines import new_index
 
 COUNT = 5
@@ -64,13 +65,18 @@ class Site:
         self._worker = Worker(CountingEncoder(bundle), index, home=home, batch_size=2)
 
     def ingest(
-        self, *, dataset: str | None = None, part: tuple[int, int] | None = None, prune: bool = False, **options: Any
+        self,
+        *,
+        dataset: str | None = None,
+        prune: bool = False,
+        moved: bool = False,
+        progress: StageProgress | None = None,
+        **options: Any,
     ) -> IngestSummary:
         paths = {name: options.pop(name) for name in list(options) if isinstance(options[name], Path)}
         spec = SourceSpec.from_options(dataset=dataset, **paths)
-        source = spec.open(self.home)
-        confirm = (lambda gone, total: True) if prune else None
-        return self._worker.run(SourcePart(source, *part) if part else source, spec=spec, prune=confirm, **options)
+        mode = RunMode(prune=(lambda gone, total: True) if prune else None, **options)
+        return self._worker.run(spec.open(self.home), mode, spec=spec, moved=moved, progress=progress)
 
     def held(self) -> list[tuple[str, str, str]]:
         points = self.index.open(NAME).scroll(limit=None)
@@ -219,7 +225,7 @@ def test_a_retry_reads_the_remembered_source(site: Site, tmp_path: Path) -> None
     (folder / "0.png").write_bytes(b"")
     site.ingest(images_dir=folder)
     (folder / "0.png").write_bytes(content)
-    assert site.ingest(images_dir=folder, only=frozenset({"0.png"})).indexed == 1
+    assert site.ingest(images_dir=folder, retry=frozenset({"0.png"})).indexed == 1
 
 
 def test_another_machine_may_bring_the_same_archive_from_another_path_and_no_other_from_the_same(
@@ -233,7 +239,7 @@ def test_another_machine_may_bring_the_same_archive_from_another_path_and_no_oth
     shutil.rmtree(folder)
     draw(folder, 2)  # what lies on a third machine at that path
     third = Site(tmp_path / "third-home", site.index)
-    refused(third, f"last filled from the images folder {mounted}", "0 are in this one", images_dir=folder)
+    refused(third, f"last filled from the images folder {mounted}", "0 are in this source", images_dir=folder)
 
 
 def test_a_collection_without_any_record_is_taken_where_its_images_agree(
@@ -242,10 +248,10 @@ def test_a_collection_without_any_record_is_taken_where_its_images_agree(
     folder = draw(tmp_path / "a", 1)
     site.ingest(images_dir=folder)
     site.age()
-    refused(other, "a source that was not recorded", "0 are in this one", images_dir=draw(tmp_path / "b", 2))
-    refused(other, "0 are in this one", images_dir=draw(tmp_path / "c", 3, "other"))
+    refused(other, "a source that was not recorded", "0 are in this source", images_dir=draw(tmp_path / "b", 2))
+    refused(other, "0 are in this source", images_dir=draw(tmp_path / "c", 3, "other"))
     (said,) = other.ingest(images_dir=shutil.copytree(folder, tmp_path / "copy")).messages
-    assert "of which no source was recorded; 5 of 5 images" in said
+    assert "its source was not recorded); 5 of 5 images" in said
     assert str(tmp_path / "copy") in site.meta().sources["images"]
     # The ledger of the last version has the source: paths decide.
     site.age()
@@ -303,7 +309,7 @@ def test_a_salt_that_another_machine_recorded_meanwhile_is_noticed_at_the_end(si
         collection.record(msgspec.structs.replace(collection.meta, salt="0" * 16))
 
     with pytest.raises(SaltDiffers):
-        site.ingest(dicom_dir=folder, progress=meanwhile)
+        site.ingest(dicom_dir=folder, progress=CallOnProgress(meanwhile))
     assert not site.meta().complete
 
 

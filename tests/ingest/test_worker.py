@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from archives.indiana import IndianaSource
+from ingest.run_mode import RunMode
 from ingest.worker import Worker
 from retrieval.errors import BundleMismatch, DeviceUnavailable, SourceError
 from retrieval.imaging.preprocess import ImagePreprocessor
@@ -13,7 +14,7 @@ from retrieval.index.filters import Filters
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
 from tests.conftest import write_tiny_bundle
-from tests.ingest.worker_fixtures import NAME, contents
+from tests.ingest.worker_fixtures import NAME, CallOnProgress, contents
 
 
 def test_every_image_becomes_one_point_and_the_first_collection_is_active(encoder, index, archive, tmp_path):
@@ -82,7 +83,7 @@ def test_an_interrupted_run_is_finished_by_the_same_command(encoder, index, arch
         return Worker(encoder, at, home=tmp_path / home, batch_size=4)
 
     with pytest.raises(Cut):
-        worker(index, "cut").run(IndianaSource(**archive), progress=cut)
+        worker(index, "cut").run(IndianaSource(**archive), progress=CallOnProgress(cut))
     assert not index.open(NAME).meta.complete
     summary = worker(index, "cut").run(IndianaSource(**archive))
     assert 0 < summary.unchanged < 24
@@ -111,7 +112,7 @@ def test_another_bundle_is_refused_until_the_collection_is_recreated(encoder, in
     other = Encoder(write_tiny_bundle(tmp_path / "other", "tiny", seed=1), device="cpu")
     with pytest.raises(BundleMismatch, match="--recreate"):
         Worker(other, index).run(IndianaSource(**archive))
-    assert Worker(other, index).run(IndianaSource(**archive), recreate=True).indexed == 24
+    assert Worker(other, index).run(IndianaSource(**archive), RunMode(recreate=True)).indexed == 24
     assert index.open(NAME).meta.bundle_id == other.bundle.bundle_id
     assert index.active() == NAME
 
@@ -134,14 +135,14 @@ def test_a_model_that_cannot_run_costs_no_collection(encoder, index, archive, mo
 
     monkeypatch.setattr(Encoder, "warm_up", refuse)
     with pytest.raises(DeviceUnavailable):
-        Worker(encoder, index).run(IndianaSource(**archive), recreate=True)
+        Worker(encoder, index).run(IndianaSource(**archive), RunMode(recreate=True))
     assert index.open(NAME).count() == 24
 
 
 def test_an_archive_without_one_usable_image_leaves_no_collection(encoder, index, archive, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     source = IndianaSource(**archive | {"images_dir": tmp_path / "elsewhere"})
-    with pytest.raises(SourceError, match="not one of 24 images"):
+    with pytest.raises(SourceError, match="none of 24 images"):
         Worker(encoder, index).run(source)
     assert index.collections() == {}
     assert index.active() is None

@@ -1,4 +1,4 @@
-"""What the tests of the worker share: an encoder that counts, and the contents of a collection."""
+"""Shared by the tests of the worker: an encoder that counts, recorded progress, and the contents of a collection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from retrieval.index.interface import Index
 from retrieval.index.schema import DENSE_VECTORS
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
+from retrieval.progress import NoProgress
 
 NAME = "cxr_tiny"
 
 
 class CountingEncoder(Encoder):
-    """Remembers what it was given after its warm-up, and how many arrays of pixels were alive at once."""
+    """Records the batches and texts that it encodes after its warm-up, and how many pixel arrays exist at once."""
 
     def __init__(self, bundle: ModelBundle) -> None:
         super().__init__(bundle, device="cpu", threads=1)
@@ -40,7 +41,7 @@ class CountingEncoder(Encoder):
 
     @property
     def alive(self) -> int:
-        """Arrays of pixels that somebody still holds."""
+        """Pixel arrays that are still referenced."""
         return len(self._alive)
 
     def warm_up(self) -> None:
@@ -61,13 +62,43 @@ class CountingEncoder(Encoder):
 
 
 class _Tracked(np.ndarray):
-    """An array that hashes by identity, which a weak set asks for."""
+    """An array that hashes by identity, as a weak set needs."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return id(self)
 
     def __eq__(self, other: object) -> bool:  # type: ignore[override]
         return self is other
+
+
+class CallOnProgress(NoProgress):
+    """Calls a function with each count, for example to interrupt a run."""
+
+    def __init__(self, function: Callable[[int, int], object]) -> None:
+        self._function = function
+
+    def __call__(self, done: int, total: int) -> None:
+        self._function(done, total)
+
+
+class RecordedProgress(NoProgress):
+    """Records the stages, each with its unit and counts."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, str, list[tuple[int, int]]]] = []
+
+    def stage(self, title: str, unit: str = "") -> None:
+        self.stages.append((title, unit, []))
+
+    def __call__(self, done: int, total: int) -> None:
+        self.stages[-1][2].append((done, total))
+
+    @property
+    def titles(self) -> list[str]:
+        return [title for title, _, _ in self.stages]
+
+    def counts(self, title: str) -> list[tuple[int, int]]:
+        return next(counts for name, _, counts in self.stages if name == title)
 
 
 def contents(index: Index) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
@@ -83,7 +114,7 @@ def contents(index: Index) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]
 
 
 def edit_rows(path: Path, change: Callable[[list[str]], list[str] | None]) -> None:
-    """Rewrite the rows of a CSV file below its header; those that become None go."""
+    """Apply `change` to the rows of a CSV file below its header; a row that becomes None is removed."""
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
     with path.open("w", newline="") as file:

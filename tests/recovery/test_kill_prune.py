@@ -18,7 +18,7 @@ from tests.recovery.test_kill import EDGE, KILLED, KILLS, SERVER, Job, Place
 
 IMAGES = 70
 GONE_EACH_TIME = 3
-PRUNE = "ingest.prune:prune_collection"
+PRUNE = "ingest.worker:Worker._prune"
 
 
 @pytest.fixture(params=["edge", "server"])

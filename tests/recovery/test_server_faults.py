@@ -28,6 +28,7 @@ from retrieval.index.server.index import ServerIndex
 from retrieval.model.encoder import Encoder
 from retrieval.settings import RetrievalSettings
 from tests.conftest import DIM, write_tiny_bundle
+from tests.ingest.worker_fixtures import CallOnProgress
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
 from tests.recovery.state import differences, read_stand_in
 
@@ -270,7 +271,9 @@ def test_a_paused_optimiser_runs_again_even_if_the_run_was_cut_off(server, conne
             raise Cut
 
     with pytest.raises(Cut):
-        Worker(encoder, connect(server), batch_size=4, pause_optimizer=True).run(IndianaSource(**archive), progress=cut)
+        Worker(encoder, connect(server), batch_size=4, pause_optimizer=True).run(
+            IndianaSource(**archive), progress=CallOnProgress(cut)
+        )
     assert server.indexing_threshold(NAME) == 0
     server.optimizing_polls = 2
     Worker(encoder, connect(server), batch_size=4).run(IndianaSource(**archive))

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from litestar.testing import TestClient
-from retrieval.labels.words import WORDS_OF_HEAD
 
 import cxr.main
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
 from retrieval.index.filters import Filters
 from retrieval.labels import triggers
+from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS, chexpert_names
 from retrieval.search.query import Facet, Query
 from retrieval.search.rerank import PRESETS, WEIGHTS

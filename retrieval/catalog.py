@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import msgspec
 
 from retrieval.errors import (
     BundleError,
@@ -31,27 +32,27 @@ _ALL_THE_SAME = 'use --force (over HTTP "force": true) to switch all the same'
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """A model that is installed, or has a collection, or both. Fields that a missing bundle would tell are None."""
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model that is installed, or has a collection, or both; fields of a missing bundle or collection are None.
+
+    `images` counts the images in the collection after the last complete ingest; `complete` says whether every ingest into
+    it was completed. `damaged` says what is wrong with a collection that cannot be read.
+    """
 
     key: str
     installed: bool
     active: bool
     collection: str | None
     bundle_id: str | None
-    family: str | None = None
-    dim: int | None = None
-    image_size: int | None = None
-    precision: str | None = None
-    licence: str | None = None
-    size_bytes: int | None = None
-    images: int | None = None
-    """In the collection, as the last complete ingest counted them."""
-    complete: bool | None = None
-    """Whether every ingest into the collection came to its end."""
+    family: str | None
+    dim: int | None
+    image_size: int | None
+    precision: str | None
+    licence: str | None
+    size_bytes: int | None
+    images: int | None
+    complete: bool | None
     damaged: str | None = None
-    """What is wrong with the collection, if it cannot be read."""
 
     @property
     def is_searchable(self) -> bool:
@@ -59,8 +60,8 @@ class ModelStatus:
         return self.installed and self.collection is not None and self.damaged is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that `cxr models --json` and the HTTP API give."""
-        return asdict(self)
+        """The JSON document of `cxr models --json` and the HTTP API."""
+        return dict(msgspec.to_builtins(self))
 
 
 class Catalog:
@@ -266,26 +267,20 @@ def _require_no_loss(meta: CollectionMeta, active: CollectionMeta | None) -> Non
 def _status(
     name: str, *, bundle: ModelBundle | None, meta: CollectionMeta | None, active: bool, damaged: str | None = None
 ) -> ModelStatus:
-    held = ModelStatus(
+    manifest = bundle.manifest if bundle else None
+    return ModelStatus(
         key=name,
         installed=bundle is not None,
         active=active,
         collection=collection_name(name) if meta or damaged else None,
-        bundle_id=meta.bundle_id if meta else None,
+        bundle_id=bundle.bundle_id if bundle else meta.bundle_id if meta else None,
+        family=manifest.family if manifest else None,
+        dim=manifest.dim if manifest else None,
+        image_size=manifest.preprocessing.size if manifest else None,
+        precision=manifest.precision if manifest else None,
+        licence=manifest.licence if manifest else None,
+        size_bytes=bundle.size_bytes if bundle else None,
         images=sum(meta.counts.values()) if meta and meta.counts else None,
         complete=meta.complete if meta else None,
         damaged=damaged,
-    )
-    if bundle is None:
-        return held
-    manifest = bundle.manifest
-    return replace(
-        held,
-        bundle_id=bundle.bundle_id,
-        family=manifest.family,
-        dim=manifest.dim,
-        image_size=manifest.preprocessing.size,
-        precision=manifest.precision,
-        licence=manifest.licence,
-        size_bytes=bundle.size_bytes,
     )

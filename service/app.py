@@ -1,18 +1,14 @@
-"""The application: only wiring."""
+"""The application: builds all parts of the service and connects them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Litestar, Request, Router
 from litestar.di import Provide
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
-from litestar.openapi.spec import Components, License, SecurityScheme, Tag
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
@@ -25,30 +21,29 @@ from service.access.auth import Authentication, Authenticator
 from service.access.keys import KeyFile, KeyRing
 from service.access.login_sessions import LoginSessions
 from service.access.rate_limit import RateLimit
-from service.access.scopes import READ, UNCOUNTED, KeyRequired, ScopeDeclarationCheck, require_scope
+from service.access.scopes import UNCOUNTED, KeyRequired, ScopeDeclarationCheck, require_scope
 from service.access.security_headers import SecurityHeaders
 from service.access.startup_check import remote_reason
+from service.api.facets import FacetsController
 from service.api.feedback import FeedbackController
 from service.api.forms import LIMIT_TEXT_BYTES
 from service.api.health import HealthController
 from service.api.images import ImagesController
-from service.api.metrics_endpoint import MetricsController
+from service.api.metrics import MetricsController
 from service.api.models import ModelsController
+from service.api.openapi import DISCLAIMER, ComponentNames, UniformTuples, openapi_config
 from service.api.problems import EXCEPTION_HANDLERS
-from service.api.query import FacetsController, QueryController
-from service.api.reference import ReferencePlugin
 from service.api.requests import BodyRequest, only_files, read_form
-from service.api.search import ImageSearchController, TextSearchController
-from service.api.searches import Searches
+from service.api.search import ImageSearchController, SearchController, TextSearchController
+from service.api.search_runner import SearchRunner
 from service.api.studies import StudiesController
-from service.api.study_paths import StudyPaths
-from service.api.tuples import ListsOfOneKind
-from service.experiments.choice import SearchChoice
+from service.api.study_ids import StudyIdEscaping
+from service.experiments.routing import ModelRouter
 from service.experiments.runtime import ExperimentRuntime
 from service.load.admission import Admission
-from service.load.bodies import BodyBudget
-from service.load.deadlines import BodyDeadline
-from service.load.permits import SearchPermits
+from service.load.body_budget import BodyBudget
+from service.load.body_deadline import BodyDeadline
+from service.load.permits import Permits
 from service.settings import ServiceSettings
 from service.telemetry.operations import Operations
 from service.telemetry.request_observer import RequestObserver
@@ -56,25 +51,21 @@ from service.web.login import LoginController, ask_to_log_in
 from service.web.page import ImagePageController, PageController
 
 WEB_DIR = Path(__file__).parent / "web"
-DISCLAIMER = "For research use only. Not a medical device; not for diagnosis or treatment."
-DESCRIPTION = (
-    "Finds similar chest X-ray cases by words, by image, or by a stored study; filtered by finding, with any of "
-    f"several embedding models. Errors are problem documents (RFC 9457) with a stable `code`.\n\n**{DISCLAIMER}**"
-)
-# Reading a thumbnail takes a moment, and a page asks for a hundred; they do not queue behind searches.
+# A page loads up to a hundred thumbnails, each of which is fast; they must not queue behind searches.
 _THUMBNAILS = {"limit": 2, "queue": 256}
-# Each decodes in a process of its own; they do not keep searches by words waiting.
+# Images are decoded in processes of their own, so that searches by words do not wait for them.
 _DECODING = 4
-# Health and metrics ask the engine, too, and must neither wait for searches nor pile up where it hangs.
+# Health checks and metrics call the engine, too. They must not wait for searches, and not pile up if the engine hangs.
 _PROBES = {"limit": 2, "queue": 8}
 _PROBE_TIMEOUT_S = 5.0
-# What may still run when the service stops was abandoned by its request already.
+# Calls that still run when the service stops were given up by their requests.
 _ABANDONED_WAIT_S = 5.0
 
 
 def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operations | None = None) -> Litestar:
-    """The service on `catalog`, which stays its owner's to close."""
+    """The service on `catalog`; the caller closes the catalog."""
     operations = operations or Operations.of(settings)
+    templates = template_environment()
     searches = Admission("searches", limit=settings.concurrent_searches, queue=settings.waiting_searches)
     decodes = Admission("decodes", limit=_DECODING, queue=settings.waiting_searches)
     thumbnails, probes = Admission("thumbnails", **_THUMBNAILS), Admission("probes", **_PROBES)
@@ -83,7 +74,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
     static_dir = WEB_DIR / "static"
     experiments = ExperimentRuntime(catalog.settings.home, exposure_days=settings.exposure_days)
     audit = _audit_log(settings, catalog.settings.home)
-    # Only this machine may be served without keys, and only until the first one is made.
+    # Without keys, only this machine is served, and only until the first key is created.
     key_file = KeyFile(catalog.settings.home)
     keys = KeyRing(key_file, always_required=remote_reason(settings) is not None or key_file.is_lost())
     authenticator = Authenticator(keys, LoginSessions(secure=settings.https), audit)
@@ -92,8 +83,8 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         "/",
         route_handlers=[ImageSearchController, ImagePageController],
         request_max_body_size=settings.upload_limit_bytes + LIMIT_TEXT_BYTES,
-        # Before the body is read: there is no point in taking 64 MiB from who is sent away.
-        before_request=_take_upload(decodes, searches),
+        # Before the body is read: a request that is refused need not upload 64 MiB first.
+        before_request=_read_upload(decodes, searches),
     )
 
     async def close_admissions() -> None:
@@ -115,8 +106,8 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             uploads,
             Router(
                 "/",
-                route_handlers=[QueryController],
-                # Images come as base64, four characters for three bytes.
+                route_handlers=[SearchController],
+                # Images are base64, which takes four characters for three bytes.
                 request_max_body_size=settings.upload_limit_bytes * 4 // 3 + settings.json_limit_bytes,
                 before_request=_require_room(searches),
             ),
@@ -138,7 +129,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
             "experiments": Provide(lambda: experiments, sync_to_thread=False),
-            "searches": _provide_searches(searches, decodes, experiments, catalog, audit, settings),
+            "runner": _provide_runner(searches, decodes, experiments, catalog, audit, settings),
             "rate_limit": Provide(lambda: rate_limit, sync_to_thread=False),
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
         },
@@ -151,34 +142,34 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             BodyBudget(free_bytes=settings.json_limit_bytes),
         ],
         guards=[require_scope],
-        plugins=[ScopeDeclarationCheck(), ListsOfOneKind()],
+        plugins=[ScopeDeclarationCheck(), ComponentNames(), UniformTuples()],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.json_limit_bytes,
         request_class=BodyRequest,
-        openapi_config=_openapi(),
-        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(template_environment())),
-        # uvicorn has set up logging already; Litestar's own would do it again.
+        openapi_config=openapi_config(templates, login_handlers={KeyRequired: ask_to_log_in}),
+        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(templates)),
+        # uvicorn has configured logging already.
         logging_config=None,
-        after_response=experiments.work_unseen,
+        after_response=experiments.shadows.start_deferred,
         on_startup=[_start_decoding],
         on_shutdown=[_end_decoding, close_admissions, experiments.close],
     )
     for admission in admissions:
         operations.metrics.watch(admission)
-    # Litestar's own middleware stands behind its routing and does not see requests that no route fits.
+    # Litestar's own middleware runs after routing and does not see requests without a matching route.
     app.asgi_handler = RequestObserver(
-        SecurityHeaders(StudyPaths(app.asgi_handler)), operations.metrics, operations.tracing
+        SecurityHeaders(StudyIdEscaping(app.asgi_handler)), operations.metrics, operations.tracing
     )
     return app
 
 
 async def _start_decoding() -> None:
-    """The first image need not wait for a process."""
+    """Start the decoder processes, so that the first image does not wait for one."""
     decoders.start()
 
 
 async def _end_decoding() -> None:
-    """What is still decoded was abandoned by its request, and must not hold up the end."""
+    """End the decoder processes; requests have given up what they still decode."""
     decoders.close()
 
 
@@ -189,23 +180,23 @@ def _require_room(searches: Admission) -> Callable[[Request[Any, Any, Any]], Awa
     return require_room
 
 
-def _take_upload(*stages: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
-    async def take_upload(request: Request[Any, Any, Any]) -> None:
+def _read_upload(*stages: Admission) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+    async def read_upload(request: Request[Any, Any, Any]) -> None:
         for admission in stages:
             admission.require_room()
         await read_form(request)
 
-    return take_upload
+    return read_upload
 
 
 def _provide_permits(admission: Admission, timeout_s: float) -> Provide:
-    def permits(request: Request[Any, Any, Any]) -> SearchPermits:
-        return SearchPermits.of(request, admission, timeout_s)
+    def permits(request: Request[Any, Any, Any]) -> Permits:
+        return Permits.of(request, admission, timeout_s)
 
     return Provide(permits, sync_to_thread=False)
 
 
-def _provide_searches(
+def _provide_runner(
     admission: Admission,
     decodes: Admission,
     experiments: ExperimentRuntime,
@@ -213,14 +204,14 @@ def _provide_searches(
     audit: AuditLog,
     settings: ServiceSettings,
 ) -> Provide:
-    def searches(request: Request[Any, Any, Any]) -> Searches:
-        choice = SearchChoice.of(request, experiments, catalog, secure=settings.https)
+    def runner(request: Request[Any, Any, Any]) -> SearchRunner:
+        router = ModelRouter.of(request, experiments, catalog, secure=settings.https)
         permits, decode_permits = (
-            SearchPermits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
+            Permits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
         )
-        return Searches(request, choice, permits, decode_permits, audit)
+        return SearchRunner(request, router, permits, decode_permits, audit)
 
-    return Provide(searches, sync_to_thread=False)
+    return Provide(runner, sync_to_thread=False)
 
 
 def _audit_log(settings: ServiceSettings, home: Path) -> AuditLog:
@@ -228,7 +219,7 @@ def _audit_log(settings: ServiceSettings, home: Path) -> AuditLog:
 
 
 def template_environment() -> Environment:
-    """Jinja with escaping on everywhere, and with names that are not there as errors."""
+    """Jinja that escapes all values and raises on undefined names."""
     environment = Environment(
         loader=FileSystemLoader(WEB_DIR / "templates"),
         autoescape=True,
@@ -238,49 +229,3 @@ def template_environment() -> Environment:
     )
     environment.globals["disclaimer"] = DISCLAIMER
     return environment
-
-
-def _openapi() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Chest X-ray retrieval",
-        version=_version(),
-        description=DESCRIPTION,
-        license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        use_handler_docstrings=True,
-        tags=[
-            Tag(name="search", description="Cases by words or by image."),
-            Tag(name="studies", description="Stored studies and the cases like them."),
-            Tag(name="feedback", description="What users did with hits, and think of them."),
-            Tag(name="models", description="Which models there are, and which one is active."),
-            Tag(name="images", description="Thumbnails."),
-            Tag(name="health", description="For whatever watches the service."),
-        ],
-        components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(type="http", scheme="bearer"),
-                "key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
-            }
-        ),
-        # Without any key made, and on loopback, none is needed.
-        security=[{"bearer": []}, {"key": []}, {}],
-        openapi_router=Router(
-            "/schema",
-            route_handlers=[],
-            include_in_schema=False,
-            opt=READ,
-            exception_handlers={KeyRequired: ask_to_log_in},
-        ),
-        path="/schema",
-        render_plugins=[
-            ReferencePlugin(template_environment()),
-            JsonRenderPlugin(),
-            YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),
-        ],
-    )
-
-
-def _version() -> str:
-    try:
-        return version("cxr-retrieval")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "0+checkout"

@@ -1,4 +1,4 @@
-"""Requests that the service refuses or gives up for reasons of its own; those about keys are in `service.access`."""
+"""Errors of the service itself, such as overload and timeouts. Errors of keys are in `service.access`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retrieval.errors import RetrievalError
 
 
 class Refusal(RetrievalError):
-    """A request that was not answered for the service's own reasons; `headers` go with the answer."""
+    """The service refused or gave up a request; the answer carries `headers`."""
 
     def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -17,35 +17,35 @@ class Refusal(RetrievalError):
 
 
 class Overloaded(Refusal):
-    """As many requests run and wait as the service admits."""
+    """All places and the queue are taken."""
 
     code = "overloaded"
     http_status = 429
 
 
 class QueueTimeout(Refusal):
-    """The request's time was over before its turn came; nothing was computed."""
+    """The request timed out in the queue; nothing was computed."""
 
     code = "queue_timeout"
     http_status = 503
 
 
 class RequestTimeout(Refusal):
-    """The request's time was over while it ran."""
+    """The request timed out while it ran."""
 
     code = "request_timeout"
     http_status = 504
 
 
 class Draining(Refusal):
-    """The service is stopping: it finishes what runs and takes nothing new."""
+    """The service is stopping: it finishes running requests and refuses new ones."""
 
     code = "draining"
     http_status = 503
 
 
 class ClientGone(Refusal):
-    """Who asked has closed the connection. Nobody reads this answer; its status, nginx's 499, is for the log."""
+    """The client closed the connection. Nobody reads this answer; its status 499, as in nginx, is for the log."""
 
     code = "client_gone"
     http_status = 499
@@ -62,28 +62,28 @@ class RateLimited(Refusal):
 
 
 class UploadTooSlow(Refusal):
-    """The request's body did not arrive in time."""
+    """The request's body did not arrive before its timeout."""
 
     code = "upload_too_slow"
     http_status = 408
 
 
 class UploadAborted(Refusal):
-    """The client went away before its request's body was complete. Nobody reads this answer."""
+    """The client closed the connection before the request's body was complete. Nobody reads this answer."""
 
     code = "upload_aborted"
     http_status = 400
 
 
 class MediaUnavailable(Refusal):
-    """A thumbnail is there and the system refuses to read it."""
+    """The operating system refuses to read a thumbnail."""
 
     code = "media_unavailable"
     http_status = 503
 
 
 class NotReady(Refusal):
-    """The service runs but cannot answer a search. `reasons` says why."""
+    """The service runs but cannot answer searches; `reasons` says why."""
 
     code = "not_ready"
     http_status = 503

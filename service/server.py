@@ -1,4 +1,4 @@
-"""uvicorn with limits for its connections, told to drain first when it is told to stop."""
+"""uvicorn with limits for connections, and with draining before it stops."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from service.load.drain import CLOSING_S, Drain
 from service.settings import ServiceSettings
 
 _NO_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# The process ends itself this long before its grace period is over, or a quarter of a shorter one, and the kernel ends it
-# half as long before: on a busy machine threads wait for a core, and giving memory back takes time.
-_LAST_S = 0.5
+# The process ends itself this long before the grace period is over (at most a quarter of the period). If it cannot, the
+# kernel ends it after half of that time: on a busy machine, threads wait for a core and freeing memory takes time.
+_EXIT_MARGIN_S = 0.5
 _log = logging.getLogger("cxr.service")
 
 
 class DrainingServer(uvicorn.Server):
-    """Goes on listening while it drains, so that those who ask meanwhile are told so. A second signal stops it at once."""
+    """Keeps listening while it drains, so that new requests get 503 `draining`. A second signal stops it at once."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, drain: Drain) -> None:
         self.connections = Connections(fit_to_descriptors(settings.connections), settings.connections_per_address)
@@ -39,7 +39,7 @@ class DrainingServer(uvicorn.Server):
                 cast(Any, app),
                 http=cast(type[asyncio.Protocol], protocol),
                 backlog=ACCEPTED_AT_ONCE,
-                # Addresses hold queries, so they are not logged.
+                # URLs contain queries, so they are not logged.
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -49,45 +49,45 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._drain = drain
-        self._told = False
+        self._logged_draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(BACKLOG)  # uvicorn's one number is for both: how many wait, how many are accepted at once
+            listener.listen(BACKLOG)  # uvicorn uses one number for the backlog and for accepts per turn
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain, or stop at once if that has begun already."""
+        """Start draining, or stop at once if it is draining already."""
         if self._drain.draining:
             super().handle_exit(sig, frame)
             self._drain.hurry()
         self._drain.begin()
         left_s = self._drain.left_s
-        last_s = min(_LAST_S, left_s / 4)
-        end = threading.Timer(left_s - last_s, _end_process)
+        margin_s = min(_EXIT_MARGIN_S, left_s / 4)
+        end = threading.Timer(left_s - margin_s, _end_process)
         end.daemon = True
         end.start()
-        if hasattr(signal, "setitimer"):  # should the interpreter be unable to: the kernel ends the process by SIGALRM
-            signal.setitimer(signal.ITIMER_REAL, max(left_s - last_s / 2, 0.1))
+        if hasattr(signal, "setitimer"):  # if the interpreter hangs, the kernel ends the process by SIGALRM
+            signal.setitimer(signal.ITIMER_REAL, max(left_s - margin_s / 2, 0.1))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close: half of the time that is left is for connections, whose requests have been drained before."""
+        """Close connections, whose requests were drained before, in half of the time that is left."""
         self.config.timeout_graceful_shutdown = min(CLOSING_S, self._drain.left_s / 2)  # type: ignore[assignment]
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn asks ten times a second whether to stop."""
-        if self._drain.draining and not self._told:
-            self._told = True
-            _log.info("stopping: %d requests left to finish", self._drain.active)
+        """Tell uvicorn, ten times a second, whether to stop."""
+        if self._drain.draining and not self._logged_draining:
+            self._logged_draining = True
+            _log.info("stopping: waiting for %d requests", self._drain.active)
         if self._drain.advance():
             self.should_exit = True
         return await super().on_tick(counter)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Make room where accepting failed for want of a descriptor: asyncio would log each try with its traceback."""
+        """Close connections if accepting failed for lack of file descriptors; asyncio would log a traceback for each try."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in _NO_RESOURCES and "accept" in context.get("message", ""):
             self.connections.shrink()
@@ -96,6 +96,6 @@ class DrainingServer(uvicorn.Server):
 
 
 def _end_process() -> None:
-    """The grace period is over: end, whatever still runs. It can only be a call that nobody waits for."""
-    _log.warning("stopping: ended without closing, since the grace period was over (CXR_SERVICE_SHUTDOWN_GRACE_S)")
+    """End the process at the end of its grace period. Only calls that nobody waits for still run."""
+    _log.warning("stopping: the grace period is over (CXR_SERVICE_SHUTDOWN_GRACE_S); ended without closing")
     os._exit(0)

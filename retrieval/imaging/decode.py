@@ -22,12 +22,12 @@ from retrieval.errors import (
     UnreadableImage,
     WrongType,
 )
+from retrieval.imaging.complexity import LIMIT_EXIF_BYTES, require_simple_file
 from retrieval.imaging.contrast import require_contrast
 from retrieval.imaging.png_header import describe_png
 from retrieval.imaging.raster import GREY_MODES, to_eight_bit
 from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
-from retrieval.imaging.structure import LIMIT_EXIF_BYTES, require_plain_structure
-from retrieval.imaging.warning_filter import silence
+from retrieval.imaging.warning_filter import ignore_decoder_warnings
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXEL_RULES = 2
@@ -141,10 +141,10 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Imag
         raise WrongType(
             f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM"
         )
-    require_plain_structure(data, kind, name)
+    require_simple_file(data, kind, name)
     try:
         # Pillow only warns between one and two times its own limit; ours below is the one that counts.
-        with silence:
+        with ignore_decoder_warnings:
             image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
             if image.width * image.height > LIMIT_PIXELS:
                 raise ImageBomb(

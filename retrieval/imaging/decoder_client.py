@@ -19,7 +19,7 @@ import msgspec
 import retrieval
 from retrieval.imaging.decode import LIMIT_PIXELS
 from retrieval.imaging.decoder_process import DONE, FAILED, GO, HEAD, LAST_FAILED, NEED, READY, REQUEST, Task
-from retrieval.imaging.memory import CHECK_SECONDS, MemoryBudget
+from retrieval.imaging.memory_budget import CHECK_SECONDS, MemoryBudget
 
 _LIMIT_MESSAGE_BYTES = 4 * LIMIT_PIXELS
 _PIPE_BYTES = 1024 * 1024
@@ -70,22 +70,22 @@ class Decoder:
         seconds: float,
         budget: MemoryBudget,
         held: ExitStack,
-        require_wanted: Callable[[], None],
+        raise_if_cancelled: Callable[[], None],
     ) -> tuple[bytes, bytearray]:
         """Kind and content of the answer. The memory it needs is taken from `budget` into `held`; waiting costs no time.
 
         Raises:
             TimeoutError: there is none within `seconds`. OSError, EOFError: the process died.
-            Exception: what `require_wanted`, which is called ten times a second, raises.
+            Exception: what `raise_if_cancelled`, which is called ten times a second, raises.
         """
         if not self.was_ready:
-            self._read(time.monotonic() + _START_SECONDS, require_wanted)
+            self._read(time.monotonic() + _START_SECONDS, raise_if_cancelled)
             self.was_ready = True
         encoded = msgspec.msgpack.encode(task)
         self._write(REQUEST.pack(len(encoded), len(data)) + encoded, data)
         deadline = time.monotonic() + seconds
-        while (answer := self._read(deadline, require_wanted))[0] == NEED:
-            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0], require_wanted))
+        while (answer := self._read(deadline, raise_if_cancelled))[0] == NEED:
+            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0], raise_if_cancelled))
             self._write(GO)
             deadline = time.monotonic() + seconds
         return answer
@@ -118,13 +118,13 @@ class Decoder:
             stdin.write(content)
         stdin.flush()
 
-    def _read(self, deadline: float, require_wanted: Callable[[], None]) -> tuple[bytes, bytearray]:
-        kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline, require_wanted))
+    def _read(self, deadline: float, raise_if_cancelled: Callable[[], None]) -> tuple[bytes, bytearray]:
+        kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline, raise_if_cancelled))
         if kind not in (READY, NEED, DONE, FAILED, LAST_FAILED) or length > _LIMIT_MESSAGE_BYTES:
             raise EOFError  # it has lost its mind
-        return kind, self._read_bytes(length, deadline, require_wanted)
+        return kind, self._read_bytes(length, deadline, raise_if_cancelled)
 
-    def _read_bytes(self, count: int, deadline: float, require_wanted: Callable[[], None]) -> bytearray:
+    def _read_bytes(self, count: int, deadline: float, raise_if_cancelled: Callable[[], None]) -> bytearray:
         descriptor = self._pipes[1].fileno()
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -133,7 +133,7 @@ class Decoder:
         while done < count:
             left_s = max(0.0, deadline - time.monotonic())
             if not poll.poll(min(left_s, CHECK_SECONDS) * 1000):
-                require_wanted()
+                raise_if_cancelled()
                 if left_s <= CHECK_SECONDS:
                     raise TimeoutError
                 continue

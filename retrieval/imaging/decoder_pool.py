@@ -22,7 +22,7 @@ from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, Syst
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_client import Decoder
 from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
-from retrieval.imaging.memory import MemoryBudget, always_wanted
+from retrieval.imaging.memory_budget import MemoryBudget, never_cancelled
 from retrieval.model.bundle import Preprocessing
 
 LIMIT_SECONDS = 10
@@ -38,7 +38,7 @@ _MODULE = "retrieval.imaging.decoder_process"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedImage:
     """What was made of an image: the squares of the models by preprocessing, and a small picture if one was asked for.
 
     `notes` say how its pixels were made, where that was a decision; `seconds` is how long it took.
@@ -94,8 +94,8 @@ class DecoderPool:
         name: str = "the image",
         allow_burned_in: bool = False,
         side: int = 0,
-        require_wanted: Callable[[], None] = always_wanted,
-    ) -> Prepared:
+        raise_if_cancelled: Callable[[], None] = never_cancelled,
+    ) -> PreparedImage:
         """Decode a file and reduce it, in another process: only what is made of the image comes back.
 
         Args:
@@ -104,7 +104,7 @@ class DecoderPool:
             name: What errors call the image.
             allow_burned_in: As in `decode_image`.
             side: Largest width and height of the small picture; 0 for none.
-            require_wanted: Called ten times a second; if it raises, the process is ended, and the error passed on.
+            raise_if_cancelled: Called ten times a second; if it raises, the process is ended, and the error passed on.
 
         Raises:
             ImageError, SystemFailure: as `decode`.
@@ -112,9 +112,9 @@ class DecoderPool:
         started = time.perf_counter()
         wanted = tuple(dict.fromkeys(preprocessings))
         task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, side=side)
-        notes, images = self._run(data, task, require_wanted)
+        notes, images = self._run(data, task, raise_if_cancelled)
         squares = dict(zip(wanted, images, strict=False))
-        return Prepared(squares, images[-1] if side else None, notes, time.perf_counter() - started)
+        return PreparedImage(squares, images[-1] if side else None, notes, time.perf_counter() - started)
 
     def start(self) -> None:
         """Start a process if none waits, without waiting for it: the next image finds it ready."""
@@ -142,13 +142,13 @@ class DecoderPool:
         return max(1, round(self.limit_seconds))
 
     def _run(
-        self, data: bytes, task: Task, require_wanted: Callable[[], None] = always_wanted
+        self, data: bytes, task: Task, raise_if_cancelled: Callable[[], None] = never_cancelled
     ) -> tuple[tuple[str, ...], list[Image.Image]]:
         process = self._take()
         is_sound = False
         try:
             with ExitStack() as held:
-                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held, require_wanted)
+                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held, raise_if_cancelled)
             is_sound = kind in (DONE, FAILED)
         except TimeoutError:
             raise self._timeout(task.name) from None

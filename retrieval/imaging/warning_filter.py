@@ -6,7 +6,7 @@ import threading
 import warnings
 
 
-class Silence:
+class DecoderWarningFilter:
     """While any thread is inside, warnings that Pillow and pydicom raise are dropped; what matters of them is an error here.
 
     `warnings.catch_warnings` alone changes the filters of the whole process, and two threads that enter and leave it in
@@ -34,4 +34,4 @@ class Silence:
                 self._filters = None
 
 
-silence = Silence()
+ignore_decoder_warnings = DecoderWarningFilter()

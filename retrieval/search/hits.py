@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Scored, SearchRequest, Stored
 from retrieval.labels import Mentions
+from retrieval.records import View
 from retrieval.search.query import Query
 from retrieval.search.rerank import parts, raw_signals
 
@@ -17,25 +17,33 @@ REPORT_SECTIONS = ("findings", "impression", "indication", "comparison")
 _LABELS = ("present", "uncertain", "absent", "qualified", "from_indexing", "from_text", "problems", "mesh")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One image found.
+class ReportSections(TypedDict):
+    """The text of a report by section; a section that the report lacks is the empty string."""
 
-    `parts` add up to `score`. `signals` are the raw values: cosines -1..1, less a third of that to what is disliked,
-    term shares 0..1, BM25 from 0. `percentiles` say for each vector what per cent of this collection's unrelated pairs
-    are less alike, 0..100. `folded` counts the candidates that collapse has put behind this one. `from_indexing` and
-    `from_text` say which labels rest on what.
+    findings: str
+    impression: str
+    indication: str
+    comparison: str
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One image found, with its labels and its report.
+
+    `parts` add up to `score`. `signals` are the raw values: cosines -1..1 (minus a third of the cosine to `unlike` cases),
+    shares of terms 0..1, BM25 from 0. `percentiles` give, for each vector, the per cent of this collection's unrelated
+    pairs that are less alike (0..100). `collapsed_count` is the number of candidates that `collapse` removed in favour of
+    this hit. `from_indexing` and `from_text` list the labels by where they come from.
     """
 
     study_id: str
     image_id: str
     dataset: str
-    view: str
+    view: View
     score: float
     parts: dict[str, float]
     signals: dict[str, float]
     percentiles: dict[str, float]
-    folded: int
+    collapsed_count: int
     present: list[str]
     uncertain: list[str]
     absent: list[str]
@@ -44,16 +52,15 @@ class Hit:
     from_text: list[str]
     problems: list[str]
     mesh: list[str]
-    report: dict[str, str]
+    report: ReportSections
     study_date: str
     image_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Hits, best first, with the model that found them, how the query was understood, and milliseconds by stage.
 
-    `facets` holds, for each field asked for, how many images under the filters have each value.
+    `facets` holds, for each field that the query names, the number of images under the filters by value.
     """
 
     model: str
@@ -62,25 +69,23 @@ class SearchResult:
     interpreted: dict[str, Any]
     hits: list[Hit]
     timings_ms: dict[str, float]
-    facets: dict[str, dict[str, int]] = field(default_factory=dict)
+    facets: dict[str, dict[str, int]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that the command line and the HTTP API give."""
-        return dict(msgspec.to_builtins(self))  # `dataclasses.asdict` takes a millisecond
+        """The JSON document of the command line and the HTTP API."""
+        return dict(msgspec.to_builtins(self))
 
 
-@dataclass(frozen=True, slots=True)
-class StudyImage:
-    """An image of a stored study."""
+class StudyImage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One image of a stored study."""
 
     image_id: str
-    view: str
+    view: View
     image_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """A stored study with its report and labels."""
+class StudyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stored study with its images, labels and report."""
 
     study_id: str
     dataset: str
@@ -93,11 +98,11 @@ class StudyRecord:
     from_text: list[str]
     problems: list[str]
     mesh: list[str]
-    report: dict[str, str]
+    report: ReportSections
     study_date: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that the HTTP API gives."""
+        """The JSON document of the HTTP API."""
         return dict(msgspec.to_builtins(self))
 
 
@@ -107,7 +112,7 @@ def study_of(images: list[Stored]) -> StudyRecord:
     return StudyRecord(
         study_id=payload["study_id"],
         dataset=payload["dataset"],
-        images=[StudyImage(**{name: image.payload[name] for name in StudyImage.__slots__}) for image in images],
+        images=[StudyImage(**{name: image.payload[name] for name in StudyImage.__struct_fields__}) for image in images],
         **described(payload),
     )
 
@@ -119,15 +124,15 @@ def described(payload: dict[str, Any]) -> dict[str, Any]:
     return labels | {"report": report, "study_date": payload.get("study_date", "")}
 
 
-def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], folded: int) -> Hit:
-    """The point that `request` found, with its percentiles by vector (`shares`) and how many were folded into it."""
+def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], collapsed_count: int) -> Hit:
+    """The point that `request` found; `shares` are its percentiles by vector."""
     copied = ("study_id", "image_id", "dataset", "view", "image_sha256")
     return Hit(
         score=found.score,
         parts=parts(request, found),
         signals=raw_signals(request, found),
         percentiles=shares,
-        folded=folded,
+        collapsed_count=collapsed_count,
         **{name: found.payload[name] for name in copied},
         **described(found.payload),
     )

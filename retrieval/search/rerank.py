@@ -19,6 +19,8 @@ Rerank = str | dict[str, float]
 QueryKind = Literal["image", "text"]
 Match = Literal["dense", "bm25", "hybrid"]
 Collapse = Literal["none", "study", "report"]
+Preset = Literal["signals", "visual", "report", "none"]
+"""Names of the presets that ship, and `none`."""
 
 WEIGHTS = {"image": 0.30, "findings": 0.25, "impression": 0.20, "mesh": 0.15, "problems": 0.10}
 """Starting weights of the similarity to image, findings and impression, and of the overlap of MeSH and Problems."""
@@ -223,19 +225,19 @@ def diversify(hits: Sequence[Scored], diversity: float, limit: int, scale: Scale
 
 
 def collapse(hits: Sequence[Scored], by: Collapse) -> list[tuple[Scored, int]]:
-    """The best hit of each study, or of each report that says the same, with the number of hits folded into it.
+    """The best hit of each study, or of each report that says the same, with the number of hits that it replaces.
 
     By report, a study without report text stands for itself.
     """
     if by == "none":
         return [(hit, 0) for hit in hits]
     best: dict[Hashable, Scored] = {}
-    folded: dict[Hashable, int] = {}
+    collapsed: dict[Hashable, int] = {}
     for hit in hits:
         key = _group(hit.payload, by)
         best.setdefault(key, hit)
-        folded[key] = folded.get(key, -1) + 1
-    return [(hit, folded[key]) for key, hit in best.items()]
+        collapsed[key] = collapsed.get(key, -1) + 1
+    return [(hit, collapsed[key]) for key, hit in best.items()]
 
 
 def _group(payload: dict[str, Any], by: Collapse) -> Hashable:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from retrieval.errors import InvalidRequest
 from retrieval.imaging.decode import read_file
-from retrieval.imaging.decoder_pool import Prepared, decoders
+from retrieval.imaging.decoder_pool import PreparedImage, decoders
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
@@ -130,7 +130,7 @@ class Retriever:
         return self.search_batch([query])[0]
 
     def search_batch(
-        self, queries: Sequence[Query], prepared: Sequence[Prepared | None] | None = None
+        self, queries: Sequence[Query], prepared: Sequence[PreparedImage | None] | None = None
     ) -> list[SearchResult]:
         """The answers to 1 to 32 queries, in order; their texts are encoded together, and their images.
 
@@ -141,6 +141,18 @@ class Retriever:
         """
         if not 1 <= len(queries) <= LIMIT_BATCH:
             raise InvalidRequest(f"a batch must have 1 to {LIMIT_BATCH} queries, found {len(queries)}")
+        for query in queries:
+            query.require_valid()
+        return self.search_validated(queries, prepared)
+
+    def search_validated(
+        self, queries: Sequence[Query], prepared: Sequence[PreparedImage | None] | None = None
+    ) -> list[SearchResult]:
+        """As `search_batch`, for queries whose `require_valid` the caller has called, as the HTTP service does.
+
+        Raises:
+            UnknownFinding, UnknownStudy, ImageError: as `search`. InvalidRequest: an unknown preset, or nothing to look for.
+        """
         batch = [_Asked(query) for query in queries]
         for asked, image in zip(batch, prepared or (), strict=False):
             if image is not None:
@@ -167,6 +179,7 @@ class Retriever:
         asked = _Asked(
             Query(filters=filters, k=k, rerank=rerank, image=content if isinstance(content, bytes) else None)
         )
+        asked.query.require_valid()
         asked.image_name = name
         if isinstance(content, Image.Image):
             with asked.stage("decode"):
@@ -200,7 +213,6 @@ class Retriever:
 
     def _answer(self, batch: list[_Asked]) -> list[SearchResult]:
         for asked in batch:
-            asked.query.require_valid()
             self._understand(asked)  # before the model runs: what can be refused is refused at once
             if asked.query.image is not None and asked.pixel_values is None:
                 wanted = [self.encoder.preprocess.settings]
@@ -218,7 +230,7 @@ class Retriever:
         with asked.stage("fetch"):
             asked.examples = find_examples(self.collection, query)
 
-    def _take_prepared(self, asked: _Asked, image: Prepared) -> None:
+    def _take_prepared(self, asked: _Asked, image: PreparedImage) -> None:
         square = image.squares.get(self.encoder.preprocess.settings)
         if square is not None:
             asked.pixel_values = self.encoder.preprocess.normalize(square)
@@ -260,7 +272,7 @@ class Retriever:
         with asked.stage("rerank"):
             shown = collapse(found, query.collapse)
             scale = calibration.get("image/image", Scale(zero=0.0, one=1.0))
-            folded = {hit.point_id: count for hit, count in shown}
+            collapsed = {hit.point_id: count for hit, count in shown}
             hits = diversify([hit for hit, _ in shown], query.diversity, query.k, scale)
         with asked.stage("facets"):
             facets = {str(name): self.collection.facet(name, filters) for name in query.facets}
@@ -271,7 +283,7 @@ class Retriever:
             bundle_id=self.bundle.bundle_id,
             interpreted=interpretation(query, filters, request, asked.mentions, asked.image_notes),
             hits=[
-                hit_of(request, hit, shares, folded[hit.point_id])
+                hit_of(request, hit, shares, collapsed[hit.point_id])
                 for hit, shares in zip(hits, percentiles(sides, calibration, hits), strict=True)
             ],
             timings_ms=stages,

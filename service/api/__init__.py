@@ -1,1 +1,1 @@
-"""The HTTP API: one module for each resource, schemas, and errors as problem documents."""
+"""The HTTP API: one module per resource, request bodies and answers, and errors as problem documents."""

@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document, all invented."""
+"""Examples for the OpenAPI document. All are invented."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEXT_QUERY_EXAMPLE = Example(
 
 QUERY_EXAMPLES = [
     Example(
-        summary="Words, filters, one hit for each study, and counts",
+        summary="Text, filters, one hit per study, and counts",
         value={
             "text": "cardiomegaly with pleural effusion",
             "filters": {"all": ["Cardiomegaly"], "none": ["Pneumothorax"], "view": "frontal"},
@@ -46,7 +46,7 @@ QUERY_EXAMPLES = [
         },
     ),
     Example(
-        summary="Like one stored study and unlike another, on the left side",
+        summary="Similar to one stored study and unlike another, on the left side",
         value={
             "study": {"study_id": "phantom-000042"},
             "unlike": [{"study_id": "phantom-000077"}],
@@ -94,7 +94,7 @@ SEARCH_EXAMPLE: dict[str, Any] = {
             "parts": {"image": 0.33, "findings": 0.27, "impression": 0.21},
             "signals": {"image": 0.31, "findings": 0.74, "impression": 0.78},
             "percentiles": {"image": 98.7, "findings": 99.6, "impression": 99.8},
-            "folded": 1,
+            "collapsed_count": 1,
             **_LABELS,
             "report": _REPORT,
             "study_date": "",
@@ -131,7 +131,7 @@ FEEDBACK_EXAMPLE: dict[str, Any] = {
     "kind": "relevant",
 }
 
-FEEDBACK_QUERY_EXAMPLE = Example(summary="The first hit fits", value=FEEDBACK_EXAMPLE)
+FEEDBACK_QUERY_EXAMPLE = Example(summary="The first hit is relevant", value=FEEDBACK_EXAMPLE)
 
 MODEL_EXAMPLE: dict[str, Any] = {
     "key": "phantom-siglip",
@@ -152,7 +152,7 @@ MODEL_EXAMPLE: dict[str, Any] = {
 
 
 def answer_examples(document: type, description: str, value: dict[str, Any]) -> dict[int, ResponseSpec]:
-    """OpenAPI's description of a good answer, with an example of it."""
+    """The OpenAPI description of status 200, with an example."""
     example = Example(id="example", summary="Example", value=value)
     return {
         200: ResponseSpec(document, generate_examples=False, description=description, examples=[example]),

@@ -1,4 +1,4 @@
-"""`/v1/feedback`: which hits were opened, and which fit."""
+"""`/v1/feedback`: which hits users opened or rated."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class FeedbackController(Controller):
     @post(
         status_code=200,
         operation_id="giveFeedback",
-        summary="Say that a hit was opened, fits, or does not fit",
+        summary="Report that a hit was opened, is relevant, or is not relevant",
         responses={
-            **answer_examples(FeedbackDocument, "It is kept.", FEEDBACK_EXAMPLE),
+            **answer_examples(FeedbackDocument, "The feedback, as it was saved.", FEEDBACK_EXAMPLE),
             **problem_responses(
                 invalid_request_400="kind: Invalid enum value 'good'; expected click, relevant, not_relevant",
-                unknown_search_404="no search '5f1c' was answered, or it is too long ago",
+                unknown_search_404="no search '5f1c' was answered, or it is too old",
                 not_shown_404="the search 5f1c did not show the image 'a.png' of the study '42'",
                 request_too_large_413="Request Entity Too Large",
                 experiments_unavailable_503="experiments.sqlite cannot be used: disk I/O error",
@@ -50,22 +50,22 @@ class FeedbackController(Controller):
         experiments: NamedDependency[ExperimentRuntime],
         audit: NamedDependency[AuditLog],
     ) -> FeedbackDocument:
-        """Keeps one word of feedback on an image that a search has shown; said twice it counts once.
+        """Saves feedback on an image that a search has shown. Repeated feedback counts once.
 
-        The header `X-CXR-Session` names the session that speaks, if it is not the one that searched. Of `relevant` and
-        `not_relevant` the last one stands.
+        The header `X-CXR-Session` names the session, if it is not the one that searched. Between `relevant` and
+        `not_relevant`, the last one counts.
         """
-        return await keep_feedback(request, data, experiments, audit)
+        return await save_feedback(request, data, experiments, audit)
 
 
-async def keep_feedback(
+async def save_feedback(
     request: Request[Any, Any, Any], data: Feedback, experiments: ExperimentRuntime, audit: AuditLog
 ) -> FeedbackDocument:
-    """Record feedback in the audit log, and keep it; the page gives it, too.
+    """Record feedback in the audit log and save it. The page uses this, too.
 
     Raises:
-        UnknownSearch, NotShown: it is about nothing that was shown.
-        ExperimentsUnavailable, AuditUnavailable: it could not be kept, or not be recorded.
+        UnknownSearch, NotShown: the search or the image is not known.
+        ExperimentsUnavailable: the feedback could not be saved. AuditUnavailable: it could not be recorded.
     """
     exposure, hit = await run_sync(
         experiments.store.find_shown, data.search_id, data.study_id, data.image_id, data.dataset

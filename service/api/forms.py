@@ -1,7 +1,8 @@
-"""Request bodies with fields: forms and JSON, whose number and text are bounded before they are decoded.
+"""Parsers of forms, and a limit for JSON, that bound the number of values and the text before decoding.
 
-Litestar decodes a form's text by any codec that its part names (punycode takes quadratic time), keeps the last 1,024
-urlencoded forms in memory, and builds as many objects of JSON as 85 MB hold.
+They replace Litestar's parsers, which decode text with any codec that a part names (punycode takes quadratic time), cache
+the last 1,024 urlencoded forms, and build as many objects as 85 MB of JSON describe. Litestar then converts the fields to
+their types with `msgspec.convert(strict=False)`; that step comes too late for these limits.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
 LIMIT_TEXT_BYTES = 256 * 1024
-"""Of all fields of a form but files."""
+"""Largest text of all fields of a form, files excluded."""
 
 LIMIT_FIELDS = 1000
-"""Of a form."""
+"""Largest number of fields of a form."""
 
 LIMIT_VALUES = 100_000
-"""Of JSON: a batch of 32 queries with all filters has some hundreds."""
+"""Largest number of values in a JSON body. A batch of 32 queries with all filters has some hundreds."""
 
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1"})
 
@@ -32,10 +33,10 @@ Fields = dict[str, Any]
 
 
 async def parse_multipart(stream: AsyncIterator[bytes], boundary: str) -> Fields:
-    """Fields by name: `UploadFile` where a file was sent, else text; a list where a name comes again.
+    """Fields by name: an `UploadFile` for a file, else text; a list for a repeated name.
 
     Raises:
-        ClientException: it is malformed, has more than `LIMIT_FIELDS`, or names a rare character set.
+        ClientException: it is malformed, has more than `LIMIT_FIELDS` fields, or names an unusual character set.
         RequestEntityTooLarge: its text exceeds `LIMIT_TEXT_BYTES`.
     """
     fields: defaultdict[str, list[Any]] = defaultdict(list)
@@ -47,15 +48,15 @@ async def parse_multipart(stream: AsyncIterator[bytes], boundary: str) -> Fields
             async for chunk in stream:
                 for part in parser.parse(chunk):
                     if isinstance(part, MultipartSegment):
-                        segment, content = part, _begin(part)
+                        segment, content = part, _start_field(part)
                     elif part and isinstance(content, UploadFile):
                         await content.write(part)
                     elif part:
                         text_bytes += len(part)
-                        _limit_text(text_bytes)
+                        _require_short(text_bytes)
                         content += part
                     elif segment is not None:
-                        fields[segment.name].append(await _end(segment, content))
+                        fields[segment.name].append(await _finish_field(segment, content))
     except BaseException as error:
         for value in (content, *chain.from_iterable(fields.values())):
             if isinstance(value, UploadFile):
@@ -63,58 +64,58 @@ async def parse_multipart(stream: AsyncIterator[bytes], boundary: str) -> Fields
         if isinstance(error, (ParserError, ParserLimitReached)):
             raise ClientException(f"the form cannot be read: {error}") from None
         raise
-    return _plain(fields)
+    return _unwrap_single(fields)
 
 
 def parse_urlencoded(body: bytes) -> Fields:
-    """Text by name; a list where a name comes again.
+    """Texts by name; a list for a repeated name.
 
     Raises:
         ClientException, RequestEntityTooLarge: as `parse_multipart`.
     """
-    _limit_text(len(body))
+    _require_short(len(body))
     fields: defaultdict[str, list[str]] = defaultdict(list)
     try:
         for name, value in parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=LIMIT_FIELDS):
             fields[name].append(value)
     except ValueError as error:
         raise ClientException(f"the form cannot be read: {error}") from None
-    return _plain(fields)
+    return _unwrap_single(fields)
 
 
 def require_few_values(body: bytes) -> None:
-    """Refuse JSON of very many values; an image in base64 is one.
+    """Refuse JSON of very many values. An image in base64 is one value.
 
     Raises:
-        RequestEntityTooLarge: more than `LIMIT_VALUES`.
+        RequestEntityTooLarge: it has more than `LIMIT_VALUES` values.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > LIMIT_VALUES:
         raise RequestEntityTooLarge(f"the body has more than {LIMIT_VALUES:,} values")
 
 
-def _begin(segment: MultipartSegment) -> UploadFile | bytearray:
+def _start_field(segment: MultipartSegment) -> UploadFile | bytearray:
     if not segment.filename:
         return bytearray()
     return UploadFile(segment.content_type or "text/plain", segment.filename, headers=dict(segment.headerlist))
 
 
-async def _end(segment: MultipartSegment, content: UploadFile | bytearray) -> UploadFile | str:
+async def _finish_field(segment: MultipartSegment, content: UploadFile | bytearray) -> UploadFile | str:
     if isinstance(content, UploadFile):
         await content.seek(0)
         return content
     charset = (segment.charset or "utf-8").lower()
     if charset not in _CHARSETS:
-        raise ClientException("a field of the form is not in UTF-8")
+        raise ClientException("a form field is not encoded in UTF-8")
     try:
         return content.decode(charset)
     except UnicodeDecodeError:
-        raise ClientException("a field of the form is not text in the character set that it names") from None
+        raise ClientException("a form field cannot be decoded with the character set that it names") from None
 
 
-def _limit_text(size: int) -> None:
+def _require_short(size: int) -> None:
     if size > LIMIT_TEXT_BYTES:
-        raise RequestEntityTooLarge(f"the form's text, files aside, has more than {LIMIT_TEXT_BYTES:,} bytes")
+        raise RequestEntityTooLarge(f"the form's text has more than {LIMIT_TEXT_BYTES:,} bytes (files excluded)")
 
 
-def _plain(fields: dict[str, list[Any]]) -> Fields:
+def _unwrap_single(fields: dict[str, list[Any]]) -> Fields:
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}

@@ -1,4 +1,4 @@
-"""`/health`: is the process alive, and could it answer a search?"""
+"""`/health`: liveness and readiness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.api.examples import answer_examples
 from service.api.problems import problem_responses
 from service.api.schemas import HealthDocument
 from service.load.drain import WHILE_DRAINING, Drain
-from service.load.permits import SearchPermits
+from service.load.permits import Permits
 from service.refusals import NotReady
 
 
@@ -27,28 +27,28 @@ class HealthController(Controller):
     path = "/health"
     tags = ("health",)
     security = ({},)
-    # Free of the rate limit: behind a proxy all who have no key count as one, and could make the probes fail.
+    # Without a rate limit: behind a proxy, all clients without a key share one limit, and could make the probes fail.
     opt = UNCOUNTED | {WHILE_DRAINING: True}
 
     @get(
         "/live",
         operation_id="checkLive",
-        summary="Is the process alive?",
+        summary="Liveness",
         sync_to_thread=False,
-        responses=answer_examples(HealthDocument, "It is.", {"status": "alive"}),
+        responses=answer_examples(HealthDocument, "The process is alive.", {"status": "alive"}),
     )
     def check_live(self) -> HealthDocument:
-        """Answers whenever the event loop turns; restart the service when it does not."""
+        """Answers as long as the event loop runs. Restart the service if it does not answer."""
         return HealthDocument(status="alive")
 
     @get(
         "/ready",
         operation_id="checkReady",
-        summary="Could a search be answered?",
+        summary="Readiness",
         responses={
             **answer_examples(
                 HealthDocument,
-                "It could.",
+                "The service can answer searches.",
                 {
                     "status": "ready",
                     "model": "phantom-siglip",
@@ -65,19 +65,18 @@ class HealthController(Controller):
         catalog: NamedDependency[Catalog],
         audit: NamedDependency[AuditLog],
         drain: NamedDependency[Drain],
-        probe_permits: NamedDependency[SearchPermits],
+        probe_permits: NamedDependency[Permits],
     ) -> HealthDocument:
-        """Whether a model is active, its bundle is the one its collection was built with, and the engine answers.
+        """Checks that a model is active, its collection was built with the installed bundle, and the engine answers.
 
-        A model that runs elsewhere than on the device that was asked for is not ready, and neither is a service that
-        was told to stop.
+        The service is not ready if a model runs on another device than the configured one, or if the service is stopping.
 
-        What balances load has no key, so none is needed; who has none is told neither names nor messages where keys are
-        in use.
+        No key is needed, because load balancers have none. Once keys are in use, answers without a key contain no names
+        and no messages.
         """
         try:
             drain.require_open()
-            # Not under a search permit: a busy service is still a ready one.
+            # Probes have their own permits: a busy service is still ready.
             document = await probe_permits.run(_check_ready, catalog, audit)
         except RetrievalError as error:
             known = "read" in request.auth.scopes
@@ -86,10 +85,10 @@ class HealthController(Controller):
 
 
 def require_device(encoder: Encoder, device: Device) -> None:
-    """Compare the device that was asked for with the one that each tower runs on now; opens towers that are not open.
+    """Check that each tower runs on the configured device. Opens towers that are not open.
 
     Raises:
-        DeviceUnavailable: onnxruntime runs one elsewhere. It does so, and only prints a line, when a run on CUDA fails.
+        DeviceUnavailable: onnxruntime runs a tower on another device. It does so, and only prints a line, if CUDA fails.
     """
     towers = {"image": encoder.image_session}
     if encoder.bundle.has_text:
@@ -97,17 +96,19 @@ def require_device(encoder: Encoder, device: Device) -> None:
     for name, session in towers.items():
         used = "cuda" if "CUDAExecutionProvider" in session.providers else "cpu"
         if device not in ("auto", used):
-            raise DeviceUnavailable(f"device={device} was asked for, but the {name} tower runs on {session.providers}")
+            raise DeviceUnavailable(
+                f"the configured device is {device}, but the {name} tower runs on {session.providers}"
+            )
 
 
 def _check_ready(catalog: Catalog, audit: AuditLog) -> HealthDocument:
     retriever = catalog.retriever()
     require_device(retriever.encoder, catalog.settings.device)
     try:
-        retriever.facet("view")  # the cheapest question that the engine itself must answer
+        retriever.facet("view")  # the cheapest request that the engine itself must answer
     except RetrievalError:
         raise
-    except Exception as error:  # Edge raises types of its own, and of Python's
+    except Exception as error:  # Edge raises its own types and Python's
         raise IndexFailure(f"{retriever.collection.name} does not answer: {error}") from error
     audit.check()
     return HealthDocument(

@@ -1,4 +1,4 @@
-"""`/v1/images`: thumbnails of stored images. The originals are neither kept nor served."""
+"""`/v1/images`: thumbnails of stored images. The original images are neither stored nor served."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from litestar.params import PathParameter
 from ingest.thumbnails import thumbnail_path
 from service.access.scopes import READ
 from service.api.problems import BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
-from service.load.permits import SearchPermits
+from service.load.permits import Permits
 from service.refusals import MediaUnavailable
 
-# Named by the image's content, so it never changes; `private`, since it shows a patient.
-_FOREVER = "private, max-age=31536000, immutable"
+# The name is a hash of the content, so it never changes; `private`, because it shows a patient.
+_CACHE_CONTROL = "private, max-age=31536000, immutable"
 
 
 class ImagesController(Controller):
@@ -48,13 +48,13 @@ class ImagesController(Controller):
         self,
         sha256: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="`image_sha256` of a hit.")],
         media_dir: NamedDependency[Path],
-        thumbnail_permits: NamedDependency[SearchPermits],
+        thumbnail_permits: NamedDependency[Permits],
     ) -> Response[bytes]:
-        """At most 256 pixels a side; the address of an image's thumbnail never shows anything else."""
+        """A thumbnail of at most 256 pixels per side. An address always shows the same image."""
         try:
             data = await thumbnail_permits.run(thumbnail_path(media_dir, sha256).read_bytes)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundException("no thumbnail of this image") from None
         except OSError as error:
             raise MediaUnavailable(f"the folder of the thumbnails cannot be read: {error.strerror}") from error
-        return Response(data, media_type="image/webp", headers={"Cache-Control": _FOREVER})
+        return Response(data, media_type="image/webp", headers={"Cache-Control": _CACHE_CONTROL})

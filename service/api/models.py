@@ -1,10 +1,9 @@
-"""`/v1/models`: the models there are, and which one answers when none is named."""
+"""`/v1/models`: the models, and which one is active."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, get, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -14,8 +13,8 @@ from service.access.audit import AuditLog
 from service.access.scopes import ADMIN, READ
 from service.api.examples import MODEL_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
-from service.api.schemas import ModelChoice, ModelDocument, ModelsDocument
-from service.load.permits import SearchPermits
+from service.api.schemas import ModelChoice, ModelsDocument
+from service.load.permits import Permits
 
 
 class ModelsController(Controller):
@@ -33,11 +32,9 @@ class ModelsController(Controller):
             **problem_responses(**KEY_PROBLEMS, **BUSY_PROBLEMS),
         },
     )
-    async def list_models(
-        self, catalog: NamedDependency[Catalog], permits: NamedDependency[SearchPermits]
-    ) -> ModelsDocument:
-        """Every installed model and every collection, and which is active."""
-        return ModelsDocument(models=[_document(status) for status in await permits.run(catalog.models)])
+    async def list_models(self, catalog: NamedDependency[Catalog], permits: NamedDependency[Permits]) -> ModelsDocument:
+        """Every installed model and every collection, and which model is active."""
+        return ModelsDocument(models=await permits.run(catalog.models))
 
     @put(
         "/active",
@@ -45,7 +42,7 @@ class ModelsController(Controller):
         operation_id="activateModel",
         summary="Switch the active model",
         responses={
-            **answer_examples(ModelDocument, "The model that is active now.", MODEL_EXAMPLE),
+            **answer_examples(ModelStatus, "The model that is active now.", MODEL_EXAMPLE),
             **problem_responses(
                 invalid_request_400="model: a name is required",
                 unknown_model_404="no model 'x' is installed",
@@ -62,19 +59,15 @@ class ModelsController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[ModelChoice],
         catalog: NamedDependency[Catalog],
-        permits: NamedDependency[SearchPermits],
+        permits: NamedDependency[Permits],
         audit: NamedDependency[AuditLog],
-    ) -> ModelDocument:
-        """Make a model the one that requests without `model` use, here and on the command line, from now on.
+    ) -> ModelStatus:
+        """Activates a model: from now on, requests without `model` use it, here and on the command line.
 
-        Refused with `counts_differ` while its collection is not complete, or holds fewer images of some dataset than the
-        one that is active now, unless `force` is true.
+        Refused with `counts_differ` if its collection is not complete, or holds fewer images of a dataset than the active
+        one; `force` switches anyway.
         """
-        # An unknown name could be anything; whoever may switch models chooses among those that there are.
-        named = data.model in {status.key for status in await permits.run(catalog.models)}
-        async with audit.change(request, "switch_model", model=data.model if named else None, force=data.force):
-            return _document(await permits.run(catalog.activate, data.model, force=data.force))
-
-
-def _document(status: ModelStatus) -> ModelDocument:
-    return msgspec.convert(status.to_dict(), ModelDocument)
+        # The audit log records only names of existing models: any other text could hold patient data.
+        known = data.model in {status.key for status in await permits.run(catalog.models)}
+        async with audit.change(request, "switch_model", model=data.model if known else None, force=data.force):
+            return await permits.run(catalog.activate, data.model, force=data.force)

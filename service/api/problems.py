@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457): the one place where exceptions become answers."""
+"""Turns every exception into a problem document (`application/problem+json`, RFC 9457)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from litestar.types import ExceptionHandlersMap
 from retrieval.errors import RetrievalError
 from retrieval.search import query
 from retrieval.search.query import Facet
-from service.api.schemas import Preset
+from retrieval.search.rerank import Preset
 from service.experiments.entities import FeedbackKind
 from service.refusals import NotReady, Refusal
 
@@ -24,21 +24,21 @@ MEDIA_TYPE = "application/problem+json"
 KEY_PROBLEMS = {
     "key_required_401": "a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
     "invalid_key_401": "this key is revoked",
-    "scope_missing_403": "the key ward-3 has not the scope admin",
+    "scope_missing_403": "the key ward-3 lacks the scope `admin`",
     "rate_limited_429": "too many requests; see CXR_SERVICE_RATE_PER_MINUTE",
 }
-"""For `problem_responses`: what every route but the open ones may answer."""
+"""For `problem_responses`: problems of every route that needs a key."""
 
 AUDIT_PROBLEMS = {"audit_unavailable_503": "the audit log cannot be written: No space left on device"}
-"""For `problem_responses`: what every route that is recorded may answer."""
+"""For `problem_responses`: problems of every route that writes to the audit log."""
 
 BUSY_PROBLEMS = {
-    "overloaded_429": "4 requests run and 32 wait, which is all the service admits; try again later",
-    "queue_timeout_503": "the request waited 30 s for its turn in vain",
+    "overloaded_429": "all places are taken: 4 requests run and 32 wait; try again later",
+    "queue_timeout_503": "the request timed out after 30 s in the queue",
     "draining_503": "the service is stopping and takes no new requests",
     "request_timeout_504": "the request took longer than 30 s",
 }
-"""For `problem_responses`: what every route that asks the engine may answer."""
+"""For `problem_responses`: problems of every route that calls the engine."""
 
 IMAGE_PROBLEMS = {
     "image_too_large_413": "the image has 70,000,000 bytes",
@@ -47,9 +47,9 @@ IMAGE_PROBLEMS = {
     "decode_timeout_422": "the image was not decoded within 10 s",
     "decoder_crashed_422": "the image ended the process that decoded it; it is damaged or hostile",
 }
-"""For `problem_responses`: what every route that takes an image may answer."""
+"""For `problem_responses`: problems of every route that takes an image."""
 
-# Codes of errors that arise before the engine is asked; those of the engine's are in retrieval.errors.
+# Codes of errors that Litestar raises; those of the engine are in retrieval.errors.
 _CODES = {
     400: "invalid_request",
     404: "not_found",
@@ -58,7 +58,7 @@ _CODES = {
     415: "unsupported_media_type",
 }
 CHOICES = query.CHOICES | {"rerank": Preset, "fields": Facet, "kind": FeedbackKind}
-"""The fields of requests that allow a few words only, by name."""
+"""The allowed values of request fields that have a fixed choice, by name."""
 _log = logging.getLogger("cxr.service")
 
 
@@ -70,7 +70,7 @@ class FieldProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What went wrong. `code` is stable and meant for programs; `detail` is meant for people."""
+    """An error. `code` is stable and meant for programs; `detail` is meant for people."""
 
     type: str
     title: str
@@ -82,13 +82,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def make_problem(code: str, status: int, detail: str, **more: Any) -> Problem:
-    """A problem document; its title is the code in words."""
+    """A problem document, whose title is the code in words."""
     title = code.replace("_", " ").capitalize()
     return Problem(type=f"urn:cxr:problem:{code}", title=title, status=status, detail=detail, code=code, **more)
 
 
 def describe_error(error: Exception) -> Problem:
-    """The problem document of any exception. What the program did not foresee is logged and told to nobody else."""
+    """The problem document of any exception. Unexpected errors are logged; the document contains no details of them."""
     match error:
         case NotReady():
             return make_problem(error.code, error.http_status, str(error), reasons=error.reasons)
@@ -102,7 +102,7 @@ def describe_error(error: Exception) -> Problem:
             return make_problem(_CODES.get(error.status_code, "refused"), error.status_code, error.detail)
         case _:
             _log.error("unexpected %s", type(error).__name__, exc_info=error)
-            return make_problem("internal_error", 500, "The service failed; its log says why.")
+            return make_problem("internal_error", 500, "unexpected error; see the log of the service")
 
 
 def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
@@ -111,7 +111,7 @@ def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
 
 
 def _refused_field(key: str, message: str) -> FieldProblem:
-    # Litestar calls the body as a whole "data", and a body that is missing altogether has its own name as message.
+    # Litestar calls the whole body "data"; if the body is missing, the message is just that name.
     if message == "'data'":
         return FieldProblem(field="body", message="a request body is required")
     return FieldProblem(field="body" if key == "data" else key, message=query.add_choices(message, key, CHOICES))
@@ -121,19 +121,19 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     """The answer to a request that raised `error`."""
     problem = describe_error(error)
     request.scope["state"]["code"] = problem.code  # for the log and the metrics
-    # Both may say more than the document: when to come back, how to log in, which methods there are.
+    # For example `Retry-After`, `WWW-Authenticate` or `Allow`.
     headers = error.headers if isinstance(error, (Refusal, HTTPException)) else None
     return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-# HTTPException needs a key of its own: under `Exception` alone Litestar answers an unknown route with 500.
+# HTTPException needs its own entry: with `Exception` alone, Litestar answers an unknown route with 500.
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {RetrievalError: respond, HTTPException: respond, Exception: respond}
 
 
 def problem_responses(**details: str) -> dict[int, ResponseSpec]:
-    """OpenAPI's description of the problems an endpoint answers with.
+    """The OpenAPI description of the problems that an endpoint answers with.
 
-    Each keyword is `<code>_<status>`, its value an example of the detail; codes of one status share a response.
+    Each keyword is `<code>_<status>` and each value an example of `detail`. Codes of the same status share a response.
     """
     by_status: dict[int, list[Example]] = {}
     for name, detail in details.items():

@@ -1,4 +1,4 @@
-"""Requests that cannot be read are the client's mistake, where Litestar takes them for the service's own."""
+"""Requests with limits: a body or parameter that cannot be read is refused with 400 or 413, not answered with 500."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from service.api.forms import Fields, parse_multipart, parse_urlencoded, require
 
 
 class BodyRequest(Request[Any, Any, Any]):
-    """A request whose body is read or refused with 400."""
+    """A request whose body is limited before it is decoded (see `service.api.forms`)."""
 
     async def json(self) -> Any:
         """The body's JSON.
 
         Raises:
-            ClientException: it is nested too deeply, or no text in UTF-8. SerializationException: it is not JSON.
+            ClientException: it is nested too deeply, or is not UTF-8. SerializationException: it is not JSON.
             RequestEntityTooLarge: it has too many values.
         """
         require_few_values(await self.body())
@@ -34,7 +34,7 @@ class BodyRequest(Request[Any, Any, Any]):
         except RecursionError:
             raise ClientException("the body is nested too deeply") from None
         except UnicodeDecodeError:
-            raise ClientException("the body is not text in UTF-8") from None
+            raise ClientException("the body is not UTF-8") from None
 
     async def form(self) -> FormMultiDict:
         """The body's form fields.
@@ -58,9 +58,9 @@ class BodyRequest(Request[Any, Any, Any]):
 
 
 def only_files(folder: Path) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
-    """A hook that lets only requests for files of `folder` pass: Litestar fails on names that no file can have.
+    """A hook that refuses requests for files that are not in `folder`: Litestar fails on impossible file names.
 
-    The files are listed once, now.
+    The files are listed once, when this is called.
     """
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -72,10 +72,10 @@ def only_files(folder: Path) -> Callable[[Request[Any, Any, Any]], Awaitable[Non
 
 
 def no_unknown_parameters(request: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard that refuses query parameters of no name that the handler knows: a slip would lift a filter unseen.
+    """A guard that refuses unknown query parameters: a misspelt filter must not be ignored.
 
     Raises:
-        ValidationException: naming the first one, and those that there are.
+        ValidationException: it names the first unknown parameter, and the known ones.
     """
     parameters = handler.parsed_fn_signature.parameters.items()
     wire_names = {
@@ -85,10 +85,10 @@ def no_unknown_parameters(request: ASGIConnection[Any, Any, Any, Any], handler: 
     }
     for name in request.query_params:
         if name not in wire_names:
-            message = f"there is no such parameter; expected {', '.join(sorted(wire_names))}"
+            message = f"unknown parameter; expected {', '.join(sorted(wire_names))}"
             raise ValidationException(extra=[{"key": name, "message": message}])
 
 
 async def read_form(request: Request[Any, Any, Any]) -> None:
-    """Read the form before Litestar does, which would not go through `BodyRequest.form`."""
+    """Read the form before Litestar does, which would bypass `BodyRequest.form`."""
     await request.form()

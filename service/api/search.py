@@ -1,11 +1,11 @@
-"""`/v1/search`: cases by words and by image."""
+"""`/v1/search`: search by any query, by text, by image, and by batches of queries."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, post
+from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body
@@ -13,11 +13,20 @@ from litestar.params import Body
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
 from retrieval.search.query import Query, add_choices
+from service.access.rate_limit import RateLimit
 from service.access.scopes import READ
-from service.api.examples import SEARCH_EXAMPLE, TEXT_QUERY_EXAMPLE, answer_examples
+from service.api.examples import (
+    BATCH_EXAMPLE,
+    BATCH_QUERY_EXAMPLE,
+    QUERY_EXAMPLES,
+    SEARCH_EXAMPLE,
+    TEXT_QUERY_EXAMPLE,
+    answer_examples,
+)
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, IMAGE_PROBLEMS, KEY_PROBLEMS, problem_responses
-from service.api.schemas import ImageQuery, SearchDocument, TextQuery
-from service.api.searches import Searches
+from service.api.schemas import BatchDocument, ImageQuery, SearchBatch, SearchQuery, TextQuery
+from service.api.search_runner import SearchRunner
+from service.experiments.entities import ShownResult
 
 SEARCH_PROBLEMS = {
     "unknown_model_404": "no model 'x' is installed",
@@ -27,11 +36,70 @@ SEARCH_PROBLEMS = {
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
 }
-"""For `problem_responses`: what every search may answer."""
+"""For `problem_responses`: problems of every search."""
+
+
+_QUERY_PROBLEMS = {
+    "invalid_request_400": "diversity: Expected `float` <= 1.0",
+    "unknown_finding_400": "no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+    "unknown_study_404": "no study '42' in the collection cxr_x",
+    "request_too_large_413": "Request Entity Too Large",
+    **IMAGE_PROBLEMS,
+    **SEARCH_PROBLEMS,
+}
+
+
+class SearchController(Controller):
+    """Search by text, image and stored cases together."""
+
+    path = "/v1/search"
+    tags = ("search",)
+    opt = READ
+
+    @post(
+        status_code=200,
+        operation_id="search",
+        summary="Search by text, image, stored cases, or several of these",
+        responses={
+            **answer_examples(ShownResult, "Hits, best first.", SEARCH_EXAMPLE),
+            **problem_responses(**_QUERY_PROBLEMS),
+        },
+    )
+    async def search(
+        self,
+        data: Annotated[SearchQuery, Body(examples=QUERY_EXAMPLES)],
+        runner: NamedDependency[SearchRunner],
+    ) -> ShownResult:
+        """Finds the cases nearest to the query. Every hit matches the filters. An image is base64 and is not stored."""
+        return await runner.answer(data, data.model)
+
+    @post(
+        "/batch",
+        status_code=200,
+        operation_id="searchBatch",
+        summary="Several searches in one request",
+        responses={
+            **answer_examples(BatchDocument, "One answer for each query, in order.", BATCH_EXAMPLE),
+            **problem_responses(**_QUERY_PROBLEMS),
+        },
+    )
+    async def search_batch(
+        self,
+        request: Request[Any, Any, Any],
+        data: Annotated[SearchBatch, Body(examples=[BATCH_QUERY_EXAMPLE])],
+        runner: NamedDependency[SearchRunner],
+        rate_limit: NamedDependency[RateLimit],
+    ) -> BatchDocument:
+        """Answers up to 32 queries, which are encoded together. If one query fails, the whole batch fails.
+
+        For the rate limit, each query counts as one request. A batch that exceeds it gets 429 with `Retry-After`.
+        """
+        rate_limit.take_further(request.scope, len(data.queries) - 1)
+        return BatchDocument(results=await runner.answer_batch(data.queries, data.model))
 
 
 class TextSearchController(Controller):
-    """Search by words."""
+    """Search by text."""
 
     path = "/v1/search/text"
     tags = ("search",)
@@ -40,9 +108,9 @@ class TextSearchController(Controller):
     @post(
         status_code=200,
         operation_id="searchText",
-        summary="Search by words",
+        summary="Search by text",
         responses={
-            **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
+            **answer_examples(ShownResult, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
                 invalid_request_400="k: Expected `int` >= 1",
                 unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
@@ -54,11 +122,11 @@ class TextSearchController(Controller):
     async def search_text(
         self,
         data: Annotated[TextQuery, Body(examples=[TEXT_QUERY_EXAMPLE])],
-        searches: NamedDependency[Searches],
-    ) -> SearchDocument:
-        """Cases that the words describe, nearest first; every hit obeys the filters."""
+        runner: NamedDependency[SearchRunner],
+    ) -> ShownResult:
+        """Finds cases that match the text, nearest first. Every hit matches the filters."""
         query = Query(text=data.text, filters=data.filters, k=data.k, rerank=data.rerank)
-        return await searches.answer(query, data.model)
+        return await runner.answer(query, data.model)
 
 
 class ImageSearchController(Controller):
@@ -73,7 +141,7 @@ class ImageSearchController(Controller):
         operation_id="searchImage",
         summary="Search by image",
         responses={
-            **answer_examples(SearchDocument, "Hits, best first.", SEARCH_EXAMPLE),
+            **answer_examples(ShownResult, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
                 invalid_request_400="k: Expected `int` >= 1",
                 **IMAGE_PROBLEMS,
@@ -84,19 +152,19 @@ class ImageSearchController(Controller):
     async def search_image(
         self,
         data: Annotated[ImageQuery, Body(media_type=RequestEncodingType.MULTI_PART)],
-        searches: NamedDependency[Searches],
-    ) -> SearchDocument:
-        """Cases that look like the image, nearest first; every hit obeys the filters. The image is not kept."""
+        runner: NamedDependency[SearchRunner],
+    ) -> ShownResult:
+        """Finds cases that look like the image, nearest first. Every hit matches the filters. The image is not stored."""
         filters = decode_filters(data.filters)
         query = Query(image=await data.image.read(), filters=filters, k=data.k, rerank=data.rerank)
-        return await searches.answer(query, data.model)
+        return await runner.answer(query, data.model)
 
 
 def decode_filters(text: str) -> Filters:
     """Filters from the JSON text of a form field.
 
     Raises:
-        InvalidRequest: not JSON, or not of the shape `Filters`.
+        InvalidRequest: it is not JSON, or does not match `Filters`.
     """
     try:
         return msgspec.json.decode(text, type=Filters)

@@ -1,10 +1,9 @@
-"""`/v1/studies`: a stored study, and the cases like it."""
+"""`/v1/studies`: a stored study, and the cases similar to it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Controller, Request, get
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
@@ -15,15 +14,16 @@ from retrieval.index.filters import Filters
 from retrieval.records import LIMIT_ID, View
 from retrieval.search.hits import StudyRecord
 from retrieval.search.query import LIMIT_K, Case, Query
+from retrieval.search.rerank import Preset
 from service.access.audit import AuditLog
 from service.access.scopes import READ
 from service.api.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
 from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.requests import no_unknown_parameters
-from service.api.schemas import Preset, SearchDocument, StudyDocument
-from service.api.searches import Searches
-from service.api.study_paths import read_study_id
-from service.load.permits import SearchPermits
+from service.api.search_runner import SearchRunner
+from service.api.study_ids import unescape_study_id
+from service.experiments.entities import ShownResult
+from service.load.permits import Permits
 
 _PROBLEMS = {
     "unknown_study_404": "the collection cxr_x holds no study '42'",
@@ -34,12 +34,10 @@ _PROBLEMS = {
     **BUSY_PROBLEMS,
 }
 StudyId = Annotated[
-    str, PathParameter(description="`study_id` of a hit, escaped.", schema_extra={"max_length": LIMIT_ID})
+    str, PathParameter(description="`study_id` of a hit, percent-encoded.", schema_extra={"max_length": LIMIT_ID})
 ]
-Dataset = Annotated[
-    str | None, QueryParameter(description="The dataset of the study, and of every hit.", max_length=200)
-]
-Model = Annotated[str | None, QueryParameter(description="A model with a collection; the active one if absent.")]
+Dataset = Annotated[str | None, QueryParameter(description="Dataset of the study and of every hit.", max_length=200)]
+Model = Annotated[str | None, QueryParameter(description="A model with a collection; default: the active model.")]
 
 
 class StudiesController(Controller):
@@ -55,7 +53,7 @@ class StudiesController(Controller):
         operation_id="getStudy",
         summary="One study",
         responses={
-            **answer_examples(StudyDocument, "The study.", STUDY_EXAMPLE),
+            **answer_examples(StudyRecord, "The study.", STUDY_EXAMPLE),
             **problem_responses(invalid_request_400="study_id: Expected `str` of length <= 500", **_PROBLEMS),
         },
     )
@@ -64,14 +62,14 @@ class StudiesController(Controller):
         request: Request[Any, Any, Any],
         study_id: StudyId,
         catalog: NamedDependency[Catalog],
-        permits: NamedDependency[SearchPermits],
+        permits: NamedDependency[Permits],
         audit: NamedDependency[AuditLog],
         dataset: Dataset = None,
         model: Model = None,
-    ) -> StudyDocument:
-        """A study's images, findings and report, as the collection holds them."""
+    ) -> StudyRecord:
+        """The images, findings and report of a study, as stored in the collection."""
 
-        wanted = read_study_id(study_id)
+        wanted = unescape_study_id(study_id)
 
         def open_study() -> StudyRecord:
             retriever = catalog.retriever(model)
@@ -79,36 +77,39 @@ class StudiesController(Controller):
             audit.study(request, retriever, record)
             return record
 
-        record = await permits.run(open_study)
-        return msgspec.convert(record.to_dict(), StudyDocument)
+        return await permits.run(open_study)
 
     @get(
         "/similar",
         operation_id="searchSimilar",
-        summary="Cases like a stored study",
+        summary="Cases similar to a stored study",
         responses={
-            **answer_examples(SearchDocument, "Hits, best first, none of the study itself.", SEARCH_EXAMPLE),
+            **answer_examples(ShownResult, "Hits, best first, without the study itself.", SEARCH_EXAMPLE),
             **problem_responses(invalid_request_400="k: Expected `int` >= 1", **_PROBLEMS),
         },
     )
     async def search_similar(
         self,
         study_id: StudyId,
-        searches: NamedDependency[Searches],
+        runner: NamedDependency[SearchRunner],
         present: Annotated[
-            tuple[str, ...], QueryParameter(name="with", description="Findings that every hit has; may be repeated.")
+            tuple[str, ...],
+            QueryParameter(name="with", description="Findings that every hit has. Repeat it for several."),
         ] = (),
         refused: Annotated[
-            tuple[str, ...], QueryParameter(name="without", description="Findings that no hit has; may be repeated.")
+            tuple[str, ...],
+            QueryParameter(name="without", description="Findings that no hit has. Repeat it for several."),
         ] = (),
         dataset: Dataset = None,
         view: Annotated[View | None, QueryParameter(description="View of every hit.")] = None,
         k: Annotated[int, QueryParameter(ge=1, le=LIMIT_K, description="Number of hits.")] = 10,
-        rerank: Annotated[Preset, QueryParameter(description="By a preset of signals, or by image alone.")] = "signals",
+        rerank: Annotated[
+            Preset, QueryParameter(description="A preset of weights, or `none` for the image alone.")
+        ] = "signals",
         model: Model = None,
-    ) -> SearchDocument:
-        """Cases that look and read like the study; its own images are left out."""
+    ) -> ShownResult:
+        """Finds cases that look and read like the study. Its own images are not among the hits."""
         filters = Filters(all=present, none=refused, view=view, dataset=dataset)
-        wanted = read_study_id(study_id)
+        wanted = unescape_study_id(study_id)
         query = Query(study=Case(study_id=wanted), filters=filters, k=k, rerank=rerank)
-        return await searches.answer(query, model, like=wanted)
+        return await runner.answer(query, model, like=wanted)

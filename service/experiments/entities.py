@@ -1,9 +1,11 @@
-"""Experiments, what their searches showed, and what came of it."""
+"""Experiments, the searches they answered, and the feedback on these."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from retrieval.search.hits import SearchResult
 
 Kind = Literal["split", "interleave", "shadow"]
 FeedbackKind = Literal["click", "relevant", "not_relevant"]
@@ -12,7 +14,7 @@ Team = Literal["a", "b"]
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One experiment. `share` is the per cent of sessions that B answers (split); `result` is what it ended with."""
+    """One experiment. In a split, B answers `share` per cent of the sessions. `result` is None while it runs."""
 
     name: str
     kind: Kind
@@ -31,7 +33,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class ShownHit:
-    """An image as a search showed it; `team` is the side of an interleaving that it is credited to, if any."""
+    """An image as a search showed it; `team` is the interleaved model that gets credit for clicks on it, if any."""
 
     dataset: str
     study_id: str
@@ -39,9 +41,20 @@ class ShownHit:
     team: Team | None = None
 
 
+class ShownResult(SearchResult, frozen=True, kw_only=True):
+    """A result as the client gets it. Feedback refers to `search_id`, which is None if the exposure was not recorded.
+
+    While an `experiment` runs, a search that names no model is answered by either of its two models, or by both in one
+    list; then `model` names both, and a hit's score is one over its rank.
+    """
+
+    search_id: str | None = None
+    experiment: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One answered search; `session` is an HMAC, `team` the model of a split that answered."""
+    """One answered search. `session` is an HMAC; `team` is the model that answered, in a split."""
 
     search_id: str
     session: str
@@ -52,7 +65,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A search of an experiment, and which of the images it showed were clicked or rated well, as (dataset, image)."""
+    """A search of an experiment, and the shown images with positive feedback, as (dataset, image id)."""
 
     exposure: Exposure
     positive: frozenset[tuple[str, str]]
@@ -60,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What the second model would have shown: the share of the `k` hits in common, and both models' milliseconds."""
+    """Comparison with the hidden answer of the second model: share of the `k` hits in common, milliseconds of each model."""
 
     search_id: str
     k: int

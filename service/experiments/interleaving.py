@@ -6,8 +6,10 @@ Team-draft interleaving: Radlinski, Kurup and Joachims, "How does clickthrough d
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
+
+from msgspec.structs import replace
 
 from retrieval.search.hits import Hit, SearchResult
 from service.experiments.entities import Team
@@ -68,7 +70,7 @@ def interleave(first: SearchResult, second: SearchResult, random: Random) -> tup
         key=_key(first.interpreted.get("collapse", "none")),
     )
     hits = [
-        replace(each.hit, score=1 / rank, parts={"rank": 1 / rank}, signals={}, percentiles={}, folded=0)
+        replace(each.hit, score=1 / rank, parts={"rank": 1 / rank}, signals={}, percentiles={}, collapsed_count=0)
         for rank, each in enumerate(drafted, start=1)
     ]
     stages = dict.fromkeys([*first.timings_ms, *second.timings_ms])

@@ -1,1 +1,1 @@
-"""Load: admission, batching, timeouts, limits on bodies and connections, draining."""
+"""Load: admission and queue, batching, timeouts, limits for bodies and connections, draining."""

@@ -1,4 +1,4 @@
-"""How many requests run at once and how many may wait for their turn; who comes beyond that is sent away at once."""
+"""Limits how many requests run and how many wait in the queue. Excess requests get 429 at once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from service.refusals import Overloaded
 
 T = TypeVar("T")
 
-# Weight of the newest call in the running mean of what a call takes, from which Retry-After is told.
-_NEWEST = 0.2
+# Weight of the newest call in the moving average of call times, from which Retry-After is computed.
+_NEWEST_WEIGHT = 0.2
 _RETRY_AFTER_MAX_S = 60
 
 
 class Admission:
-    """Runs blocking calls in `limit` threads; at most `queue` further ones wait, first come first served.
+    """Runs blocking calls in `limit` threads; at most `queue` more wait, first come, first served.
 
-    A place is taken until the call has ended, also if nobody waits for its result any more: what limits the service is
-    the work, not the connections. Belongs to one event loop.
+    A call keeps its place until it ends, even if nobody waits for its result any more: the limit is for work, not for
+    connections. Belongs to one event loop.
     """
 
     def __init__(self, name: str, *, limit: int, queue: int) -> None:
@@ -37,27 +37,27 @@ class Admission:
         self._mean_s = 0.0
 
     def require_room(self) -> None:
-        """Refuse at once when a request could neither run nor wait.
+        """Refuse a request that could neither run nor wait.
 
         Raises:
-            Overloaded: saying in `Retry-After` when there should be room again.
+            Overloaded: all places are taken; `Retry-After` says when to try again.
         """
         if self._turns.locked() and self.waiting >= self.queue:
             raise Overloaded(
-                f"{self.running} requests run and {self.waiting} wait, which is all the service admits; try again later",
+                f"all places are taken: {self.running} requests run and {self.waiting} wait; try again later",
                 headers={"Retry-After": str(self.retry_after_s())},
             )
 
     def retry_after_s(self) -> int:
-        """Whole seconds, at least 1, in which as many calls should end as run and wait now."""
+        """Expected seconds until the present calls have ended: a whole number, 1 to 60."""
         expected = self._mean_s * (self.running + self.waiting) / self.limit
         return min(max(math.ceil(expected), 1), _RETRY_AFTER_MAX_S)
 
     async def run(self, call: Callable[[], T]) -> T:
-        """The result of `call`, run in a thread when its turn comes. Cancelled before that, it is never run.
+        """The result of `call`, run in a thread when a place is free. If cancelled before that, it never runs.
 
         Raises:
-            Overloaded: there is no room.
+            Overloaded: all places are taken.
         """
         self.require_room()
         self.waiting += 1
@@ -71,22 +71,22 @@ class Admission:
         loop, started = asyncio.get_running_loop(), time.perf_counter()
         self.running += 1
 
-        def ended() -> None:
+        def release() -> None:
             self.running -= 1
-            self._mean_s += _NEWEST * (time.perf_counter() - started - self._mean_s)
+            self._mean_s += _NEWEST_WEIGHT * (time.perf_counter() - started - self._mean_s)
             self._turns.release()
 
-        def tell(_: Future[T]) -> None:
+        def on_end(_: Future[T]) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(ended)
+                loop.call_soon_threadsafe(release)
 
-        # The context carries the request's id into the log lines of the thread.
+        # The context carries the request id into the thread's log lines.
         work = self._threads.submit(contextvars.copy_context().run, call)
-        work.add_done_callback(tell)
+        work.add_done_callback(on_end)
         return work
 
     async def close(self, wait_s: float) -> None:
-        """Start nothing more, and give calls that nobody waits for `wait_s` to end before the index is closed."""
+        """Start no more calls, and wait up to `wait_s` for running ones, so that the index can be closed."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         deadline = time.monotonic() + wait_s
         while self.running and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Texts and images of concurrent requests, encoded together."""
+"""Encodes texts and images of concurrent requests together."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from retrieval.model.encoder import Encoder
 FloatArray = NDArray[np.float32]
 Tower = Literal["image", "text"]
 BatchObserver = Callable[[Tower, int, float], None]
-"""Told of each run: the tower, how many images or texts, and the seconds it took."""
+"""Called after each run with the tower, the number of images or texts, and the seconds that it took."""
 Items = TypeVar("Items", bound=Sized)
 
 
 def ignore_batch(tower: Tower, size: int, seconds: float) -> None:
-    """The observer of those who do not measure."""
+    """An observer that does nothing."""
 
 
 class BatchingEncoder(Encoder):
-    """An encoder that runs the model in one thread at a time, on all that came in while the last run lasted.
+    """An encoder that runs the model in one thread at a time, and batches the requests that arrive during a run.
 
-    Nobody waits for company: the first request runs at once, and those that arrive meanwhile are the next batch. A batch
-    gives the vectors that each request would get alone, and one that fails is run again request by request.
+    No request waits for a batch to fill: the first one runs at once, and those that arrive meanwhile form the next batch.
+    Each request gets the same vectors as if it ran alone. If a batch fails, its requests run again one by one.
 
-    Texts that were asked not long ago are not encoded again: who steers a search sends the same words with other filters.
+    The vectors of recent texts are cached: users often repeat a text with other filters.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class BatchingEncoder(Encoder):
         remember: int = 0,
         observe: BatchObserver = ignore_batch,
     ) -> None:
-        """Encode with `bundle`, at most `limit` texts or images of several requests at once.
+        """Encode with `bundle`, in batches of at most `limit` texts or images.
 
-        The last `remember` different texts that came one at a time are kept in memory, with their vectors.
+        The vectors of the last `remember` different single texts stay in memory.
         """
         super().__init__(bundle, device=device, threads=threads)
         if bundle.manifest.precision == "int8":
-            limit = 1  # int8 takes its scale from all activations of a run, so neighbours would change the answer
+            limit = 1  # int8 scales by all activations of a run, so other requests would change the vectors
         turns = _Turns()
         self._texts: _Batcher[list[str]] = _Batcher(turns, "text", super().encode_texts, _join_texts, limit, observe)
         self._pixels: _Batcher[FloatArray] = _Batcher(
@@ -66,12 +66,12 @@ class BatchingEncoder(Encoder):
         return self._pixels.encode(pixel_values)
 
     def encode_texts(self, texts: Iterable[str]) -> FloatArray:
-        """See `Encoder.encode_texts`. What is returned for one text cannot be written to, since others get it, too."""
+        """See `Encoder.encode_texts`. The array of a single text is read-only, because other requests share it."""
         texts = list(texts)
         return self._remembered(texts[0]) if len(texts) == 1 else self._texts.encode(texts)
 
     def _encode_text(self, text: str) -> FloatArray:
-        embedding = self._texts.encode([text]).copy()  # it is a part of its batch, which would be kept whole
+        embedding = self._texts.encode([text]).copy()  # a view would keep the whole batch in memory
         embedding.flags.writeable = False
         return embedding
 
@@ -81,7 +81,7 @@ def _join_texts(parts: Sequence[list[str]]) -> list[str]:
 
 
 class _Turns:
-    """Lets one thread at a time run the model: side by side, its towers would share the same cores."""
+    """Lets one thread at a time run the model: both towers at once would compete for the same cores."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -90,7 +90,7 @@ class _Turns:
 
 @dataclass(eq=False, slots=True)
 class _Ticket(Generic[Items]):
-    """What one request wants encoded, and what came of it."""
+    """The items of one request, and then their embeddings or an error."""
 
     items: Items
     embeddings: FloatArray | None = None
@@ -102,7 +102,7 @@ class _Ticket(Generic[Items]):
 
 
 class _Batcher(Generic[Items]):
-    """One tower's queue. A request's own thread runs the batch it finds when its turn comes; there is no other thread."""
+    """The queue of one tower. The thread whose turn it is runs the next batch; there is no worker thread."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class _Batcher(Generic[Items]):
         return ticket.embeddings
 
     def _next_batch(self, ticket: _Ticket[Items]) -> list[_Ticket[Items]]:
-        """The longest waiting requests, for this thread to run; empty once `ticket` is done."""
+        """The requests that have waited longest, for this thread to run; empty once `ticket` is done."""
         with self._turns.changed:
             self._turns.changed.wait_for(lambda: ticket.done or not self._turns.taken)
             if ticket.done:

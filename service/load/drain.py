@@ -1,4 +1,4 @@
-"""Stopping without cutting anybody off: what runs is finished, what is new goes elsewhere."""
+"""Graceful shutdown: running requests are finished, new ones are refused."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from service.refusals import Draining
 
 CLOSING_S = 2.0
-"""Of the grace period, at most half of it: for answers to requests that were cut off, and for closing."""
+"""Part of the grace period (at most half) for answering requests that are cut off, and for closing."""
 WHILE_DRAINING = "answers_while_draining"
-"""Key of a handler's `opt`: answers to the end, as health does."""
+"""Key of a handler's `opt`: the route answers while the service drains, as health checks must."""
 
 
 class Drain(ASGIMiddleware):
-    """Counts the requests that run; once begun, refuses new ones, and cuts off the others in time for the end."""
+    """Counts running requests. While draining, it refuses new ones and cuts off the others before the grace period ends."""
 
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = WHILE_DRAINING
 
     def __init__(self, *, grace_s: float, notice_s: float = 0.0) -> None:
-        """The process shall end within `grace_s` seconds, but not before load balancers had `notice_s` to notice."""
+        """The process ends within `grace_s` seconds, but not before load balancers had `notice_s` to notice."""
         self._closing_s = min(CLOSING_S, grace_s / 2)
         self._grace_s = max(grace_s, notice_s + self._closing_s)
         self._notice_s = notice_s
@@ -39,26 +39,26 @@ class Drain(ASGIMiddleware):
 
     @property
     def active(self) -> int:
-        """Requests that run or wait."""
+        """Number of requests that run or wait."""
         return len(self._limits)
 
     @property
     def left_s(self) -> float:
-        """Seconds in which the process shall have ended; infinite while the service is not stopping."""
+        """Seconds until the process must have ended; infinite while the service is not stopping."""
         return math.inf if self._began is None else max(0.0, self._began + self._grace_s - time.monotonic())
 
     def begin(self) -> None:
-        """From now on refuse new requests. May be called from a signal handler."""
+        """Refuse new requests from now on. Safe in a signal handler."""
         self._began = self._began or time.monotonic()
 
     def hurry(self) -> None:
-        """Cut off at once what still runs, and end."""
+        """Cut off running requests at once."""
         self.begin()
         self._notice_s = 0.0
         self._grace_s -= max(0.0, self.left_s - self._closing_s)
 
     def require_open(self) -> None:
-        """Refuse when the service is stopping.
+        """Refuse a request if the service is stopping.
 
         Raises:
             Draining: it is.
@@ -67,7 +67,7 @@ class Drain(ASGIMiddleware):
             raise _refuse("the service is stopping and takes no new requests")
 
     def advance(self) -> bool:
-        """Bound the requests that still run, and tell whether the service may end. Called in the event loop."""
+        """Whether the service may end now. Sets the deadline of running requests; call it in the event loop."""
         if self._began is None:
             return False
         cut_off = asyncio.get_running_loop().time() + max(0.0, self.left_s - self._closing_s)
@@ -78,10 +78,10 @@ class Drain(ASGIMiddleware):
         return ended and time.monotonic() >= self._began + self._notice_s
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on while the service is not stopping.
+        """Pass the request on unless the service is stopping.
 
         Raises:
-            Draining: it is; or it stopped and the request did not end in the time it was given.
+            Draining: the service is stopping, or stopped before the request ended.
         """
         self.require_open()
         try:
@@ -94,7 +94,7 @@ class Drain(ASGIMiddleware):
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise _refuse("the service stopped before the request was done") from None
+            raise _refuse("the service stopped before the request ended") from None
 
 
 def _refuse(message: str) -> Draining:

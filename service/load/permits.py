@@ -1,4 +1,4 @@
-"""One request's way to the engine: its turn, its time, and whether its client still waits."""
+"""Runs one request's calls to the engine: waiting for a place, timeout, and whether the client is still there."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 class Timed(Protocol):
-    """A result that knows how long its stages took."""
+    """A result with the times of its stages."""
 
     @property
     def timings_ms(self) -> dict[str, float]:
         """Milliseconds by stage."""
 
 
-class SearchPermits:
-    """Runs the blocking calls of one request, and notes in `stages_ms` how long they waited.
+class Permits:
+    """Runs the blocking calls of one request, and adds their waiting time to `stages_ms`.
 
-    `deadline` is the moment of `time.monotonic` at which the request is given up, however many calls it makes.
+    `deadline` is the time (`time.monotonic`) at which the request is given up, however many calls it makes.
     """
 
     def __init__(
@@ -49,38 +49,39 @@ class SearchPermits:
         self._is_over = False
 
     @classmethod
-    def of(cls, request: Request[Any, Any, Any], admission: Admission, timeout_s: float) -> SearchPermits:
-        """The permits of `request`, whose body has been read already."""
+    def of(cls, request: Request[Any, Any, Any], admission: Admission, timeout_s: float) -> Permits:
+        """The permits of `request`. Its body must have been read before."""
         state = request.scope["state"]
         stages_ms = state.setdefault("stages_ms", {})
         deadline = state.setdefault("deadline", time.monotonic() + timeout_s)
         return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms, deadline=deadline)
 
-    def require_wanted(self) -> None:
-        """For calls that take long, now and then: nobody may wait for the result any more.
+    def raise_if_cancelled(self) -> None:
+        """Stop a call whose result nobody waits for any more; long calls check this from time to time.
 
         Raises:
-            ClientGone: nobody does.
+            ClientGone: the request has ended.
         """
         if self._is_over:
             raise ClientGone("the request was given up")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `call`, run in a thread when its turn comes.
+        """The result of `call`, run in a thread when a place is free.
 
         Raises:
-            Overloaded: there is no room to wait.
-            QueueTimeout: its time was over before its turn came. RequestTimeout: while it ran; it goes on unseen, to its end
-                or until it asks `require_wanted`.
-            ClientGone: the client closed the connection; before its turn, `call` is never run.
+            Overloaded: the queue is full.
+            QueueTimeout: the request timed out in the queue; `call` never runs.
+            RequestTimeout: the request timed out while `call` ran; the thread goes on until `call` ends or checks
+                `raise_if_cancelled`.
+            ClientGone: the client closed the connection; a call in the queue never runs.
         """
-        asked = time.perf_counter()
+        queued_at = time.perf_counter()
         started = False
 
         def begin() -> T:
             nonlocal started
             started = True
-            self._add("queue", (time.perf_counter() - asked) * 1000)
+            self._add("queue", (time.perf_counter() - queued_at) * 1000)
             return call(*args, **kwargs)
 
         work = asyncio.create_task(self._admission.run(begin))
@@ -95,22 +96,22 @@ class SearchPermits:
             if started:
                 raise RequestTimeout(f"the request took longer than {self._timeout_s:g} s")
             raise QueueTimeout(
-                f"the request waited {self._timeout_s:g} s for its turn in vain",
+                f"the request timed out after {self._timeout_s:g} s in the queue",
                 headers={"Retry-After": str(self._admission.retry_after_s())},
             )
         finally:
             self._is_over = not work.done()
             for task in (work, gone):
                 task.cancel()
-                task.add_done_callback(_forget)
-            # An error's traceback holds this frame, which would hold the error: an upload would stay until the next
-            # collection of cycles.
+                task.add_done_callback(_fetch_error)
+            # Break the cycle of an error, its traceback and this frame: it would keep an upload in memory until the next
+            # garbage collection.
             del task, work, gone
 
-    def note(self, *results: Timed) -> None:
+    def add_timings(self, *results: Timed) -> None:
         """Add the stages of `results` to the answer's `Server-Timing`.
 
-        Several results are of one batch, which was encoded once: each tells the time of that one run.
+        Results of one batch all hold the time of its one encoding run, so that counts once.
         """
         for stage in dict.fromkeys(chain.from_iterable(result.timings_ms for result in results)):
             times_ms = [result.timings_ms.get(stage, 0.0) for result in results]
@@ -120,8 +121,8 @@ class SearchPermits:
         self._stages_ms[stage] = self._stages_ms.get(stage, 0.0) + milliseconds
 
 
-def _forget(task: asyncio.Task[Any]) -> None:
-    """Take a task's error, if it has one, so that asyncio does not report it as unseen. Nothing waits for the task."""
+def _fetch_error(task: asyncio.Task[Any]) -> None:
+    """Fetch the error of a task that nobody awaits, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
 
 import structlog
 
-LogFormat = Literal["console", "json"]
+from service.settings import LogFormat
+
 # httpx writes the address of each request to the index at INFO.
 _CHATTY = ("httpx", "httpcore", "opentelemetry")
 

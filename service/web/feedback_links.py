@@ -10,8 +10,7 @@ import msgspec
 
 from retrieval.search.hits import Hit
 from service.api.schemas import Feedback
-from service.experiments.choice import ShownResult
-from service.experiments.entities import FeedbackKind
+from service.experiments.entities import FeedbackKind, ShownResult
 
 # Names in an address; none is a field of the form, so that the next page's links do not say it again.
 _NAMES = {

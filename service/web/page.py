@@ -17,15 +17,16 @@ from PIL import Image
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest, RetrievalError
-from retrieval.imaging.decoder_pool import Prepared
+from retrieval.imaging.decoder_pool import PreparedImage
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
 from service.access.scopes import READ, KeyRequired
-from service.api.feedback import keep_feedback
+from service.api.feedback import save_feedback
 from service.api.problems import describe_error
-from service.api.searches import Searches, kind_of
-from service.experiments.choice import SearchChoice, ShownResult
+from service.api.search_runner import SearchRunner, kind_of
+from service.experiments.entities import ShownResult
 from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
+from service.experiments.routing import ModelRouter
 from service.experiments.runtime import ExperimentRuntime
 from service.refusals import Refusal
 from service.web.feedback_links import said_by
@@ -52,13 +53,13 @@ class PageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        searches: NamedDependency[Searches],
+        runner: NamedDependency[SearchRunner],
         experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
         """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
-        await keep_said(request, experiments, searches.audit)
-        return await _render(request, form, catalog, searches)
+        await keep_said(request, experiments, runner.audit)
+        return await _render(request, form, catalog, runner)
 
 
 class ImagePageController(Controller):
@@ -75,14 +76,14 @@ class ImagePageController(Controller):
         self,
         request: Request[Any, Any, Any],
         catalog: NamedDependency[Catalog],
-        searches: NamedDependency[Searches],
+        runner: NamedDependency[SearchRunner],
     ) -> Template:
         """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(request, read_form(texts), catalog, searches, image=content)
+        return await _render(request, read_form(texts), catalog, runner, image=content)
 
 
 async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog) -> None:
@@ -95,7 +96,7 @@ async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRunt
     if feedback is None:
         return
     try:
-        await keep_feedback(request, feedback, experiments, audit)
+        await save_feedback(request, feedback, experiments, audit)
     except (UnknownSearch, NotShown):
         return
     except ExperimentsUnavailable as error:
@@ -106,22 +107,22 @@ async def _render(
     request: Request[Any, Any, Any],
     form: PageForm,
     catalog: Catalog,
-    searches: Searches,
+    runner: SearchRunner,
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
-    permits, audit, choice = searches.permits, searches.audit, searches.choice
-    cookies = choice.begin_visit() if image or form.looks else []
+    permits, audit, router = runner.permits, runner.audit, runner.router
+    cookies = router.begin_visit() if image or form.looks else []
     try:
-        prepared = await _prepare(form, searches, image) if image else None
-        view, retriever, result = await permits.run(_look_up, form, catalog, choice, image, prepared)
+        prepared = await _prepare(form, runner, image) if image else None
+        view, retriever, result = await permits.run(_look_up, form, catalog, router, image, prepared)
     except Refusal as error:
         problem, headers = describe_error(error), error.headers
         view, retriever, result = PageContent(status=problem.status, problem=problem), None, None
     if view.study and retriever:
         await run_sync(audit.study, request, retriever, view.study)
     if result:
-        permits.note(result)
+        permits.add_timings(result)
         await run_sync(partial(audit.search, request, result, kind=kind_of(form.query(image)), k=form.k))
     view.session = request.auth.name if request.auth.by_cookie else None
     if view.problem:
@@ -131,7 +132,7 @@ async def _render(
     )
 
 
-async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared | RetrievalError | None:
+async def _prepare(form: PageForm, runner: SearchRunner, image: bytes) -> PreparedImage | RetrievalError | None:
     """The uploaded image, decoded, or why it cannot be: that is said on the page.
 
     Raises:
@@ -140,7 +141,7 @@ async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared
     try:
         form.require_valid()
         query = form.query(image)
-        (prepared,) = await searches.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
+        (prepared,) = await runner.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
     except Refusal:
         raise
     except RetrievalError as error:
@@ -151,9 +152,9 @@ async def _prepare(form: PageForm, searches: Searches, image: bytes) -> Prepared
 def _look_up(
     form: PageForm,
     catalog: Catalog,
-    choice: SearchChoice,
+    router: ModelRouter,
     image: bytes | None,
-    prepared: Prepared | RetrievalError | None,
+    prepared: PreparedImage | RetrievalError | None,
 ) -> tuple[PageContent, Retriever | None, ShownResult | None]:
     """Everything the page shows, and what it was found with, for the audit log.
 
@@ -180,7 +181,7 @@ def _look_up(
             view.study = retriever.study(form.study, dataset=form.dataset)
         if image or form.looks:
             query = form.query(image)
-            result = choice.search(form.model, lambda retriever: retriever.search_batch([query], [decoded])[0])
+            (result,) = router.search_batch(form.model, lambda retriever: retriever.search_batch([query], [decoded]))
     except RetrievalError as error:
         prepared = None  # the error's traceback holds this frame
         view.problem = describe_error(error)

@@ -7,8 +7,7 @@ from typing import get_args
 
 from retrieval.search.hits import Hit, StudyRecord
 from service.api.problems import Problem
-from service.experiments.choice import ShownResult
-from service.experiments.entities import FeedbackKind
+from service.experiments.entities import FeedbackKind, ShownResult
 from service.web.feedback_links import say_of_hit
 
 SIGNALS = {

@@ -12,8 +12,7 @@ from retrieval.index.filters import Filters
 from retrieval.labels.laterality import SIDES, Side
 from retrieval.records import View
 from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
-from retrieval.search.rerank import Collapse, Match
-from service.api.schemas import Preset
+from retrieval.search.rerank import Collapse, Match, Preset
 
 K_DEFAULT = 12
 """Fills the page's rows of three and four cards."""

@@ -1,9 +1,8 @@
-"""The OpenAPI document says what the service does."""
+"""The OpenAPI document matches the service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema_rs
@@ -12,11 +11,12 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from retrieval.catalog import Catalog
+from retrieval.catalog import ModelStatus
 from retrieval.index.filters import Filters
-from retrieval.search.rerank import NONE, PRESETS
-from retrieval.settings import RetrievalSettings
+from retrieval.search.hits import StudyRecord
+from retrieval.search.rerank import NONE, PRESETS, Preset
 from service.api.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE
+from service.api.openapi import COMPONENT_NAMES
 from service.api.problems import Problem
 from service.api.schemas import (
     BatchDocument,
@@ -25,17 +25,12 @@ from service.api.schemas import (
     Feedback,
     FeedbackDocument,
     HealthDocument,
-    ModelDocument,
     ModelsDocument,
-    Preset,
     SearchBatch,
-    SearchDocument,
     SearchQuery,
-    StudyDocument,
     TextQuery,
 )
-from service.app import create_app
-from service.settings import ServiceSettings
+from service.experiments.entities import ShownResult
 
 PATHS = {
     ("post", "/v1/search"),
@@ -53,32 +48,19 @@ PATHS = {
     ("get", "/health/ready"),
 }
 DOCUMENTS = {
-    document.__name__: document
+    COMPONENT_NAMES.get(document, document.__name__): document
     for document in (
-        SearchDocument,
+        ShownResult,
         BatchDocument,
         FacetsDocument,
-        StudyDocument,
+        StudyRecord,
         FeedbackDocument,
-        ModelDocument,
+        ModelStatus,
         ModelsDocument,
         HealthDocument,
         Problem,
     )
 }
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[TestClient[Litestar]]:
-    catalog = Catalog(RetrievalSettings(home=tmp_path, device="cpu"))
-    with catalog, TestClient(create_app(ServiceSettings(), catalog), base_url="http://127.0.0.1") as client:
-        yield client
-
-
-@pytest.fixture
-def openapi(client: TestClient[Litestar]) -> dict[str, Any]:
-    document: dict[str, Any] = client.get("/schema/openapi.json").json()
-    return document
 
 
 def operations(openapi: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -105,7 +87,7 @@ def test_every_endpoint_is_described_and_nothing_else(openapi: dict[str, Any]) -
     assert all(operation["summary"] and operation["description"] for operation in operations(openapi).values())
 
 
-def test_every_reference_leads_somewhere(openapi: dict[str, Any]) -> None:
+def test_every_reference_resolves(openapi: dict[str, Any]) -> None:
     found = set(references(openapi))
     assert found
     for reference in found:
@@ -150,7 +132,7 @@ def test_every_refusal_is_a_problem_document_of_its_status(openapi: dict[str, An
                     assert example["value"]["status"] == int(status)
 
 
-def test_switching_says_how_it_is_refused_and_forced(openapi: dict[str, Any]) -> None:
+def test_activation_documents_its_refusals_and_force(openapi: dict[str, Any]) -> None:
     problems = operations(openapi)["put", "/v1/models/active"]["responses"]["409"]["content"]
     assert {"no_collection", "counts_differ"} <= problems["application/problem+json"]["examples"].keys()
     choice = openapi["components"]["schemas"]["ModelChoice"]
@@ -182,7 +164,7 @@ def test_request_examples_have_the_shape_of_their_bodies(openapi: dict[str, Any]
         msgspec.convert(example, query)
 
 
-def test_the_short_routes_take_every_preset_that_ships() -> None:
+def test_the_short_routes_accept_every_built_in_preset() -> None:
     assert set(get_args(Preset)) == {*PRESETS, NONE}
 
 
@@ -194,9 +176,9 @@ def test_limits_are_in_the_document(openapi: dict[str, Any]) -> None:
 
 def test_examples_have_the_shape_of_the_documents() -> None:
     for value, document in (
-        (SEARCH_EXAMPLE, SearchDocument),
-        (STUDY_EXAMPLE, StudyDocument),
-        (MODEL_EXAMPLE, ModelDocument),
+        (SEARCH_EXAMPLE, ShownResult),
+        (STUDY_EXAMPLE, StudyRecord),
+        (MODEL_EXAMPLE, ModelStatus),
     ):
         assert msgspec.to_builtins(msgspec.convert(value, document)) == value
 

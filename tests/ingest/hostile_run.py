@@ -13,7 +13,7 @@ from pathlib import Path
 from archives.dicom.folder import DicomFolderSource
 from archives.image_folder import ImageFolderSource
 from ingest.worker import Worker
-from retrieval.imaging.dicom.image import load_salt
+from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.model.encoder import Encoder

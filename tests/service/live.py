@@ -1,4 +1,4 @@
-"""The service over real sockets, with a model that can be held still."""
+"""The service over real sockets, with a model that can be paused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.telemetry.operations import Operations
 
 @dataclass
 class Live:
-    """A service that listens, and a client of it."""
+    """A listening service and a client of it."""
 
     port: int
     client: httpx.Client
@@ -36,7 +36,7 @@ class Live:
 
 @contextmanager
 def serving(catalog: Catalog, operations: Operations | None = None, **options: Any) -> Iterator[Live]:
-    """Serve `catalog` on a free port of loopback, in a thread, until the block ends."""
+    """Serve `catalog` on a free loopback port, in a thread, until the block ends."""
     settings = ServiceSettings(port=0, rate_per_minute=0, **options)
     operations = operations or Operations.of(settings)
     listener = open_listener("127.0.0.1", 0, has_key=False)
@@ -66,12 +66,12 @@ def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
     """Wait until `condition` holds."""
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.005)
 
 
-class HeldModel:
-    """Lets texts into the model of `catalog` only while `gate` is open; remembers those that went in."""
+class GatedModel:
+    """Holds texts before the model of `catalog` until `gate` opens; `texts` are those that arrived."""
 
     def __init__(self, catalog: Catalog, *, delay_s: float = 0.0) -> None:
         self.gate = threading.Event()
@@ -87,7 +87,7 @@ class HeldModel:
         time.sleep(self._delay_s)
         return self._encode(texts)
 
-    def __enter__(self) -> HeldModel:
+    def __enter__(self) -> GatedModel:
         self._encoder.encode_texts = self._encode_when_open  # type: ignore[method-assign]
         return self
 
@@ -96,8 +96,8 @@ class HeldModel:
         del self._encoder.encode_texts  # type: ignore[misc]
 
 
-class Asking:
-    """Requests in threads of their own, whose answers are collected."""
+class ConcurrentRequests:
+    """Sends requests in threads of their own and collects the answers."""
 
     def __init__(self) -> None:
         self.answers: list[httpx.Response] = []

@@ -1,4 +1,4 @@
-"""`cxr serve`: where it listens, what it refuses, and one real process answering over a socket."""
+"""`cxr serve`: its addresses, its refusals, and a real process that answers over a socket."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def running(home: Path, *options: str, **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """`cxr serve` in a process of its own, and the port it listens on."""
+    """`cxr serve` in its own process, and its port."""
     environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | settings
     command = [sys.executable, "-m", "cxr", "serve", "--port", "0", *options]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
@@ -44,7 +44,7 @@ def running(home: Path, *options: str, **settings: str) -> Iterator[tuple[subpro
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7"])
-def test_addresses_beyond_loopback_are_refused_before_anything_is_loaded(
+def test_addresses_beyond_loopback_are_refused_before_loading(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
@@ -53,7 +53,9 @@ def test_addresses_beyond_loopback_are_refused_before_anything_is_loaded(
     assert not (tmp_path / "home").exists()
 
 
-def test_keys_that_open_nothing_do_not_open_a_remote_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_and_revoked_keys_do_not_allow_a_remote_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path))
     file = KeyFile(tmp_path)
     file.create("expired", ("read",), lifetime=timedelta(0))
@@ -71,7 +73,7 @@ def test_a_remote_address_needs_a_key() -> None:
         assert listener.getsockname()[1] > 0
 
 
-def test_with_a_key_a_remote_address_is_served_and_needs_it(tiny_home: Path) -> None:
+def test_with_a_key_a_remote_address_is_served_and_requires_it(tiny_home: Path) -> None:
     _, secret = KeyFile(tiny_home).create("ward-3", ("read",))
     with running(tiny_home, "--host", "0.0.0.0") as (_, port):
         request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models")
@@ -89,7 +91,7 @@ def test_loopback_addresses_are_accepted(host: str) -> None:
     open_listener(host, 0, has_key=False).close()
 
 
-def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_an_error_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -98,7 +100,7 @@ def test_port_in_use_is_an_error_before_anything_is_loaded(tmp_path: Path, monke
     assert not (tmp_path / "home").exists()
 
 
-def test_answers_are_not_held_back_until_their_heads_are_acknowledged() -> None:
+def test_answers_do_not_wait_for_an_acknowledgement_of_their_heads() -> None:
     with (
         open_listener("127.0.0.1", 0, has_key=False) as listener,
         socket.create_connection(listener.getsockname()),
@@ -126,7 +128,7 @@ def test_serving_a_model_with_fewer_cases_is_refused(tiny_home: Path) -> None:
         serve(port=0, model="tiny-b")
 
 
-def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:
+def test_serves_over_a_socket_and_stops_on_a_signal(tiny_home: Path) -> None:
     with running(tiny_home, "--model", "tiny-b") as (process, port):
         assert process.stderr is not None
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as answer:
@@ -140,7 +142,7 @@ def test_serves_over_a_socket_and_stops_when_told(tiny_home: Path) -> None:
 
 
 @pytest.mark.parametrize(("remembered", "runs"), [("8", 1), ("0", 2)])
-def test_the_same_words_with_other_filters_are_encoded_once(tiny_home: Path, remembered: str, runs: int) -> None:
+def test_the_same_text_with_other_filters_is_encoded_once(tiny_home: Path, remembered: str, runs: int) -> None:
     def texts_encoded() -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
             counts = re.findall(

@@ -20,11 +20,11 @@ from retrieval.errors import (
     UnreadableImage,
     UnsupportedTransferSyntax,
 )
+from retrieval.imaging.complexity import require_simple_jpeg
 from retrieval.imaging.dicom.codestream import Codestream, describe_codestream, has_end
 from retrieval.imaging.dicom.gdcm_codec import decode_by_gdcm
 from retrieval.imaging.dicom.header import Header, integer_of
-from retrieval.imaging.structure import require_plain_jpeg
-from retrieval.imaging.warning_filter import silence
+from retrieval.imaging.warning_filter import ignore_decoder_warnings
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -219,7 +219,7 @@ def _frame(header: Header, name: str) -> bytes:
 
 def _checked_codestream(frame: bytes, pixels: PixelDescription, name: str) -> Codestream:
     if frame.startswith(b"\xff\xd8"):
-        require_plain_jpeg(frame, name)
+        require_simple_jpeg(frame, name)
     found = describe_codestream(frame)
     if found is None:
         raise UnreadableImage(f"{name} has compressed pixels without a header of their own")
@@ -298,7 +298,7 @@ def _by_pydicom(data: bytes, pixels: PixelDescription, bits_allocated: int, synt
         data = encapsulate([data], has_bot=False)
         options["decoding_plugin"] = "pillow"
     try:
-        with silence:
+        with ignore_decoder_warnings:
             samples, _ = get_decoder(UID(syntax)).as_array(data, index=0, **options)
     except Exception as error:  # it wraps whatever Pillow raises, and raises much by itself
         raise UnreadableImage(f"{name} has pixels that cannot be decoded: {type(error).__name__}") from None

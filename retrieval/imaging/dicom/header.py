@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BadPixelDescription, ImageBomb, ImageError, MissingExtra, TruncatedImage, UnreadableImage
-from retrieval.imaging.warning_filter import silence
+from retrieval.imaging.warning_filter import ignore_decoder_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -67,7 +67,7 @@ def read_header(stream: BinaryIO, size: int, tags: Collection[int], *, name: str
     """
     require_pydicom()
     try:
-        with silence:
+        with ignore_decoder_warnings:
             return _read(stream, size, tags, name)
     except ImageError:
         raise
@@ -99,7 +99,7 @@ def require_pydicom() -> None:
 def text_of(dataset: Dataset, keyword: str) -> str:
     """As `Header.text`, of any data set. Never raises: a value that cannot be read is none."""
     try:
-        with silence:
+        with ignore_decoder_warnings:
             value = dataset.get(keyword)
             return _first(value) if value is not None else ""
     except Exception:
@@ -145,7 +145,7 @@ def integers_of(dataset: Dataset, keyword: str, name: str, *, is_little_endian: 
         BadPixelDescription: there are none.
     """
     try:
-        with silence:
+        with ignore_decoder_warnings:
             value = dataset.get(keyword)
             if isinstance(value, bytes):
                 order = "<u2" if is_little_endian else ">u2"
@@ -158,7 +158,7 @@ def integers_of(dataset: Dataset, keyword: str, name: str, *, is_little_endian: 
 def count_of(dataset: Dataset, keyword: str) -> int:
     """How many values an element has; 0 where it is absent or cannot be read."""
     try:
-        with silence:
+        with ignore_decoder_warnings:
             return int(dataset[keyword].VM) if keyword in dataset else 0
     except Exception:
         return 0
@@ -169,7 +169,7 @@ def items_of(dataset: Dataset, keyword: str) -> list[Dataset]:
     from pydicom.sequence import Sequence
 
     try:
-        with silence:
+        with ignore_decoder_warnings:
             value = dataset.get(keyword)
     except Exception:
         return []

@@ -22,8 +22,6 @@ from retrieval.imaging.dicom.header import (
     read_header,
 )
 from retrieval.imaging.dicom.lut_items import ReadTable, read_table
-from retrieval.imaging.dicom.pseudonyms import hash_uid as hash_uid
-from retrieval.imaging.dicom.pseudonyms import load_salt as load_salt
 from retrieval.imaging.dicom.stored_bits import StoredBits
 
 PIXEL_TAGS = (

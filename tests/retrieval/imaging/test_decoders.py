@@ -21,11 +21,11 @@ from retrieval import errors
 from retrieval.errors import DecoderCrashed, DecodeTimeout, ImageBomb, ImageError, SystemFailure, TruncatedImage
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import DecoderPool, decoders
-from retrieval.imaging.memory import MemoryBudget
+from retrieval.imaging.memory_budget import MemoryBudget
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.model.bundle import Preprocessing
 from tests.dicom_files import SYNTAXES, dicom
-from tests.retrieval.imaging.test_structure import HONEST
+from tests.retrieval.imaging.test_complexity import HONEST
 
 ROOT = Path(__file__).parents[3]
 STRANGE = Path(__file__).with_name("strange_decoder.py")
@@ -259,7 +259,7 @@ def test_an_image_that_is_no_longer_wanted_ends_its_process(strange: Callable[..
     pool = strange(how)
     moment = time.monotonic() + 1.5
     with pytest.raises(NotWanted):
-        pool.prepare(GRADIENT, SQUARES, require_wanted=lambda: refuse_from(moment))
+        pool.prepare(GRADIENT, SQUARES, raise_if_cancelled=lambda: refuse_from(moment))
     assert not pool._all
     assert time.monotonic() < moment + 5
 

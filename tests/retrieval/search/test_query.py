@@ -235,7 +235,7 @@ def test_collapse_keeps_the_best_hit_of_each_study_and_counts_the_rest(retriever
     groups = {}
     for hit in every:
         groups.setdefault(hit.study_id, []).append(hit.image_id)
-    assert [(hit.image_id, hit.folded) for hit in shown] == [(ids[0], len(ids) - 1) for ids in groups.values()]
+    assert [(hit.image_id, hit.collapsed_count) for hit in shown] == [(ids[0], len(ids) - 1) for ids in groups.values()]
 
 
 def words_of(hit):
@@ -251,7 +251,7 @@ def test_collapse_by_report_folds_reports_that_say_the_same(retriever):
     silent = {hit.study_id for hit in every if not words_of(hit)}
     assert silent
     assert silent == {hit.study_id for hit in shown if not words_of(hit)}
-    assert sum(1 + hit.folded for hit in shown) == len(every)
+    assert sum(1 + hit.collapsed_count for hit in shown) == len(every)
 
 
 def reference(retriever, query):

@@ -15,11 +15,9 @@ import pytest
 from retrieval.catalog import Catalog
 from service.access import audit
 from service.access.audit import AuditLog, AuditUnavailable
-from service.api.searches import search_document
 from service.settings import ServiceSettings
 from tests.service.access.test_auth import log_in, same_site
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, bearer, connect
+from tests.service.conftest import Client, assert_problem, bearer, connect
 
 SECRETS = ("Jane", "Doe", "4711")
 
@@ -267,7 +265,7 @@ def test_a_new_day_is_a_new_file(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_result_that_is_shown_and_its_line_name_the_same_studies(
     recorded: Client, keyed_catalog: Catalog, keys: dict[str, str], folder: Path
 ) -> None:
-    expected = search_document(keyed_catalog.retriever("tiny-b").search_text("nodule", k=7))
+    expected = keyed_catalog.retriever("tiny-b").search_text("nodule", k=7)
     query = {"text": "nodule", "k": 7, "model": "tiny-b"}
     recorded.post("/v1/search/text", json=query, headers=bearer(keys["read"]))
     (line,) = lines(folder)

@@ -19,8 +19,7 @@ from service.access.login_sessions import COOKIE
 from service.access.scopes import ADMIN, READ
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, bearer, connect
+from tests.service.conftest import Client, assert_problem, bearer, connect
 
 # What anybody may ask for. A route that is to be added here opens the service a little further: think twice.
 OPEN_ROUTES = {

@@ -9,8 +9,7 @@ import pytest
 from retrieval.catalog import Catalog
 from service.access.rate_limit import RateLimit, TokenBuckets, network_of
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import bearer, connect
+from tests.service.conftest import assert_problem, bearer, connect
 
 
 def allowed(times: list[float], per_minute: int) -> list[bool]:

@@ -1,4 +1,4 @@
-"""Uploads and bodies that are small and unfold into much, nest deep or repeat without end: refused, unopened."""
+"""Decompression bombs, deeply nested JSON and endless repetition are refused without decoding."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import decoders
-from service.load.bodies import BodyBudget
+from service.load.body_budget import BodyBudget
 from service.refusals import Overloaded
 from service.settings import ServiceSettings
 from tests.dicom_files import dicom
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, connect
+from tests.service.conftest import Client, assert_problem, connect
 
 
 def bomb_png(width: int, height: int) -> bytes:
@@ -62,7 +61,7 @@ def zip_bomb() -> bytes:
 def inflating_dicom() -> bytes:
     """A deflated DICOM file of a few hundred kilobytes that inflates to hundreds of megabytes."""
     small = dicom(np.zeros((8, 8), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
-    length = struct.unpack("<I", small[140:144])[0]  # of the file meta information, whose group length comes first
+    length = struct.unpack("<I", small[140:144])[0]  # the group length, the first element of the file meta information
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     zeros = bytes(10_000_000)
     return small[: 144 + length] + b"".join(deflater.compress(zeros) for _ in range(40)) + deflater.flush()
@@ -80,7 +79,7 @@ def inflating_dicom() -> bytes:
         (inflating_dicom, 413, {"image_bomb"}),
     ],
 )
-def test_bombs_are_refused_unopened(
+def test_bombs_are_refused_without_decoding(
     client: Client, monkeypatch: pytest.MonkeyPatch, make: Any, status: int, codes: set[str]
 ) -> None:
     monkeypatch.setattr(decoders.budget, "hold", lambda *_: pytest.fail("its pixels were decoded"))
@@ -89,14 +88,14 @@ def test_bombs_are_refused_unopened(
     assert answer.json()["code"] in codes
 
 
-def test_the_pixels_of_a_sound_image_are_decoded(client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
+def test_the_pixels_of_a_valid_image_are_decoded(client: Client, monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
     hold, held = decoders.budget.hold, []
     monkeypatch.setattr(decoders.budget, "hold", lambda size, wanted: held.append(size) or hold(size, wanted))
     assert client.post("/v1/search/image", files={"image": ("a.png", png)}).status_code == 200
-    assert held  # so that the test above would fail if it decoded
+    assert held  # the test above would fail if it decoded
 
 
-def test_a_compressed_body_is_not_opened(client: Client) -> None:
+def test_a_compressed_body_is_not_decompressed(client: Client) -> None:
     content = gzip.compress(json.dumps({"text": "heart " * 1_000_000}).encode())
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     assert_problem(client.post("/v1/search/text", content=content, headers=headers), 400, "invalid_request")
@@ -116,7 +115,7 @@ NESTED = [
 
 
 @pytest.mark.parametrize("content", NESTED, ids=range(len(NESTED)))
-def test_deep_and_strange_json_is_refused(client: Client, content: bytes) -> None:
+def test_deeply_nested_and_unusual_json_is_refused(client: Client, content: bytes) -> None:
     answer = client.post("/v1/search/text", content=content, headers={"content-type": "application/json"})
     assert_problem(answer, 400, "invalid_request")
 
@@ -124,13 +123,13 @@ def test_deep_and_strange_json_is_refused(client: Client, content: bytes) -> Non
 @pytest.mark.parametrize(
     "text", ["[" * 90_000, '{"all":' * 10_000 + "1", '{"all": ["Cardiomegaly"' + ', "Cardiomegaly"' * 5_000 + "]}"]
 )
-def test_deep_and_long_filters_of_forms_are_refused(client: Client, png: bytes, text: str) -> None:
+def test_deeply_nested_and_long_filters_in_forms_are_refused(client: Client, png: bytes, text: str) -> None:
     answer = client.post("/v1/search/image", files={"image": ("a.png", png)}, data={"filters": text})
     assert_problem(answer, 400, "invalid_request")
 
 
 @pytest.mark.parametrize("name", ["all", "any", "none", "exclude_studies"])
-def test_filters_have_so_many_words_and_no_more(client: Client, name: str) -> None:
+def test_the_number_of_values_in_a_filter_is_limited(client: Client, name: str) -> None:
     def ask(count: int) -> Any:
         return client.post("/v1/search/text", json={"text": "heart", "filters": {name: ["Cardiomegaly"] * count}})
 
@@ -148,7 +147,7 @@ def test_forms_of_thousands_of_fields_are_refused(client: Client, png: bytes) ->
 
 
 class Sent:
-    """A body in blocks, and what the application that read it was told."""
+    """A body in blocks, and the error that the application got while it read the body."""
 
     def __init__(self, budget: BodyBudget, blocks: list[bytes]) -> None:
         self._budget = budget
@@ -175,7 +174,7 @@ class Sent:
         await self._budget.handle({"type": "http"}, receive, send, app)  # type: ignore[arg-type, typeddict-item]
 
 
-def test_bodies_beyond_the_memory_for_them_are_refused_and_small_ones_are_not() -> None:
+def test_large_bodies_are_refused_when_their_memory_is_used_up_and_small_ones_are_not() -> None:
     async def ask() -> None:
         budget = BodyBudget(free_bytes=10, limit_bytes=100)
         first = Sent(budget, [b"x" * 30, b"x" * 40])
@@ -199,7 +198,7 @@ def test_bodies_beyond_the_memory_for_them_are_refused_and_small_ones_are_not() 
     asyncio.run(ask())
 
 
-def test_a_refused_upload_says_when_to_try_again(
+def test_a_refused_upload_gets_retry_after(
     shared_catalog: Catalog, png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BodyBudget.__init__, "__kwdefaults__", {"limit_bytes": 100_000})

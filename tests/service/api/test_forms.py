@@ -1,4 +1,4 @@
-"""Bodies of many fields or values, and text that takes long to decode, are refused before they hold up others."""
+"""Bodies with many fields or values, and text that is slow to decode, are refused before they block others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from service.api.forms import LIMIT_FIELDS, LIMIT_TEXT_BYTES, LIMIT_VALUES, parse_urlencoded
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client
+from tests.service.conftest import Client, assert_problem
 
 PATHS = ["/v1/search/image", "/search/image", "/login"]
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
@@ -50,21 +49,21 @@ BODIES: dict[str, Callable[[], tuple[dict[str, str], bytes]]] = {
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", BODIES)
-def test_a_form_that_costs_much_is_refused_at_once(client: Client, path: str, name: str) -> None:
+def test_an_expensive_form_is_refused_at_once(client: Client, path: str, name: str) -> None:
     headers, body = BODIES[name]()
     begun = time.perf_counter()
     answer = client.post(path, content=body, headers=headers)
     assert answer.status_code in (400, 413)
-    assert time.perf_counter() - begun < 3  # any of them took seconds to minutes, or gigabytes
+    assert time.perf_counter() - begun < 3  # before, each took seconds to minutes, or gigabytes
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "us-ascii", "iso-8859-1"])
-def test_the_usual_character_sets_are_read(client: Client, charset: str) -> None:
+def test_common_character_sets_are_decoded(client: Client, charset: str) -> None:
     headers, body = multipart(("key", charset, b"cxr_wrong"), ("key", "utf-8", "ä".encode()))
     assert client.post("/login", content=body, headers=headers).status_code == 401
 
 
-def test_names_that_come_again_are_listed() -> None:
+def test_repeated_names_become_a_list() -> None:
     assert parse_urlencoded(b"a=1&b=%C3%A4+x&a=&c") == {"a": ["1", ""], "b": "ä x", "c": ""}
 
 
@@ -77,12 +76,12 @@ def test_names_that_come_again_are_listed() -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/search", "/v1/search/batch"])
-def test_json_of_very_many_values_is_refused(client: Client, path: str, body: bytes) -> None:
+def test_json_with_too_many_values_is_refused(client: Client, path: str, body: bytes) -> None:
     assert len(body) > LIMIT_VALUES
     assert_problem(client.post(path, content=body, headers=JSON), 413, "request_too_large")
 
 
-def test_the_largest_text_of_a_form_is_read(client: Client, png: bytes) -> None:
+def test_the_largest_allowed_form_text_is_read(client: Client, png: bytes) -> None:
     fields = {"filters": "{}" + " " * 99_000}
     assert client.post("/v1/search/image", files={"image": ("a.png", png)}, data=fields).status_code == 200
     fields = {"filters": "{}" + " " * LIMIT_TEXT_BYTES}

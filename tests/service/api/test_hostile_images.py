@@ -1,4 +1,4 @@
-"""Images that hold their decoder up or end it: searches by words go on, and the service ends when it is told to."""
+"""Images that hang or crash their decoder: text searches continue, and the service stops in time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import pytest
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import decoders
 from tests.retrieval.imaging.test_decoders import is_running
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client
-from tests.service.live import Asking, serving, until
+from tests.service.conftest import Client, assert_problem
+from tests.service.live import ConcurrentRequests, serving, until
 from tests.service.load.test_drain import MARGIN_S, process
 
 ROOT = Path(__file__).parents[3]
@@ -27,14 +26,14 @@ STRANGE = ROOT / "tests" / "retrieval" / "imaging" / "strange_decoder.py"
 
 @pytest.fixture
 def strange(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Where decoding processes that go wrong take the place of the others."""
+    """Replaces the decoder processes by failing ones, with `use_decoder`."""
     decoders.close()
     yield monkeypatch
     monkeypatch.undo()
     decoders.close()
 
 
-def take(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def use_decoder(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setattr(decoders, "_command", (sys.executable, str(STRANGE), how))
 
 
@@ -42,10 +41,10 @@ def take(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     ("how", "code"), [("crash", "decoder_crashed"), ("leave", "decoder_crashed"), ("swell", "decoder_crashed")]
 )
 @pytest.mark.parametrize("path", ["/v1/search/image", "/search/image"])
-def test_a_decoder_that_dies_is_told_and_the_next_image_is_found(
+def test_a_decoder_that_dies_is_reported_and_the_next_image_is_searched(
     strange: pytest.MonkeyPatch, client: Client, png: bytes, how: str, code: str, path: str
 ) -> None:
-    take(strange, how)
+    use_decoder(strange, how)
     answer = client.post(path, files={"image": ("a.png", png)})
     if path.startswith("/v1"):
         assert_problem(answer, 422, code)
@@ -56,14 +55,14 @@ def test_a_decoder_that_dies_is_told_and_the_next_image_is_found(
     assert client.post(path, files={"image": ("a.png", png)}).status_code == 200
 
 
-def test_searches_by_words_go_on_while_all_decoders_hang(
+def test_text_searches_continue_while_all_decoders_hang(
     strange: pytest.MonkeyPatch, shared_catalog: Catalog, png: bytes
 ) -> None:
-    take(strange, "sleep")
+    use_decoder(strange, "sleep")
     strange.setattr(decoders, "limit_wall_seconds", 6.0)
     options = {"concurrent_searches": 2, "waiting_searches": 8, "request_timeout_s": 5.0}
     with serving(shared_catalog, **options) as live:
-        asking = Asking()
+        asking = ConcurrentRequests()
         for _ in range(8):
             asking.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
         until(lambda: live.operations.drain.active == 8)
@@ -77,13 +76,11 @@ def test_searches_by_words_go_on_while_all_decoders_hang(
         assert live.client.post("/v1/search/image", files={"image": ("a.png", png)}).status_code in (200, 503)
 
 
-def test_images_beyond_those_that_may_wait_are_sent_away(
-    strange: pytest.MonkeyPatch, shared_catalog: Catalog, png: bytes
-) -> None:
-    take(strange, "sleep")
+def test_excess_images_get_429(strange: pytest.MonkeyPatch, shared_catalog: Catalog, png: bytes) -> None:
+    use_decoder(strange, "sleep")
     strange.setattr(decoders, "limit_wall_seconds", 4.0)
     with serving(shared_catalog, waiting_searches=2, request_timeout_s=3.0) as live:
-        asking = Asking()
+        asking = ConcurrentRequests()
         for number in range(1, 7):
             asking.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
             until(lambda number=number: live.operations.drain.active == number)
@@ -95,7 +92,9 @@ def test_images_beyond_those_that_may_wait_are_sent_away(
 
 
 @pytest.mark.parametrize("how", ["sleep", "spin"])
-def test_sigterm_ends_the_service_within_its_grace_whatever_is_decoded(tiny_home: Path, png: bytes, how: str) -> None:
+def test_sigterm_ends_the_service_within_its_grace_period_while_images_are_decoded(
+    tiny_home: Path, png: bytes, how: str
+) -> None:
     code = (
         "import sys\nfrom retrieval.imaging.decoder_pool import decoders\n"
         f"decoders._command, decoders.limit_seconds = (sys.executable, {str(STRANGE)!r}, {how!r}), 100\n"
@@ -118,10 +117,10 @@ def test_sigterm_ends_the_service_within_its_grace_whatever_is_decoded(tiny_home
             sender.join()
 
 
-def test_the_decoder_of_a_request_that_was_given_up_is_ended(
+def test_the_decoder_of_an_abandoned_request_is_ended(
     strange: pytest.MonkeyPatch, shared_catalog: Catalog, png: bytes
 ) -> None:
-    take(strange, "spin")
+    use_decoder(strange, "spin")
     with serving(shared_catalog, request_timeout_s=3.0) as live:
 
         def post(timeout: float) -> httpx.Response:
@@ -132,7 +131,7 @@ def test_the_decoder_of_a_request_that_was_given_up_is_ended(
         with pytest.raises(httpx.ReadTimeout):
             post(1.5)
         until(lambda: not decoders._all)
-        assert time.monotonic() - begun < 9  # of which either would have had 10
+        assert time.monotonic() - begun < 9  # without cancelling, either would have taken 10 s
 
 
 def send(url: str, png: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Switching models, health, limits and who may ask."""
+"""Switching models, readiness, body limits, and accepted hosts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from retrieval.settings import RetrievalSettings
 from service.access.scopes import OPEN
 from service.app import create_app
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, connect
+from tests.service.conftest import Client, assert_problem, connect
 
 
 def searched_with(client: Client) -> str:
@@ -26,7 +25,7 @@ def searched_with(client: Client) -> str:
     return model
 
 
-def test_models_says_which_is_active(client: Client) -> None:
+def test_models_names_the_active_one(client: Client) -> None:
     models = {model["key"]: model for model in client.get("/v1/models").json()["models"]}
     assert models["tiny-a"]["active"]
     assert not models["tiny-b"]["active"]
@@ -34,7 +33,7 @@ def test_models_says_which_is_active(client: Client) -> None:
     assert (models["tiny-b"]["images"], models["tiny-b"]["complete"]) == (24, True)
 
 
-def test_activating_a_model_changes_what_a_request_without_model_sees(own_client: Client) -> None:
+def test_activating_a_model_changes_the_default_of_requests(own_client: Client) -> None:
     assert searched_with(own_client) == "tiny-a"
     answer = own_client.put("/v1/models/active", json={"model": "tiny-b"})
     assert answer.status_code == 200
@@ -43,7 +42,7 @@ def test_activating_a_model_changes_what_a_request_without_model_sees(own_client
     assert own_client.get("/health/ready").json()["model"] == "tiny-b"
 
 
-def test_a_model_with_fewer_cases_is_activated_only_by_force(catalog: Catalog, own_client: Client) -> None:
+def test_a_model_with_fewer_cases_is_activated_only_with_force(catalog: Catalog, own_client: Client) -> None:
     collection = catalog.index.open("cxr_tiny-b")
     collection.record(msgspec.structs.replace(collection.meta, counts={"indiana": 7}))
     refused = assert_problem(own_client.put("/v1/models/active", json={"model": "tiny-b"}), 409, "counts_differ")
@@ -60,7 +59,7 @@ def test_a_model_with_fewer_cases_is_activated_only_by_force(catalog: Catalog, o
     assert searched_with(own_client) == "tiny-b"
 
 
-def test_alias_moved_by_somebody_else_is_seen_without_a_restart(own_client: Client, tiny_home: Path) -> None:
+def test_an_alias_moved_by_another_process_is_seen_without_a_restart(own_client: Client, tiny_home: Path) -> None:
     assert searched_with(own_client) == "tiny-a"
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu")) as other:
         other.activate("tiny-b")
@@ -74,7 +73,7 @@ def test_activating_needs_a_known_model_with_a_collection(own_client: Client) ->
     assert searched_with(own_client) == "tiny-a"
 
 
-def test_ready_names_what_searches_use(client: Client) -> None:
+def test_ready_names_the_model_and_collection_of_searches(client: Client) -> None:
     assert client.get("/health/live").json() == {"status": "alive"}
     ready = client.get("/health/ready").json()
     assert (ready["status"], ready["model"], ready["collection"]) == ("ready", "tiny-a", "cxr_tiny-a")
@@ -92,7 +91,7 @@ def test_not_ready_without_an_active_model_but_alive(tmp_path: Path) -> None:
         assert "No collection" in page.text
 
 
-def test_not_ready_when_the_bundle_is_not_the_one_the_collection_was_built_with(tiny_home: Path) -> None:
+def test_not_ready_when_the_collection_was_built_with_another_bundle(tiny_home: Path) -> None:
     bundle = tiny_home / "models" / "tiny-a"
     shutil.rmtree(bundle)
     shutil.copytree(tiny_home / "models" / "tiny-b", bundle)
@@ -121,18 +120,18 @@ def test_requests_for_another_host_are_refused(client: Client, host: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "[::1]:8000", "127.0.0.1:1"])
-def test_loopback_names_are_known(client: Client, host: str) -> None:
+def test_loopback_names_are_accepted(client: Client, host: str) -> None:
     assert client.get("/health/live", headers={"host": host}).status_code == 200
 
 
-def test_further_hosts_are_known_when_allowed(shared_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allowed_hosts_are_accepted(shared_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_SERVICE_ALLOWED_HOSTS", "api, pacs.example")
     with connect(shared_catalog, host="pacs.example") as client:
         assert client.get("/health/live").status_code == 200
         assert client.get("/health/live", headers={"host": "localhost"}).status_code == 400
 
 
-def test_unforeseen_errors_tell_nothing(shared_catalog: Catalog) -> None:
+def test_unexpected_errors_reveal_nothing(shared_catalog: Catalog) -> None:
     @get("/broken", sync_to_thread=False, opt=OPEN)
     def broken() -> None:
         raise RuntimeError("patient Jane Doe")
@@ -144,7 +143,7 @@ def test_unforeseen_errors_tell_nothing(shared_catalog: Catalog) -> None:
     assert "Jane" not in str(problem)
 
 
-def test_concurrent_searches_all_get_their_own_answer(client: Client) -> None:
+def test_concurrent_searches_get_their_own_answers(client: Client) -> None:
     found: dict[int, list[str]] = {}
 
     def search(number: int) -> None:

@@ -1,4 +1,4 @@
-"""`/v1/search`, its batch, and `/v1/facets`: the same query as in Python, in one JSON body."""
+"""`/v1/search`, its batches, and `/v1/facets`: the same query as in Python, as JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
 from retrieval.search.query import Case, Query
 from service.api.problems import CHOICES
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, bearer
+from tests.service.conftest import Client, assert_problem, bearer
 
 QUERY = Query(
     text="left pleural effusion, no nodule",
@@ -32,7 +31,7 @@ QUERY = Query(
 
 
 def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    """What does not change from one search to the next, and is not the service's own."""
+    """The document without times and without the fields that only the service adds."""
     return {name: value for name, value in document.items() if name not in ("timings_ms", "search_id", "experiment")}
 
 
@@ -45,7 +44,7 @@ def test_a_query_means_the_same_over_http_and_in_python(client: Client, shared_c
     assert "encode;dur=" in answer.headers["server-timing"]
 
 
-def test_an_image_comes_as_base64_and_joins_the_text(client: Client, png: bytes) -> None:
+def test_a_base64_image_is_combined_with_the_text(client: Client, png: bytes) -> None:
     body = {"text": "effusion", "image": base64.b64encode(png).decode(), "model": "tiny-b", "k": 2}
     found = client.post("/v1/search", json=body).json()
     assert found["model"] == "tiny-b"
@@ -54,7 +53,7 @@ def test_an_image_comes_as_base64_and_joins_the_text(client: Client, png: bytes)
     assert_problem(client.post("/v1/search", json=body | {"image": "%"}), 400, "invalid_request")
 
 
-def test_bodies_with_images_have_the_limit_of_uploads(client: Client) -> None:
+def test_bodies_with_images_may_be_as_large_as_uploads(client: Client) -> None:
     large = base64.b64encode(b"x" * 1_000_000).decode()
     assert_problem(client.post("/v1/search", json={"image": large}), 422, "wrong_type")
     assert_problem(client.post("/v1/search/text", json={"text": large}), 413, "request_too_large")
@@ -79,11 +78,11 @@ def test_bodies_with_images_have_the_limit_of_uploads(client: Client) -> None:
         ({"text": "x", "surprise": 1}, 400, "invalid_request"),
     ],
 )
-def test_wrong_queries_are_refused_with_a_code(client: Client, body: dict[str, Any], status: int, code: str) -> None:
+def test_invalid_queries_are_refused_with_a_code(client: Client, body: dict[str, Any], status: int, code: str) -> None:
     assert_problem(client.post("/v1/search", json=body), status, code)
 
 
-def test_a_wrong_choice_is_refused_with_those_that_there_are(client: Client) -> None:
+def test_an_invalid_choice_is_refused_with_the_valid_ones(client: Client) -> None:
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("match: Invalid enum value 'x'; expected dense, bm25, hybrid", {"text": "a", "match": "x"}),
         ("filters.view: Invalid enum value 'x'; expected frontal,", {"text": "a", "filters": {"view": "x"}}),
@@ -95,12 +94,12 @@ def test_a_wrong_choice_is_refused_with_those_that_there_are(client: Client) -> 
         )
 
 
-def test_the_choices_that_refusals_list_are_those_of_the_description(client: Client) -> None:
+def test_refusals_list_the_choices_of_the_openapi_document(client: Client) -> None:
     description = client.get("/schema/openapi.json").json()
     similar = description["paths"]["/v1/studies/{study_id}/similar"]["get"]["parameters"]
     fields = [(parameter["name"], parameter["schema"]) for parameter in similar]
     for name, schema in description["components"]["schemas"].items():
-        if not name.endswith("Document"):  # those are answers
+        if not name.endswith("Document"):  # these are answers
             fields += schema["properties"].items()
     found = {}
     for name, schema in fields:
@@ -109,7 +108,7 @@ def test_the_choices_that_refusals_list_are_those_of_the_description(client: Cli
     assert found == {name: list(get_args(choices)) for name, choices in CHOICES.items()}
 
 
-def test_a_batch_gives_each_query_its_answer(client: Client) -> None:
+def test_a_batch_answers_each_query(client: Client) -> None:
     queries = [{"text": "effusion", "k": 2}, {"study": {"study_id": "1"}, "k": 3}, {"text": "heart", "match": "bm25"}]
     found = client.post("/v1/search/batch", json={"queries": queries}).json()["results"]
     assert len(found) == 3
@@ -158,9 +157,7 @@ def test_bytes_that_are_not_utf_8_are_refused(client: Client, address: str, body
     )
 
 
-def test_counts_are_recorded_with_the_study_that_they_are_of(
-    keyed: Client, keys: dict[str, str], keyed_home: Path
-) -> None:
+def test_counts_are_recorded_with_their_study(keyed: Client, keys: dict[str, str], keyed_home: Path) -> None:
     def counted(study_id: str) -> dict[str, Any]:
         body = {"fields": ["present", "mesh"], "filters": {"study_id": study_id, "view": "frontal"}}
         answer = keyed.post("/v1/facets", json=body, headers=bearer(keys["read"]))
@@ -176,7 +173,7 @@ def test_counts_are_recorded_with_the_study_that_they_are_of(
     assert counted("Jane Doe")["studies"] == []
 
 
-def test_each_search_of_a_batch_is_recorded_without_its_words(
+def test_each_search_of_a_batch_is_recorded_without_its_text(
     keyed: Client, keys: dict[str, str], keyed_home: Path
 ) -> None:
     queries = [{"text": "zanzibar effusion", "k": 2}, {"study": {"study_id": "3"}, "text": "zanzibar", "k": 1}]

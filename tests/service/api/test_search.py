@@ -1,4 +1,4 @@
-"""`/v1/search` and `/v1/studies`: what a client gets, and what it is told when it asks wrongly."""
+"""`/v1/search` and `/v1/studies`: answers, and problems of invalid requests."""
 
 from __future__ import annotations
 
@@ -11,22 +11,10 @@ import pytest
 from benchmarks.forms import dicom, png16
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
-from tests.service.conftest import Client
+from tests.service.conftest import Client, assert_problem
 
 
-def assert_problem(answer: Any, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
-    assert problem["code"] == code
-    assert problem["status"] == status
-    assert problem["type"] == f"urn:cxr:problem:{code}"
-    assert problem["title"]
-    assert problem["detail"]
-    return problem
-
-
-def test_text_search_returns_hits_that_obey_the_filters(client: Client) -> None:
+def test_text_search_returns_hits_that_match_the_filters(client: Client) -> None:
     query = {"text": "heart enlarged", "k": 4, "filters": {"all": ["cardiomegaly"], "view": "frontal"}}
     found = client.post("/v1/search/text", json=query).json()
     assert found["model"] == "tiny-a"
@@ -49,7 +37,7 @@ def test_http_gives_the_same_document_as_the_engine(client: Client, shared_catal
     assert found == json.loads(json.dumps(result))
 
 
-def test_denied_findings_become_a_filter_that_the_answer_shows(client: Client) -> None:
+def test_negated_findings_become_a_filter_that_the_answer_shows(client: Client) -> None:
     found = client.post("/v1/search/text", json={"text": "cardiomegaly, no pleural effusion", "k": 20}).json()
     assert found["interpreted"]["denied"] == ["Pleural Effusion"]
     assert found["hits"]
@@ -61,7 +49,7 @@ def test_rerank_none_orders_by_image_alone(client: Client) -> None:
     assert all(set(hit["parts"]) == {"image"} for hit in found["hits"])
 
 
-def test_an_answer_says_how_the_pixels_of_its_image_were_made(client: Client, png: bytes) -> None:
+def test_an_answer_says_how_the_pixels_of_its_image_were_rendered(client: Client, png: bytes) -> None:
     values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     for content, notes in (
         (png16(values), ["16 bits, of which 12 are used"]),
@@ -74,7 +62,7 @@ def test_an_answer_says_how_the_pixels_of_its_image_were_made(client: Client, pn
 
 
 @pytest.mark.parametrize("value", [0, 7, 65535])
-def test_an_upload_of_one_value_is_refused_by_code(client: Client, value: int) -> None:
+def test_an_upload_with_a_single_grey_value_is_refused(client: Client, value: int) -> None:
     for content in (png16(np.full((9, 9), value)), dicom(np.full((9, 9), value, np.uint16), BitsStored=16, HighBit=15)):
         answer = client.post("/v1/search/image", files={"image": ("a", content)})
         assert_problem(answer, 422, "no_contrast")
@@ -150,7 +138,7 @@ def test_malformed_json_is_a_problem(client: Client, content: bytes) -> None:
     assert_problem(answer, 400, "invalid_request")
 
 
-def test_unknown_model_finding_and_study_are_told_apart(client: Client) -> None:
+def test_unknown_model_finding_and_study_have_their_own_codes(client: Client) -> None:
     assert_problem(client.post("/v1/search/text", json={"text": "heart", "model": "no"}), 404, "unknown_model")
     query = {"text": "heart", "filters": {"all": ["Cardiomegali"]}}
     assert_problem(client.post("/v1/search/text", json=query), 400, "unknown_finding")
@@ -164,14 +152,14 @@ def test_invalid_similar_query_names_the_field(client: Client, query: str) -> No
     assert problem["errors"][0]["field"] == query.partition("=")[0]
 
 
-def test_a_parameter_of_no_such_name_is_refused_with_those_that_there_are(client: Client) -> None:
+def test_an_unknown_parameter_is_refused_with_the_known_ones(client: Client) -> None:
     problem = assert_problem(client.get("/v1/studies/1/similar?wihtout=Edema"), 400, "invalid_request")
     assert "expected dataset, k, model, rerank, view, with, without" in problem["detail"]
     problem = assert_problem(client.get("/v1/studies/1?view=frontal"), 400, "invalid_request")
-    assert problem["detail"] == "view: there is no such parameter; expected dataset, model"
+    assert problem["detail"] == "view: unknown parameter; expected dataset, model"
 
 
-def test_upload_that_is_no_image_is_refused(client: Client, png: bytes) -> None:
+def test_an_upload_that_is_not_an_image_is_refused(client: Client, png: bytes) -> None:
     for content, code in ((b"plain text", "wrong_type"), (b"", "empty_file"), (png[:40], "truncated_image")):
         answer = client.post("/v1/search/image", files={"image": ("a.png", content)})
         assert_problem(answer, 422, code)
@@ -192,7 +180,7 @@ def test_image_search_without_a_file_is_refused(client: Client) -> None:
     assert_problem(answer, 400, "invalid_request")
 
 
-def test_thumbnail_address_must_be_a_hash_and_known(client: Client) -> None:
+def test_a_thumbnail_address_must_be_a_known_hash(client: Client) -> None:
     assert_problem(client.get(f"/v1/images/{'0' * 64}/thumbnail"), 404, "not_found")
     for address in ("abc", "G" * 64, "..%2f" * 13):
         assert client.get(f"/v1/images/{address}/thumbnail").status_code in (400, 404)

@@ -1,4 +1,4 @@
-"""Studies whose ids hold slashes, escapes and whatever else archives call theirs: every id that is shown can be opened."""
+"""Study ids with slashes, percent signs and other characters: every id in an answer can be opened."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from retrieval.catalog import Catalog
 from retrieval.model.encoder import Encoder
 from retrieval.records import LIMIT_ID, ImageRecord, Report, Study
 from retrieval.settings import RetrievalSettings
-from service.api.study_paths import _with_one_id, read_study_id
+from service.api.study_ids import _escape_study_id, unescape_study_id
 from tests.conftest import write_tiny_bundle
 from tests.service.conftest import Client, connect
 from tests.service.live import Live, serving
 
 PATHS = ["p1/s1/a.png", "a//b", "/abs/b.png", "ünï/çödé.png", "日本/胸部.png", "similar", "a/similarity", "a+b/c&d=e;f"]
-"""Ids that a path may hold with their slashes as they are."""
+"""Ids whose slashes need no escape in a path."""
 OTHERS = [
     *("dir/", "50%", "50%25", "%2F", "a?b=c", "a#b", "a b", "a\\b", "'\"<b>", "{x}", "a\nb"),
     *("..", ".", "../x", "a/../b", "x/similar", "similar/similar", "/similar", "x" * LIMIT_ID, "😀" * LIMIT_ID),
@@ -74,7 +74,7 @@ def odd(odd_catalog: Catalog) -> Iterator[Live]:
 
 
 def get(live: Live, target: str) -> tuple[int, Any]:
-    """Status and document of a GET whose address goes out as it is written."""
+    """Status and document of a GET whose path is sent exactly as written."""
     connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=20)
     connection.request("GET", target)
     answer = connection.getresponse()
@@ -83,7 +83,7 @@ def get(live: Live, target: str) -> tuple[int, Any]:
     return answer.status, document
 
 
-def is_opened(live: Live, study_id: str, written: str) -> None:
+def assert_opens(live: Live, study_id: str, written: str) -> None:
     status, study = get(live, f"/v1/studies/{written}")
     assert (status, study.get("study_id")) == (200, study_id), study
     status, result = get(live, f"/v1/studies/{written}/similar?k=3&dataset=odd")
@@ -98,17 +98,17 @@ def is_opened(live: Live, study_id: str, written: str) -> None:
 
 
 @pytest.mark.parametrize("study_id", IDS, ids=[repr(each[:20]) for each in IDS])
-def test_an_escaped_id_opens_its_study_and_what_is_similar(odd: Live, study_id: str) -> None:
-    is_opened(odd, study_id, quote(study_id, safe=""))
+def test_an_escaped_id_opens_its_study_and_similar_cases(odd: Live, study_id: str) -> None:
+    assert_opens(odd, study_id, quote(study_id, safe=""))
 
 
 @pytest.mark.parametrize("study_id", PATHS)
 def test_slashes_need_no_escape(odd: Live, study_id: str) -> None:
-    is_opened(odd, study_id, quote(study_id, safe="/"))
+    assert_opens(odd, study_id, quote(study_id, safe="/"))
 
 
 @pytest.mark.parametrize("study_id", ["p1/s1/a.png", "similar", "a b"])
-def test_a_slash_at_the_end_changes_nothing(odd: Live, study_id: str) -> None:
+def test_a_trailing_slash_changes_nothing(odd: Live, study_id: str) -> None:
     address = f"/v1/studies/{quote(study_id)}"
     assert get(odd, f"{address}/") == get(odd, address)
     assert get(odd, f"{address}/similar/?k=1")[0] == 200
@@ -121,7 +121,7 @@ def test_other_ids_are_not_found(odd: Live, study_id: str) -> None:
         assert (status, problem["code"]) == (404, "unknown_study"), address
 
 
-def test_ids_that_are_too_long_are_told_the_limit(odd: Live) -> None:
+def test_an_id_that_is_too_long_is_refused_with_the_limit(odd: Live) -> None:
     for written in ("x" * (LIMIT_ID + 1), "%F0%9F%98%80" * (LIMIT_ID + 1)):
         for address in (f"/v1/studies/{written}", f"/v1/studies/{written}/similar"):
             status, problem = get(odd, address)
@@ -136,7 +136,7 @@ def odd_client(odd_catalog: Catalog) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize("study_id", IDS, ids=[repr(each[:20]) for each in IDS])
-def test_every_id_does_in_json_and_takes_feedback(odd_client: Client, study_id: str) -> None:
+def test_every_id_works_in_json_and_takes_feedback(odd_client: Client, study_id: str) -> None:
     for query in ({"study": {"study_id": study_id}}, {"text": "heart", "filters": {"exclude_studies": [study_id]}}):
         found = odd_client.post("/v1/search", json={**query, "k": 100})
         assert found.status_code == 200, found.text
@@ -149,7 +149,7 @@ def test_every_id_does_in_json_and_takes_feedback(odd_client: Client, study_id: 
     assert odd_client.post("/v1/feedback", json=feedback).status_code == 200
 
 
-def test_the_pages_links_lead_to_every_id(odd_client: Client) -> None:
+def test_the_links_of_the_page_open_every_id(odd_client: Client) -> None:
     page = odd_client.get("/", params={"text": "heart", "k": 100}).text
     links = re.findall(r'class="like" href="([^"]+)"', page)
     assert len(links) == len(IDS)
@@ -166,16 +166,16 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LIM
 
 
 @given(study_id=ids, similar=st.booleans())
-def test_any_escaped_id_comes_through(study_id: str, similar: bool) -> None:
+def test_any_escaped_id_is_read(study_id: str, similar: bool) -> None:
     tail = "/similar" if similar else ""
-    path = _with_one_id(quote(study_id, safe="") + tail)
+    path = _escape_study_id(quote(study_id, safe="") + tail)
     part = path.removeprefix("/v1/studies/").removesuffix(tail)
     assert "/" not in part
-    assert read_study_id(part) == study_id
+    assert unescape_study_id(part) == study_id
 
 
 @given(study_id=ids.filter(lambda text: not text.endswith(("/", "/similar"))), similar=st.booleans())
-def test_any_id_comes_through_with_its_slashes_as_they_are(study_id: str, similar: bool) -> None:
-    assert _with_one_id(quote(study_id, safe="/") + "/similar" * similar) == _with_one_id(
+def test_any_id_is_read_with_unescaped_slashes(study_id: str, similar: bool) -> None:
+    assert _escape_study_id(quote(study_id, safe="/") + "/similar" * similar) == _escape_study_id(
         quote(study_id, safe="") + "/similar" * similar
     )

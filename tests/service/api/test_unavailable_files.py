@@ -1,4 +1,4 @@
-"""Files beside the index that are locked, damaged or gone: they cost what rests on them, and nothing else."""
+"""Locked, damaged or missing files beside the index break only what needs them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from retrieval.catalog import Catalog
 from service.experiments import runtime
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, connect
+from tests.service.conftest import Client, assert_problem, connect
 
-Trouble = Callable[[Path], AbstractContextManager[None]]
-# Holds the audit log's file of today as a backup program does.
+Fault = Callable[[Path], AbstractContextManager[None]]
+# Locks today's file of the audit log, as a backup program does.
 HOLD = """
 import sys, fcntl
 files = [open(path, "ab") for path in sys.argv[1:]]
@@ -31,7 +30,7 @@ sys.stdin.read()
 """
 
 
-def locked(statement: str, *, wal: bool) -> Trouble:
+def locked(statement: str, *, wal: bool) -> Fault:
     @contextmanager
     def lock(path: Path) -> Iterator[None]:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -60,13 +59,13 @@ def a_folder(path: Path) -> Iterator[None]:
 
 @contextmanager
 def nowhere(path: Path) -> Iterator[None]:
-    """The file stands on a disk that is away: a link to what is not there."""
+    """The file is on a disk that is not mounted: a link to a missing file."""
     path.symlink_to(path.parent / "no such disk" / "experiments.sqlite")
     yield
     path.unlink()
 
 
-TROUBLES = {
+FAULTS = {
     "exclusive": locked("BEGIN EXCLUSIVE", wal=True),
     "immediate": locked("BEGIN IMMEDIATE", wal=True),
     "exclusive, of another mode": locked("BEGIN EXCLUSIVE", wal=False),
@@ -77,8 +76,8 @@ TROUBLES = {
 
 
 @pytest.fixture
-def trouble(request: pytest.FixtureRequest) -> Trouble:
-    return TROUBLES[request.param]
+def fault(request: pytest.FixtureRequest) -> Fault:
+    return FAULTS[request.param]
 
 
 def search(client: Client) -> str | None:
@@ -89,18 +88,18 @@ def search(client: Client) -> str | None:
     return search_id
 
 
-@pytest.mark.parametrize("trouble", list(TROUBLES), indirect=True)
-def test_a_file_that_cannot_be_written_costs_searches_their_id_alone(
-    catalog: Catalog, trouble: Trouble, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", list(FAULTS), indirect=True)
+def test_searches_are_answered_without_an_id_while_the_file_cannot_be_written(
+    catalog: Catalog, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_PAUSE_S", 0.3)
     path = catalog.settings.home / FILE_NAME
     with connect(catalog, ServiceSettings(rate_per_minute=0, request_timeout_s=20)) as client:
-        with trouble(path):
+        with fault(path):
             assert [search(client) for _ in range(3)] == [None] * 3
             feedback = {"search_id": "x", "study_id": "s", "image_id": "i", "kind": "click"}
             answer = client.post("/v1/feedback", json=feedback)
-            assert answer.status_code in (404, 503)  # a file that others write can still be read
+            assert answer.status_code in (404, 503)  # a file that another process writes can still be read
             if answer.status_code == 503:
                 assert_problem(answer, 503, "experiments_unavailable")
                 assert int(answer.headers["retry-after"]) >= 1
@@ -108,18 +107,18 @@ def test_a_file_that_cannot_be_written_costs_searches_their_id_alone(
         assert search(client) is not None
 
 
-def test_of_many_searches_that_find_the_file_locked_one_waits(catalog: Catalog) -> None:
+def test_only_one_of_many_searches_waits_for_a_locked_file(catalog: Catalog) -> None:
     path = catalog.settings.home / FILE_NAME
     with connect(catalog) as client:
         assert search(client) is not None
-        with TROUBLES["exclusive"](path):
+        with FAULTS["exclusive"](path):
             assert search(client) is None
             began = time.monotonic()
             assert [search(client) for _ in range(40)] == [None] * 40
             assert time.monotonic() - began < 40 * runtime._WAIT_S / 2
 
 
-def test_feedback_on_a_locked_file_is_refused_soon_and_taken_later(
+def test_feedback_is_refused_soon_while_the_file_is_locked_and_accepted_later(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_PAUSE_S", 0.3)
@@ -130,7 +129,7 @@ def test_feedback_on_a_locked_file_is_refused_soon_and_taken_later(
             "search_id": shown["search_id"],
             "kind": "relevant",
         }
-        with TROUBLES["exclusive"](catalog.settings.home / FILE_NAME):
+        with FAULTS["exclusive"](catalog.settings.home / FILE_NAME):
             for _ in range(2):
                 answer = client.post("/v1/feedback", json=feedback)
                 assert_problem(answer, 503, "experiments_unavailable")
@@ -140,14 +139,14 @@ def test_feedback_on_a_locked_file_is_refused_soon_and_taken_later(
         assert client.post("/v1/feedback", json=feedback).status_code == 200
 
 
-def test_the_command_line_says_that_the_file_is_locked(tmp_path: Path) -> None:
+def test_the_command_line_reports_the_locked_file(tmp_path: Path) -> None:
     store = ExperimentStore(tmp_path)
     with closing(store), store._database.transaction():
         pass
     other = ExperimentStore(tmp_path, wait_s=0.1)
     with (
         closing(other),
-        TROUBLES["exclusive, of another mode"](store.path),
+        FAULTS["exclusive, of another mode"](store.path),
         pytest.raises(Exception, match=r"another program keeps it locked \(a backup\?\)"),
     ):
         other.experiments()
@@ -164,7 +163,7 @@ def held_by_another_process(*paths: Path) -> Iterator[None]:
         holder.stdin.close()
 
 
-def test_a_locked_audit_log_refuses_at_once_and_blocks_nobody(catalog: Catalog) -> None:
+def test_a_locked_audit_log_refuses_at_once_and_blocks_no_other_request(catalog: Catalog) -> None:
     with connect(catalog, ServiceSettings(rate_per_minute=0, request_timeout_s=20)) as client:
         assert search(client)
         logs = list((catalog.settings.home / "audit").iterdir())
@@ -193,7 +192,7 @@ def replace_images_by_folders(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "status"), [(shutil.rmtree, 404), (replace_by_file, 404), (replace_images_by_folders, 503)]
 )
-def test_thumbnails_that_cannot_be_read_cost_no_search(
+def test_searches_work_while_thumbnails_cannot_be_read(
     catalog: Catalog, spoil: Callable[[Path], None], status: int
 ) -> None:
     with connect(catalog) as client:
@@ -207,9 +206,7 @@ def test_thumbnails_that_cannot_be_read_cost_no_search(
 
 @pytest.mark.parametrize("name", ["keys.json", "index/aliases.json"])
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])
-def test_keys_and_aliases_that_are_damaged_while_it_runs_are_told_as_problems(
-    catalog: Catalog, name: str, content: bytes
-) -> None:
+def test_keys_and_aliases_damaged_at_run_time_are_problems(catalog: Catalog, name: str, content: bytes) -> None:
     with connect(catalog) as client:
         assert search(client)
         path = catalog.settings.home / name

@@ -19,9 +19,9 @@ from retrieval.catalog import Catalog
 from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
 from service.access.keys import KeyFile
 from service.experiments.analysis import summarize
-from service.experiments.choice import team_of
 from service.experiments.design import design
 from service.experiments.entities import Experiment
+from service.experiments.routing import team_of
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.experiments.visitor_session import COOKIE
 from service.settings import ServiceSettings

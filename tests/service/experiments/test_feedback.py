@@ -15,8 +15,7 @@ from retrieval.catalog import Catalog
 from service.experiments.design import design
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, bearer, connect
+from tests.service.conftest import Client, assert_problem, bearer, connect
 
 
 def rows(catalog: Catalog) -> list[tuple[Any, ...]]:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from retrieval.search.hits import Hit, SearchResult
 from service.experiments.analysis import UNDECIDED, summarize
-from service.experiments.choice import compare, team_of
 from service.experiments.entities import Experiment, Exposure, ShownHit
 from service.experiments.interleaving import image_of, interleave, team_draft
+from service.experiments.routing import team_of
+from service.experiments.shadow import compare
 from service.experiments.store import ExperimentStore
 
 HIT = Hit(
     study_id="", image_id="", dataset="d", view="frontal", score=0.5, parts={"image": 0.5}, signals={"image": 0.5},
-    percentiles={"image": 99.0}, folded=0, present=[], uncertain=[], absent=[], qualified=[], from_indexing=[],
+    percentiles={"image": 99.0}, collapsed_count=0, present=[], uncertain=[], absent=[], qualified=[], from_indexing=[],
     from_text=[], problems=[], mesh=[], report={"findings": "", "impression": ""}, study_date="", image_sha256="",
 )  # fmt: skip
 
@@ -30,7 +31,15 @@ def hits(names: str) -> list[Hit]:
 
 
 def result(model: str, names: str, collapse: str = "none") -> SearchResult:
-    return SearchResult(model, f"cxr_{model}", "x", {"collapse": collapse}, hits(names), {"encode": 1.0, model: 2.0})
+    return SearchResult(
+        model=model,
+        collection=f"cxr_{model}",
+        bundle_id="x",
+        interpreted={"collapse": collapse},
+        hits=hits(names),
+        timings_ms={"encode": 1.0, model: 2.0},
+        facets={},
+    )
 
 
 def draft(first: str, second: str, k: int, seed: int) -> list[tuple[str, str | None]]:

@@ -1,4 +1,4 @@
-"""Who gets a turn, who waits, who is sent away, and what happens to those who give up."""
+"""Admission: which requests run, wait or get 429, and what happens to clients that give up."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import httpx
 import pytest
 
 from retrieval.catalog import Catalog
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client
-from tests.service.live import Asking, HeldModel, Live, serving, until
+from tests.service.conftest import Client, assert_problem
+from tests.service.live import ConcurrentRequests, GatedModel, Live, serving, until
 
 
 def places(live: Live, name: str) -> float:
-    """The number of searches that are `running` or `waiting`, as the metrics tell it."""
+    """The number of searches that are `running` or `waiting`, from the metrics."""
     content, _ = live.operations.metrics.render("")
     found = re.search(rf'^cxr_permits_{name}{{permits="searches"}} (\S+)$', content.decode(), re.MULTILINE)
     assert found
@@ -27,20 +26,20 @@ def places(live: Live, name: str) -> float:
 
 
 @pytest.fixture
-def held(catalog: Catalog) -> Iterator[HeldModel]:
-    with HeldModel(catalog) as held:
+def held(catalog: Catalog) -> Iterator[GatedModel]:
+    with GatedModel(catalog) as held:
         yield held
 
 
 @pytest.fixture
 def live(catalog: Catalog) -> Iterator[Live]:
-    """Two searches at once, and two that wait."""
+    """A service with two places for searches and a queue of two."""
     with serving(catalog, concurrent_searches=2, waiting_searches=2) as live:
         yield live
 
 
-def fill(live: Live, held: HeldModel, asking: Asking) -> None:
-    """Take both permits, then both places in the queue."""
+def fill(live: Live, held: GatedModel, asking: ConcurrentRequests) -> None:
+    """Take both places, then both places in the queue."""
     for number in range(2):
         asking.ask(lambda number=number: live.post(f"heart {number}"))
     until(lambda: len(held.texts) == 2)
@@ -49,10 +48,8 @@ def fill(live: Live, held: HeldModel, asking: Asking) -> None:
     until(lambda: places(live, "waiting") == 2)
 
 
-def test_the_request_beyond_what_is_admitted_is_refused_at_once_and_the_others_are_answered(
-    live: Live, held: HeldModel
-) -> None:
-    asking = Asking()
+def test_an_excess_request_gets_429_at_once_and_the_others_are_answered(live: Live, held: GatedModel) -> None:
+    asking = ConcurrentRequests()
     fill(live, held, asking)
     refused = live.post("one too many")
     problem = assert_problem(refused, 429, "overloaded")
@@ -64,10 +61,10 @@ def test_the_request_beyond_what_is_admitted_is_refused_at_once_and_the_others_a
     assert live.post().status_code == 200
 
 
-def test_a_crowd_gets_answers_or_refusals_and_nothing_else_and_the_service_recovers(catalog: Catalog) -> None:
-    with HeldModel(catalog, delay_s=0.02) as held, serving(catalog, concurrent_searches=2, waiting_searches=2) as live:
+def test_many_clients_at_once_get_200_or_429_and_the_service_recovers(catalog: Catalog) -> None:
+    with GatedModel(catalog, delay_s=0.02) as held, serving(catalog, concurrent_searches=2, waiting_searches=2) as live:
         held.gate.set()
-        asking = Asking()
+        asking = ConcurrentRequests()
         start = threading.Barrier(64)
 
         def ask() -> httpx.Response:
@@ -85,9 +82,9 @@ def test_a_crowd_gets_answers_or_refusals_and_nothing_else_and_the_service_recov
         assert [live.post().status_code for _ in range(8)] == [200] * 8
 
 
-def test_thirty_two_clients_are_all_answered_by_default(catalog: Catalog) -> None:
+def test_thirty_two_clients_are_answered_with_default_settings(catalog: Catalog) -> None:
     with serving(catalog) as live:
-        asking = Asking()
+        asking = ConcurrentRequests()
         start = threading.Barrier(32)
 
         def ask_ten_times() -> httpx.Response:
@@ -102,9 +99,9 @@ def test_thirty_two_clients_are_all_answered_by_default(catalog: Catalog) -> Non
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
-def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: HeldModel, kind: str) -> None:
+def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: GatedModel, kind: str) -> None:
     path = "/v1/search" if kind == "application/json" else "/v1/search/image"
-    asking = Asking()
+    asking = ConcurrentRequests()
     fill(live, held, asking)
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         connection.sendall(
@@ -116,9 +113,9 @@ def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: HeldMode
     asking.wait()
 
 
-def test_waiting_requests_get_their_turn_in_the_order_in_which_they_came(catalog: Catalog) -> None:
-    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = Asking()
+def test_the_queue_is_first_come_first_served(catalog: Catalog) -> None:
+    with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
+        asking = ConcurrentRequests()
         for number in range(6):
             asking.ask(lambda number=number: live.post(f"heart {number}"))
             until(lambda number=number: len(held.texts) + places(live, "waiting") == number + 1)
@@ -127,9 +124,9 @@ def test_waiting_requests_get_their_turn_in_the_order_in_which_they_came(catalog
         assert held.texts == [f"heart {number}" for number in range(6)]
 
 
-def test_a_client_that_goes_away_leaves_the_queue_and_nothing_is_computed_for_it(catalog: Catalog) -> None:
-    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = Asking()
+def test_a_disconnected_client_leaves_the_queue_and_its_search_never_runs(catalog: Catalog) -> None:
+    with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
+        asking = ConcurrentRequests()
         asking.ask(lambda: live.post("first"))
         until(lambda: held.texts == ["first"])
         with pytest.raises(httpx.ReadTimeout):
@@ -142,9 +139,9 @@ def test_a_client_that_goes_away_leaves_the_queue_and_nothing_is_computed_for_it
         assert held.texts == ["first", "last"]
 
 
-def test_a_request_whose_time_is_over_is_told_whether_it_ran_and_its_place_stays_taken(catalog: Catalog) -> None:
+def test_a_timeout_says_whether_the_request_ran_and_its_place_stays_taken(catalog: Catalog) -> None:
     options = {"concurrent_searches": 1, "waiting_searches": 1, "request_timeout_s": 0.4}
-    with HeldModel(catalog) as held, serving(catalog, **options) as live:
+    with GatedModel(catalog) as held, serving(catalog, **options) as live:
         assert_problem(live.post("ran"), 504, "request_timeout")
         waited = live.post("waited")
         assert_problem(waited, 503, "queue_timeout")
@@ -158,8 +155,8 @@ def test_a_request_whose_time_is_over_is_told_whether_it_ran_and_its_place_stays
 
 def test_thumbnails_health_and_metrics_do_not_queue_behind_searches(catalog: Catalog) -> None:
     sha256 = catalog.retriever().study("1").images[0].image_sha256
-    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0, metrics=True) as live:
-        asking = Asking()
+    with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0, metrics=True) as live:
+        asking = ConcurrentRequests()
         asking.ask(live.post)
         until(lambda: len(held.texts) == 1)
         assert live.post().status_code == 429
@@ -169,9 +166,9 @@ def test_thumbnails_health_and_metrics_do_not_queue_behind_searches(catalog: Cat
         asking.wait()
 
 
-def test_the_page_says_that_the_service_is_busy(catalog: Catalog) -> None:
-    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0) as live:
-        asking = Asking()
+def test_the_page_shows_that_the_service_is_overloaded(catalog: Catalog) -> None:
+    with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0) as live:
+        asking = ConcurrentRequests()
         asking.ask(live.post)
         until(lambda: len(held.texts) == 1)
         page = live.client.get("/", params={"text": "heart"})
@@ -196,7 +193,7 @@ def stages(header: str) -> dict[str, float]:
     return {part.split(";dur=")[0]: float(part.split(";dur=")[1]) for part in header.split(", ")}
 
 
-def test_answers_say_how_long_their_stages_took(client: Client, png: bytes) -> None:
+def test_answers_carry_the_times_of_their_stages(client: Client, png: bytes) -> None:
     text = client.post("/v1/search/text", json={"text": "heart"})
     image = client.post("/v1/search/image", files={"image": ("a.png", png)})
     similar = client.get("/v1/studies/1/similar")
@@ -209,7 +206,7 @@ def test_answers_say_how_long_their_stages_took(client: Client, png: bytes) -> N
     assert "server-timing" not in client.get("/health/live").headers
 
 
-def test_batches_and_the_page_say_how_long_their_stages_took_too(client: Client) -> None:
+def test_batches_and_the_page_carry_the_times_of_their_stages(client: Client) -> None:
     batch = client.post("/v1/search/batch", json={"queries": [{"text": "heart"}, {"text": "nodule"}]})
     found, results = stages(batch.headers["server-timing"]), batch.json()["results"]
     assert found["encode"] == pytest.approx(results[0]["timings_ms"]["encode"], abs=0.06)  # one run for both
@@ -231,5 +228,5 @@ def test_memory_does_not_grow_with_the_number_of_requests(client: Client, png: b
     ask(100)
     before = memory_bytes()
     ask(300)
-    # One image kept of each upload would be 20 MB, one array of its pixels as much again.
+    # Keeping one image per upload would take 20 MB, and its pixel array as much again.
     assert memory_bytes() - before < 8 << 20

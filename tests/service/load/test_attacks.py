@@ -1,4 +1,4 @@
-"""What somebody who means harm sends, to a real server where sockets matter: it is refused, and nothing is given away."""
+"""Attacks are refused and learn nothing; over a real server where sockets matter."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ import pytest
 from retrieval.catalog import Catalog
 from service.access.keys import KeyFile
 from service.settings import ServiceSettings
-from tests.service.api.test_search import assert_problem
-from tests.service.conftest import Client, bearer, connect
+from tests.service.conftest import Client, assert_problem, bearer, connect
 from tests.service.live import Live, serving, until
 
-# Litestar leaves it to the interpreter to close the temporary file of an upload that is broken off, which it does at once.
+# Litestar does not close the temporary file of an aborted upload; the interpreter does, at once.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*SpooledTemporaryFile")
 LIMIT = 200_000
 OVERHEAD = 256 * 1024
@@ -28,14 +27,14 @@ OVERHEAD = 256 * 1024
 
 @pytest.fixture(scope="module")
 def live(keyed_catalog: Catalog) -> Iterator[Live]:
-    """A server that needs keys, with small limits."""
+    """A server that requires keys, with small limits."""
     with serving(keyed_catalog, upload_limit_bytes=LIMIT, body_timeout_s=1) as live:
         yield live
 
 
 @contextmanager
 def sent(live: Live, content: bytes) -> Iterator[socket.socket]:
-    """A connection over which `content` went, or as much of it as the server took before it closed."""
+    """A connection over which `content` was sent, as far as the server read it before closing."""
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(content)
@@ -43,14 +42,14 @@ def sent(live: Live, content: bytes) -> Iterator[socket.socket]:
 
 
 def answer_to(live: Live, content: bytes) -> bytes:
-    """Everything the server says to `content` until it closes, which it has to do within ten seconds."""
+    """The whole answer to `content`; the server must close the connection within ten seconds."""
     with sent(live, content) as connection:
         return read_all(connection)
 
 
 def read_all(connection: socket.socket) -> bytes:
     answer = b""
-    with suppress(ConnectionResetError):  # closed with something of ours unread
+    with suppress(ConnectionResetError):  # the server closed before it read everything
         while block := connection.recv(65536):
             answer += block
     return answer
@@ -101,7 +100,7 @@ TRAVERSALS = (
 
 
 def files_of(home: Path) -> set[Path]:
-    """All files of a home but those that come and go: the log's, the engine's and sqlite's."""
+    """All files of a home except temporary ones of the log, the engine and sqlite."""
     lasting = (path for path in home.rglob("*") if not path.name.endswith(("-wal", "-shm")))
     return {path for path in lasting if not {"audit", "index"} & set(path.relative_to(home).parts)}
 
@@ -123,7 +122,7 @@ def files_of(home: Path) -> set[Path]:
         "/schema/{}",
     ],
 )
-def test_no_path_leads_out_of_what_is_served(live: Live, keys: dict[str, str], keyed_home: Path, template: str) -> None:
+def test_no_path_reaches_other_files(live: Live, keys: dict[str, str], keyed_home: Path, template: str) -> None:
     before = files_of(keyed_home)
     (key, *_) = KeyFile(keyed_home).read() or ()
     for traversal in TRAVERSALS:
@@ -139,7 +138,7 @@ def test_no_path_leads_out_of_what_is_served(live: Live, keys: dict[str, str], k
 MODEL_NAMES = ("../tiny-a", "..", ".", "/", "tiny-a/../tiny-b", "tiny-a\0", "a" * 200, "%2e%2e", "C:\\x")
 
 
-def test_model_names_lead_nowhere_either(own_client: Client) -> None:
+def test_model_names_reach_no_other_files(own_client: Client) -> None:
     for name in MODEL_NAMES:
         for answer in (
             own_client.post("/v1/search/text", json={"text": "heart", "model": name}),
@@ -152,27 +151,27 @@ def test_model_names_lead_nowhere_either(own_client: Client) -> None:
 # Bodies.
 
 
-def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(live: Live, keys: dict[str, str]) -> None:
+def test_a_body_with_a_large_content_length_is_refused_before_it_is_sent(live: Live, keys: dict[str, str]) -> None:
     content = upload_head(live, keys["read"], f"Content-Length: {LIMIT + OVERHEAD + 1}", "Connection: close")
     answer = answer_to(live, content)
     assert status_of(answer) == 413
     assert b'"code":"request_too_large"' in answer
 
 
-def test_a_chunked_body_is_refused_once_it_is_too_long(live: Live, keys: dict[str, str]) -> None:
+def test_a_chunked_body_is_refused_when_it_exceeds_the_limit(live: Live, keys: dict[str, str]) -> None:
     block = b"x" * 50_000
     chunk = f"{len(block):x}\r\n".encode() + block + b"\r\n"
     with sent(live, upload_head(live, keys["read"], "Transfer-Encoding: chunked")) as connection:
         first = PART
         connection.sendall(f"{len(first):x}\r\n".encode() + first + b"\r\n")
-        with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before all of it is sent
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may be refused before it is sent completely
             for _ in range((LIMIT + OVERHEAD) // len(block) + 2):
                 connection.sendall(chunk)
         assert status_of(connection.recv(65536)) == 413
     still_answers(live, keys["read"])
 
 
-def test_json_has_a_limit_of_its_own(live: Live, keys: dict[str, str]) -> None:
+def test_json_has_its_own_size_limit(live: Live, keys: dict[str, str]) -> None:
     body = json.dumps({"text": "heart", "model": "x" * OVERHEAD}).encode()
     answer = live.client.post(
         "/v1/search/text", content=iter([body]), headers=bearer(keys["read"]) | {"content-type": "application/json"}
@@ -180,7 +179,7 @@ def test_json_has_a_limit_of_its_own(live: Live, keys: dict[str, str]) -> None:
     assert_problem(answer, 413, "request_too_large")
 
 
-def test_who_has_no_key_is_refused_before_the_body_is_sent(live: Live) -> None:
+def test_a_client_without_a_key_is_refused_before_the_body_is_sent(live: Live) -> None:
     form = "Content-Type: multipart/form-data; boundary=b"
     for path in ("/v1/search/image", "/search/image"):
         answer = answer_to(live, head(live, f"POST {path}", form, f"Content-Length: {LIMIT}", "Connection: close"))
@@ -188,7 +187,7 @@ def test_who_has_no_key_is_refused_before_the_body_is_sent(live: Live) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/search/image", "/v1/search/text", "/search/image", "/login"])
-def test_a_slow_body_is_given_up(live: Live, keys: dict[str, str], path: str) -> None:
+def test_a_slow_body_times_out(live: Live, keys: dict[str, str], path: str) -> None:
     kind = {"/v1/search/text": "application/json", "/login": "application/x-www-form-urlencoded"}.get(
         path, "multipart/form-data; boundary=b"
     )
@@ -200,19 +199,19 @@ def test_a_slow_body_is_given_up(live: Live, keys: dict[str, str], path: str) ->
         connection.settimeout(0.2)
         answer = b""
         while time.monotonic() - begun < 20 and not answer:
-            connection.sendall(b"-")  # a byte now and then resets nothing
+            connection.sendall(b"-")  # single bytes do not extend the timeout
             try:
                 answer = connection.recv(65536)
             except TimeoutError:
                 continue
         assert time.monotonic() - begun > 0.9
         connection.settimeout(10)
-        answer += read_all(connection)  # until it is closed: what would still come is no request
+        answer += read_all(connection)  # until it is closed: the rest of the body is not a request
     assert status_of(answer) == 408
     assert b'"code":"upload_too_slow"' in answer
 
 
-def test_many_slow_bodies_do_not_keep_others_waiting(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
+def test_slow_bodies_do_not_block_other_requests(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
     with serving(keyed_catalog, body_timeout_s=60) as live:
         request = upload_head(live, keys["read"], "Content-Length: 100000")
         connections = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(64)]
@@ -221,7 +220,7 @@ def test_many_slow_bodies_do_not_keep_others_waiting(keyed_catalog: Catalog, key
                 connection.sendall(request + PART)
             until(lambda: live.operations.drain.active == 64)
             still_answers(live, keys["read"])
-            # The answered request leaves the count a moment after its answer; the 64 are still waited for.
+            # The answered request is uncounted a moment after its answer; 64 are still open.
             until(lambda: live.operations.drain.active == 64)
         finally:
             for connection in connections:
@@ -229,7 +228,7 @@ def test_many_slow_bodies_do_not_keep_others_waiting(keyed_catalog: Catalog, key
             until(lambda: not live.operations.drain.active)
 
 
-def test_an_upload_that_is_broken_off_is_no_failure_of_the_service(
+def test_an_aborted_upload_is_not_a_server_error(
     live: Live, keys: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -282,7 +281,7 @@ def test_line_breaks_in_addresses_do_not_become_headers(keyed: Client, keys: dic
 @pytest.mark.parametrize(
     "address", ["//evil.example/", "/login?//evil.example", "/login?next=//evil.example", "/%2f%2fevil.example"]
 )
-def test_the_login_leads_nowhere_else(keyed: Client, keys: dict[str, str], address: str) -> None:
+def test_the_login_redirects_only_to_this_service(keyed: Client, keys: dict[str, str], address: str) -> None:
     for answer in (
         keyed.get(address, headers={"accept": "text/html"}, follow_redirects=False),
         keyed.post(address, data={"key": keys["read"]}, follow_redirects=False),
@@ -293,10 +292,10 @@ def test_the_login_leads_nowhere_else(keyed: Client, keys: dict[str, str], addre
 
 
 @pytest.mark.parametrize("given", ["a\r\n b", "x" * 65, "a b", "é", "<script>", "../../log", "a;b", "", "\x7f"])
-def test_request_ids_that_are_not_plain_are_replaced(live: Live, keys: dict[str, str], given: str) -> None:
+def test_unsafe_request_ids_are_replaced(live: Live, keys: dict[str, str], given: str) -> None:
     request = head(live, "GET /v1/models", f"X-API-Key: {keys['read']}", f"X-Request-Id: {given}", "Connection: close")
     answer = answer_to(live, request)
-    if status_of(answer) == 400:  # the server itself refuses the header's bytes
+    if status_of(answer) == 400:  # the HTTP parser refuses the bytes of the header
         return
     headers = answer.partition(b"\r\n\r\n")[0].lower()
     (line,) = [line for line in headers.split(b"\r\n") if line.startswith(b"x-request-id: ")]
@@ -304,7 +303,7 @@ def test_request_ids_that_are_not_plain_are_replaced(live: Live, keys: dict[str,
     assert b"script" not in headers
 
 
-def test_a_header_without_end_is_refused(live: Live) -> None:
+def test_an_endless_header_is_refused(live: Live) -> None:
     answer = answer_to(live, head(live, "GET /health/live", "X-Long: " + "x" * 200_000))
     assert status_of(answer) in (400, 431)
 
@@ -322,45 +321,47 @@ def test_a_header_without_end_is_refused(live: Live) -> None:
         [],
     ],
 )
-def test_other_hosts_are_refused_whatever_proxies_say(live: Live, keys: dict[str, str], hosts: list[str]) -> None:
+def test_other_hosts_are_refused_whatever_proxy_headers_say(live: Live, keys: dict[str, str], hosts: list[str]) -> None:
     lines = [f"Host: {host}" for host in hosts]
     trusted = ["X-Forwarded-Host: 127.0.0.1", "Forwarded: host=127.0.0.1", f"X-API-Key: {keys['read']}"]
     request = "\r\n".join(["GET /v1/models HTTP/1.1", *lines, *trusted, "Connection: close", "", ""])
     assert status_of(answer_to(live, request.encode())) == 400
 
 
-def test_a_host_in_the_request_line_does_not_stand_in_for_the_header(live: Live, keys: dict[str, str]) -> None:
+def test_a_host_in_the_request_line_does_not_replace_the_header(live: Live, keys: dict[str, str]) -> None:
     request = f"GET http://127.0.0.1/v1/models HTTP/1.1\r\nHost: evil.example\r\nX-API-Key: {keys['read']}\r\n"
     assert status_of(answer_to(live, f"{request}Connection: close\r\n\r\n".encode())) in (400, 404)
 
 
-def test_methods_that_do_not_exist_do_nothing(live: Live, keys: dict[str, str]) -> None:
+def test_unknown_methods_are_refused(live: Live, keys: dict[str, str]) -> None:
     for method in ("TRACE", "CONNECT", "DELETE", "PATCH", "FOO"):
         answer = answer_to(live, head(live, f"{method} /v1/models", f"X-API-Key: {keys['admin']}", "Connection: close"))
         assert status_of(answer) in (400, 405), method
 
 
-def test_a_method_in_a_header_is_not_obeyed(own_client: Client) -> None:
+def test_a_method_override_header_is_ignored(own_client: Client) -> None:
     headers = {"x-http-method-override": "PUT", "x-method-override": "PUT"}
     assert own_client.post("/v1/models/active", json={"model": "tiny-b"}, headers=headers).status_code == 405
     assert own_client.get("/health/ready").json()["model"] == "tiny-a"
 
 
-def test_other_sites_scripts_may_read_nothing(client: Client) -> None:
+def test_scripts_of_other_sites_can_read_nothing(client: Client) -> None:
     headers = {"origin": "https://evil.example", "access-control-request-method": "POST"}
     for answer in (client.get("/v1/models", headers=headers), client.options("/v1/search/text", headers=headers)):
         assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
 @pytest.mark.parametrize("address", ["/", "/login", "/schema", "/v1/models", "/v1/studies/1", "/static/page.css"])
-def test_every_answer_tells_browsers_to_guess_and_embed_nothing(client: Client, address: str) -> None:
+def test_every_answer_forbids_content_sniffing_and_embedding(client: Client, address: str) -> None:
     answer = client.get(address, follow_redirects=False)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
-def test_refusals_name_no_file_and_no_secret(keyed_catalog: Catalog, keys: dict[str, str], keyed_home: Path) -> None:
+def test_refusals_contain_no_file_names_and_no_secrets(
+    keyed_catalog: Catalog, keys: dict[str, str], keyed_home: Path
+) -> None:
     with connect(keyed_catalog, ServiceSettings(rate_per_minute=2)) as client:
         answers = [client.get("/v1/models") for _ in range(3)]
         answers += [client.get("/v1/models", headers=bearer(f"cxr_secret{number}")) for number in range(12)]

@@ -1,4 +1,4 @@
-"""Concurrent requests share runs of the model, and nobody can tell from the vectors."""
+"""Concurrent requests share runs of the model and get the same vectors as alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.service.live import until
 TEXTS = ["Heart", "the lungs are clear " * 3, "left pleural effusion", "no", "a small nodule right " * 5, "opacity"]
 
 
-class Company:
-    """Runs calls on an encoder so that the first is alone in the model while all the others come in."""
+class BatchRecorder:
+    """Holds the first call in the model until all others wait, and records the batches."""
 
     def __init__(self, bundle: ModelBundle, *, limit: int = 32, remember: int = 0) -> None:
         self.batches: list[tuple[Tower, int]] = []
@@ -59,7 +59,7 @@ class Company:
         session.run = held
 
     def encode(self, calls: list[Callable[[Encoder], NDArray[np.float32]]]) -> list[NDArray[np.float32] | Exception]:
-        """What each call gave, or raised; all but the first wait for the model together."""
+        """The result or error of each call; all but the first wait for the model together."""
         results: dict[int, NDArray[np.float32] | Exception] = {}
 
         def run(number: int) -> None:
@@ -73,14 +73,14 @@ class Company:
         assert self._entered.wait(20)
         for count, thread in enumerate(threads[1:], start=1):
             thread.start()
-            until(lambda count=count: self._come(count, results))
+            until(lambda count=count: self._have_arrived(count, results))
         self._gate.set()
         for thread in threads:
             thread.join(20)
         return [results[number] for number in range(len(calls))]
 
-    def _come(self, count: int, results: dict[int, Any]) -> bool:
-        """Whether `count` calls wait behind the first, or have failed before they could."""
+    def _have_arrived(self, count: int, results: dict[int, Any]) -> bool:
+        """Whether `count` calls wait behind the first or have failed already."""
         waiting = len(self.encoder._texts._waiting) + len(self.encoder._pixels._waiting)
         return waiting + len(results) >= count
 
@@ -99,13 +99,13 @@ def of_image(image: Image.Image) -> Callable[[Encoder], NDArray[np.float32]]:
 
 
 def some_images(count: int) -> list[Image.Image]:
-    """Images of different ranges of grey."""
+    """Images with different ranges of grey values."""
     rng = np.random.default_rng(0)
     return [Image.fromarray(rng.integers(0, 20 + 40 * n, (40, 50), dtype=np.uint8)) for n in range(count)]
 
 
 def longest(bundle: ModelBundle) -> ModelBundle:
-    """The bundle with a text tower that runs at the length of its batch's longest text; padding adds nothing to the sum."""
+    """The bundle with a text tower that pads to the longest text of a batch; padding does not change the result."""
     path = bundle.path("text.onnx")
     graph = onnx.load(str(path))
     graph.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "length"
@@ -122,13 +122,13 @@ def quantized(bundle: ModelBundle) -> ModelBundle:
     return replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, precision="int8"))
 
 
-def test_the_first_request_runs_at_once_and_those_that_come_meanwhile_are_the_next_batch(bundle: ModelBundle) -> None:
-    company = Company(bundle)
-    company.encode([of_text(text) for text in TEXTS])
-    assert company.batches == [("text", 1), ("text", len(TEXTS) - 1)]
+def test_the_first_request_runs_at_once_and_later_ones_form_the_next_batch(bundle: ModelBundle) -> None:
+    recorder = BatchRecorder(bundle)
+    recorder.encode([of_text(text) for text in TEXTS])
+    assert recorder.batches == [("text", 1), ("text", len(TEXTS) - 1)]
 
 
-def test_a_request_alone_waits_for_nobody(bundle: ModelBundle) -> None:
+def test_a_single_request_does_not_wait(bundle: ModelBundle) -> None:
     batches: list[tuple[Tower, int]] = []
     encoder = BatchingEncoder(bundle, device="cpu", observe=lambda tower, size, _: batches.append((tower, size)))
     encoder.encode_texts(["heart"])
@@ -137,59 +137,59 @@ def test_a_request_alone_waits_for_nobody(bundle: ModelBundle) -> None:
 
 
 @pytest.mark.parametrize("arrange", [lambda bundle: bundle, longest])
-def test_texts_in_company_get_the_vectors_that_they_get_alone(
+def test_batched_texts_get_the_same_vectors_as_alone(
     bundle: ModelBundle, arrange: Callable[[ModelBundle], ModelBundle]
 ) -> None:
     bundle = arrange(bundle)
-    found = Company(bundle).encode([of_text(text) for text in TEXTS])
+    found = BatchRecorder(bundle).encode([of_text(text) for text in TEXTS])
     alone = Encoder(bundle, device="cpu", threads=1)
     for text, embeddings in zip(TEXTS, found, strict=True):
         np.testing.assert_allclose(embeddings, alone.encode_texts([text]), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["phantom-clip", "phantom-siglip"])
-def test_the_demo_models_give_the_same_vectors_in_company(name: str, tmp_path: Path) -> None:
+def test_the_demo_models_give_the_same_vectors_in_a_batch(name: str, tmp_path: Path) -> None:
     bundle = find_bundle(name, tmp_path)
     images = [image.resize((300, 260)) for image in some_images(4)]
     calls = [of_text(text) for text in TEXTS] + [of_image(image) for image in images]
-    company = Company(bundle)
-    found = company.encode(calls)
-    assert max(size for _, size in company.batches) >= 4
+    recorder = BatchRecorder(bundle)
+    found = recorder.encode(calls)
+    assert max(size for _, size in recorder.batches) >= 4
     alone = Encoder(bundle, device="cpu", threads=1)
     for call, embeddings in zip(calls, found, strict=True):
         np.testing.assert_allclose(embeddings, call(alone), atol=1e-5)
 
 
-def test_images_in_company_get_the_vectors_that_they_get_alone(bundle: ModelBundle) -> None:
+def test_batched_images_get_the_same_vectors_as_alone(bundle: ModelBundle) -> None:
     images = some_images(6)
-    company = Company(bundle)
-    found = company.encode([of_image(image) for image in images])
-    assert company.batches == [("image", 1), ("image", 5)]
+    recorder = BatchRecorder(bundle)
+    found = recorder.encode([of_image(image) for image in images])
+    assert recorder.batches == [("image", 1), ("image", 5)]
     alone = Encoder(bundle, device="cpu", threads=1)
     for image, embeddings in zip(images, found, strict=True):
         np.testing.assert_allclose(embeddings, alone.encode_images([image]), atol=1e-5)
 
 
-def test_int8_runs_each_request_alone_since_neighbours_would_change_its_scale(bundle: ModelBundle) -> None:
+def test_int8_models_run_each_request_alone_because_a_batch_would_change_the_scale(bundle: ModelBundle) -> None:
     bundle = quantized(bundle)
     images = some_images(6)
     alone = Encoder(bundle, device="cpu", threads=1)
     expected = [alone.encode_images([image]) for image in images]
     assert np.abs(alone.encode_images(images) - np.concatenate(expected)).max() > 1e-4
-    company = Company(bundle)
-    found = company.encode([of_image(image) for image in images])
-    assert company.batches == [("image", 1)] * 6
+    recorder = BatchRecorder(bundle)
+    found = recorder.encode([of_image(image) for image in images])
+    assert recorder.batches == [("image", 1)] * 6
     np.testing.assert_array_equal(np.concatenate(found), np.concatenate(expected))
 
 
-def test_one_run_takes_no_more_than_the_limit_and_the_rest_follow_in_order(bundle: ModelBundle) -> None:
-    company = Company(bundle, limit=4)
-    found = company.encode([of_text(text) for text in TEXTS * 2])
-    assert company.batches == [("text", 1), ("text", 4), ("text", 4), ("text", 3)]
+def test_a_batch_has_at_most_limit_items_and_the_rest_follow_in_order(bundle: ModelBundle) -> None:
+    recorder = BatchRecorder(bundle, limit=4)
+    found = recorder.encode([of_text(text) for text in TEXTS * 2])
+    assert recorder.batches == [("text", 1), ("text", 4), ("text", 4), ("text", 3)]
     np.testing.assert_allclose(np.concatenate(found[:6]), np.concatenate(found[6:]), atol=1e-6)
 
 
-def test_a_text_asked_again_is_not_encoded_again(bundle: ModelBundle) -> None:
+def test_a_repeated_text_is_not_encoded_again(bundle: ModelBundle) -> None:
     batches: list[tuple[Tower, int]] = []
     encoder = BatchingEncoder(
         bundle, device="cpu", remember=2, observe=lambda tower, size, _: batches.append((tower, size))
@@ -201,7 +201,7 @@ def test_a_text_asked_again_is_not_encoded_again(bundle: ModelBundle) -> None:
     encoder.encode_texts(["lungs"])
     np.testing.assert_array_equal(encoder.encode_texts(["heart"]), first)
     assert batches == [("text", 1)] * 2
-    encoder.encode_texts(["no"])  # the third text: "lungs" was asked longest ago
+    encoder.encode_texts(["no"])  # the third text replaces "lungs", the least recent one
     encoder.encode_texts(["heart"])
     assert batches == [("text", 1)] * 3
     encoder.encode_texts(["lungs"])
@@ -210,14 +210,14 @@ def test_a_text_asked_again_is_not_encoded_again(bundle: ModelBundle) -> None:
     assert batches[4:] == [("text", 2)]
 
 
-def test_a_remembered_text_does_not_keep_its_batch(bundle: ModelBundle) -> None:
-    company = Company(bundle, remember=8)
-    found = company.encode([of_text(text) for text in TEXTS])
-    assert company.batches == [("text", 1), ("text", len(TEXTS) - 1)]
+def test_a_cached_text_does_not_keep_its_batch_in_memory(bundle: ModelBundle) -> None:
+    recorder = BatchRecorder(bundle, remember=8)
+    found = recorder.encode([of_text(text) for text in TEXTS])
+    assert recorder.batches == [("text", 1), ("text", len(TEXTS) - 1)]
     assert all(isinstance(embedding, np.ndarray) and embedding.base is None for embedding in found)
 
 
-def test_a_text_that_could_not_be_encoded_is_tried_again(bundle: ModelBundle) -> None:
+def test_a_text_whose_encoding_failed_is_tried_again(bundle: ModelBundle) -> None:
     encoder = BatchingEncoder(bundle, device="cpu", remember=8)
     encoder.warm_up()
     with pytest.MonkeyPatch.context() as patch:
@@ -227,19 +227,19 @@ def test_a_text_that_could_not_be_encoded_is_tried_again(bundle: ModelBundle) ->
     assert encoder.encode_texts(["heart"]).shape == (1, encoder.dim)
 
 
-def test_a_request_larger_than_the_limit_is_run_by_itself(bundle: ModelBundle) -> None:
-    company = Company(bundle, limit=2)
-    found = company.encode([of_text("heart"), lambda encoder: encoder.encode_texts(TEXTS), of_text("no")])
-    assert company.batches == [("text", 1), ("text", 6), ("text", 1)]
+def test_a_request_larger_than_the_limit_runs_alone(bundle: ModelBundle) -> None:
+    recorder = BatchRecorder(bundle, limit=2)
+    found = recorder.encode([of_text("heart"), lambda encoder: encoder.encode_texts(TEXTS), of_text("no")])
+    assert recorder.batches == [("text", 1), ("text", 6), ("text", 1)]
     assert isinstance(found[1], np.ndarray)
-    assert found[1].shape == (6, company.encoder.dim)
+    assert found[1].shape == (6, recorder.encoder.dim)
 
 
-def test_a_request_that_the_model_refuses_does_not_fail_its_neighbours(bundle: ModelBundle) -> None:
+def test_a_failing_request_does_not_fail_the_others_of_its_batch(bundle: ModelBundle) -> None:
     good = some_images(3)
     wrong = np.zeros((1, 3, SIZE + 8, SIZE), dtype=np.float32)
     calls = [*[of_image(image) for image in good], lambda encoder: encoder.encode_pixels(wrong)]
-    found = Company(bundle).encode([calls[0], calls[1], calls[3], calls[2]])
+    found = BatchRecorder(bundle).encode([calls[0], calls[1], calls[3], calls[2]])
     assert isinstance(found[2], Exception)
     alone = Encoder(bundle, device="cpu", threads=1)
     for image, embeddings in zip(good, (found[0], found[1], found[3]), strict=True):
@@ -272,7 +272,7 @@ def test_a_damaged_upload_fails_alone(tiny_home: Path, png: bytes) -> None:
         assert len(results) == 12
 
 
-def test_one_thread_at_a_time_runs_the_model_whatever_its_tower(bundle: ModelBundle) -> None:
+def test_one_thread_at_a_time_runs_the_model_for_both_towers(bundle: ModelBundle) -> None:
     encoder = BatchingEncoder(bundle, device="cpu", threads=1, limit=2)
     encoder.warm_up()
     inside, most = 0, 0

@@ -1,4 +1,4 @@
-"""Connections that owe the service something: they are given up in time, and cost nobody else an answer."""
+"""Connections that send or read too slowly are closed in time and do not block others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from retrieval.catalog import Catalog
 from service.load import connections
 from service.load.connections import fit_to_descriptors
-from tests.service.live import Asking, HeldModel, Live, serving, until
+from tests.service.live import ConcurrentRequests, GatedModel, Live, serving, until
 from tests.service.load.test_drain import MARGIN_S, process
 
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -33,7 +33,7 @@ def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Whether the service closes the connection before it says anything, within ten seconds."""
+    """Whether the service closes the connection without an answer, within ten seconds."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -59,7 +59,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def drip(connection: socket.socket, content: bytes, *, limit_s: float = 10.0) -> float:
-    """Send a byte now and then until the service closes; the seconds that took."""
+    """Send single bytes until the service closes the connection; returns the seconds until then."""
     begun = time.monotonic()
     with suppress(BrokenPipeError, ConnectionResetError):
         while time.monotonic() - begun < limit_s:
@@ -69,65 +69,65 @@ def drip(connection: socket.socket, content: bytes, *, limit_s: float = 10.0) ->
 
 
 @pytest.fixture(scope="module")
-def hasty(shared_catalog: Catalog) -> Iterator[Live]:
-    """A service that waits for nobody long."""
+def short_timeouts(shared_catalog: Catalog) -> Iterator[Live]:
+    """A service with short timeouts."""
     with serving(shared_catalog, head_timeout_s=0.4, body_timeout_s=1) as live:
         yield live
 
 
 @pytest.mark.parametrize("begin", [b"", b"G", LIVE[:-2], HALF], ids=["nothing", "G", "head", "half"])
-def test_a_head_that_does_not_end_is_given_up(hasty: Live, begin: bytes) -> None:
-    with connect(hasty.port) as connection:
+def test_an_incomplete_head_times_out(short_timeouts: Live, begin: bytes) -> None:
+    with connect(short_timeouts.port) as connection:
         connection.sendall(begin)
         assert ended(connection)
 
 
 @pytest.mark.parametrize("begin", [HALF, b"GET /", b"GET / HTTP/1.1\r\nX-"])
-def test_a_byte_now_and_then_prolongs_no_head(hasty: Live, begin: bytes) -> None:
-    with connect(hasty.port) as connection:
+def test_single_bytes_do_not_extend_the_timeout_of_a_head(short_timeouts: Live, begin: bytes) -> None:
+    with connect(short_timeouts.port) as connection:
         connection.sendall(begin)
         assert drip(connection, b"x") < 9
 
 
 @pytest.mark.parametrize("rest", [HALF, b"G", LIVE[:-2]])
-def test_the_next_head_of_a_kept_connection_has_to_end_as_well(hasty: Live, rest: bytes) -> None:
-    with connect(hasty.port) as connection:
-        connection.sendall(LIVE + LIVE + rest)  # at once: requests may be sent before the first is answered
+def test_the_next_head_on_a_kept_alive_connection_times_out_too(short_timeouts: Live, rest: bytes) -> None:
+    with connect(short_timeouts.port) as connection:
+        connection.sendall(LIVE + LIVE + rest)  # pipelined: all requests are sent before the first answer
         answers = read_all(connection)
     assert answers.count(b'{"status":"alive"}') == 2
 
 
-def test_a_body_that_goes_on_after_the_refusal_is_given_up(hasty: Live) -> None:
+def test_a_body_that_continues_after_a_refusal_times_out(short_timeouts: Live) -> None:
     head = b"POST /v1/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
-    with connect(hasty.port) as connection:
+    with connect(short_timeouts.port) as connection:
         connection.sendall(head)
         assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
         assert drip(connection, b"-") < 9
 
 
-def test_who_reads_nothing_is_given_up(hasty: Live) -> None:
+def test_a_client_that_reads_nothing_times_out(short_timeouts: Live) -> None:
     style = b"GET /static/page.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", hasty.port))
+        connection.connect(("127.0.0.1", short_timeouts.port))
         connection.settimeout(0.1)
         with suppress(OSError):
             connection.sendall(style * 20_000)
-        until(lambda: not len(hasty.server.connections))
+        until(lambda: not len(short_timeouts.server.connections))
 
 
-def test_patient_clients_are_not_cut_off(shared_catalog: Catalog) -> None:
-    with HeldModel(shared_catalog) as held, serving(shared_catalog, head_timeout_s=0.3) as live:
-        asking = Asking()
+def test_slow_but_regular_clients_are_not_cut_off(shared_catalog: Catalog) -> None:
+    with GatedModel(shared_catalog) as held, serving(shared_catalog, head_timeout_s=0.3) as live:
+        asking = ConcurrentRequests()
         asking.ask(live.post)
         until(lambda: bool(held.texts))
-        time.sleep(0.6)  # longer than a head may take
+        time.sleep(0.6)  # longer than the timeout of a head
         held.gate.set()
         assert [answer.status_code for answer in asking.wait()] == [200]
 
 
 @pytest.mark.parametrize("begin", [b"", HALF, LIVE[:-2]])
-def test_where_all_places_are_taken_the_longest_idle_gives_way(shared_catalog: Catalog, begin: bytes) -> None:
+def test_at_the_limit_the_longest_idle_connection_is_closed(shared_catalog: Catalog, begin: bytes) -> None:
     with serving(shared_catalog, connections=8, head_timeout_s=60) as live, ExitStack() as stack:
         idle = []
         for _ in range(8):
@@ -142,7 +142,7 @@ def test_where_all_places_are_taken_the_longest_idle_gives_way(shared_catalog: C
         assert live.post().status_code == 200
 
 
-def test_who_has_no_key_does_not_displace_who_has_one(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
+def test_clients_without_a_key_do_not_displace_clients_with_one(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {keys['read']}", "Content-Type": "application/json"}
     with serving(keyed_catalog, connections=6) as live, ExitStack() as stack:
         kept = http.client.HTTPConnection("127.0.0.1", live.port, timeout=10)
@@ -159,9 +159,9 @@ def test_who_has_no_key_does_not_displace_who_has_one(keyed_catalog: Catalog, ke
             until(lambda idle=idle: ended(idle[0]))  # type: ignore[misc]
 
 
-def test_a_request_at_work_is_never_closed_for_room(shared_catalog: Catalog) -> None:
-    with HeldModel(shared_catalog) as held, serving(shared_catalog, connections=4) as live, ExitStack() as stack:
-        asking = Asking()
+def test_a_running_request_is_never_closed_to_make_room(shared_catalog: Catalog) -> None:
+    with GatedModel(shared_catalog) as held, serving(shared_catalog, connections=4) as live, ExitStack() as stack:
+        asking = ConcurrentRequests()
         for number in range(3):
             asking.ask(lambda number=number: live.post(f"heart {number}"))  # type: ignore[misc]
         until(lambda: live.operations.drain.active == 3)
@@ -171,9 +171,9 @@ def test_a_request_at_work_is_never_closed_for_room(shared_catalog: Catalog) -> 
         assert [answer.status_code for answer in asking.wait()] == [200] * 3
 
 
-def test_where_all_are_at_work_a_further_connection_is_closed(shared_catalog: Catalog) -> None:
-    with HeldModel(shared_catalog) as held, serving(shared_catalog, connections=2) as live:
-        asking = Asking()
+def test_a_new_connection_is_closed_when_all_others_are_running(shared_catalog: Catalog) -> None:
+    with GatedModel(shared_catalog) as held, serving(shared_catalog, connections=2) as live:
+        asking = ConcurrentRequests()
         for number in range(2):
             asking.ask(lambda number=number: live.post(f"lung {number}"))  # type: ignore[misc]
         until(lambda: live.operations.drain.active == 2)
@@ -183,7 +183,7 @@ def test_where_all_are_at_work_a_further_connection_is_closed(shared_catalog: Ca
         assert [answer.status_code for answer in asking.wait()] == [200] * 2
 
 
-def test_one_address_takes_no_places_from_others(shared_catalog: Catalog) -> None:
+def test_one_address_cannot_use_up_the_connections_of_others(shared_catalog: Catalog) -> None:
     options = {"connections": 10, "connections_per_address": 4, "head_timeout_s": 60}
     with serving(shared_catalog, **options) as live, ExitStack() as stack:
         calm = [stack.enter_context(connect(live.port)) for _ in range(3)]
@@ -193,7 +193,7 @@ def test_one_address_takes_no_places_from_others(shared_catalog: Catalog) -> Non
         assert len(live.server.connections) == 7
 
 
-def test_a_flood_is_told_in_one_line(shared_catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_is_logged_in_one_line(shared_catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
     with serving(shared_catalog, connections=4) as live, ExitStack() as stack:
         flood = [stack.enter_context(connect(live.port)) for _ in range(40)]
         assert all(map(ended, flood[:36]))
@@ -203,7 +203,7 @@ def test_a_flood_is_told_in_one_line(shared_catalog: Catalog, caplog: pytest.Log
 
 @contextmanager
 def many_files() -> Iterator[None]:
-    """Let this process hold the other ends of 1,100 connections."""
+    """Allow this process to open 1,100 connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2048:
         pytest.skip(f"needs 2,048 open files, the system allows {hard}")
@@ -234,7 +234,9 @@ needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="limits of anoth
 @pytest.mark.parametrize(
     "begin", [b"", HALF, b"POST /v1/search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{"]
 )
-def test_under_1100_idle_connections_others_are_answered_and_it_stops_in_time(tiny_home: Path, begin: bytes) -> None:
+def test_with_1100_idle_connections_others_are_answered_and_the_service_stops_in_time(
+    tiny_home: Path, begin: bytes
+) -> None:
     with process(tiny_home, head_timeout_s="60") as (service, port), many_files(), ExitStack() as stack:
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (1024, 1024))
         kept = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -253,7 +255,7 @@ def test_under_1100_idle_connections_others_are_answered_and_it_stops_in_time(ti
         for _ in range(3):
             status, seconds = health(port)
             assert status == 200
-            assert seconds < 5  # 1 s is the aim; tests may share the machine
+            assert seconds < 5  # the target is 1 s, but tests may share the machine
             assert search() == 200
         begun = time.monotonic()
         service.send_signal(signal.SIGTERM)
@@ -262,7 +264,7 @@ def test_under_1100_idle_connections_others_are_answered_and_it_stops_in_time(ti
 
 
 @needs_proc
-def test_without_descriptors_others_still_get_an_answer_and_the_log_stays_short(tiny_home: Path) -> None:
+def test_without_file_descriptors_others_are_still_answered_and_the_log_stays_short(tiny_home: Path) -> None:
     with process(tiny_home, head_timeout_s="60") as (service, port), ExitStack() as stack:
         assert health(port)[0] == 200
         used = len(os.listdir(f"/proc/{service.pid}/fd"))
@@ -294,7 +296,7 @@ def test_without_descriptors_others_still_get_an_answer_and_the_log_stays_short(
         ((128, 128), 32, (128, 128)),
     ],
 )
-def test_places_fit_what_the_system_allows(
+def test_the_connection_limit_fits_the_file_descriptor_limit(
     limits: tuple[int, int], fits: int, raised: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, int]] = []

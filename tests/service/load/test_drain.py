@@ -1,4 +1,4 @@
-"""Stopping: what runs is answered, what is new is sent away, and nobody waits for ever."""
+"""Stopping: running requests are answered, new ones are refused, and the process ends in time."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ import pytest
 
 from retrieval.catalog import Catalog
 from service.load.drain import Drain
-from tests.service.api.test_search import assert_problem
-from tests.service.live import Asking, HeldModel, serving, until
+from tests.service.conftest import assert_problem
+from tests.service.live import ConcurrentRequests, GatedModel, serving, until
 
 ROOT = Path(__file__).resolve().parents[3]
-MARGIN_S = 1.5  # beyond the grace period: tests may share the machine
+MARGIN_S = 1.5  # after the grace period, because tests may share the machine
 BODY = json.dumps({"text": "heart", "k": 1}).encode()
 
 
 @contextmanager
 def process(home: Path, code: str = "", **settings: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A real `cxr serve`, and its port; `code` may change the program before it runs its `main`."""
+    """A real `cxr serve` and its port; `code` may patch the program before `main` runs."""
     variables = {f"CXR_SERVICE_{name.upper()}": value for name, value in settings.items()}
     environment = os.environ | {"CXR_HOME": str(home), "CXR_DEVICE": "cpu", "PYTHONUNBUFFERED": "1"} | variables
     program = ["-c", code] if code else ["-m", "cxr"]
@@ -46,7 +46,7 @@ def process(home: Path, code: str = "", **settings: str) -> Iterator[tuple[subpr
 
 @contextmanager
 def half_sent(port: int) -> Iterator[socket.socket]:
-    """A connection with a search that the service has begun to read: it said `100 Continue`."""
+    """A connection with a search that the service has started to read: it answered `100 Continue`."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         lines = (
             "POST /v1/search/text HTTP/1.1",
@@ -66,7 +66,7 @@ def ask(port: int, path: str = "/health/ready") -> httpx.Response:
     return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=20)
 
 
-def test_a_process_told_to_stop_answers_what_it_has_begun_and_refuses_what_is_new(tiny_home: Path) -> None:
+def test_a_stopping_process_answers_running_requests_and_refuses_new_ones(tiny_home: Path) -> None:
     with process(tiny_home) as (service, port):
         assert ask(port).status_code == 200
         with half_sent(port) as connection:
@@ -86,7 +86,7 @@ def test_a_process_told_to_stop_answers_what_it_has_begun_and_refuses_what_is_ne
             ask(port)
 
 
-def test_a_process_gives_up_what_does_not_end_in_time(tiny_home: Path) -> None:
+def test_a_stopping_process_cuts_off_requests_that_run_too_long(tiny_home: Path) -> None:
     with process(tiny_home, shutdown_grace_s="0.5") as (service, port), half_sent(port) as connection:
         service.send_signal(signal.SIGTERM)
         begun = time.monotonic()
@@ -98,7 +98,9 @@ def test_a_process_gives_up_what_does_not_end_in_time(tiny_home: Path) -> None:
 
 
 @pytest.mark.parametrize("grace_s", [0, 0.2, 3])
-def test_a_process_ends_within_its_grace_though_a_client_reads_nothing(tiny_home: Path, grace_s: float) -> None:
+def test_a_process_ends_within_its_grace_period_although_a_client_reads_nothing(
+    tiny_home: Path, grace_s: float
+) -> None:
     with process(tiny_home, shutdown_grace_s=str(grace_s)) as (service, port), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
@@ -108,12 +110,12 @@ def test_a_process_ends_within_its_grace_though_a_client_reads_nothing(tiny_home
         time.sleep(0.5)
         begun = time.monotonic()
         service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=30) in (0, -signal.SIGALRM)  # by the kernel where it is too busy to end itself
+        assert service.wait(timeout=30) in (0, -signal.SIGALRM)  # the kernel ends it if it is too busy to end itself
         assert time.monotonic() - begun < grace_s + MARGIN_S
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path, signals: int) -> None:
+def test_a_process_ends_within_its_grace_period_although_the_engine_hangs(tiny_home: Path, signals: int) -> None:
     code = (
         "import sys, time\nfrom retrieval.search.retriever import Retriever\n"
         "Retriever.search_batch = lambda *_, **__: time.sleep(60)\n"
@@ -129,7 +131,7 @@ def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path
                 return httpx.Response(499)
 
         assert ask(port).status_code == 200
-        asking = Asking()
+        asking = ConcurrentRequests()
         asking.ask(search)
         time.sleep(1)
         begun = time.monotonic()
@@ -139,13 +141,13 @@ def test_a_process_ends_within_its_grace_though_the_engine_hangs(tiny_home: Path
         service.wait(timeout=30)
         assert time.monotonic() - begun < min(grace_s, 4) + MARGIN_S
         answers = asking.wait()
-        if signals == 1:  # a second one cuts connections off, and the process dies of it
+        if signals == 1:  # a second signal cuts connections off and kills the process
             assert_problem(answers[0], 503, "draining")
             assert service.stderr is not None
             assert "ended without closing" in service.stderr.read()
 
 
-def test_a_process_ends_within_its_grace_though_the_interpreter_hangs(tiny_home: Path) -> None:
+def test_a_process_ends_within_its_grace_period_although_the_interpreter_hangs(tiny_home: Path) -> None:
     code = (
         "import atexit, ctypes, sys\natexit.register(lambda: ctypes.PyDLL(None).sleep(60))\n"
         "sys.argv[0] = 'cxr'\nfrom cxr.main import main\nmain()"
@@ -159,7 +161,9 @@ def test_a_process_ends_within_its_grace_though_the_interpreter_hangs(tiny_home:
 
 
 @pytest.mark.parametrize(("grace_s", "notice_s", "left_s"), [(8, 0, 8), (0, 0, 0), (8, 6, 8), (8, 8, 10), (1, 5, 5.5)])
-def test_the_end_comes_after_the_grace_or_after_a_longer_notice(grace_s: float, notice_s: float, left_s: float) -> None:
+def test_the_process_ends_after_the_grace_period_or_a_longer_notice(
+    grace_s: float, notice_s: float, left_s: float
+) -> None:
     drain = Drain(grace_s=grace_s, notice_s=notice_s)
     assert drain.left_s == math.inf
     drain.begin()
@@ -176,9 +180,9 @@ def test_a_second_signal_stops_a_process_at_once(tiny_home: Path) -> None:
         service.wait(timeout=20)
 
 
-def test_searches_that_run_and_wait_are_answered_while_draining(catalog: Catalog) -> None:
-    with HeldModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = Asking()
+def test_running_and_waiting_searches_are_answered_while_draining(catalog: Catalog) -> None:
+    with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
+        asking = ConcurrentRequests()
         for _ in range(3):
             asking.ask(live.post)
         until(lambda: live.operations.drain.active == 3)
@@ -189,7 +193,7 @@ def test_searches_that_run_and_wait_are_answered_while_draining(catalog: Catalog
         assert live.ended.wait(10)
 
 
-def test_a_load_balancer_has_time_to_notice(catalog: Catalog) -> None:
+def test_a_load_balancer_has_time_to_notice_draining(catalog: Catalog) -> None:
     with serving(catalog, drain_notice_s=0.6) as live:
         live.operations.drain.begin()
         assert_problem(live.client.get("/health/ready"), 503, "not_ready")

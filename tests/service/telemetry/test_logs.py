@@ -17,8 +17,8 @@ from litestar.testing import TestClient
 from retrieval.catalog import Catalog
 from service.access.scopes import UNCOUNTED
 from service.app import create_app
-from service.settings import ServiceSettings
-from service.telemetry.logs import LogFormat, configure_logs
+from service.settings import LogFormat, ServiceSettings
+from service.telemetry.logs import configure_logs
 from tests.service.conftest import Client
 from tests.service.telemetry.test_metrics import SECRET, ask_for_secrets
 

@@ -26,7 +26,7 @@ from service.settings import ServiceSettings
 from service.telemetry.operations import Operations
 from service.telemetry.tracing import Tracing
 from tests.service.conftest import Client, connect
-from tests.service.live import Asking, HeldModel, serving, until
+from tests.service.live import ConcurrentRequests, GatedModel, serving, until
 
 SECRET = "Jane-Doe-effusion"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -107,8 +107,8 @@ def test_batches_waiting_requests_and_refusals_are_counted(tiny_home) -> None:
     make_encoder = partial(BatchingEncoder, observe=operations.metrics.observe_batch)
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu"), make_encoder=make_encoder) as catalog:
         options = {"concurrent_searches": 1, "waiting_searches": 1, "metrics": True}
-        with HeldModel(catalog) as held, serving(catalog, operations, **options) as live:
-            asking = Asking()
+        with GatedModel(catalog) as held, serving(catalog, operations, **options) as live:
+            asking = ConcurrentRequests()
             asking.ask(live.post)
             until(lambda: len(held.texts) == 1)
             asking.ask(live.post)

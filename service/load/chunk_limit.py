@@ -1,4 +1,4 @@
-"""A limit on how finely a request's body may be cut: of chunks of one byte, 64 KB held the event loop for a second."""
+"""Limits the number of chunks of a request body: 64 KB in chunks of one byte block the event loop for a second."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import h11
 
 FREE_CHUNKS = 256
 LEAST_MEAN_BYTES = 1024
-"""Of a body's chunks, on average, beyond the first `FREE_CHUNKS`; clients send 4 KiB and more."""
+"""Smallest mean size of a body's chunks after the first `FREE_CHUNKS`; clients send 4 KiB and more."""
 
 
 class BoundedConnection(h11.Connection):
-    """Parses one connection's requests, and refuses as malformed those of very many small chunks."""
+    """Parses the requests of one connection, and refuses bodies of very many small chunks as malformed."""
 
     _chunks = _bytes = 0
 
@@ -20,7 +20,7 @@ class BoundedConnection(h11.Connection):
         """See `h11.Connection.next_event`.
 
         Raises:
-            h11.RemoteProtocolError: also for a body that is cut too finely.
+            h11.RemoteProtocolError: also for a body of too many chunks.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
@@ -29,5 +29,5 @@ class BoundedConnection(h11.Connection):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
             if self._chunks > FREE_CHUNKS + self._bytes // LEAST_MEAN_BYTES:
-                raise h11.RemoteProtocolError("the body is cut into too many chunks", error_status_hint=400)
+                raise h11.RemoteProtocolError("the body has too many small chunks", error_status_hint=400)
         return event

@@ -1,4 +1,4 @@
-"""The API reference at `/schema`, rendered here: Litestar's own pages load their scripts from other hosts."""
+"""The API reference page at `/schema`. Litestar's own pages load scripts from other hosts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _METHODS = ("get", "put", "post", "delete")
 
 
 class ReferencePlugin(OpenAPIRenderPlugin):
-    """Renders the OpenAPI document as one page without scripts."""
+    """Renders the OpenAPI document as one HTML page without scripts."""
 
     def __init__(self, templates: Environment) -> None:
         super().__init__(path="/", media_type=MediaType.HTML)
         self._templates = templates
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        """The page, UTF-8."""
-        document = json.loads(self.render_json(request, openapi_schema))  # defaults are still objects before this
+        """The page, encoded in UTF-8."""
+        document = json.loads(self.render_json(request, openapi_schema))  # before rendering, defaults are objects
         schemas = document["components"]["schemas"]
         operations = [
             {"path": path, "method": method, "bodies": _bodies(item[method], schemas), **item[method]}
@@ -40,7 +40,7 @@ class ReferencePlugin(OpenAPIRenderPlugin):
 
 
 def _bodies(operation: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """What may be sent to an operation, by media type: an example where there is one, its schema otherwise."""
+    """The request bodies of an operation by media type: an example if there is one, else the schema."""
     bodies = {}
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         schema = content["schema"]

@@ -16,8 +16,8 @@ from PIL import Image, PngImagePlugin
 from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless
 
 from retrieval.errors import ImageError, ImageTooComplex, MultiFrame
+from retrieval.imaging.complexity import LIMIT_SCANS
 from retrieval.imaging.decode import decode_image
-from retrieval.imaging.structure import LIMIT_SCANS
 from tests.dicom_files import dataset_of, with_frame
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))

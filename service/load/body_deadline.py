@@ -1,4 +1,4 @@
-"""A time limit for request bodies: a client that sends a byte now and then would hold its connection for ever."""
+"""Timeout for request bodies: a client that sends a byte now and then would keep its connection open forever."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.refusals import UploadAborted, UploadTooSlow
 
 
 class BodyDeadline(ASGIMiddleware):
-    """Ends requests whose body is not complete `limit_s` seconds after the service began to read it."""
+    """Ends requests whose body is not complete `limit_s` seconds after reading began."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -20,13 +20,13 @@ class BodyDeadline(ASGIMiddleware):
         self._limit_s = limit_s
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on, with a `receive` that raises."""
+        """Pass the request on with a `receive` that raises UploadTooSlow or UploadAborted."""
         deadline: float | None = None
         complete = False
 
         async def receive_in_time() -> HTTPReceiveMessage:
             nonlocal deadline, complete
-            if complete:  # what follows is only the end of the connection, which may be long
+            if complete:  # only the disconnect follows, which may take long
                 return await receive()  # type: ignore[return-value]
             deadline = deadline or asyncio.get_running_loop().time() + self._limit_s
             try:
@@ -35,7 +35,7 @@ class BodyDeadline(ASGIMiddleware):
             except TimeoutError:
                 raise UploadTooSlow(
                     f"the request's body was not complete after {self._limit_s:g} s",
-                    headers={"Connection": "close"},  # what is still under way would be read as the next request
+                    headers={"Connection": "close"},  # the rest of the body would be read as the next request
                 ) from None
             if message["type"] == "http.disconnect":
                 raise UploadAborted("the connection was closed before the request's body was complete")

@@ -10,7 +10,7 @@ CHECK_SECONDS = 0.1
 """How often those who wait look whether their result is still wanted."""
 
 
-def always_wanted() -> None:
+def never_cancelled() -> None:
     """For callers who wait for their result whatever happens."""
 
 
@@ -24,10 +24,10 @@ class MemoryBudget:
         self._waiting: list[object] = []
 
     @contextmanager
-    def hold(self, size: int, require_wanted: Callable[[], None] = always_wanted) -> Iterator[None]:
+    def hold(self, size: int, raise_if_cancelled: Callable[[], None] = never_cancelled) -> Iterator[None]:
         """Wait for `size` bytes and hold them; what is larger than the limit takes all of it.
 
-        `require_wanted` is called now and then meanwhile; what it raises ends the wait.
+        `raise_if_cancelled` is called now and then meanwhile; what it raises ends the wait.
         """
         size = min(size, self.limit_bytes)
         turn = object()
@@ -36,7 +36,7 @@ class MemoryBudget:
             try:
                 while self._waiting[0] is not turn or self.held_bytes + size > self.limit_bytes:
                     self._changed.wait(CHECK_SECONDS)
-                    require_wanted()
+                    raise_if_cancelled()
                 self.held_bytes += size
             finally:
                 self._waiting.remove(turn)

@@ -1,4 +1,4 @@
-"""Study ids in paths: what stands behind `/v1/studies/`, with or without escapes, is one id."""
+"""Study ids in paths: the text after `/v1/studies/` is one id, even if it contains slashes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _STUDIES = "/v1/studies/"
 _SIMILAR = "/similar"
 
 
-class StudyPaths:
-    """Wraps the whole application, because Litestar splits the path at slashes after the server has unescaped it.
+class StudyIdEscaping:
+    """Escapes study ids before routing, because Litestar splits the unescaped path at slashes.
 
-    It is given the id escaped, as one part of the path. A path that ends in `/similar` asks for similar cases; in an id
-    that ends so, and in one that ends in a slash, that slash has to be escaped (`%2F`).
+    Wraps the whole application. A path that ends in `/similar` requests similar cases. If an id itself ends in `/similar`
+    or in a slash, clients must escape that slash (`%2F`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,24 +27,24 @@ class StudyPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] == ScopeType.HTTP:
-            path = scope["raw_path"].partition(b"?")[0].decode("latin-1")  # some clients put the query there, too
+            path = scope["raw_path"].partition(b"?")[0].decode("latin-1")  # some servers append the query string
             if path.startswith(_STUDIES):
-                scope["path"] = _with_one_id(path.removeprefix(_STUDIES))
+                scope["path"] = _escape_study_id(path.removeprefix(_STUDIES))
         await self._app(scope, receive, send)
 
 
-def _with_one_id(rest: str) -> str:
+def _escape_study_id(rest: str) -> str:
     rest = rest.removesuffix("/")
     escaped = rest.removesuffix(_SIMILAR) or rest
     similar = rest.removeprefix(escaped)
     return _STUDIES + quote(unquote_to_bytes(escaped), safe="") + similar
 
 
-def read_study_id(part: str) -> str:
-    """The id that a part of a path holds, as `StudyPaths` escaped it.
+def unescape_study_id(part: str) -> str:
+    """The study id in a path segment that `StudyIdEscaping` escaped.
 
     Raises:
-        ValidationException: it is longer than an id can be.
+        ValidationException: it is longer than `LIMIT_ID`.
     """
     study_id = unquote(part)
     if len(study_id) > LIMIT_ID:

@@ -1,4 +1,4 @@
-"""How much memory the bodies of all requests together may take: a few large ones would fill a small machine."""
+"""Limits the memory of all request bodies together: a few large ones would fill a small machine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 from service.refusals import Overloaded
 
 LIMIT_HELD_BYTES = 384 * 1024 * 1024
-"""Six of the largest uploads, or twenty radiographs of 16 million pixels with 8 bits."""
+"""Enough for six of the largest uploads, or twenty 8-bit radiographs of 16 million pixels."""
 
 
 class BodyBudget(ASGIMiddleware):
-    """Refuses bodies that do not fit beside those of the other requests that run. The first `free_bytes` of each are free.
+    """Refuses bodies that exceed the limit together with those of other requests; the first `free_bytes` do not count.
 
-    What has arrived counts, not what was announced: who announces much and sends nothing takes nothing from others.
+    It counts received bytes, not `Content-Length`, so that a client cannot reserve memory without sending anything.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -26,7 +26,7 @@ class BodyBudget(ASGIMiddleware):
         self._limit_bytes = limit_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on, with a `receive` that raises."""
+        """Pass the request on with a `receive` that raises Overloaded."""
         arrived = counted = 0
 
         async def receive_within() -> HTTPReceiveMessage:
@@ -36,8 +36,11 @@ class BodyBudget(ASGIMiddleware):
             more = max(0, arrived - self._free_bytes) - counted
             if self.held_bytes + more > self._limit_bytes:
                 raise Overloaded(
-                    "the uploads of other requests take all the memory that there is for them; try again later",
-                    headers={"Retry-After": "1", "Connection": "close"},  # the rest would be read as the next request
+                    "other uploads use all the memory for request bodies; try again later",
+                    headers={
+                        "Retry-After": "1",
+                        "Connection": "close",
+                    },  # the rest of the body would be read as the next request
                 )
             counted += more
             self.held_bytes += more

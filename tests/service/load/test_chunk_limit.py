@@ -1,4 +1,4 @@
-"""A body may come in chunks, but not in millions of them."""
+"""A body may have chunks, but not millions of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import h11
 import pytest
 
 from retrieval.catalog import Catalog
-from service.load.chunks import FREE_CHUNKS, BoundedConnection
+from service.load.chunk_limit import FREE_CHUNKS, BoundedConnection
 from tests.service.live import serving
 from tests.service.load.test_connections import connect
 
@@ -40,7 +40,7 @@ def events(*received: bytes) -> list[object]:
         [CHUNKED, *[bytes([byte]) for byte in chunks(bytes(100_000), 50_000)]],
     ],
 )
-def test_usual_chunks_and_slow_networks_pass(received: list[bytes]) -> None:
+def test_usual_chunks_and_slow_networks_are_accepted(received: list[bytes]) -> None:
     assert isinstance(events(*received)[-1], h11.EndOfMessage)
 
 

@@ -36,7 +36,7 @@ _STANDALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _APP1, _APP13, _SOS, _EOI = 0xE1, 0xED, 0xDA, 0xD9
 
 
-def require_plain_structure(data: bytes, kind: RasterFormat, name: str) -> None:
+def require_simple_file(data: bytes, kind: RasterFormat, name: str) -> None:
     """Refuse a picture that is cut into too many parts. A damaged one passes: its decoder says what is wrong.
 
     Raises:
@@ -44,15 +44,15 @@ def require_plain_structure(data: bytes, kind: RasterFormat, name: str) -> None:
     """
     match kind:
         case "JPEG":
-            require_plain_jpeg(data, name)
+            require_simple_jpeg(data, name)
         case "PNG":
-            _require_plain_png(data, name)
+            _require_simple_png(data, name)
         case "WEBP":
-            _require_plain_webp(data, name)
+            _require_simple_webp(data, name)
 
 
-def require_plain_jpeg(data: bytes, name: str) -> None:
-    """As `require_plain_structure`, for JPEG and JPEG-LS data, which also stand in DICOM (ISO 10918-1 B.1)."""
+def require_simple_jpeg(data: bytes, name: str) -> None:
+    """As `require_simple_file`, for JPEG and JPEG-LS data, which also stand in DICOM (ISO 10918-1 B.1)."""
     position = 2
     segments = scans = padding = exif = photoshop = 0
     while fill := _FILL.search(data, position):
@@ -82,7 +82,7 @@ def require_plain_jpeg(data: bytes, name: str) -> None:
             position = after.start()
 
 
-def _require_plain_png(data: bytes, name: str) -> None:
+def _require_simple_png(data: bytes, name: str) -> None:
     position, chunks, others = 8, 0, 0
     while len(head := data[position : position + 8]) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -98,7 +98,7 @@ def _require_plain_png(data: bytes, name: str) -> None:
         position += 12 + length
 
 
-def _require_plain_webp(data: bytes, name: str) -> None:
+def _require_simple_webp(data: bytes, name: str) -> None:
     position, chunks = 12, 0
     while len(head := data[position : position + 8]) == 8:
         kind, length = struct.unpack("<4sI", head)

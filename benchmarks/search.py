@@ -42,7 +42,8 @@ from retrieval.index.server.index import ServerIndex
 from retrieval.labels import label_study
 from retrieval.records import point_id, studies_of
 from retrieval.search.calibration import calibrate
-from retrieval.search.rerank import QuerySides, Side, plan
+from retrieval.search.query_vectors import QueryVectors, VectorExamples
+from retrieval.search.rerank import plan
 
 _PLANE = 64
 _TURN = 50
@@ -224,12 +225,12 @@ def _ask_script(script: PlainSearch, point: IndexPoint, keeps: Callable[[Row], b
 def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> SearchRequest:
     """What `Retriever.search_similar` asks of the engine for this point's study."""
     kinds: dict[str, Any] = {name: "image" if name == "image" else "text" for name in point.vectors}
-    sides = QuerySides(
-        vectors={name: Side(((kinds[name], vector),)) for name, vector in point.vectors.items()},
+    query = QueryVectors(
+        vectors={name: VectorExamples(((kinds[name], vector),)) for name, vector in point.vectors.items()},
         terms={"mesh": tuple(point.payload.mesh), "problems": tuple(point.payload.problems)},
     )
     filters = msgspec.structs.replace(FILTERS, exclude_studies=(point.payload.study_id,))
-    return plan(sides, collection.meta.calibration, SearchRequest((), filters=filters, limit=10), rerank=rerank)
+    return plan(query, collection.meta.calibration, SearchRequest((), filters=filters, limit=10), rerank=rerank)
 
 
 def in_turn(engines: dict[str, Searches]) -> dict[str, dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Model bundles at work: manifest, ONNX sessions, tokenizer, encoder."""
+"""Model bundles: manifest, ONNX sessions, tokenizer, encoder."""

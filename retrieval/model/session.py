@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions on the device that was asked for, or an error."""
+"""ONNX Runtime sessions on the requested device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from retrieval.no_telemetry import require_silent_onnxruntime
 if TYPE_CHECKING:
     import onnxruntime
 
-# HEURISTIC: exhaustive convolution search costs seconds per new shape and gains nothing for transformers.
-# kSameAsRequested: the arena otherwise doubles, and one worker takes the whole card.
-# use_tf32 off: a float32 bundle is proven in float32, and TF32 keeps 10 bits of it; who wants speed takes an fp16 bundle.
+# HEURISTIC: an exhaustive search for convolutions takes seconds per new shape and gains nothing for transformers.
+# kSameAsRequested: by default the memory arena doubles, so that one worker takes the whole GPU.
+# use_tf32 off: parity is proven in float32, and TF32 keeps 10 bits of the fraction. An fp16 bundle is the faster choice.
 CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",
     "arena_extend_strategy": "kSameAsRequested",
@@ -25,7 +25,7 @@ CUDA_OPTIONS = {
 
 
 def resolve_device(device: str) -> str:
-    """`cpu` or `cuda` for `auto`, `cpu` or `cuda`: `auto` takes CUDA where onnxruntime was built with it.
+    """`cpu` or `cuda` for a setting of `auto`, `cpu` or `cuda`; `auto` takes CUDA if onnxruntime was built with it.
 
     Raises:
         InvalidRequest: another name.
@@ -38,7 +38,7 @@ def resolve_device(device: str) -> str:
     has_cuda = "CUDAExecutionProvider" in _onnxruntime().get_available_providers()
     if device == "cuda" and not has_cuda:
         raise DeviceUnavailable(
-            "device=cuda was asked for, but this onnxruntime has no CUDA provider; "
+            "device=cuda was requested, but this onnxruntime has no CUDA provider; "
             "install the extra `gpu` instead of `cpu` (pip install 'cxr-retrieval[gpu]')"
         )
     return "cuda" if has_cuda and device != "cpu" else "cpu"
@@ -47,26 +47,26 @@ def resolve_device(device: str) -> str:
 class OrtSession:
     """One ONNX graph, ready to run.
 
-    `auto` falls back to the CPU when the CUDA provider cannot start (no driver, no GPU); `cuda` never does: the provider
-    in use is compared with the one asked for, since onnxruntime itself only warns.
+    `auto` falls back to the CPU if the CUDA provider cannot start (no driver, no GPU). `cuda` never does: the provider in
+    use is compared with the requested one, since onnxruntime itself only warns.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
         """Open the graph at `path` with `threads` threads (0: one per core).
 
         Raises:
-            DeviceUnavailable: CUDA was asked for and is not what runs.
-            BundleError: the file is not a graph onnxruntime can open.
+            DeviceUnavailable: CUDA was requested and is not in use.
+            BundleError: onnxruntime cannot open the file.
         """
         ort = _onnxruntime()
-        wanted = resolve_device(device)
+        target = resolve_device(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        # Threads that look for more work after a run would take a core from whatever uses its result.
+        # Threads that spin after a run would take a core from the code that uses its result.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.log_severity_level = 3  # onnxruntime warns about every constant it folds
+        options.log_severity_level = 3  # onnxruntime warns about every folded constant
         providers: list[Any] = ["CPUExecutionProvider"]
-        if wanted == "cuda":
+        if target == "cuda":
             if hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()  # finds the CUDA and cuDNN libraries that pip installed
             providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
@@ -79,7 +79,7 @@ class OrtSession:
         self.device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         if device == "cuda" and self.device != "cuda":
             raise DeviceUnavailable(
-                f"device=cuda was asked for, but {path.name} runs on {self._session.get_providers()}; "
+                f"device=cuda was requested, but {path.name} runs on {self._session.get_providers()}; "
                 "check the NVIDIA driver and that CUDA and cuDNN match this onnxruntime"
             )
         self.input_names = [node.name for node in self._session.get_inputs()]
@@ -87,19 +87,19 @@ class OrtSession:
 
     @property
     def providers(self) -> list[str]:
-        """The execution providers in use now, most wanted first: onnxruntime drops CUDA when a run on it fails."""
+        """The execution providers in use, by priority. onnxruntime drops CUDA after a failed run."""
         names: list[str] = self._session.get_providers()
         return names
 
     def run(self, output: str, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The output named `output` for `inputs`. Selected by name: a graph's first output is often another."""
+        """The output named `output` for `inputs`; it is often not the first output of a graph."""
         if self.device == "cuda":
             return self.run_bound(output, inputs)
         result: NDArray[np.float32] = self._session.run([output], inputs)[0]
         return result
 
     def run_bound(self, output: str, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """As `run`, with inputs and output bound: on a GPU each crosses the bus once, and no other output is fetched."""
+        """As `run`, with bound inputs and output: on a GPU each is copied once, and no other output is fetched."""
         binding = self._session.io_binding()
         for name, values in inputs.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(values))

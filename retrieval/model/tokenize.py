@@ -1,4 +1,4 @@
-"""Strings -> token ids, from the bundle's `tokenizer.json`, without transformers."""
+"""Strings become token ids with the bundle's `tokenizer.json`, without transformers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
+import ftfy
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -20,7 +21,7 @@ _SPACES = re.compile(r"\s+")
 
 
 class TextTokenizer:
-    """Applies the tokenisation that a bundle's manifest describes. Safe in threads."""
+    """Applies the tokenisation that a bundle's manifest describes. Safe from several threads."""
 
     def __init__(self, path: Path, settings: Tokenization) -> None:
         self.settings = settings
@@ -33,9 +34,9 @@ class TextTokenizer:
         self._tokenizer.enable_padding(pad_id=settings.pad_id, length=length)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Graph inputs for `texts`: `input_ids` int64 [B, L] and, if the tower takes one, `attention_mask` of the same.
+        """Graph inputs for `texts`: `input_ids` int64 [B, L] and, if the tower takes it, `attention_mask` int64 [B, L].
 
-        L is the context length with fixed padding, else the length of the longest text, at most the context length.
+        L is the context length with fixed padding, else the length of the longest text, truncated at the context length.
         """
         encodings = self._tokenizer.encode_batch([self.normalize(text) for text in texts])
         inputs = {"input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64)}
@@ -44,7 +45,7 @@ class TextTokenizer:
         return inputs
 
     def normalize(self, text: str) -> str:
-        """The text as the tokenizer gets it.
+        """`text` in the form that the tokenizer expects.
 
         Raises:
             BundleError: the manifest names a normalization this version does not know.
@@ -70,8 +71,6 @@ class TextTokenizer:
 
 
 def _clean(text: str) -> str:
-    # basic_clean and whitespace_clean in open_clip/tokenizer.py, the same library included: it turns curly quotes,
-    # ligatures and wrongly decoded text into what the tower was trained on.
-    import ftfy
-
+    # basic_clean and whitespace_clean in open_clip/tokenizer.py, with the same library: ftfy turns curly quotes,
+    # ligatures and wrongly decoded text into the characters that the tower was trained on.
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())

@@ -8,7 +8,8 @@ from litestar import Controller, Request, get, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from retrieval.catalog import Catalog, ModelStatus
+from retrieval.catalog import Catalog
+from retrieval.model_status import ModelStatus
 from service.access.audit import AuditLog
 from service.access.scopes import ADMIN, READ
 from service.api.examples import MODEL_EXAMPLE, answer_examples

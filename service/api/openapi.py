@@ -16,7 +16,7 @@ from litestar.plugins import OpenAPISchemaPlugin
 from litestar.types import ExceptionHandlersMap
 from litestar.typing import FieldDefinition
 
-from retrieval.catalog import ModelStatus
+from retrieval.model_status import ModelStatus
 from retrieval.search.hits import Hit, ReportSections, StudyImage, StudyRecord
 from service.access.scopes import READ
 from service.api.reference_page import ReferencePlugin

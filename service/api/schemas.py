@@ -8,8 +8,8 @@ import msgspec
 from litestar.datastructures import UploadFile
 from msgspec import Meta
 
-from retrieval.catalog import ModelStatus
 from retrieval.index.filters import Filters
+from retrieval.model_status import ModelStatus
 from retrieval.records import LIMIT_ID
 from retrieval.search.query import LIMIT_BATCH, LIMIT_K, Facet, Query, Text
 from retrieval.search.rerank import Preset

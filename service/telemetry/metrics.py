@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from retrieval.catalog import ModelStatus
+from retrieval.model_status import ModelStatus
 from service.load.admission import Admission
 from service.load.batching import Tower
 

@@ -11,8 +11,8 @@ import pytest
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from retrieval.catalog import ModelStatus
 from retrieval.index.filters import Filters
+from retrieval.model_status import ModelStatus
 from retrieval.search.hits import StudyRecord
 from retrieval.search.rerank import NONE, PRESETS, Preset
 from service.api.examples import MODEL_EXAMPLE, SEARCH_EXAMPLE, STUDY_EXAMPLE

@@ -260,7 +260,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_told_apart(target, tmp_pa
         restore_snapshot(tmp_path / "nowhere.zip", target)
     for content in (b"", b"PK", b"uid,filename\n", bytes(5000)):
         (tmp_path / "other").write_bytes(content)
-        with pytest.raises(SnapshotDamaged, match="no snapshot"):
+        with pytest.raises(SnapshotDamaged, match="not a snapshot"):
             restore_snapshot(tmp_path / "other", target)
     assert target.collections() == {}
 

@@ -27,8 +27,8 @@ MODEL = "phantom-clip"
 # onnxruntime 1.32 asked for its vendor's address between 3 and 12 s after the start of a session.
 _SERVED_AT_LEAST_S = 15.0
 _PYTHON_API = (
-    "from retrieval import Query, Retriever\n"
-    f"with Retriever.open(model={MODEL!r}) as retriever:\n"
+    "from retrieval import Query, open_retriever\n"
+    f"with open_retriever(model={MODEL!r}) as retriever:\n"
     "    assert retriever.search(Query(text='effusion', k=3)).hits\n"
 )
 

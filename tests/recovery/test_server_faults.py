@@ -137,7 +137,7 @@ def test_nothing_but_the_result_goes_to_stdout_while_a_server_is_waited_for(serv
     server.fail_next("PUT points", "503", "drop")
     done = cxr(home, server.url, *ingest_options(archive))
     assert json.loads(done.stdout)["indexed"] == 24
-    assert "the Qdrant server is busy or away (Unexpected Response: 503" in done.stderr
+    assert "the Qdrant server is unavailable (Unexpected Response: 503" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")

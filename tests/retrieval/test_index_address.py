@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 import cxr.main
 from ingest.ledger import Ledger, adopt_ledgers, ledger_path
+from retrieval.catalog import open_retriever
 from retrieval.errors import RetrievalError
 from retrieval.index import open_index
 from retrieval.index_address import is_miswritten, is_server, redact
-from retrieval.search.retriever import Retriever
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 
@@ -79,7 +79,7 @@ def models_home(tmp_path_factory):
 def impatient(models_home, monkeypatch):
     monkeypatch.setenv("CXR_HOME", str(models_home))
     monkeypatch.setenv("CXR_INDEX_PATIENCE_S", "0")
-    monkeypatch.setattr("retrieval.index.server.index._IMPATIENT", 1)
+    monkeypatch.setattr("retrieval.index.server.client._SEARCH_ATTEMPTS", 1)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -111,7 +111,7 @@ def test_json_names_the_place_without_it(monkeypatch):
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_error_of_the_library_shows_it(address):
-    for call in (lambda: open_index(RetrievalSettings(index=address)), lambda: Retriever.open(index=address)):
+    for call in (lambda: open_index(RetrievalSettings(index=address)), lambda: open_retriever(index=address)):
         with pytest.raises(RetrievalError) as raised:
             call()
         error: BaseException | None = raised.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,10 +26,10 @@ from retrieval.index.interface import (
 )
 from retrieval.index.schema import EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta, oversampling
 
-# Points a scroll asks for at once; with vectors they are some hundred times as large.
+# Points per request of a scroll; with vectors they are about a hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
-# Tokens come from Edge's BM25 on both engines, so that both index the same terms.
+# Both engines take the tokens of Edge's BM25, so that they index the same terms.
 _BM25 = edge.Bm25()
 _IN_FULL = models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True))
 _POLL_S = 0.5
@@ -38,10 +38,14 @@ _POLL_S = 0.5
 class ServerCollection:
     """One collection of a server."""
 
-    def __init__(self, name: str, client: QdrantClient, meta: CollectionMeta) -> None:
+    def __init__(
+        self, name: str, client: QdrantClient, meta: CollectionMeta, *, on_record: Callable[[], None] = lambda: None
+    ) -> None:
+        """Use the collection `name`, which records `meta`; `on_record` is called when that record was replaced."""
         self.name = name
         self.meta = meta
         self._client = client
+        self._on_record = on_record
 
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """See `Collection.upsert`."""
@@ -65,7 +69,7 @@ class ServerCollection:
         new = [models.PointVectors(id=point_id, vector=vectors) for point_id, vectors in given.items() if vectors]
         if new:
             operations.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=new)))
-        # The payload last: by it a run that resumes tells what is done.
+        # The payload last: a resumed run compares it to find what is done.
         operations += [
             models.OverwritePayloadOperation(
                 overwrite_payload=models.SetPayload(payload=msgspec.to_builtins(point.payload), points=[point.point_id])
@@ -91,43 +95,45 @@ class ServerCollection:
 
     def search(self, request: SearchRequest) -> list[Scored]:
         """See `Collection.search`."""
-        narrow = render_filter(request.filters, models, request.exclude)
-        lists = [_query(source) for source in request.sources]
+        query_filter = render_filter(request.filters, models, request.exclude)
+        lists = [_query_of(source) for source in request.sources]
         if request.is_plain:
-            found = self._ask(_answer(request, filter=narrow, params=_rescored(request.limit), **lists[0]))[0]
+            found = self._query(
+                _query_request(request, filter=query_filter, params=_rescored(request.limit), **lists[0])
+            )[0]
             return ranked(request, found, [found])
-        nearest: dict[str, Any] = {"filter": narrow, "params": _rescored(request.depth), "limit": request.depth}
+        nearest: dict[str, Any] = {"filter": query_filter, "params": _rescored(request.depth), "limit": request.depth}
         prefetches = [models.Prefetch(**nearest, **query) for query in lists]
         fusion = models.RrfQuery(rrf=models.Rrf(k=RRF_K))
         if not request.signals:
-            fused = _answer(request, prefetch=prefetches, query=fusion)
-            found, *raw = self._ask(fused, *(models.QueryRequest(**nearest, **query) for query in lists))
+            fused = _query_request(request, prefetch=prefetches, query=fusion)
+            found, *raw = self._query(fused, *(models.QueryRequest(**nearest, **query) for query in lists))
             return ranked(request, found, raw)
         pool = prefetches[0]
         if len(lists) > 1:
             pool = models.Prefetch(prefetch=prefetches, query=fusion, limit=request.depth)
-        queries = [_query(signal) for signal in request.signals]
+        queries = [_query_of(signal) for signal in request.signals]
         among: dict[str, Any] = {"prefetch": [pool], "params": _IN_FULL, "limit": request.depth}
         scored = [models.Prefetch(**among, **query) for query in queries]
-        # A prefetch holds only points that have its vector: the pool itself lets those in that lack all of them.
-        summed = _answer(request, prefetch=[*scored, pool], query=_formula(request))
-        # The same prefetches again, as queries: their scores are the raw values behind each hit's parts.
-        found, *raw = self._ask(summed, *(models.QueryRequest(**among, **query) for query in queries))
+        # A prefetch holds only points that have its vector; the pool itself adds those that lack all of them.
+        summed = _query_request(request, prefetch=[*scored, pool], query=_formula(request))
+        # The same prefetches again, as queries: their scores are the raw values of each hit's parts.
+        found, *raw = self._query(summed, *(models.QueryRequest(**among, **query) for query in queries))
         return ranked(request, found, raw)
 
-    def _ask(self, *requests: models.QueryRequest) -> list[list[models.ScoredPoint]]:
+    def _query(self, *requests: models.QueryRequest) -> list[list[models.ScoredPoint]]:
         return [answer.points for answer in self._client.query_batch_points(self.name, list(requests))]
 
     def scroll(
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
     ) -> Iterator[Stored]:
         """See `Collection.scroll`."""
-        narrow, offset, left = render_filter(filters, models), None, limit
+        query_filter, offset, left = render_filter(filters, models), None, limit
         page = _PAGE_WITH_VECTORS if vectors else _PAGE
         while left is None or left > 0:
             records, offset = self._client.scroll(
                 self.name,
-                scroll_filter=narrow,
+                scroll_filter=query_filter,
                 offset=offset,
                 limit=page if left is None else min(page, left),
                 with_payload=True,
@@ -154,24 +160,25 @@ class ServerCollection:
         """See `Collection.record`."""
         self._client.update_collection(self.name, metadata=msgspec.to_builtins(meta))
         self.meta = meta
+        self._on_record()
 
     def pause_optimizer(self) -> None:
         """See `Collection.pause_optimizer`."""
         self._set_indexing_threshold(0)
 
     def optimize(self) -> None:
-        """See `Collection.optimize`. A server optimises by itself; this lets it, if it was paused, and waits for it.
+        """See `Collection.optimize`. Resumes the server's own optimiser if it was paused, and waits for it.
 
         Raises:
             IndexFailure: the server's optimiser has failed.
         """
         if self._client.get_collection(self.name).config.optimizer_config.indexing_threshold == 0:
             self._set_indexing_threshold(EXACT_UP_TO_KB)
-            time.sleep(_POLL_S)  # the status turns yellow when the optimiser wakes up, not before
+            time.sleep(_POLL_S)  # the status turns yellow only when the optimiser wakes up
         while (status := self._client.get_collection(self.name).status) == models.CollectionStatus.YELLOW:
             time.sleep(_POLL_S)
         if status == models.CollectionStatus.RED:
-            raise IndexFailure(f"the server cannot optimise the collection {self.name}; its log says why")
+            raise IndexFailure(f"the server cannot optimise the collection {self.name}; see the log of the server")
 
     def _set_indexing_threshold(self, kilobytes: int) -> None:
         self._client.update_collection(
@@ -194,7 +201,7 @@ def _sparse(terms: edge.SparseVector) -> models.SparseVector:
     return models.SparseVector(indices=terms.indices, values=terms.values)
 
 
-def _query(source: VectorSignal | Words) -> dict[str, Any]:
+def _query_of(source: VectorSignal | Words) -> dict[str, Any]:
     if isinstance(source, Words):
         return {"query": models.NearestQuery(nearest=_sparse(_BM25.embed_query(source.text))), "using": SPARSE_VECTOR}
     if source.is_single:
@@ -213,7 +220,7 @@ def _rescored(limit: int) -> models.SearchParams:
     )
 
 
-def _answer(request: SearchRequest, **query: Any) -> models.QueryRequest:
+def _query_request(request: SearchRequest, **query: Any) -> models.QueryRequest:
     return models.QueryRequest(limit=request.limit, with_payload=True, with_vector=list(request.vectors), **query)
 
 
@@ -221,7 +228,7 @@ def _formula(request: SearchRequest) -> models.FormulaQuery:
     """Sum of weight * (cosine - zero) / (one - zero) over the vectors, and weight * share of values over the overlaps."""
     terms: list[Any] = []
     for number, signal in enumerate(request.signals):
-        # A signal of several examples is scored by the sum of its cosines.
+        # With several examples the engine gives the sum of the cosines.
         examples = 1 + len(signal.like)
         slope = signal.weight / (signal.one - signal.zero) / examples
         cosine = models.SumExpression(sum=[f"$score[{number}]", -signal.zero * examples])
@@ -230,7 +237,7 @@ def _formula(request: SearchRequest) -> models.FormulaQuery:
         for value in overlap.values:
             has = models.FieldCondition(key=overlap.name, match=models.MatchValue(value=value))
             terms.append(models.MultExpression(mult=[overlap.weight / len(overlap.values), has]))
-    unrelated = {
+    defaults = {
         f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
     }
-    return models.FormulaQuery(formula=models.SumExpression(sum=terms), defaults=unrelated)
+    return models.FormulaQuery(formula=models.SumExpression(sum=terms), defaults=defaults)

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import msgspec
-import stamina.instrumentation
 from qdrant_client import QdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from retrieval.errors import (
-    CollectionExists,
-    IndexFailure,
-    IndexUnreachable,
-    InvalidRequest,
-    NoCollection,
-    SystemFailure,
-)
+from retrieval.errors import CollectionExists, IndexFailure, NoCollection
 from retrieval.index.interface import Collection
 from retrieval.index.schema import (
     ALIAS,
@@ -37,27 +25,33 @@ from retrieval.index.schema import (
     CollectionMeta,
     moved_alias,
 )
+from retrieval.index.server.cache import AnswerCache
+from retrieval.index.server.client import RetryingClient, connect
 from retrieval.index.server.collection import ServerCollection
 from retrieval.index_address import redact
 
-# Of a query somebody waits for: once more and soon, in case a kept connection had gone stale.
-_IMPATIENT = 2
-_IMPATIENT_WAIT_S = 1.0
-_WAIT_MAX_S = 10.0
-# Who mistyped an address should not wait for as long as a long job would.
-_PATIENCE_TO_CONNECT_S = 20.0
-_LOG = logging.getLogger(__name__)
-_BUSY = (429, 500, 502, 503, 504)
 _INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True))
 
 
 class ServerIndex:
-    """The collections of a server. Wraps any `QdrantClient`, which the tests use to run it on the local mode."""
+    """The collections of a server, through any `QdrantClient`; tests use its local mode.
 
-    def __init__(self, client: QdrantClient, location: str, *, patience_s: float = 0.0) -> None:
-        """Use `client`; what fails in passing is tried again for `patience_s` seconds, or once for 0."""
+    A search asks for the active collection and for what its collection records. The answers are used for a second, see
+    `AnswerCache`; changes made through this object are seen at once.
+    """
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        location: str,
+        *,
+        patience_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use `client`. Temporary failures are retried for `patience_s` seconds, or once for 0."""
         self.location = location
-        self._client = cast(QdrantClient, _Translated(client, location, patience_s))
+        self._client = cast(QdrantClient, RetryingClient(client, location, patience_s))
+        self._answers = AnswerCache(clock)
 
     @classmethod
     def connect(
@@ -66,26 +60,14 @@ class ServerIndex:
         """Connect to the server at `url`; `ca_file` holds the authority of its certificate, in PEM.
 
         Raises:
-            IndexUnreachable: it does not answer, or refuses the key.
-            InvalidRequest: `url` is no address. SystemFailure: `ca_file` cannot be read.
+            IndexUnreachable: the server does not answer, or refuses the key.
+            InvalidRequest: `url` is not an address. SystemFailure: `ca_file` cannot be read.
         """
-        location = redact(url)
-        try:
-            # Redacted: the client would drop user and password, and show them in its errors.
-            client = QdrantClient(
-                url=location, api_key=api_key, timeout=timeout_s, check_compatibility=False, **_verification(ca_file)
-            )
-        except ValueError as error:
-            raise InvalidRequest(f"the index {location} is no address of a server: {error}") from error
-        try:
-            _Translated(client, location, min(patience_s, _PATIENCE_TO_CONNECT_S)).get_collections()
-        except IndexFailure as error:
-            client.close()
-            raise IndexUnreachable(f"{error}; is it running, and is CXR_INDEX_API_KEY right?") from error
-        return cls(client, location, patience_s=patience_s)
+        client = connect(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file, patience_s=patience_s)
+        return cls(client, redact(url), patience_s=patience_s)
 
     def collections(self) -> dict[str, CollectionMeta]:
-        """See `Index.collections`. Collections without our record are not ours and are left out."""
+        """See `Index.collections`. Collections without a record of this project are left out."""
         found = {}
         for description in self._client.get_collections().collections:
             meta = self._meta_of(description.name)
@@ -94,14 +76,14 @@ class ServerIndex:
         return dict(sorted(found.items()))
 
     def damaged(self) -> dict[str, str]:
-        """See `Index.damaged`. A server reports its own."""
+        """See `Index.damaged`. Always empty: a server reports its damaged collections itself."""
         return {}
 
     def require_layout(self, layout: CollectionLayout) -> None:
-        """See `Index.require_layout`. How many copies a cluster has room for only the cluster knows."""
+        """See `Index.require_layout`. Accepts all: only the cluster knows how many replicas it has room for."""
 
     def create(self, meta: CollectionMeta, *, name: str, layout: CollectionLayout = CollectionLayout()) -> Collection:
-        """See `Index.create`. A collection that a killed `create` left without some of its payload indexes is finished."""
+        """See `Index.create`. Completes a collection that a killed `create` left without some of its payload indexes."""
         meta = msgspec.structs.replace(meta, layout=layout)
         unfinished = _unfinished(meta)
         found = self._metadata_of(name) if self._client.collection_exists(name) else None
@@ -116,6 +98,7 @@ class ServerIndex:
             self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
         self._client.create_payload_index(name, DATE_FIELD, models.PayloadSchemaType.DATETIME)
         self._client.update_collection(name, metadata=msgspec.to_builtins(meta))
+        self._answers.clear()
         return self.open(name)
 
     def _create_without_indexes(self, meta: CollectionMeta, name: str) -> None:
@@ -136,7 +119,7 @@ class ServerIndex:
                 metadata=_unfinished(meta),
             )
         except IndexFailure:
-            # It was made all the same if the answer was lost, and the request repeated to a server that has it now.
+            # If the first answer was lost, the repeated request fails although the collection was made.
             if not self._client.collection_exists(name) or self._metadata_of(name) != _unfinished(meta):
                 raise
 
@@ -144,22 +127,21 @@ class ServerIndex:
         """See `Index.open`.
 
         Raises:
-            NoCollection: there is none of this name, or it is not one of this project's.
+            NoCollection: there is none of this name, or another program made it.
         """
-        # Read anew each time: others may rebuild the collection.
-        meta = self._meta_of(name) if self._client.collection_exists(name) else None
-        if meta is None:
-            raise NoCollection(f"no collection {name} at {self.location}; `cxr ingest` makes one")
-        return ServerCollection(name, self._client, meta)
+        # Other processes may rebuild the collection.
+        meta = self._answers.get(("collection", name), lambda: self._require(name))
+        return ServerCollection(name, self._client, meta, on_record=self._answers.clear)
 
     def drop(self, name: str) -> None:
         """See `Index.drop`."""
-        self.open(name)
+        self._require(name)
         self._client.delete_collection(name)
+        self._answers.clear()
 
     def active(self) -> str | None:
         """See `Index.active`."""
-        return self._aliases().get(ALIAS)
+        return self._answers.get("aliases", self._read_aliases).get(ALIAS)
 
     def activate(self, name: str) -> None:
         """See `Index.activate`.
@@ -167,23 +149,26 @@ class ServerIndex:
         Raises:
             NoCollection: there is none of this name.
         """
-        self.open(name)
-        stands = self._aliases()
-        moved = {alias: target for alias, target in moved_alias(stands, name).items() if stands.get(alias) != target}
+        self._require(name)
+        aliases = self._read_aliases()
+        changed = {
+            alias: target for alias, target in moved_alias(aliases, name).items() if aliases.get(alias) != target
+        }
         operations: list[Any] = []
-        for alias, target in moved.items():
-            if alias in stands:
+        for alias, target in changed.items():
+            if alias in aliases:
                 operations.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
             create = models.CreateAlias(collection_name=target, alias_name=alias)
             operations.append(models.CreateAliasOperation(create_alias=create))
         if operations:
             self._client.update_collection_aliases(operations)
+        self._answers.clear()
 
     def previous(self) -> str | None:
         """See `Index.previous`."""
-        return self._aliases().get(PREVIOUS)
+        return self._read_aliases().get(PREVIOUS)
 
-    def _aliases(self) -> dict[str, str]:
+    def _read_aliases(self) -> dict[str, str]:
         found = self._client.get_aliases().aliases
         return {alias.alias_name: alias.collection_name for alias in found if alias.alias_name in (ALIAS, PREVIOUS)}
 
@@ -195,6 +180,12 @@ class ServerIndex:
         """See `Index.close`."""
         self._client.close()
 
+    def _require(self, name: str) -> CollectionMeta:
+        meta = self._meta_of(name) if self._client.collection_exists(name) else None
+        if meta is None:
+            raise NoCollection(f"no collection {name} at {self.location}; `cxr ingest` makes one")
+        return meta
+
     def _metadata_of(self, name: str) -> dict[str, Any]:
         return self._client.get_collection(name).config.metadata or {}
 
@@ -205,90 +196,6 @@ class ServerIndex:
             return None
 
 
-class _Translated:
-    """A client whose passing failures are tried again, and whose other failures are errors of the project.
-
-    Every call that the index makes may be repeated: writes name their points, and aliases are set, not counted.
-    """
-
-    def __init__(self, client: QdrantClient, location: str, patience_s: float) -> None:
-        self._client = client
-        self._location = location
-        self._patience_s = patience_s
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-
-        @functools.wraps(call)
-        def translated(*values: Any, **named: Any) -> Any:
-            try:
-                for attempt in stamina.retry_context(
-                    on=self._wait_before_retry,
-                    attempts=None if self._patience_s else _IMPATIENT,
-                    timeout=self._patience_s or None,
-                    wait_max=_WAIT_MAX_S,
-                ):
-                    with attempt:
-                        return call(*values, **named)
-            except ResponseHandlingException as error:
-                if _distrusts(error.source):
-                    raise IndexUnreachable(
-                        f"no secure connection to the Qdrant server at {self._location}: {error}; CXR_INDEX_CA_FILE "
-                        "names the authority that signed its certificate"
-                    ) from error
-                raise IndexUnreachable(f"the Qdrant server at {self._location} does not answer: {error}") from error
-            except UnexpectedResponse as error:
-                if error.status_code in _BUSY:
-                    raise IndexUnreachable(f"the Qdrant server at {self._location} is busy: {error}") from error
-                raise IndexFailure(f"the Qdrant server at {self._location} refuses {name}: {error}") from error
-            except QdrantException as error:  # 429 with a time after which to come again
-                raise IndexUnreachable(f"the Qdrant server at {self._location} is busy: {error}") from error
-
-        return translated
-
-    def _wait_before_retry(self, error: Exception) -> bool | float:
-        """Whether a failure may pass, or after how many seconds the server wants to be asked again."""
-        match error:
-            case ResourceExhaustedResponse():
-                wait_s = min(float(error.retry_after_s), _WAIT_MAX_S)
-                return wait_s if self._patience_s or wait_s <= _IMPATIENT_WAIT_S else False
-            case UnexpectedResponse():
-                return error.status_code in _BUSY
-            case ResponseHandlingException(source=httpx.TimeoutException()):
-                return self._patience_s > 0  # who searches has waited long enough
-            case ResponseHandlingException():
-                return isinstance(error.source, httpx.TransportError) and not _distrusts(error.source)
-            case _:
-                return False
-
-
 def _unfinished(meta: CollectionMeta) -> dict[str, Any]:
-    """What a collection records of itself until it has its payload indexes; nobody opens it before that."""
+    """The record of a collection that lacks payload indexes; such a collection is never opened."""
     return {"model": meta.model, "bundle_id": meta.bundle_id, "layout": msgspec.to_builtins(meta.layout)}
-
-
-def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
-    reason = str(details.caused_by).partition("\n")[0]
-    _LOG.warning("the Qdrant server is busy or away (%s); again in %.1f s", reason, details.wait_for)
-
-
-# Where structlog is installed, stamina's own hook prints to stdout, which belongs to results.
-stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
-
-
-def _distrusts(error: BaseException | None) -> bool:
-    """Whether TLS is behind a failed connection: a certificate that is not trusted, or a server that speaks plain HTTP."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _verification(ca_file: Path | None) -> dict[str, Any]:
-    if ca_file is None:
-        return {}
-    try:
-        return {"verify": ssl.create_default_context(cafile=str(ca_file))}
-    except (OSError, ssl.SSLError) as error:
-        raise SystemFailure(f"{ca_file} is not a readable PEM file of certificates: {error}") from error

@@ -1,8 +1,13 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from retrieval.errors import BundleError, DeviceUnavailable, InvalidRequest
+from retrieval.model import encoder as encoder_module
 from retrieval.model.encoder import Encoder
 from retrieval.model.session import OrtSession, resolve_device
 from tests.conftest import DIM, write_tiny_bundle
@@ -34,6 +39,37 @@ def test_texts_are_encoded_in_order_across_batches(encoder):
 def test_nothing_in_gives_nothing_out(encoder):
     assert encoder.encode_images([]).shape == (0, DIM)
     assert encoder.encode_texts([]).shape == (0, DIM)
+
+
+def test_threads_that_encode_at_the_same_time_share_one_session_per_tower(encoder, monkeypatch):
+    opened = []
+
+    def open_slowly(path, **options):
+        opened.append(path.name)
+        time.sleep(0.05)
+        return OrtSession(path, **options)
+
+    monkeypatch.setattr(encoder_module, "OrtSession", open_slowly)
+    start = threading.Barrier(8)
+
+    def encode(number):
+        start.wait()
+        return encoder.encode_texts(["heart"]) if number % 2 else encoder.encode_images([Image.new("L", (8, 8))])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(encode, range(8)))
+    assert sorted(opened) == ["image.onnx", "text.onnx"]
+
+
+def test_a_session_that_could_not_open_is_opened_at_the_next_call(encoder, monkeypatch):
+    def fail(path, **options):
+        raise BundleError("the file is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder_module, "OrtSession", fail)
+        with pytest.raises(BundleError, match="busy"):
+            encoder.encode_texts(["heart"])
+    assert encoder.encode_texts(["heart"]).shape == (1, DIM)
 
 
 def test_cuda_without_cuda_is_an_error_and_never_the_cpu(encoder):

@@ -155,7 +155,7 @@ def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
         ({"filters": Filters(all="Pneumothorax")}, "all"),
         ({"filters": Filters(sides=("lefft",))}, "did you mean 'left'"),
         ({"filters": Filters(none=("Opacity/lefft",))}, "did you mean 'left'"),
-        ({"rerank": {"mesh": 1.0}, "text": "clear lungs"}, "no side for mesh"),
+        ({"rerank": {"mesh": 1.0}, "text": "clear lungs"}, "no input for mesh"),
         ({"like": (case("1"),) * 21}, "at most 20"),
         ({"filters": Filters(date_from="2024-02-30")}, "date_from"),
         ({"filters": Filters(all=("Opacity/left",), certainty="either")}, "qualifiers"),

@@ -5,23 +5,26 @@ from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import SearchRequest
 from retrieval.index.schema import Scale
 from retrieval.search.calibration import calibrate
-from retrieval.search.rerank import QuerySides, Side, plan
+from retrieval.search.query_vectors import QueryVectors, VectorExamples
+from retrieval.search.rerank import plan
 from tests.congruence.conftest import DIM, META, NAME, make_points, unit_vectors
 
 VECTOR = np.ones(4, dtype=np.float32)
 
 
 def test_signals_without_a_query_side_are_left_out_and_the_rest_renormalised():
-    sides = QuerySides(vectors={"image": Side((("text", VECTOR),))}, terms={"mesh": (), "problems": ("Nodule",)})
-    request = plan(sides, {}, SearchRequest(()))
+    query = QueryVectors(
+        vectors={"image": VectorExamples((("text", VECTOR),))}, terms={"mesh": (), "problems": ("Nodule",)}
+    )
+    request = plan(query, {}, SearchRequest(()))
     assert [(signal.name, signal.weight) for signal in request.signals] == [("image", pytest.approx(0.75))]
     assert [(overlap.name, overlap.weight) for overlap in request.overlaps] == [("problems", pytest.approx(0.25))]
 
 
 def test_the_scale_follows_the_kind_of_query():
     calibration = {"text/image": Scale(0.1, 0.3), "image/image": Scale(0.6, 0.9)}
-    by_text = plan(QuerySides({"image": Side((("text", VECTOR),))}, {}), calibration, SearchRequest(()))
-    by_image = plan(QuerySides({"image": Side((("image", VECTOR),))}, {}), calibration, SearchRequest(()))
+    by_text = plan(QueryVectors({"image": VectorExamples((("text", VECTOR),))}, {}), calibration, SearchRequest(()))
+    by_image = plan(QueryVectors({"image": VectorExamples((("image", VECTOR),))}, {}), calibration, SearchRequest(()))
     assert (by_text.signals[0].zero, by_text.signals[0].one) == (0.1, 0.3)
     assert (by_image.signals[0].zero, by_image.signals[0].one) == (0.6, 0.9)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval import Filters, Retriever
+from retrieval import Filters, Retriever, open_retriever
 from retrieval.catalog import Catalog
 from retrieval.errors import (
     BundleMismatch,
@@ -29,7 +29,7 @@ from tests.conftest import write_tiny_bundle
 
 @pytest.fixture
 def retriever(tiny_home):
-    with Retriever.open(device="cpu") as opened:
+    with open_retriever(device="cpu") as opened:
         yield opened
 
 
@@ -184,21 +184,21 @@ def test_a_study_comes_with_its_images_labels_and_report(retriever):
 def test_a_collection_of_another_bundle_is_refused(tiny_home):
     write_tiny_bundle(tiny_home / "models", "tiny-a", seed=99)
     with pytest.raises(BundleMismatch, match="--recreate"):
-        Retriever.open("tiny-a", device="cpu")
+        open_retriever("tiny-a", device="cpu")
 
 
 def test_models_without_bundle_or_collection_are_refused(tiny_home):
     with pytest.raises(UnknownModel, match="tiny-a"):
-        Retriever.open("huge")
+        open_retriever("huge")
     write_tiny_bundle(tiny_home / "models", "tiny-c", seed=5)
     with pytest.raises(NoCollection, match="cxr_tiny-c"):
-        Retriever.open("tiny-c")
+        open_retriever("tiny-c")
 
 
 def test_a_failed_open_releases_the_index(tiny_home):
     with pytest.raises(UnknownModel):
-        Retriever.open("huge")
-    with Retriever.open("tiny-b", device="cpu") as retriever:
+        open_retriever("huge")
+    with open_retriever("tiny-b", device="cpu") as retriever:
         assert retriever.model == "tiny-b"
 
 

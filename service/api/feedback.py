@@ -35,7 +35,7 @@ class FeedbackController(Controller):
                 invalid_request_400="kind: Invalid enum value 'good'; expected click, relevant, not_relevant",
                 unknown_search_404="no search '5f1c' was answered, or it is too old",
                 not_shown_404="the search 5f1c did not show the image 'a.png' of the study '42'",
-                request_too_large_413="Request Entity Too Large",
+                request_too_large_413="the request body is larger than this route allows",
                 experiments_unavailable_503="experiments.sqlite cannot be used: disk I/O error",
                 draining_503="the service is stopping and takes no new requests",
                 **KEY_PROBLEMS,

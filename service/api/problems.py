@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ AUDIT_PROBLEMS = {"audit_unavailable_503": "the audit log cannot be written: No 
 """For `problem_responses`: problems of every route that writes to the audit log."""
 
 BUSY_PROBLEMS = {
-    "overloaded_429": "all places are taken: 4 requests run and 32 wait; try again later",
+    "overloaded_429": "all places are taken (4 running, 32 waiting); try again later",
     "queue_timeout_503": "the request timed out after 30 s in the queue",
     "draining_503": "the service is stopping and takes no new requests",
     "request_timeout_504": "the request took longer than 30 s",
@@ -57,6 +58,13 @@ _CODES = {
     413: "request_too_large",
     415: "unsupported_media_type",
 }
+_DETAILS = {
+    404: "there is nothing at this address; `/schema` lists all routes",
+    405: "this route does not support the method; the header `Allow` lists those it supports",
+    413: "the request body is larger than this route allows",
+}
+"""Replacements for the details that are only the status in words."""
+
 CHOICES = query.CHOICES | {"rerank": Preset, "fields": Facet, "kind": FeedbackKind}
 """The allowed values of request fields that have a fixed choice, by name."""
 _log = logging.getLogger("cxr.service")
@@ -99,7 +107,9 @@ def describe_error(error: Exception) -> Problem:
             detail = "; ".join(f"{problem.field}: {problem.message}" for problem in fields) or error.detail
             return make_problem("invalid_request", 400, detail, errors=fields)
         case HTTPException() if error.status_code < 500:
-            return make_problem(_CODES.get(error.status_code, "refused"), error.status_code, error.detail)
+            says_nothing = error.detail == HTTPStatus(error.status_code).phrase
+            detail = _DETAILS.get(error.status_code, error.detail) if says_nothing else error.detail
+            return make_problem(_CODES.get(error.status_code, "refused"), error.status_code, detail)
         case _:
             _log.error("unexpected %s", type(error).__name__, exc_info=error)
             return make_problem("internal_error", 500, "unexpected error; see the log of the service")

@@ -44,7 +44,7 @@ class Admission:
         """
         if self._turns.locked() and self.waiting >= self.queue:
             raise Overloaded(
-                f"all places are taken: {self.running} requests run and {self.waiting} wait; try again later",
+                f"all places are taken ({self.running} running, {self.waiting} waiting); try again later",
                 headers={"Retry-After": str(self.retry_after_s())},
             )
 

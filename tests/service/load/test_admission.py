@@ -53,7 +53,7 @@ def test_an_excess_request_gets_429_at_once_and_the_others_are_answered(live: Li
     fill(live, held, asking)
     refused = live.post("one too many")
     problem = assert_problem(refused, 429, "overloaded")
-    assert "2 requests run and 2 wait" in problem["detail"]
+    assert "2 running, 2 waiting" in problem["detail"]
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     held.gate.set()
     assert [answer.status_code for answer in asking.wait()] == [200] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -128,6 +129,10 @@ def options(
 
 def main() -> None:
     """Run the command line. An error of the project prints one line with its code and exits with 1."""
+    if sys.platform == "win32":  # a file or pipe there gets the system's code page, which lacks letters of reports
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8")
     os.umask(0o077)  # whatever a command writes may tell of patients, so only its user can read it
     try:
         app()

@@ -57,7 +57,7 @@ def tune(
     finally:
         opened.close()
     if out:
-        out.write_text(json.dumps(found.weights) + "\n")
+        out.write_text(json.dumps(found.weights) + "\n", encoding="utf-8")
     if save:
         say(f"written: {save_preset(settings.home, save, found.weights)}")
     if as_json:

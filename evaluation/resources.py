@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from evaluation.corpus import Corpus
 from evaluation.results import Build, Resources, Times
 from ingest.thumbnails import thumbnail_path
 from retrieval.index.interface import Index
+from retrieval.process_memory import peak_memory_bytes
 from retrieval.search.query import Case, Query
 from retrieval.search.retriever import Retriever
 
@@ -72,16 +72,6 @@ def measure_resources(
         build=build,
         notes=notes,
     )
-
-
-def peak_memory_bytes() -> int | None:
-    """The most memory that this process has held; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts kilobytes
 
 
 def gpu_memory_bytes(pid: int) -> int | None:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import io
 import re
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +39,7 @@ from retrieval.model.bundle import (
     write_manifest,
     writing_bundle,
 )
+from retrieval.process_memory import peak_memory_bytes
 
 OPSET = 20
 """The first with `Gelu` as one operator; before it, the tanh form that SigLIP uses is eight, none of them fused."""
@@ -155,7 +155,7 @@ def export_model(
         parity=parity,
         precision_check=check,
         seconds=time.monotonic() - started,
-        peak_memory_bytes=_peak_memory_bytes(),
+        peak_memory_bytes=peak_memory_bytes(),
     )
 
 
@@ -248,15 +248,6 @@ def _require_model(checkpoint: Checkpoint, entry: ModelEntry) -> None:
 
 def _default_sample() -> Sample:
     return Sample("built-in patterns", [image for seed in range(3) for image in default_images(seed)], TEXTS)
-
-
-def _peak_memory_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _manifest_fields(

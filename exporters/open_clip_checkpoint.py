@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path
         staged = Path(name)
         for path in location.folder.iterdir():
             if path.is_file() and path.name != OPEN_CLIP_CONFIG:
-                (staged / path.name).symlink_to(path.resolve())
+                _link(path, staged / path.name)
         text_model = text_cfg.get("hf_model_name")
         if text_model and not location.has("config.json"):
             _add_missing(staged, text_model, location, "config.json (the text tower's)")
@@ -182,7 +183,7 @@ def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path
             )
         rewritten = {key: str(staged) for key in ("hf_model_name", "hf_tokenizer_name") if text_cfg.get(key)}
         model_cfg = config["model_cfg"] | {"text_cfg": text_cfg | rewritten}
-        (staged / OPEN_CLIP_CONFIG).write_text(json.dumps(config | {"model_cfg": model_cfg}))
+        (staged / OPEN_CLIP_CONFIG).write_text(json.dumps(config | {"model_cfg": model_cfg}), encoding="utf-8")
         yield staged
 
 
@@ -196,7 +197,14 @@ def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: st
     for path in folder.iterdir():
         link = staged / path.name
         if path.is_file() and not link.exists():
-            link.symlink_to(path.resolve())
+            _link(path, link)
+
+
+def _link(path: Path, link: Path) -> None:
+    try:
+        link.symlink_to(path.resolve())
+    except OSError:  # Windows lets only some users make links
+        shutil.copyfile(path, link)
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,9 +20,10 @@ from pathlib import Path
 from typing import IO
 
 import portalocker
+import psutil
 
 from retrieval.disk_space import translate_disk_full
-from retrieval.file_permissions import make_private_folder
+from retrieval.file_permissions import NO_FOLLOW, make_private_folder, open_private
 
 NOTES = "drafts"
 """Folder of a home that notes drafts elsewhere."""
@@ -45,8 +47,10 @@ def replace_file(path: Path, *, notes: Path | None = None) -> Iterator[IO[bytes]
         try:
             yield file
             file.flush()
+            _close_on_windows(file)
             os.replace(draft, path)
         except BaseException:
+            _close_on_windows(file)
             draft.unlink(missing_ok=True)
             raise
 
@@ -178,7 +182,7 @@ def _noted(draft: Path, notes: Path | None) -> Iterator[None]:
     if notes is None:
         yield
         return
-    note = notes / f"{uuid.uuid4().hex}.note"
+    note = notes / f"{uuid.uuid4().hex}.{os.getpid()}.0.note"
     with ExitStack() as held:
         try:
             make_private_folder(notes)
@@ -192,14 +196,15 @@ def _noted(draft: Path, notes: Path | None) -> Iterator[None]:
         try:
             yield
         finally:
+            _close_on_windows(file)
             note.unlink(missing_ok=True)
 
 
 def _open_locked(path: Path) -> IO[bytes]:
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        file = os.fdopen(os.open(path, flags, 0o600), "w+b")
-        portalocker.lock(file, portalocker.LOCK_EX)
+        file = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | NO_FOLLOW), "w+b")
+        if sys.platform != "win32":
+            portalocker.lock(file, portalocker.LOCK_EX)
         if path.exists():  # else it was swept before it was locked
             return file
         file.close()
@@ -219,20 +224,30 @@ def _made_locked(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> Iterator[bool]:
     """Hold the lock on a file or folder, which ends with the process; whether it was free.
 
-    Never on Windows, which has no locks on folders.
+    Windows has no locks on folders. There a draft is free when the process in its name has ended.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
+    if sys.platform == "win32":
+        yield not _has_owner(path)
         return
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    handle = os.open(path, os.O_RDONLY | NO_FOLLOW)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            portalocker.lock(handle, portalocker.LOCK_EX | portalocker.LOCK_NB)
             free = True
-        except OSError:
+        except (OSError, portalocker.LockException):
             free = False
         yield free
     finally:
         os.close(handle)
+
+
+def _has_owner(path: Path) -> bool:
+    """Whether the process in the name of a draft or note runs."""
+    process = path.name.rsplit(".", 3)[1:2]
+    return bool(process) and process[0].isdecimal() and psutil.pid_exists(int(process[0]))
+
+
+def _close_on_windows(file: IO[bytes]) -> None:
+    """Windows neither renames nor removes an open file. Elsewhere it stays open, since closing it gives the lock back."""
+    if sys.platform == "win32":
+        file.close()

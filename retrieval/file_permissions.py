@@ -14,6 +14,11 @@ _SECRET = frozenset({"audit", "drafts", "index", "ledger", "media", "presets"})
 _SECRET_FILES = ("salt", "keys.json", "experiments.sqlite")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""Flag for `open_private`: refuse a symbolic link. Windows has no such flag."""
+# Without it Windows writes two bytes for each line feed, also in binary content.
+_BINARY = getattr(os, "O_BINARY", 0)
+
 
 def make_private_folder(folder: Path) -> None:
     """Make `folder`, and the folders above it that are missing, for the owner only, whatever the umask."""
@@ -21,6 +26,11 @@ def make_private_folder(folder: Path) -> None:
         if folder.parent != folder:
             make_private_folder(folder.parent)
         folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+
+
+def open_private(path: str | Path, flags: int) -> int:
+    """A file descriptor for `path`; a new file is for its owner only. `flags` are those of `os.open`."""
+    return os.open(path, flags | _BINARY, 0o600)
 
 
 def restrict_home(home: Path, index: Path | None = None) -> list[Path]:

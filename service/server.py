@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from functools import partial
 from types import FrameType
@@ -69,7 +70,7 @@ class DrainingServer(uvicorn.Server):
         end = threading.Timer(left_s - margin_s, _end_process)
         end.daemon = True
         end.start()
-        if hasattr(signal, "setitimer"):  # if the interpreter hangs, the kernel ends the process by SIGALRM
+        if sys.platform != "win32":  # if the interpreter hangs, the kernel ends the process by SIGALRM
             signal.setitimer(signal.ITIMER_REAL, max(left_s - margin_s / 2, 0.1))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -65,7 +65,7 @@ def write_phantoms(
         raise InvalidRequest(f"{folder} holds tables that are no phantoms; name another folder")
     files.images_dir.mkdir(parents=True, exist_ok=True)
     # Until the drawing is complete; an interrupted run is told from somebody's own files by it.
-    (folder / MARKER).write_text(json.dumps({"state": "drawing"}) + "\n")
+    (folder / MARKER).write_text(json.dumps({"state": "drawing"}) + "\n", encoding="utf-8")
     reports: list[ReportRow] = []
     projections: list[ProjectionRow] = []
     for report, views in _drawn(files.images_dir, studies, seed):
@@ -77,7 +77,7 @@ def write_phantoms(
     _write_table(files.reports_csv, REPORT_COLUMNS, reports)
     _write_table(files.projections_csv, PROJECTION_COLUMNS, projections)
     # Last, so that an interrupted run is not taken for a complete one.
-    (folder / MARKER).write_text(json.dumps(wanted | {"images": len(projections)}) + "\n")
+    (folder / MARKER).write_text(json.dumps(wanted | {"images": len(projections)}) + "\n", encoding="utf-8")
     return files
 
 
@@ -110,7 +110,7 @@ def _draw_to_disk(images_dir: Path, seed: int, number: int) -> tuple[ReportRow, 
 def _stands(folder: Path, files: PhantomFiles, wanted: dict[str, int]) -> bool:
     """Whether the folder holds this archive with every image its table names."""
     try:
-        marker = json.loads((folder / MARKER).read_text())
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         with files.projections_csv.open(encoding="utf-8", newline="") as table:
             named = {row["filename"] for row in csv.DictReader(table)}
         present = {entry.name for entry in os.scandir(files.images_dir)}

@@ -140,7 +140,7 @@ def _starting_point(settings: FinetuneSettings, train: Iterable[Study], store: R
 def _trainable(checkpoint: Checkpoint, device: torch.device) -> TrainableModel:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
-        file.write_text(checkpoint.tokenizer_json)
+        file.write_text(checkpoint.tokenizer_json, encoding="utf-8")
         return TrainableModel(checkpoint, file, device)
 
 

@@ -110,4 +110,4 @@ def _learn_tokenizer(
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:
-    path.write_text(json.dumps(fields, indent=2) + "\n")
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")

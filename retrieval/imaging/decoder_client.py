@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import select
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +19,10 @@ import retrieval
 from retrieval.imaging.decode import LIMIT_PIXELS
 from retrieval.imaging.decoder_process import DONE, FAILED, GO, HEAD, LAST_FAILED, NEED, READY, REQUEST, Task
 from retrieval.imaging.memory_budget import CHECK_SECONDS, MemoryBudget
+from retrieval.imaging.pipe_reader import open_reader
+
+if sys.platform == "linux":
+    import fcntl
 
 _LIMIT_MESSAGE_BYTES = 4 * LIMIT_PIXELS
 _PIPE_BYTES = 1024 * 1024
@@ -30,7 +33,7 @@ class Decoder:
     """One process, used by one thread at a time. `was_ready` tells that it has started well."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`, to which the descriptor of its lifeline is added; OSError where that fails."""
+        """Start `command`; OSError where that fails. On Linux the descriptor of its lifeline is added to the command."""
         self.was_ready = False
         # One memory arena and no threads of numpy: the address space is limited.
         paths = [str(Path(retrieval.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
@@ -39,25 +42,8 @@ class Decoder:
             "OPENBLAS_NUM_THREADS": "1",
             "MALLOC_ARENA_MAX": "1",
         }
-        reading, self._lifeline = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [*command, str(reading)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(reading,),
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the parent to heed
-            )
-        except BaseException:
-            os.close(self._lifeline)
-            raise
-        finally:
-            os.close(reading)
-        with contextlib.suppress(AttributeError, OSError):  # Linux has it; files of megabytes pass in fewer turns
-            for pipe in self._pipes:
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._process, self._lifeline = _start(command, environment)
+        self._reader = open_reader(self._pipes[1].fileno())
 
     def is_alive(self) -> bool:
         """Whether it can be asked."""
@@ -93,6 +79,7 @@ class Decoder:
     def end(self) -> int:
         """End the process; gives its exit code."""
         self.kill()
+        self._reader.close()
         for pipe in self._pipes:
             with contextlib.suppress(OSError):  # what was still to be written has no reader
                 pipe.close()
@@ -125,20 +112,66 @@ class Decoder:
         return kind, self._read_bytes(length, deadline, raise_if_cancelled)
 
     def _read_bytes(self, count: int, deadline: float, raise_if_cancelled: Callable[[], None]) -> bytearray:
-        descriptor = self._pipes[1].fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
         content = bytearray(count)
         view, done = memoryview(content), 0
         while done < count:
             left_s = max(0.0, deadline - time.monotonic())
-            if not poll.poll(min(left_s, CHECK_SECONDS) * 1000):
+            read = self._reader.read_into(view[done:], min(left_s, CHECK_SECONDS))
+            if read is None:
                 raise_if_cancelled()
                 if left_s <= CHECK_SECONDS:
                     raise TimeoutError
                 continue
-            read = os.readv(descriptor, [view[done:]])
             if not read:
                 raise EOFError
             done += read
         return content
+
+
+def _start_watching(command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """The process, which watches its parent itself, and -1: there is no lifeline."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        # Ctrl-C is for the parent. Windows has groups instead of sessions.
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
+    return process, -1
+
+
+_start = _start_watching
+
+if sys.platform == "linux":
+
+    def _start_with_lifeline(
+        command: Sequence[str], environment: dict[str, str]
+    ) -> tuple[subprocess.Popen[bytes], int]:
+        """The process, and the writing end of its lifeline: the process ends when that is closed."""
+        reading, lifeline = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [*command, str(reading)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(reading,),
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the parent
+            )
+        except BaseException:
+            os.close(lifeline)
+            raise
+        finally:
+            os.close(reading)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError):  # files of megabytes pass in fewer turns
+            for pipe in (process.stdin, process.stdout):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return process, lifeline
+
+    _start = _start_with_lifeline

@@ -72,7 +72,8 @@ class DecoderPool:
         self._lock = threading.Lock()
         self._idle: list[Decoder] = []
         self._all: set[Decoder] = set()
-        os.register_at_fork(after_in_child=self._forget)
+        if sys.platform != "win32":
+            os.register_at_fork(after_in_child=self._forget)
 
     def decode(self, data: bytes, *, name: str = "the image", allow_burned_in: bool = False) -> Image.Image:
         """As `retrieval.imaging.decode.decode_image`, in another process.
@@ -200,7 +201,7 @@ class DecoderPool:
         code = process.end()
         if not process.was_ready:
             return SystemFailure(f"a process for decoding images ended while it started (exit code {code})")
-        if code == -signal.SIGXCPU:
+        if sys.platform != "win32" and code == -signal.SIGXCPU:
             return self._timeout(name)
         return DecoderCrashed(f"{name} ended the process that decoded it (exit code {code}); it is damaged or hostile")
 

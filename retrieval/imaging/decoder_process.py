@@ -12,16 +12,22 @@ import os
 import signal
 import struct
 import sys
+import threading
 import time
 from typing import BinaryIO
 
 import msgspec
+import psutil
 from PIL import Image
 
 from retrieval.errors import DecoderCrashed, RetrievalError
 from retrieval.imaging.decode import Reserve, decode_image
 from retrieval.imaging.preprocess import LIMIT_CANVAS_PIXELS, ImagePreprocessor
 from retrieval.model.bundle import Preprocessing
+
+if sys.platform != "win32":
+    import fcntl
+    import resource
 
 HEAD = struct.Struct("<cQ")
 REQUEST = struct.Struct("<QQ")
@@ -104,9 +110,13 @@ class _Conversation:
         self._answers.flush()
 
 
-def main(lifeline: int) -> None:
-    """Answer until there are no more questions. `lifeline` is a pipe that ends when the parent does."""
-    _die_with(lifeline)
+def main(lifeline: int | None = None) -> None:
+    """Answer until there are no more questions. `lifeline` is a pipe that ends when the parent does, on Linux."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole service: the parent still finishes its requests
+    if sys.platform == "linux" and lifeline is not None:
+        _die_with(lifeline)
+    else:
+        threading.Thread(target=_die_after, args=(os.getppid(),), daemon=True).start()
     _confine()
     # What a decoder writes to stdout must not come among the answers.
     answers = os.fdopen(os.dup(1), "wb")
@@ -168,38 +178,48 @@ def _with_canvas(task: Task, conversation: _Conversation) -> Reserve:
 
 def _die_with(lifeline: int) -> None:
     """End at once, whatever runs, when nobody holds the other end of `lifeline`: its signal's default is the end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole service: the parent still finishes its requests
-    with contextlib.suppress(ImportError, OSError):
-        import fcntl
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+def _die_after(parent: int) -> None:
+    """End when the process `parent` has ended. macOS ignores the signal of `_die_with`, and Windows has none."""
+    try:
+        psutil.Process(parent).wait()
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.Error:  # it may not be watched: this process ends when its stdin does
+        return
+    os._exit(1)
 
 
 def _confine() -> None:
-    with contextlib.suppress(ImportError, ValueError, OSError):  # a stricter limit may be set already
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (LIMIT_ADDRESS_BYTES, LIMIT_ADDRESS_BYTES))
-    # Where memory runs out, this process is ended and not the one that holds the index.
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(_OOM_SCORE))
+    """Limit memory, where the system can: macOS enforces no limit on addresses, and Windows has none."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ValueError, OSError):  # a stricter limit may be set already
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_AS, (LIMIT_ADDRESS_BYTES, LIMIT_ADDRESS_BYTES))
+    if sys.platform == "linux":
+        # Where memory runs out, this process is ended and not the one that holds the index.
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(str(_OOM_SCORE))
 
 
 def _allow_seconds(seconds: int) -> None:
     """Let the kernel end this process after so much more processor time: a busy machine does not count."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + seconds, hard))
+    if sys.platform != "win32":
+        with contextlib.suppress(ValueError, OSError):
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + seconds, hard))
 
 
 def _give_back_memory() -> None:
-    with contextlib.suppress(OSError, AttributeError):  # of glibc alone
-        ctypes.CDLL(None).malloc_trim(0)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # of glibc alone
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:2]))

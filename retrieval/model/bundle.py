@@ -246,7 +246,7 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     manifest = Manifest(**fields, files=files)
     pretty = json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n"
-    (folder / MANIFEST).write_text(pretty)
+    (folder / MANIFEST).write_text(pretty, encoding="utf-8")
     return manifest
 
 

@@ -25,7 +25,7 @@ from anyio.to_thread import run_sync
 from litestar.connection import ASGIConnection
 
 from retrieval.errors import RetrievalError
-from retrieval.file_permissions import make_private_folder
+from retrieval.file_permissions import NO_FOLLOW, make_private_folder, open_private
 from retrieval.index.filters import Filters
 from retrieval.search.hits import SearchResult, StudyRecord
 from retrieval.search.retriever import Retriever
@@ -182,8 +182,7 @@ class AuditLog:
             # Other threads and processes append, too. Closing the file releases it.
             with _taken(self._turn):
                 _lock(descriptor)
-                size = os.fstat(descriptor).st_size
-                if content and size and os.pread(descriptor, 1, size - 1) != b"\n":
+                if content and os.fstat(descriptor).st_size and _last_byte(descriptor) != b"\n":
                     content = b"\n" + content  # a full disk or a crash has cut the line before
                 if os.write(descriptor, content) != len(content):
                     raise OSError("no space for a whole line")
@@ -215,12 +214,17 @@ def _lock(descriptor: int) -> None:
 
 
 def _open(folder: Path, name: str) -> int:
-    path, flags = f"{folder}/{name}", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    path, flags = f"{folder}/{name}", os.O_RDWR | os.O_APPEND | os.O_CREAT | NO_FOLLOW
     try:
-        return os.open(path, flags, 0o600)
+        return open_private(path, flags)
     except FileNotFoundError:
         make_private_folder(folder)
-        return os.open(path, flags, 0o600)
+        return open_private(path, flags)
+
+
+def _last_byte(descriptor: int) -> bytes:
+    os.lseek(descriptor, -1, os.SEEK_END)  # Windows has no `os.pread`
+    return os.read(descriptor, 1)
 
 
 def _name_filters(filters: dict[str, Any]) -> dict[str, Any]:

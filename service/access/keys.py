@@ -184,7 +184,6 @@ class KeyFile:
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
         with replace_file(self.path) as file:
-            os.fchmod(file.fileno(), _OWNER_ONLY)
             file.write(msgspec.json.format(msgspec.json.encode(_Document(version=1, keys=keys))) + b"\n")
             file.flush()
             os.fsync(file.fileno())

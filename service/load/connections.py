@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -22,10 +23,8 @@ from service.access.rate_limit import network_of
 from service.load.chunk_limit import BoundedConnection
 from service.settings import ServiceSettings
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows, which has no such limit
-    resource = None  # type: ignore[assignment]
 
 # For the index, thumbnails, the audit log, decoder processes, and connections that are being closed.
 _RESERVED_DESCRIPTORS = 256
@@ -209,14 +208,9 @@ def fit_to_descriptors(wanted: int) -> int:
 
     Raises the soft limit as far as needed and allowed.
     """
-    if resource is None:
-        return wanted
     needed = wanted + _RESERVED_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= needed:
+    soft = _raise_descriptor_limit(needed)
+    if soft is None or soft >= needed:
         return wanted
     fitting = max(soft - _RESERVED_DESCRIPTORS, soft // 4)
     _log.warning(
@@ -226,3 +220,14 @@ def fit_to_descriptors(wanted: int) -> int:
         soft,
     )
     return fitting
+
+
+def _raise_descriptor_limit(needed: int) -> int | None:
+    """How many descriptors the process may have, raised to `needed` as far as allowed; None without a limit."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if resource.RLIM_INFINITY != soft < needed:
+            soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return None if soft == resource.RLIM_INFINITY else soft
+    return None

@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 
 from retrieval.errors import SaltDamaged, SystemFailure
-from retrieval.file_permissions import make_private_folder
+from retrieval.file_permissions import make_private_folder, open_private
 
 SALT_BYTES = 32
 
@@ -52,7 +52,7 @@ def fingerprint(salt: bytes) -> str:
 def _write_once(path: Path, content: bytes) -> None:
     make_private_folder(path.parent)
     draft = path.with_name(f".salt.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

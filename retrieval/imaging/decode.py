@@ -24,6 +24,7 @@ from retrieval.errors import (
 )
 from retrieval.imaging.complexity import LIMIT_EXIF_BYTES, require_simple_file
 from retrieval.imaging.contrast import require_contrast
+from retrieval.imaging.dicom.image import decode_dicom
 from retrieval.imaging.png_header import describe_png
 from retrieval.imaging.raster import GREY_MODES, to_eight_bit
 from retrieval.imaging.signatures import HEAD_BYTES, is_cut_short, is_dicom, raster_format
@@ -91,8 +92,6 @@ def decode_image(
         raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
     notes: tuple[str, ...] = ()
     if is_dicom(data[:HEAD_BYTES]):
-        from retrieval.imaging.dicom.image import decode_dicom  # pydicom is an extra
-
         image, notes = decode_dicom(
             data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in, reserve=reserve
         )

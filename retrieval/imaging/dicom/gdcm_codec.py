@@ -1,31 +1,26 @@
-"""JPEG Lossless and JPEG-LS, decoded by GDCM in this process, which damaged data may end.
+"""JPEG Lossless and JPEG-LS frames, decoded by GDCM. Damaged data can crash the process.
 
-Only decoding processes (`retrieval.imaging.decoder_pool`) meet data that nobody vouches for.
+So untrusted data are decoded in processes of their own only (`retrieval.imaging.decoder_pool`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from retrieval.errors import MissingExtra
 from retrieval.imaging.dicom.codestream import Codestream
+from retrieval.imaging.dicom.extras import load_gdcm
 
 
 def decode_by_gdcm(frame: bytes, codestream: Codestream, transfer_syntax: str) -> bytes | None:
-    """The samples of `frame`, little-endian, 1 or 2 bytes each, colour by pixel; None where it cannot be decoded.
+    """The samples of `frame`: little-endian, 1 or 2 bytes each, colour by pixel. None if GDCM cannot decode it.
 
     Raises:
         MissingExtra: python-gdcm is not installed.
     """
-    try:
-        import gdcm  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise MissingExtra(
-            "JPEG Lossless and JPEG-LS need python-gdcm; install it with: pip install 'cxr-retrieval[dicom]'"
-        ) from None
+    gdcm = load_gdcm()
     try:
         return _decode(gdcm, frame, codestream, transfer_syntax) or None
-    except Exception:  # SWIG raises what C++ throws
+    except Exception:  # SWIG passes on any C++ exception
         return None
 
 
@@ -40,7 +35,7 @@ def _decode(gdcm: Any, frame: bytes, codestream: Codestream, transfer_syntax: st
     image.SetNumberOfDimensions(2)
     image.SetDimensions((codestream.columns, codestream.rows, 1))
     image.SetDataElement(element)
-    # The samples as they are: what the colours mean is for the caller.
+    # GDCM must not convert colours: the caller does.
     kind = gdcm.PhotometricInterpretation.MONOCHROME2 if codestream.samples == 1 else gdcm.PhotometricInterpretation.RGB
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
     if codestream.samples > 1:

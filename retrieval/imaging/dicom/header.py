@@ -1,8 +1,7 @@
-"""The header of a DICOM file: chosen tags only, within a bound on what is read, whatever the file claims."""
+"""The header of a DICOM file: only the elements that the caller names, within a limit on what is read."""
 
 from __future__ import annotations
 
-import logging
 import math
 import struct
 import zlib
@@ -14,32 +13,42 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BadPixelDescription, ImageBomb, ImageError, MissingExtra, TruncatedImage, UnreadableImage
+from retrieval.errors import BadPixelDescription, ImageBomb, ImageError, TruncatedImage, UnreadableImage
+from retrieval.imaging.dicom.extras import (
+    is_multi_value,
+    items_of_sequence,
+    read_elements,
+    read_file_meta,
+    require_pydicom,
+)
+from retrieval.imaging.dicom.transfer_syntaxes import (
+    DEFLATED_LITTLE_ENDIAN,
+    EXPLICIT_BIG_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+)
 from retrieval.imaging.warning_filter import ignore_decoder_warnings
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 LIMIT_HEADER_BYTES = 4 * 1024 * 1024
-"""Elements that are read and not skipped. Tables of 65,536 entries take 128 KiB each."""
+"""Bytes of the elements that are read; skipped elements do not count. A table of 65,536 entries takes 128 KiB."""
 
-# What a read costs beside its bytes, in time and in objects: a million empty items are 8 MB, and gigabytes once parsed.
+# The cost of a read beside its bytes, in time and objects: a million empty items are 8 MB, and gigabytes once parsed.
 _READ_COST_BYTES = 64
 
 LIMIT_INFLATED_BYTES = 200 * 1024 * 1024
-"""The pixels of the largest image that is accepted, in colour, and its header."""
+"""Room for the pixels of the largest accepted image, in colour, and its header."""
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_BIG = "1.2.840.10008.1.2.2"
+_PREAMBLE_BYTES = 132  # PS3.10 7.1: 128 bytes of any content, then DICM
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The chosen elements before the pixels, how the file is encoded, and where in `stream` the pixels begin.
+    """The chosen elements before the pixels, the encoding of the file, and where in `stream` the pixels begin.
 
-    `transfer_syntax` and `storage_class` are the empty string where the file does not say; `ended_early` tells that the
-    file ends within an element.
+    `transfer_syntax` and `storage_class` are UIDs, or the empty string where the file has none. `ended_early`: the file ends
+    within an element.
     """
 
     dataset: Dataset
@@ -51,18 +60,18 @@ class Header:
     ended_early: bool
 
     def text(self, keyword: str) -> str:
-        """The value of an element as text, stripped; of several values the first; empty where there is none."""
+        """The value of an element as stripped text; the first of several; the empty string if there is none."""
         return text_of(self.dataset, keyword)
 
 
 def read_header(stream: BinaryIO, size: int, tags: Collection[int], *, name: str) -> Header:
-    """Read the elements `tags` (and none but those) of the DICOM file of `size` bytes that `stream` is at the start of.
+    """The elements `tags`, and no others, of the DICOM file of `size` bytes that starts at the position of `stream`.
 
-    A deflated file (PS3.5 A.5) is inflated in memory, at most `LIMIT_INFLATED_BYTES`.
+    A deflated file (PS3.5 A.5) is inflated in memory, up to `LIMIT_INFLATED_BYTES`.
 
     Raises:
-        UnreadableImage: it cannot be parsed, or its header is longer than `LIMIT_HEADER_BYTES`.
-        ImageBomb: it inflates to more than the limit.
+        UnreadableImage: the header cannot be parsed, or is longer than `LIMIT_HEADER_BYTES`.
+        ImageBomb: the file inflates to more than the limit.
         MissingExtra: pydicom is not installed.
     """
     require_pydicom()
@@ -71,58 +80,43 @@ def read_header(stream: BinaryIO, size: int, tags: Collection[int], *, name: str
             return _read(stream, size, tags, name)
     except ImageError:
         raise
-    # pydicom raises whatever its parsing of damaged bytes runs into. Its messages quote values, which may name a patient.
+    # pydicom raises any error on damaged bytes. Its messages quote values, which may name a patient, so none is repeated.
     except Exception as error:
         if isinstance(error, _HeaderTooLong) or isinstance(error.__context__, _HeaderTooLong):
             reason = f"is longer than the {LIMIT_HEADER_BYTES:,} bytes that are accepted"
         else:
-            reason = f"cannot be read: {type(error).__name__}"
+            reason = f"cannot be read ({type(error).__name__}); export or transfer it again"
         raise UnreadableImage(f"{name} is DICOM, but its header {reason}") from None
 
 
-def require_pydicom() -> None:
-    """Make pydicom ready for use.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        from pydicom import config
-    except ImportError:
-        raise MissingExtra(
-            "reading DICOM needs pydicom and python-gdcm; install them with: pip install 'cxr-retrieval[dicom]'"
-        ) from None
-    config.settings.reading_validation_mode = config.IGNORE
-    logging.getLogger("pydicom").propagate = False  # it logs values, too
-
-
 def text_of(dataset: Dataset, keyword: str) -> str:
-    """As `Header.text`, of any data set. Never raises: a value that cannot be read is none."""
+    """As `Header.text`, of any data set. Never raises: a value that cannot be read counts as missing."""
     try:
         with ignore_decoder_warnings:
             value = dataset.get(keyword)
-            return _first(value) if value is not None else ""
+            return _first_text(value) if value is not None else ""
     except Exception:
         return ""
 
 
 def number_of(dataset: Dataset, keyword: str, name: str, default: float | None = None) -> float:
-    """The value of a numeric element, finite; of several the first; `default` where the element is absent or empty.
+    """The finite value of a numeric element; the first of several; `default` if the element is absent or empty.
 
-    A decimal comma, which PS3.5 6.2 does not know and some writers use, is read as a point.
+    Some writers use a decimal comma, which PS3.5 6.2 does not allow; it is read as a point.
 
     Raises:
-        BadPixelDescription: it has no such value, or it has none and there is no `default`.
+        BadPixelDescription: the element is no number, or is missing and there is no `default`.
     """
     text = text_of(dataset, keyword)
-    if not text and default is not None and not _is_given(dataset, keyword):
+    if not text and default is not None and not _has_value(dataset, keyword):
         return float(default)
     try:
-        value = float(_with_point(text))
+        value = float(_with_decimal_point(text))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadPixelDescription(f"{name} does not say its {keyword}" + (", or not as a number" if text else ""))
+        problem = "that is not a number" if text else "without a value"
+        raise BadPixelDescription(f"{name} has a {keyword} {problem}; a number is needed to show the image")
     return value
 
 
@@ -130,7 +124,7 @@ def integer_of(dataset: Dataset, keyword: str, name: str, default: int | None = 
     """As `number_of`, for whole numbers.
 
     Raises:
-        BadPixelDescription: as `number_of`, or it is not a whole number.
+        BadPixelDescription: as `number_of`, or the value is not a whole number.
     """
     value = number_of(dataset, keyword, name, default)
     if not value.is_integer():
@@ -139,7 +133,7 @@ def integer_of(dataset: Dataset, keyword: str, name: str, default: int | None = 
 
 
 def integers_of(dataset: Dataset, keyword: str, name: str, *, is_little_endian: bool) -> NDArray[np.int64]:
-    """The values of an element of 16-bit integers, which pydicom gives as numbers or, as `OW`, as bytes.
+    """The values of an element of 16-bit integers, which pydicom returns as numbers or, for the VR `OW`, as bytes.
 
     Raises:
         BadPixelDescription: there are none.
@@ -152,11 +146,11 @@ def integers_of(dataset: Dataset, keyword: str, name: str, *, is_little_endian: 
                 return np.frombuffer(value[: len(value) // 2 * 2], dtype=order).astype(np.int64)
             return np.atleast_1d(np.asarray(value, dtype=np.int64))
     except Exception:
-        raise BadPixelDescription(f"{name} does not say its {keyword}") from None
+        raise BadPixelDescription(f"{name} has no readable {keyword}; whole numbers are expected") from None
 
 
 def count_of(dataset: Dataset, keyword: str) -> int:
-    """How many values an element has; 0 where it is absent or cannot be read."""
+    """The value multiplicity of an element (PS3.5 6.4); 0 if it is absent or cannot be read."""
     try:
         with ignore_decoder_warnings:
             return int(dataset[keyword].VM) if keyword in dataset else 0
@@ -165,24 +159,22 @@ def count_of(dataset: Dataset, keyword: str) -> int:
 
 
 def items_of(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where it is absent or cannot be read."""
-    from pydicom.sequence import Sequence
-
+    """The items of a sequence; empty if it is absent or cannot be read."""
     try:
         with ignore_decoder_warnings:
             value = dataset.get(keyword)
     except Exception:
         return []
-    return list(value) if isinstance(value, Sequence) else []
+    return items_of_sequence(value)
 
 
-def _is_given(dataset: Dataset, keyword: str) -> bool:
+def _has_value(dataset: Dataset, keyword: str) -> bool:
     element = dataset.get_item(keyword)
     return element is not None and element.value not in (None, b"", "")
 
 
-def _with_point(text: str) -> str:
-    """`text` with its decimal comma as a point; of point and comma the last is the decimal one, the others group digits."""
+def _with_decimal_point(text: str) -> str:
+    """`text` with its decimal comma as a point. The last point or comma is the decimal one; others group digits."""
     if "," not in text:
         return text
     whole, _, decimals = text.replace(",", ".").rpartition(".")
@@ -191,10 +183,8 @@ def _with_point(text: str) -> str:
     return f"{whole.replace('.', '')}.{decimals}"
 
 
-def _first(value: Any) -> str:
-    from pydicom.multival import MultiValue
-
-    if isinstance(value, MultiValue | list | tuple):
+def _first_text(value: Any) -> str:
+    if is_multi_value(value):
         value = value[0] if len(value) else ""
     return str(value).strip(" \0\t\r\n")
 
@@ -203,8 +193,8 @@ class _HeaderTooLong(Exception):
     """More was read than a header may hold."""
 
 
-class _Bounded:
-    """The stream that pydicom reads a header through: it never allocates more than there is, nor more than allowed."""
+class _LimitedReader:
+    """The stream through which pydicom reads a header, within the size of the file and the limit on headers."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream = stream
@@ -230,39 +220,29 @@ class _Bounded:
 
 
 def _read(stream: BinaryIO, size: int, tags: Collection[int], name: str) -> Header:
-    from pydicom.filereader import _at_pixel_data, _read_file_meta_info, read_dataset
-    from pydicom.tag import Tag
-
-    bounded = _Bounded(stream, size)
-    bounded.seek(132 if bounded.read(132)[128:] == b"DICM" else 0)
-    # pydicom's own `dcmread` would inflate a deflated file without any bound.
-    meta = _read_file_meta_info(bounded)  # type: ignore[arg-type]
+    reader = _LimitedReader(stream, size)
+    reader.seek(_PREAMBLE_BYTES if reader.read(_PREAMBLE_BYTES)[128:] == b"DICM" else 0)
+    meta = read_file_meta(reader)
     transfer_syntax = text_of(meta, "TransferSyntaxUID")
-    if transfer_syntax == _DEFLATED:
+    if transfer_syntax == DEFLATED_LITTLE_ENDIAN:
         stream = BytesIO(_inflate(stream.read(max(0, size - stream.tell())), name))
         size = stream.getbuffer().nbytes
-        bounded = _Bounded(stream, size)
-    is_implicit, is_little = transfer_syntax == _IMPLICIT_LITTLE, transfer_syntax != _BIG
+        reader = _LimitedReader(stream, size)
+    is_implicit, is_little = transfer_syntax == IMPLICIT_LITTLE_ENDIAN, transfer_syntax != EXPLICIT_BIG_ENDIAN
     if not transfer_syntax:
-        is_implicit, is_little = _guess_encoding(bounded)
-    bounded.ended_early = False
-    dataset = read_dataset(
-        bounded,  # type: ignore[arg-type]
-        is_implicit,
-        is_little,
-        stop_when=_at_pixel_data,
-        specific_tags=[Tag(tag) for tag in tags],
-    )
-    ended_early = bounded.ended_early or bounded.tell() > size
+        is_implicit, is_little = _guess_encoding(reader)
+    reader.ended_early = False
+    dataset = read_elements(reader, tags, is_implicit=is_implicit, is_little_endian=is_little)
+    ended_early = reader.ended_early or reader.tell() > size
     storage_class = text_of(dataset, "SOPClassUID") or text_of(meta, "MediaStorageSOPClassUID")
-    return Header(dataset, transfer_syntax, storage_class, is_little, stream, min(bounded.tell(), size), ended_early)
+    return Header(dataset, transfer_syntax, storage_class, is_little, stream, min(reader.tell(), size), ended_early)
 
 
-def _guess_encoding(bounded: _Bounded) -> tuple[bool, bool]:
-    """Whether a data set without meta information is implicit, and whether little-endian, by its first element."""
-    start = bounded.tell()
-    head = bounded.read(6)
-    bounded.seek(start)
+def _guess_encoding(reader: _LimitedReader) -> tuple[bool, bool]:
+    """Whether a data set without File Meta Information is implicit, and little-endian, from its first element."""
+    start = reader.tell()
+    head = reader.read(6)
+    reader.seek(start)
     if len(head) < 6:
         return True, True
     is_explicit = head[4:6].isalpha() and head[4:6].isupper()
@@ -276,5 +256,5 @@ def _inflate(data: bytes, name: str) -> bytes:
     if inflater.unconsumed_tail:
         raise ImageBomb(f"{name} inflates to more than the {LIMIT_INFLATED_BYTES:,} bytes that are accepted")
     if not inflater.eof:
-        raise TruncatedImage(f"{name} ends before its deflated data do")
+        raise TruncatedImage(f"{name} ends within its deflated data; export or transfer it again")
     return inflated

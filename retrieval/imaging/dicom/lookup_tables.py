@@ -1,4 +1,4 @@
-"""Lookup tables of DICOM, read as their entries are and not as their descriptors say."""
+"""DICOM lookup tables (LUTs), read by their entries, since many descriptors contradict them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _FULL_SHARE = FULL_SPREAD / 255.0
 
 
 @dataclass(frozen=True, slots=True)
-class ReadTable:
-    """A table, and whether its descriptor says something else than its entries."""
+class CheckedTable:
+    """A lookup table, and whether its descriptor contradicts its entries."""
 
     table: LookupTable
     is_contradicted: bool
 
 
-def read_table(
+def read_lookup_table(
     item: Dataset, descriptor: str, data: str, *, is_little_endian: bool, has_negative_input: bool, name: str
-) -> ReadTable:
-    """A table of a LUT or Palette module: entries, first input and bits an entry (PS3.3 C.11.1.1, C.7.6.3.1.5).
+) -> CheckedTable:
+    """The table of a LUT or Palette module: entries, first input and bits of an entry (PS3.3 C.11.1.1, C.7.6.3.1.5).
 
     The third value of a descriptor is often the size of a cell and not the bits of an entry (dcm4che issue 413). So entries
-    are scaled by the largest of them, unless that comes near what the bits allow. Too many entries for the descriptor are
-    all used; so are too few, from half of what it says.
+    are scaled by the largest one, unless it nearly uses all bits. If there are more entries than the descriptor says, all
+    are used. If there are fewer, they are used from half of that number.
 
     Raises:
-        BadPixelDescription: no table can be made of it.
+        BadPixelDescription: the element holds no usable table.
     """
     described = integers_of(item, descriptor, name, is_little_endian=is_little_endian)
     if len(described) != 3:
@@ -49,16 +49,16 @@ def read_table(
     entries = words
     if 2 * len(words) - 1 <= count <= 2 * len(words) and words.max(initial=0) > 0xFF:  # two entries in a word
         entries = words.astype("<u2").view(np.uint8)[:count].astype(np.int64)
-    elif len(words) == count + 1:  # one to make the length even
+    elif len(words) == count + 1:  # padded to an even length
         entries = words[:count]
-    reach = int(entries.max(initial=0))
-    if 2 * len(entries) < count or reach == 0:
+    highest = int(entries.max(initial=0))
+    if 2 * len(entries) < count or highest == 0:
         raise BadPixelDescription(
-            f"{name} has a {data} of {len(entries)} entries up to {reach} instead of {count} of {bits} bits"
+            f"{name} has a {data} of {len(entries)} entries up to {highest} instead of {count} of {bits} bits"
         )
     maximum = (1 << min(bits, 16)) - 1
-    is_short = not _FULL_SHARE * maximum <= reach <= maximum
-    return ReadTable(
-        LookupTable(first, entries.astype(np.float64), float(reach if is_short else maximum)),
-        is_contradicted=is_short or len(entries) != count or (bits > 8) == (len(entries) > len(words)),
+    uses_part = not _FULL_SHARE * maximum <= highest <= maximum
+    return CheckedTable(
+        LookupTable(first, entries.astype(np.float64), float(highest if uses_part else maximum)),
+        is_contradicted=uses_part or len(entries) != count or (bits > 8) == (len(entries) > len(words)),
     )

@@ -7,7 +7,7 @@ DEVELOP := $(VENV)/.develop
 DOCS := $(VENV)/.docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
+.PHONY: help demo docs test test-quick test-real check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -28,8 +28,17 @@ $(DEVELOP): $(BIN)/uv pyproject.toml constraints.txt
 demo: $(RUNTIME)  ## draw phantoms, ingest with both demo models, search, serve on 127.0.0.1:8000
 	$(BIN)/cxr demo
 
-test: $(DEVELOP)  ## run the tests
-	$(BIN)/pytest
+# Slow files first, each file in one process, as many processes as there are cores.
+PYTEST := $(BIN)/pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
+
+test: $(DEVELOP)  ## every test that needs nothing but Python packages
+	$(PYTEST) -m 'not real'
+
+test-quick: $(DEVELOP)  ## a first answer in 90 seconds
+	$(PYTEST) -m 'not real and not slow'
+
+test-real: $(DOCS)  ## tests with real programs, which are installed if possible; lists what was skipped and why
+	CXR_TEST_INSTALL=1 $(PYTEST) -m real -rs
 
 $(DOCS): $(DEVELOP)
 	$(BIN)/uv pip install --quiet --python $(VENV) --group docs --constraints constraints.txt

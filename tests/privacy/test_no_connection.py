@@ -1,6 +1,6 @@
-"""Nothing leaves the machine: whole commands, with every connection, name look-up and new file seen by the kernel.
+"""Nothing leaves the machine: whole commands under strace, which records every connection, name look-up and new file.
 
-Libraries change. This finds the next one that sends something, keeps an id of the device or fills a cache at home.
+It also finds the next library that sends telemetry, keeps a device id or fills a cache in the user's home.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from retrieval.no_telemetry import OPT_OUTS
 from tests.exporters.finetune_studies import OPEN_CLIP
 from tests.privacy.trace import Traced, read_trace, traced_command
 
+pytestmark = pytest.mark.real
+
 ROOT = Path(__file__).parents[2]
 MODEL = "phantom-clip"
-# onnxruntime 1.32 asked for its vendor's address between 3 and 12 s after the start of a session.
+# onnxruntime 1.32 looked up its vendor's address 3 to 12 s after the start of a session.
 _SERVED_AT_LEAST_S = 15.0
 _PYTHON_API = (
     "from retrieval import Query, open_retriever\n"
@@ -33,8 +35,8 @@ _PYTHON_API = (
 )
 
 
-class Place:
-    """A machine in small: an empty home of the user, a temporary folder, and the folder for what commands are told to write."""
+class Machine:
+    """A small machine: an empty home of the user, a temporary folder, and a folder for the files that commands should write."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,7 +55,7 @@ class Place:
             "CXR_HOME": str(self.cxr),
             "CXR_DEVICE": "cpu",
             "CXR_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",  # what Python itself writes beside its modules
+            "PYTHONDONTWRITEBYTECODE": "1",  # Python writes bytecode beside its modules
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
@@ -89,23 +91,23 @@ def write_splits(archive: Path, path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A machine on which every command has run."""
-    place = Place(tmp_path_factory.mktemp("machine"))
-    place.run("demo", "demo", "--no-serve", "--studies", "24", "--json")
-    (archive,) = (place.cxr / "phantoms").iterdir()
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine on which every command ran."""
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    machine.run("demo", "demo", "--no-serve", "--studies", "24", "--json")
+    (archive,) = (machine.cxr / "phantoms").iterdir()
     table = [f"--{name}-csv={archive / name}.csv" for name in ("reports", "projections")]
     images = f"--images-dir={archive / 'images'}"
-    place.run("ingest", "ingest", "--model", MODEL, "--dataset", "again", "--images-dir", str(archive / "images"))
-    place.run("search", "search", "--model", MODEL, "--image", str(next((archive / "images").iterdir())), "--json")
-    place.run("evaluate", "evaluate", "--model", MODEL, "--out", "evaluation", "--resamples", "100", "--json")
-    api = place.start("api", "-c", _PYTHON_API)
+    machine.run("ingest", "ingest", "--model", MODEL, "--dataset", "again", "--images-dir", str(archive / "images"))
+    machine.run("search", "search", "--model", MODEL, "--image", str(next((archive / "images").iterdir())), "--json")
+    machine.run("evaluate", "evaluate", "--model", MODEL, "--out", "evaluation", "--resamples", "100", "--json")
+    api = machine.start("api", "-c", _PYTHON_API)
     output, _ = api.communicate(timeout=120)
     assert api.returncode == 0, output
-    write_splits(archive, place.out / "splits.csv")
+    write_splits(archive, machine.out / "splits.csv")
     config = {"architecture": OPEN_CLIP, "batch_size": 8, "precision": "fp32", "device": "cpu", "epochs": 1}
-    (place.out / "tiny.json").write_text(json.dumps(config))
-    service = place.start("serve", "-m", "cxr", "serve", "--port", "0", "--model", MODEL)
+    (machine.out / "tiny.json").write_text(json.dumps(config))
+    service = machine.start("serve", "-m", "cxr", "serve", "--port", "0", "--model", MODEL)
     started = time.monotonic()
     try:
         assert service.stdout is not None
@@ -116,10 +118,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["hits"]
-        # Neither opens the index, which the service has open.
+        # Neither command opens the index, which the service holds open.
         options = [*table, images, "--splits-csv=splits.csv", "--config=tiny.json", "--out=checkpoint", "--json"]
-        place.run("finetune", "finetune", *options)
-        place.run(
+        machine.run("finetune", "finetune", *options)
+        machine.run(
             "export",
             "export",
             "mine",
@@ -137,7 +139,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         for child in children_of(service.pid):
             os.kill(child, signal.SIGTERM)
         service.communicate(timeout=60)
-    return place
+    return machine
 
 
 def children_of(pid: int) -> list[int]:
@@ -148,22 +150,22 @@ COMMANDS = ("demo", "ingest", "search", "evaluate", "api", "finetune", "export",
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_connects_to_nothing_beyond_this_machine_and_asks_no_name_server(name: str, place: Place) -> None:
-    assert not place.result(name).connections
+def test_a_command_connects_only_to_this_machine_and_asks_no_name_server(name: str, machine: Machine) -> None:
+    assert not machine.result(name).connections
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_makes_files_only_where_it_may(name: str, place: Place) -> None:
-    made = place.result(name)
+def test_a_command_writes_only_into_its_home_and_its_output_folder(name: str, machine: Machine) -> None:
+    made = machine.result(name)
     assert made.made, "the trace is empty"
-    assert not made.outside(place.cxr, place.tmp, place.out)
+    assert not made.outside(machine.cxr, machine.tmp, machine.out)
 
 
-def test_the_users_home_is_as_empty_as_it_was(place: Place) -> None:
-    assert not list(place.user.rglob("*"))
+def test_the_home_of_the_user_stays_empty(machine: Machine) -> None:
+    assert not list(machine.user.rglob("*"))
 
 
-def test_connections_look_ups_and_files_are_seen(tmp_path: Path) -> None:
+def test_the_trace_shows_connections_look_ups_and_files(tmp_path: Path) -> None:
     script = (
         "import os, socket, threading\n"
         "def visit():\n"

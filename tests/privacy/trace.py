@@ -1,19 +1,20 @@
-"""What a command connects to and which files it makes, as the kernel sees it: system calls, traced by strace."""
+"""Connections and new files of a command, from its system calls as strace records them."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.programs import require_program
+
 _NETWORK = ("connect", "sendto", "sendmsg", "sendmmsg")
-# Where in the call the path of what is made stands, counted from the end: `symlink(target, path)`.
+# Their last path is the new one, as in `symlink(target, path)`.
 _MAKERS = ("creat", "mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink", "symlinkat")
 _RENAMES = ("rename", "renameat", "renameat2")
 _OPENS = ("open", "openat", "openat2")
@@ -26,38 +27,29 @@ _DNS_PORTS = (53, 853)
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What the calls of one command did."""
+    """Network calls and new files of one command."""
 
     connections: list[str] = field(default_factory=list)
-    """Addresses beyond loopback, and name servers wherever they are, each with the call."""
+    """Addresses outside loopback, and name servers at any address, each with its call."""
     made: set[Path] = field(default_factory=set)
-    """Files, folders and links that were made or renamed."""
+    """Files, folders and links that the command made or renamed."""
 
     def outside(self, *allowed: Path) -> list[Path]:
-        """What was made outside `allowed`; devices and `/proc` aside."""
+        """The new files outside `allowed`, without devices and `/proc`."""
         folders = (*allowed, Path("/dev"), Path("/proc"))
         return sorted(path for path in self.made if not any(path.is_relative_to(folder) for folder in folders))
 
 
 def require_strace() -> str:
-    """The path of strace, installed where that is possible; the test is skipped where it cannot be had.
-
-    With REQUIRE_STRACE set, as in CI, the test fails instead.
-    """
-    if not shutil.which("strace") and shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "install", "-y", "-qq", "strace"], capture_output=True, timeout=120)
-    found = shutil.which("strace")
-    works = found and subprocess.run([found, "-f", "-o", os.devnull, "true"], capture_output=True).returncode == 0
-    if found and works:
-        return found
-    message = "strace cannot be had here, so connections cannot be seen: apt-get install strace"
-    if os.environ.get("REQUIRE_STRACE"):
-        pytest.fail(message)
-    pytest.skip(message)
+    """Path of strace; skips the test if it is missing, or may not trace here (some containers forbid it)."""
+    path = require_program("strace")
+    if subprocess.run([path, "-f", "-o", os.devnull, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("strace may not trace processes here, so connections cannot be observed")
+    return path
 
 
 def traced_command(command: list[str], folder: Path) -> list[str]:
-    """`command` under strace, which writes one file for each thread into `folder`."""
+    """`command` under strace, which writes one trace file for each thread into `folder`."""
     folder.mkdir(parents=True)
     calls = ",".join((*_NETWORK, *_MAKERS, *_RENAMES, *_OPENS))
     options = ["-ff", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={calls}", "-e", "signal=none"]
@@ -65,14 +57,14 @@ def traced_command(command: list[str], folder: Path) -> list[str]:
 
 
 def read_trace(folder: Path, cwd: Path) -> Traced:
-    """What the files of `traced_command` say; relative paths are below `cwd`."""
+    """Read the trace files in `folder`; relative paths in them start at `cwd`."""
     traced = Traced()
     for file in folder.glob("calls.*"):
         for line in file.read_text(errors="replace").splitlines():
             if found := _CALL.match(line):
                 _add(traced, found[1], found[2], int(found[3]) >= 0, cwd)
             elif "<unfinished" in line or "resumed>" in line:
-                pytest.fail(f"a call was cut in two: {line}")
+                pytest.fail(f"strace split a call over two lines: {line}")
     return traced
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from archives.dicom.folder import DicomFolderSource
+from archives.dicom.pseudonyms import load_salt
 from archives.image_folder import ImageFolderSource
 from archives.indiana import IndianaSource
 from archives.tables.columns import parse_columns
 from archives.tables.source import TableSource
 from retrieval.errors import InvalidRequest, SourceError
-from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.filters import LIMIT_NAME
 from retrieval.progress import NoProgress, StageProgress
 from retrieval.records import Source

@@ -38,12 +38,13 @@ from benchmarks.archives import INPUTS, Archive, indiana_files, write_archive
 from benchmarks.exact_checkpoints import write_exact_checkpoint
 from benchmarks.export import export_apart
 from benchmarks.record import write_result
+from exporters.bundle_writer import write_manifest
 from exporters.precision import convert_graphs
 from ingest.thumbnails import write_thumbnail
 from ingest.worker import Worker
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle, write_manifest
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundle
 from retrieval.model.encoder import TEXT_BATCH, Encoder
 from retrieval.records import Source, studies_of
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.corpus import NO_FINDING, Corpus
+from evaluation.measures import same_label
 from evaluation.results import Protocol
-from retrieval.measures import same_label
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from exporters.bundle_writer import write_bundle, write_manifest
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.log_levels import only_errors
 from exporters.padding import proven_tokenization
@@ -36,8 +37,6 @@ from retrieval.model.bundle import (
     TOKENIZER,
     Parity,
     PrecisionCheck,
-    write_manifest,
-    writing_bundle,
 )
 from retrieval.process_memory import peak_memory_bytes
 
@@ -122,7 +121,7 @@ def export_model(
         checkpoint = padded_square(checkpoint)
     check: PrecisionCheck | None = None
     try:
-        with writing_bundle(out_dir / name) as draft:
+        with write_bundle(out_dir / name) as draft:
             (draft / TOKENIZER).write_text(checkpoint.tokenizer_json, encoding="utf-8")
             tokenization = proven_tokenization(checkpoint, draft / TOKENIZER)
             checkpoint = dataclasses.replace(checkpoint, tokenization=tokenization)

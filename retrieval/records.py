@@ -127,7 +127,7 @@ class Pseudonymous(Protocol):
     """A source whose ids are hashed with a salt."""
 
     salt_fingerprint: str
-    """What tells one salt from another, see `retrieval.imaging.dicom.pseudonyms.fingerprint`."""
+    """What tells one salt from another, see `archives.dicom.pseudonyms.fingerprint`."""
 
 
 @runtime_checkable

@@ -17,9 +17,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.normalizers import Lowercase
 
 from archives.indiana import IndianaSource
+from exporters.bundle_writer import write_bundle, write_manifest
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.model.bundle import ModelBundle, Parity, Preprocessing, Tokenization, write_manifest, writing_bundle
+from retrieval.model.bundle import ModelBundle, Parity, Preprocessing, Tokenization
 from retrieval.model.encoder import Encoder
 
 SIZE, DIM, LENGTH = 32, 16, 12
@@ -88,7 +89,7 @@ def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     target = models_dir / name
-    with writing_bundle(target) as folder:
+    with write_bundle(target) as folder:
         pooled = helper.make_node("AveragePool", ["pixel_values"], ["p"], kernel_shape=[8, 8], strides=[8, 8])
         flat = helper.make_node("Flatten", ["p"], ["f"])
         weights = rng.standard_normal((48, DIM)).astype(np.float32)

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.pseudonyms import fingerprint, hash_uid
 from archives.dicom.report_table import ReportTable
 from archives.dicom.scan import ScannedImage, ScannedOther, ScannedReport, scan_file
 from archives.dicom.structured_reports import StructuredReports
 from archives.file_tree import FileTree, printable
 from retrieval.errors import MissingExtra, PathOutside, RetrievalError, SourceError
-from retrieval.imaging.dicom.pseudonyms import fingerprint, hash_uid
 from retrieval.progress import NoProgress, StageProgress
 from retrieval.records import ImageRecord, Quarantined, Study, View
 
@@ -54,7 +54,7 @@ class DicomFolderSource:
         Args:
             folder: The root of the tree.
             dataset: The name of the archive.
-            salt: The secret of `retrieval.imaging.dicom.pseudonyms.load_salt`.
+            salt: The secret of `archives.dicom.pseudonyms.load_salt`.
             reports_csv: A table with `study_instance_uid` or `accession_number`, and any of findings, impression,
                 indication, comparison, report, mesh and problems.
             progress: Receives the stages: listing files, scanning headers, matching reports.

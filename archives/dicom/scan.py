@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archives.dicom.modalities import RADIOGRAPHY, name_modality
+from archives.dicom.pseudonyms import hash_uid
 from archives.dicom.structured_report_text import StructuredText, read_structured_report
 from archives.tables.cells import is_dummy, is_missing
 from archives.views import view_of_header
 from retrieval.errors import EmptyFile, ImageTooLarge, UnreadableImage, WrongModality, WrongType
 from retrieval.imaging.decode import LIMIT_BYTES
 from retrieval.imaging.dicom.header import Header, items_of, read_header, text_of
-from retrieval.imaging.dicom.pseudonyms import hash_uid
 from retrieval.imaging.signatures import HEAD_BYTES, is_dicom
 from retrieval.records import Report, View
 

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.measures import chance_recall_at, recall_at, same_label
 from exporters.finetune.data import PairSet
 from exporters.finetune.towers import TrainableModel, embed_pairs
-from retrieval.measures import chance_recall_at, recall_at, same_label
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
+from archives.dicom.pseudonyms import load_salt
 from ingest.doctor.collection import CheckResult, Level
+from ingest.sqlite import open_readonly
 from retrieval.atomic_files import find_abandoned_drafts
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
-from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.interface import Index
 from retrieval.model.bundle import find_bundle, installed_bundles
 from retrieval.search.presets import read_preset
 from retrieval.settings import RetrievalSettings
-from retrieval.sqlite import open_readonly
 
 _DATABASES = ("experiments.sqlite",)
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from archives.source_part import SourcePart
 from ingest.ledger.migrations import read_detail, read_summary, redact_modalities
 from ingest.ledger.schema import SCHEMA, FileRow, RunRow
+from ingest.sqlite import Cause, UnknownFormat, cause_of, open_database, open_readonly, transaction
 from retrieval.disk_space import free_bytes
 from retrieval.errors import DiskFull, SystemFailure
 from retrieval.records import Quarantined
-from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, open_readonly, transaction
 
 RETRY = "retry"
 """The part of a run that reads quarantined files again."""

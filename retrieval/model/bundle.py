@@ -1,35 +1,30 @@
-"""Model bundles: a folder with a manifest, two ONNX towers and a tokenizer, verified by checksum.
+"""Model bundles: folders with a manifest, two ONNX towers and a tokenizer, verified by checksum.
 
 ```
 <name>/manifest.json  image.onnx  text.onnx  tokenizer.json
 ```
 
 Graphs take `pixel_values` float32 [B,3,H,W], `input_ids` int64 [B,L] and, where the manifest says so, `attention_mask`
-int64 [B,L]; they give `image_embeds` and `text_embeds` float32 [B,D] of unit norm.
+int64 [B,L]. They return `image_embeds` and `text_embeds` float32 [B,D] of unit norm. `exporters` writes bundles.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from retrieval.atomic_files import replace_folder
 from retrieval.errors import BundleDamaged, BundleError, UnknownModel
-from retrieval.file_permissions import make_private_folder
 
 MANIFEST = "manifest.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER = "tokenizer.json"
 
-# The bundles that ship with the package, so that a fresh clone can search before anything was exported.
+# Bundles that ship with the package: a fresh clone can search before the first export.
 PACKAGED_DIR = Path(__file__).parents[1] / "bundles"
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
@@ -39,10 +34,10 @@ Triple = tuple[float, float, float]
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an RGB image becomes `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
 
-    `stretch` squashes; `shortest_side_crop` scales the shorter side to `size` and crops the centre; `pad_square` pads
-    to a square with `pad_value` (0..255), the image centred, then scales; `longest_side_pad` scales the longer side to
-    `size`, then pads. `crop` says which of two rows a centre that lies between them takes: `floor` in transformers,
-    `round` (to even) in torchvision and so in open_clip.
+    `stretch` ignores the aspect ratio. `shortest_side_crop` scales the shorter side to `size` and crops the centre.
+    `pad_square` pads to a square with `pad_value` (0..255), the image centred, then scales. `longest_side_pad` scales the
+    longer side to `size`, then pads. `crop` rounds the offset of a centre between two rows: `floor` as in transformers,
+    `round` (to even) as in torchvision and open_clip.
     """
 
     mode: Literal["stretch", "shortest_side_crop", "pad_square", "longest_side_pad"]
@@ -57,11 +52,11 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a string becomes token ids.
 
-    `fixed` pads every text to `context_length`; `longest` pads to the longest of the batch, for towers that are proven
-    to ignore padding. `normalization` is applied before the tokenizer: `siglip` lower-cases, strips ASCII punctuation
+    `fixed` pads every text to `context_length`. `longest` pads to the longest text of the batch, for towers that are
+    proven to ignore padding. `normalization` comes before the tokenizer: `siglip` lower-cases, strips ASCII punctuation
     and collapses white space, as the reference tokenizer does; `open_clip` repairs the text with ftfy, resolves HTML
-    entities and collapses white space, as open_clip's tokenizers do, `open_clip_lower` and `open_clip_canonicalize` go
-    on to lower-case and to strip punctuation.
+    entities and collapses white space, as open_clip's tokenizers do; `open_clip_lower` then lower-cases, and
+    `open_clip_canonicalize` also strips punctuation.
     """
 
     context_length: Positive
@@ -76,8 +71,8 @@ class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Agreement of the bundle with the reference model, from raw inputs to embeddings.
 
-    Cosines lie in -1..1; `pixels_max_abs` is the largest difference of `pixel_values` from the reference processor, and
-    `token_ids_equal` says whether every token id agreed.
+    Cosines are -1..1; `pixels_max_abs` is the largest difference of `pixel_values` from those of the reference processor;
+    `token_ids_equal` is true if all token ids were equal.
     """
 
     images: int
@@ -91,10 +86,10 @@ class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a precision below float32 changes, measured on `sample` between the float32 graphs and the bundle's own.
+    """Agreement of a bundle below float32 with its float32 graphs, measured on `sample`.
 
-    Cosines lie in -1..1, agreements in 0..1: the share of each query's ten nearest images that float32 finds, too.
-    `passed` is false where the bundle was kept all the same, on request.
+    Cosines are -1..1. Agreements are 0..1: the share of each query's ten nearest images that float32 finds as well.
+    `passed` is false if the check failed and the user kept the bundle anyway.
     """
 
     sample: str
@@ -110,7 +105,7 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a bundle is, where it came from and how it is fed. Unknown fields and values raise on reading."""
+    """Description of a bundle: its source, its inputs, its files. Unknown fields and values raise on reading."""
 
     format: Literal[1] = 1
     name: str
@@ -125,7 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     logit_scale: float
     logit_bias: float | None
     parity: Parity
-    """Of the float32 graphs, which a bundle of another precision was made from."""
+    """Of the float32 graphs, from which bundles of other precisions are made."""
     precision_check: PrecisionCheck | None = None
     """None for float32."""
     exporter: dict[str, str]
@@ -135,7 +130,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def bundle_id(self) -> str:
-        """Hash over the checksums: 16 hexadecimal digits; two bundles with one id embed alike."""
+        """Hash of checksums and settings, 16 hexadecimal digits; bundles with equal ids give equal embeddings."""
         settings = msgspec.json.encode((self.preprocessing, self.tokenization))
         listing = "\n".join(f"{name} {digest}" for name, digest in sorted(self.files.items()))
         return hashlib.sha256(settings + listing.encode()).hexdigest()[:16]
@@ -143,7 +138,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A bundle on disk whose manifest has been read; `verify` compares the files with their checksums."""
+    """A bundle on disk, with its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -160,12 +155,12 @@ class ModelBundle:
         try:
             manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
         except FileNotFoundError:
-            raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}") from None
+            raise BundleError(f"{folder} is not a model bundle: it has no {MANIFEST}") from None
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror}; export or install the model again") from error
         except (msgspec.MsgspecError, RecursionError) as error:
             raise BundleError(
-                f"{path} is not a manifest this version can read: {error}; export or install the model again"
+                f"this version cannot read the manifest {path}: {error}; export or install the model again"
             ) from error
         bundle = cls(folder=folder, manifest=manifest)
         if verify:
@@ -174,7 +169,7 @@ class ModelBundle:
 
     @property
     def name(self) -> str:
-        """Name of the model, which is the folder's name."""
+        """Name of the model and of the folder."""
         return self.manifest.name
 
     @property
@@ -189,7 +184,7 @@ class ModelBundle:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files on disk."""
+        """Size of all files in bytes."""
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def path(self, name: str) -> Path:
@@ -200,7 +195,7 @@ class ModelBundle:
         """Compare every file with its checksum.
 
         Raises:
-            BundleDamaged: naming the file, or the files that are missing.
+            BundleDamaged: names the first file that is missing or has changed.
         """
         for name, expected in self.manifest.files.items():
             if Path(name).name != name:
@@ -222,36 +217,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def writing_bundle(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends, and vanishes when it raises.
-
-    The caller writes the files, the manifest last (`write_manifest`). A bundle that stands at `target` is replaced
-    whole; at no moment is there a half-written one. What a killed process left is removed.
-    """
-    if not target.parent.is_dir():
-        make_private_folder(target.parent)
-        target.parent.chmod(0o755)
-    with replace_folder(target) as draft:
-        yield draft
-        if not (draft / MANIFEST).is_file():
-            raise BundleError(f"no {MANIFEST} was written for {target}")
-        # Nothing in a bundle is secret, and it may be copied to where another user reads it, such as a container.
-        for path in (draft, *draft.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
-    """Write the manifest of the files in `folder`: `fields` are all of `Manifest` but `files`, which is computed."""
-    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-    manifest = Manifest(**fields, files=files)
-    pretty = json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n"
-    (folder / MANIFEST).write_text(pretty, encoding="utf-8")
-    return manifest
-
-
 def installed_bundles(models_dir: Path) -> dict[str, Path]:
-    """Folders of all bundles by name: those in `models_dir`, then the packaged ones it does not shadow."""
+    """Folders of all bundles by name: those in `models_dir`, and packaged ones of other names."""
     found: dict[str, Path] = {}
     for root in (models_dir, PACKAGED_DIR):
         for path in sorted(root.glob(f"[!.]*/{MANIFEST}")):
@@ -263,7 +230,7 @@ def find_bundle(name: str, models_dir: Path, *, verify: bool = True) -> ModelBun
     """Load the installed bundle `name`.
 
     Raises:
-        UnknownModel: there is none; the message lists those there are. BundleError: it cannot be read or was renamed.
+        UnknownModel: there is none; the message lists the installed ones. BundleError: it is unreadable or was renamed.
     """
     bundles = installed_bundles(models_dir)
     if name not in bundles:
@@ -271,5 +238,5 @@ def find_bundle(name: str, models_dir: Path, *, verify: bool = True) -> ModelBun
         raise UnknownModel(f"no model {name!r} is installed (installed: {listing}); see `cxr models`")
     bundle = ModelBundle.load(bundles[name], verify=verify)
     if bundle.name != name:
-        raise BundleError(f"{bundle.folder} holds the model {bundle.name}; a bundle's folder has the name of its model")
+        raise BundleError(f"{bundle.folder} holds the model {bundle.name}; rename the folder to the name of its model")
     return bundle

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, transaction
+from ingest.sqlite import Cause, UnknownFormat, cause_of, open_database, transaction
 from service.experiments.experiment_errors import ExperimentsUnavailable
 
 _FORMAT = 1

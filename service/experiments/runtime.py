@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from archives.dicom.pseudonyms import hash_uid, load_salt
 from retrieval.errors import RetrievalError
-from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
 from service.experiments.entities import Experiment, Exposure, FeedbackKind, ShownHit
 from service.experiments.shadow import ShadowQueue
 from service.experiments.store import ExperimentStore

@@ -19,9 +19,9 @@ from pydicom.uid import (
 )
 
 from archives.dicom.folder import DicomFolderSource
+from archives.dicom.pseudonyms import hash_uid
 from archives.views import view_of_header
 from retrieval.errors import MissingColumn, SourceError
-from retrieval.imaging.dicom.pseudonyms import hash_uid
 from retrieval.records import Quarantined, Report, Study
 from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, written
 from tests.ingest.worker_fixtures import RecordedProgress

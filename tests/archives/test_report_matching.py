@@ -11,8 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage
 
 from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.pseudonyms import hash_uid
 from archives.dicom.structured_report_text import read_structured_report
-from retrieval.imaging.dicom.pseudonyms import hash_uid
 from retrieval.records import Report
 from tests.archives.test_dicom_folder import ACCESSION, SALT, Tree, item, section, structured_report
 

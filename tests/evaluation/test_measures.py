@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.measures import (
+from evaluation.measures import (
     chance_recall_at,
     first_relevant_ranks,
     recall_at,

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from archives.dicom.folder import DicomFolderSource
+from archives.dicom.pseudonyms import load_salt
 from archives.image_folder import ImageFolderSource
 from ingest.worker import Worker
-from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.model.encoder import Encoder

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from archives import source_spec as specs
+from archives.dicom.pseudonyms import SALT_BYTES, fingerprint, load_salt
 from archives.source_spec import SourceSpec
 from ingest.ledger import Ledger, ledger_path
 from ingest.run_mode import RunMode
@@ -22,7 +23,6 @@ from ingest.summary import IngestSummary
 from ingest.transfer import push
 from ingest.worker import Worker
 from retrieval.errors import SaltDiffers, SourceDiffers
-from retrieval.imaging.dicom.pseudonyms import SALT_BYTES, fingerprint, load_salt
 from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta
 from retrieval.progress import StageProgress

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from archives.dicom.pseudonyms import load_salt
 from archives.indiana import IndianaSource
 from ingest.snapshot import create_snapshot
 from ingest.worker import Worker
 from retrieval.catalog import Catalog
 from retrieval.file_permissions import make_private_folder, permission_problems, restrict_home
-from retrieval.imaging.dicom.pseudonyms import load_salt
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder

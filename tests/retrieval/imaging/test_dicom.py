@@ -29,6 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from archives.dicom.pseudonyms import hash_uid, load_salt
 from ingest.thumbnails import write_thumbnail
 from retrieval.errors import (
     BadPixelDescription,
@@ -49,7 +50,6 @@ from retrieval.imaging import decode
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import decoders
 from retrieval.imaging.dicom import header as dicom_header
-from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
 from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, with_frame, written
 from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, encoded_by_gdcm
 

@@ -1,12 +1,10 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from retrieval.errors import BundleDamaged, BundleError, UnknownModel
-from retrieval.model.bundle import ModelBundle, find_bundle, installed_bundles, writing_bundle
+from retrieval.model.bundle import ModelBundle, find_bundle, installed_bundles
 from tests.conftest import write_tiny_bundle
 
 
@@ -68,41 +66,6 @@ def test_the_bundle_id_follows_the_files_and_the_preprocessing(tmp_path, bundle)
     manifest = bundle.path("manifest.json")
     manifest.write_text(manifest.read_text().replace('"stretch"', '"pad_square"'))
     assert ModelBundle.load(bundle.folder).bundle_id != same.bundle_id
-
-
-def test_a_failed_write_leaves_the_old_bundle_and_no_draft(bundle):
-    before = bundle.bundle_id
-    with pytest.raises(RuntimeError), writing_bundle(bundle.folder) as draft:
-        (draft / "image.onnx").write_bytes(b"half")
-        raise RuntimeError
-    assert ModelBundle.load(bundle.folder).bundle_id == before
-    assert [path.name for path in bundle.folder.parent.iterdir()] == ["tiny"]
-
-
-def test_a_write_without_a_manifest_leaves_nothing(tmp_path):
-    with pytest.raises(BundleError, match=r"manifest\.json"), writing_bundle(tmp_path / "new") as draft:
-        (draft / "image.onnx").write_bytes(b"x")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_export_left_is_removed_by_the_next_one_and_a_running_one_is_not_disturbed(tmp_path):
-    dead = """
-import os, signal, sys
-from pathlib import Path
-from retrieval.model.bundle import writing_bundle
-with writing_bundle(Path(sys.argv[1])) as draft:
-    (draft / "image.onnx").write_bytes(b"half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    subprocess.run([sys.executable, "-c", dead, str(tmp_path / "tiny")], check=False)
-    (left,) = tmp_path.iterdir()
-    with pytest.raises(RuntimeError), writing_bundle(tmp_path / "tiny") as running:
-        assert not left.exists()
-        with pytest.raises(RuntimeError), writing_bundle(tmp_path / "tiny"):
-            assert running.exists()
-            raise RuntimeError
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_model_is_refused_with_those_installed(bundle):

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cxr.main
+from archives.dicom.pseudonyms import hash_uid, load_salt
 from retrieval.catalog import Catalog
-from retrieval.imaging.dicom.pseudonyms import hash_uid, load_salt
 from service.access.keys import KeyFile
 from service.experiments.analysis import summarize
 from service.experiments.design import design

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.sqlite import Cause, UnknownFormat, cause_of, open_database, open_readonly, transaction
+from ingest.sqlite import Cause, UnknownFormat, cause_of, open_database, open_readonly, transaction
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER)"
 
@@ -92,7 +92,7 @@ def test_a_file_in_a_folder_that_cannot_be_written_is_read_without_its_log(
     path = tmp_path / "numbers.sqlite"
     with closing(opened(path)) as database:
         database.execute("INSERT INTO numbers VALUES (1)")
-    monkeypatch.setattr("retrieval.sqlite.os.access", lambda *_: False)
+    monkeypatch.setattr("ingest.sqlite.os.access", lambda *_: False)
     with closing(open_readonly(path)) as database:
         assert numbers(database) == [1]
     assert [each.name for each in tmp_path.iterdir()] == [path.name]

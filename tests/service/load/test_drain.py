@@ -118,7 +118,7 @@ def test_a_process_ends_within_its_grace_period_although_a_client_reads_nothing(
 def test_a_process_ends_within_its_grace_period_although_the_engine_hangs(tiny_home: Path, signals: int) -> None:
     code = (
         "import sys, time\nfrom retrieval.search.retriever import Retriever\n"
-        "Retriever.search_batch = lambda *_, **__: time.sleep(60)\n"
+        "Retriever.search_validated = lambda *_, **__: time.sleep(60)\n"
         "sys.argv[0] = 'cxr'\nfrom cxr.main import main\nmain()"
     )
     grace_s = 60 if signals == 2 else 4

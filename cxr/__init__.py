@@ -1,3 +1,3 @@
-"""The command line `cxr`: one module for each group of commands, imported when a command of it runs."""
+"""The command line `cxr`: one module for each command, imported when the command runs."""
 
-import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off
+import retrieval  # noqa: F401  must be first: it disables the telemetry of other libraries

@@ -1,4 +1,4 @@
-"""`cxr compare`: models side by side, on the same queries."""
+"""`cxr compare`: measure several models on the same queries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings, say
-from cxr.evaluate import (
+from cxr.console import print_json, say
+from cxr.evaluation_options import (
     DataOption,
     QueriesOption,
     ResamplesOption,
@@ -17,24 +17,25 @@ from cxr.evaluate import (
     SplitsOption,
     ViewOption,
     VocabularyOption,
-    make_jobs,
+    model_progress,
+    plan_measurements,
     read_protocol,
-    say_step,
     write_evaluation,
 )
+from cxr.options import DeviceOption, IndexOption, JsonOption
+from cxr.settings import read_settings
 from evaluation.comparison import compare as compare_evaluations
-from evaluation.jobs import run_apart
+from evaluation.measurement import measure_in_processes
 from evaluation.report.page import write_reports
 from evaluation.results import read_evaluation, to_document
 from retrieval.atomic_files import temporary_folder
 
 
 def compare(
-    models: Annotated[
-        str | None, typer.Option("--models", help="Models, comma-separated: measured here, in turn.")
-    ] = None,
+    models: Annotated[str | None, typer.Option("--models", help="Models to measure, comma-separated.")] = None,
     evaluations: Annotated[
-        list[Path] | None, typer.Option("--evaluation", help="A file of `cxr evaluate --out` to add; repeatable.")
+        list[Path] | None,
+        typer.Option("--evaluation", help="Add an evaluation that `cxr evaluate --out` wrote; repeatable."),
     ] = None,
     data: DataOption = None,
     splits_csv: SplitsOption = None,
@@ -45,22 +46,25 @@ def compare(
     resamples: ResamplesOption = 1000,
     seed: SeedOption = 0,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for comparison.json, .md and .html, and each model's evaluation.")
+        Path, typer.Option("--out", help="Folder for comparison.json, .md, .html and the evaluation of each model.")
     ] = Path("comparison"),
     fine_tuned: Annotated[
         list[str] | None,
-        typer.Option("--fine-tuned", help="Model that was trained on such images, for the verdict; repeatable."),
+        typer.Option(
+            "--fine-tuned", help="Model that was trained on images of this kind; the verdict says so. Repeatable."
+        ),
     ] = None,
     thumbnails: Annotated[
-        bool, typer.Option(help="Put thumbnails, which are images of patients, into the page.")
+        bool, typer.Option(help="Include thumbnails in the page. They are images of patients.")
     ] = True,
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure models on the same queries and say which is for which use; differences are tested, chance stands beside.
+    """Measure several models on the same queries.
 
-    Refused where protocols or data differ.
+    The report says which model suits which use, tests the differences and shows chance. The command refuses evaluations
+    with different protocols or data.
 
     \b
     cxr compare --models biomedclip,medsiglip
@@ -68,17 +72,18 @@ def compare(
     cxr compare --evaluation a/biomedclip.json --evaluation b/medsiglip.json
     """
     settings = read_settings(index, device)
-    measured = [read_evaluation(path.read_bytes(), str(path)) for path in evaluations or []]
+    compared = [read_evaluation(path.read_bytes(), str(path)) for path in evaluations or []]
     names = [name.strip() for name in (models or "").split(",") if name.strip()]
     media_dir = settings.media_dir
     with temporary_folder("cxr-compare", notes=settings.drafts_dir) as scratch:
         if names:
             protocol, studies = read_protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
-            measured += run_apart(make_jobs(names, protocol, studies, data, scratch, index, device), say_step)
+            measurements = plan_measurements(names, protocol, studies, data, scratch, index, device)
+            compared += measure_in_processes(measurements, model_progress)
             media_dir = scratch / "media" if data else media_dir
-        for each in measured:
-            write_evaluation(each, out)
-        comparison = compare_evaluations(measured, fine_tuned=fine_tuned or [])
+        for evaluation in compared:
+            write_evaluation(evaluation, out)
+        comparison = compare_evaluations(compared, fine_tuned=fine_tuned or [])
         written = write_reports(comparison, out, media_dir if thumbnails else None)
     for line in comparison.verdict:
         say(line)

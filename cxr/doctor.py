@@ -1,4 +1,4 @@
-"""The command `cxr doctor`."""
+"""`cxr doctor`: check bundles, collections, thumbnails and ledgers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cxr.console import IndexOption, JsonOption, print_json, read_settings
+from cxr.console import print_json
+from cxr.options import IndexOption, JsonOption
+from cxr.settings import read_settings
 from ingest.doctor.collection import CheckResult, Diagnosis, check_thumbnails, diagnose
 from ingest.doctor.home import examine_home
 from ingest.ledger.queries import indexed_images
@@ -21,19 +23,19 @@ from retrieval.settings import RetrievalSettings
 
 
 def doctor(
-    model: Annotated[str | None, typer.Option("--model", help="Look at this model alone.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Check this model only.")] = None,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look whether bundles, collections, thumbnails and ledgers agree, and who can read them; count what is there.
+    """Check that bundles, collections, thumbnails and ledgers agree.
 
-    Exit code 0: no problem, notes aside; 3: problems, which are listed; 1: it could not look.
+    The command also checks that only their owner can read them, and counts images by view and label. Exit codes: 0, no
+    problem (notes do not count); 3, problems, which are listed; 1, the check failed.
 
     \b
     cxr doctor
     cxr doctor --model biomedclip --json
     """
-
     settings = read_settings(index, restrict=False)
     problems = permission_problems(settings.home, settings.index_folder)
     opened = open_index(settings)
@@ -42,20 +44,22 @@ def doctor(
         if model is not None and model not in names:
             raise NoCollection(f"the model {model} has no collection in {opened.location}")
         home = examine_home(settings, opened)  # first: opening a collection removes leftovers beside it
-        looked = {name: _diagnose(name, opened, settings) for name in names}
+        checked = {name: _diagnose(name, opened, settings) for name in names}
     finally:
         opened.close()
-    # A thumbnail is an orphan only if no collection has its image, so all are read also where one is asked for.
-    every = frozenset[str]().union(*(images for _, images in looked.values()))
-    shown = [looked[name] for name in names if model in (None, name)]
-    for found, images in shown:
-        check_thumbnails(found, images, every, settings.media_dir)
-    diagnoses = [found for found, _ in shown]
+    # A thumbnail is an orphan only if no collection has its image, so --model reads the other collections, too.
+    all_images = frozenset[str]().union(*(images for _, images in checked.values()))
+    selected = [checked[name] for name in names if model in (None, name)]
+    for diagnosis, images in selected:
+        check_thumbnails(diagnosis, images, all_images, settings.media_dir)
+    diagnoses = [diagnosis for diagnosis, _ in selected]
     healthy = (
-        not problems and all(found.is_healthy for found in diagnoses) and all(each.level != "problem" for each in home)
+        not problems
+        and all(diagnosis.is_healthy for diagnosis in diagnoses)
+        and all(each.level != "problem" for each in home)
     )
     if as_json:
-        collections = [found.to_dict() for found in diagnoses]
+        collections = [diagnosis.to_dict() for diagnosis in diagnoses]
         print_json(
             {
                 "healthy": healthy,
@@ -68,17 +72,16 @@ def doctor(
             typer.echo(f"problem  home: {problem}")
         _print_diagnoses(diagnoses, opened.location)
         typer.echo(str(settings.home))
-        _print_findings(home)
+        _print_check_results(home)
     raise typer.Exit(0 if healthy else 3)
 
 
 def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Diagnosis, frozenset[str]]:
-    """The diagnosis of one collection and the SHA-256 of its images; of one that is damaged only that.
+    """The diagnosis of one collection and the SHA-256 of its images; no images if it is damaged.
 
     Raises:
-        IndexLocked: another process has it open. IndexUnreachable: the server does not answer.
+        IndexLocked: another process has the collection open. IndexUnreachable: the server does not answer.
     """
-
     ledger: frozenset[tuple[str, str]] | RetrievalError | None
     try:
         ledger = indexed_images(settings.home, opened.location, name)
@@ -89,9 +92,9 @@ def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Di
     except (IndexLocked, IndexUnreachable):
         raise
     except (IndexFailure, SystemFailure) as error:
-        found = Diagnosis(name, collection_name(name))
-        found.add("collection", True, str(error))
-        return found, frozenset()
+        diagnosis = Diagnosis(name, collection_name(name))
+        diagnosis.add("collection", True, str(error))
+        return diagnosis, frozenset()
 
 
 def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
@@ -103,9 +106,9 @@ def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
         ]
         typer.echo(f"{found.model} ({found.collection}): {found.images:,} images of {found.studies:,} studies")
         typer.echo(f"  views: {counts[0]}\n  labels: {counts[1] or 'none'}")
-        _print_findings(found.findings)
+        _print_check_results(found.findings)
 
 
-def _print_findings(findings: Sequence[CheckResult]) -> None:
-    for each in findings:
+def _print_check_results(results: Sequence[CheckResult]) -> None:
+    for each in results:
         typer.echo(f"  {each.level:8} {each.check}: {each.message}")

@@ -1,23 +1,31 @@
-"""The commands `cxr experiment start`, `status` and `stop`."""
+"""`cxr experiment start`, `status` and `stop`: two models compared live."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from datetime import UTC, datetime
+from typing import Annotated, Any, get_args
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from cxr.console import IndexOption, JsonOption, print_json, read_settings, say
-
-if TYPE_CHECKING:
-    from service.experiments.entities import Experiment
-    from service.experiments.store import ExperimentStore
+from cxr.console import print_json, say
+from cxr.options import IndexOption, JsonOption
+from cxr.settings import read_settings
+from retrieval.catalog import Catalog
+from retrieval.errors import InvalidRequest
+from service.experiments.analysis import describe, summarize
+from service.experiments.design import design
+from service.experiments.entities import Experiment, Kind
+from service.experiments.experiment_errors import ExperimentStopped, NoWinner
+from service.experiments.store import ExperimentStore
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the experiment.")]
 
 app = typer.Typer(
     name="experiment",
-    help="Compare two models live, by what users click and rate.",
+    help="Compare two models live, by clicks and ratings of users.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -30,47 +38,42 @@ def start(
     kind: Annotated[
         str,
         typer.Option(
-            help="split: a session gets one of the models. interleave: hits of both in one list. "
-            "shadow: A answers, B answers unseen."
+            help="split: each session gets one of the models. interleave: one list with hits of both models. "
+            "shadow: A answers; B runs in the background, and nobody sees its hits."
         ),
     ],
-    models: Annotated[str, typer.Option(help="A,B: two models that hold the same images.")],
-    share: Annotated[float, typer.Option(help="Of a split: per cent of the sessions that B answers.")] = 50.0,
+    models: Annotated[str, typer.Option(help="Two models, as A,B. Their collections must hold the same images.")],
+    share: Annotated[float, typer.Option(help="For split: percentage of sessions that get B.")] = 50.0,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Begin an experiment on all searches that name no model. A running service notices within about a second.
+    """Start an experiment on all searches that name no model.
 
-    One experiment runs at a time. Both models must be ingested and hold as many images of the same datasets.
+    A running service takes part within about a second. One experiment runs at a time. Both collections must hold the same
+    number of images of the same datasets.
 
     \b
     cxr experiment start autumn --kind interleave --models phantom-siglip,phantom-clip
     cxr experiment start careful --kind split --models phantom-siglip,phantom-clip --share 10
     cxr experiment start dress-rehearsal --kind shadow --models phantom-siglip,phantom-clip
     """
-    from retrieval.catalog import Catalog
-    from retrieval.errors import InvalidRequest
-    from service.experiments.design import design
-    from service.experiments.entities import Kind
-    from service.experiments.store import ExperimentStore
-
-    chosen: Any = kind
-    if chosen not in get_args(Kind):
+    known_kind: Any = kind
+    if known_kind not in get_args(Kind):
         raise InvalidRequest(f"--kind must be one of {', '.join(get_args(Kind))}; found {kind!r}")
     pair = [model.strip() for model in models.split(",")]
     if len(pair) != 2 or not all(pair):
         raise InvalidRequest(f"--models takes two models, as A,B; found {models!r}")
-    if share != 50.0 and chosen != "split":
-        raise InvalidRequest("--share is for --kind split")
+    if share != 50.0 and known_kind != "split":
+        raise InvalidRequest("--share needs --kind split")
     settings = read_settings(index)
     with Catalog(settings) as catalog, closing(ExperimentStore(settings.home)) as store:
-        experiment = design(catalog, name=name, kind=chosen, model_a=pair[0], model_b=pair[1], share=share)
+        experiment = design(catalog, name=name, kind=known_kind, model_a=pair[0], model_b=pair[1], share=share)
         store.start(experiment)
-        document = _describe(store, experiment)
+        document = _describe_experiment(store, experiment)
     if as_json:
         print_json(document)
     else:
-        say(f"experiment {name} ({kind}) of {pair[0]} and {pair[1]} runs; see `cxr experiment status {name}`")
+        say(f"experiment {name} ({kind}) of {pair[0]} and {pair[1]} is running; see `cxr experiment status {name}`")
 
 
 @app.command()
@@ -78,24 +81,24 @@ def status(
     name: Annotated[str | None, typer.Argument(help="Name of the experiment. [default: all]")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What experiments have shown so far. You may look as often as you like: the test allows for it.
+    """Show the results of experiments so far.
+
+    You can look at any time: the sequential test stays valid.
 
     \b
     cxr experiment status
     cxr experiment status autumn --json
     """
-    from service.experiments.store import ExperimentStore
-
     with closing(ExperimentStore(read_settings().home)) as store:
         experiments = store.experiments() if name is None else [store.experiment(name)]
-        documents = [_describe(store, experiment) for experiment in experiments]
+        documents = [_describe_experiment(store, experiment) for experiment in experiments]
     if as_json:
         print_json({"experiments": documents} if name is None else documents[0])
         return
     if not documents:
-        say("there is no experiment yet; `cxr experiment start --help` says how to begin one")
+        say("no experiment yet; `cxr experiment start --help` shows how to start one")
     for document in documents:
-        _print(document)
+        _print_experiment(document)
 
 
 @app.command()
@@ -104,50 +107,44 @@ def stop(
     use: Annotated[
         bool,
         typer.Option(
-            "--use", help="Make the winner the active model, as `cxr use` does. Without a winner nothing is done."
+            "--use",
+            help="Make the winner the active model, as `cxr use` does. Without a winner the experiment continues.",
         ),
     ] = False,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End an experiment and keep what it has shown. Searches that name no model get the active one again.
+    """Stop an experiment and store its result.
+
+    Searches that name no model get the active model again.
 
     \b
     cxr experiment stop autumn
     cxr experiment stop autumn --use
     """
-    from retrieval.catalog import Catalog
-    from service.experiments.analysis import summarize
-    from service.experiments.experiment_errors import ExperimentStopped, NoWinner
-    from service.experiments.store import ExperimentStore
-
     settings = read_settings(index)
     with closing(ExperimentStore(settings.home)) as store:
         experiment = store.experiment(name)
         if experiment.stopped_at is not None:
-            raise ExperimentStopped(f"the experiment {name!r} was stopped before")
+            raise ExperimentStopped(f"the experiment {name!r} was stopped already")
         result = summarize(store, experiment)
         if use:
             if result["winner"] is None:
-                raise NoWinner(f"{result['verdict']}; the experiment {name!r} goes on (stop it without --use)")
-            # Before the end: if the winner cannot be made active, nothing has changed.
+                raise NoWinner(f"{result['verdict']}; the experiment {name!r} continues (to stop it, omit --use)")
+            # Before `stop`: if this fails, the experiment continues.
             with Catalog(settings) as catalog:
                 catalog.activate(result["winner"])
         store.stop(name, result)
-        document = _describe(store, store.experiment(name))
+        document = _describe_experiment(store, store.experiment(name))
     if as_json:
         print_json(document | {"active": result["winner"] if use else None})
         return
-    _print(document)
+    _print_experiment(document)
     if use:
         say(f"{result['winner']} is active")
 
 
-def _describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    from service.experiments.analysis import describe
-
+def _describe_experiment(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
     document = describe(store, experiment)
     for moment in ("started_at", "stopped_at"):
         if document[moment] is not None:
@@ -155,10 +152,7 @@ def _describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
     return document
 
 
-def _print(document: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_experiment(document: dict[str, Any]) -> None:
     ended = f", stopped {document['stopped_at']}" if document["stopped_at"] else ", running"
     table = Table(show_header=False, title=f"{document['name']} ({document['kind']}{ended})", title_justify="left")
     rows: dict[str, Any] = {
@@ -166,27 +160,27 @@ def _print(document: dict[str, Any]) -> None:
         "searches, sessions": f"{document['exposures']:,}, {document['sessions']:,}",
     }
     if document["kind"] == "interleave":
-        rows["searches won"] = _counts(document["wins"])
+        rows["wins"] = _join_counts(document["wins"])
         rows["ties, without feedback"] = f"{document['ties']:,}, {document['without_feedback']:,}"
     elif document["kind"] == "split":
-        rows["sessions"] = _counts(document["sessions_by_model"])
-        rows["with a success"] = _counts(document["successes"])
+        rows["sessions"] = _join_counts(document["sessions_by_model"])
+        rows["with a success"] = _join_counts(document["successes"])
     else:
         rows["compared"] = f"{document['compared']:,}"
-        rows["failed"] = _counts(document["failed"]) or "none"
+        rows["failed"] = _join_counts(document["failed"]) or "none"
         rows["hits in common"] = "-" if document["overlap"] is None else f"{document['overlap']:.1%}"
         for model, times in document["latency_ms"].items():
             rows[f"ms, {model}"] = f"median {times['p50']:.1f}, 95th {times['p95']:.1f}" if times else "-"
     if "e_value" in document:
         low, high = document["interval"]
-        value = "-" if document["estimate"] is None else f"{document['estimate']:.3f}"
-        rows[document["measure"]] = f"{value} ({low:.3f} to {high:.3f})"
-        rows["e-value"] = f"{document['e_value']:.3g} (a winner from {1 / document['alpha']:.0f})"
+        estimate = "-" if document["estimate"] is None else f"{document['estimate']:.3f}"
+        rows[document["measure"]] = f"{estimate} ({low:.3f} to {high:.3f})"
+        rows["e-value"] = f"{document['e_value']:.3g} (winner at {1 / document['alpha']:.0f} or more)"
     rows["verdict"] = document["verdict"]
     for label, value in rows.items():
         table.add_row(label, str(value))
     Console().print(table)
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _join_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())

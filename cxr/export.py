@@ -1,4 +1,4 @@
-"""`cxr export`: a checkpoint turned into a model bundle."""
+"""`cxr export`: turn a checkpoint into a model bundle."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cxr.console import JsonOption, print_json, read_settings, say
+from cxr.console import print_json, say
+from cxr.options import JsonOption
 from cxr.progress import progress_bar
+from cxr.settings import read_settings
 from exporters.export import export_model
 from exporters.registry import REGISTRY, find_entry, require_licence
 from exporters.sample import read_sample
@@ -16,39 +18,47 @@ from retrieval.errors import InvalidRequest
 
 
 def export(
-    key: Annotated[str, typer.Argument(help="A key of `cxr models`, or a new name together with --checkpoint.")],
+    key: Annotated[str, typer.Argument(help="A key of `cxr models`, or a new name with --checkpoint.")],
     checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", help="Folder or hub id to read instead of the registry's source.")
+        str | None, typer.Option("--checkpoint", help="Folder or hub id; replaces the source of the registry.")
     ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Revision on the hub.")] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the bundle; KEY, or KEY-fp16 and KEY-int8 for those precisions."),
+        typer.Option("--name", help="Name of the bundle. [default: KEY, KEY-fp16 or KEY-int8]"),
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="fp32, fp16 (for GPUs) or int8 (for CPUs).")] = "fp32",
     allow_lossy: Annotated[
-        bool, typer.Option("--allow-lossy", help="Keep a precision that fails its gate; the manifest says so.")
+        bool,
+        typer.Option("--allow-lossy", help="Keep a bundle that fails the precision check. The manifest records it."),
     ] = False,
     sample: Annotated[
         Path | None,
         typer.Option(
             "--sample",
             envvar="CXR_INDIANA_DIR",
-            help="Folder of the Indiana archive on which a precision is compared; drawn phantoms without it.",
+            help="Folder of the Indiana archive for the precision check. [default: phantoms]",
         ),
     ] = None,
-    sample_images: Annotated[int, typer.Option("--sample-images", min=12, help="Images and reports of it.")] = 64,
+    sample_images: Annotated[
+        int, typer.Option("--sample-images", min=12, help="Images and reports in the precision check.")
+    ] = 64,
     pad_square: Annotated[
         bool,
-        typer.Option("--pad-square", help="Pad to a square first, as MedSigLIP was trained; see `cxr models show`."),
+        typer.Option(
+            "--pad-square", help="Pad images to a square first, as in the training of MedSigLIP; see `cxr models show`."
+        ),
     ] = False,
-    licence: Annotated[str | None, typer.Option("--licence", help="Licence to record for a model of your own.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence to record for your own model.")] = None,
     accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="You have read and accept a restricted model's terms.")
+        bool, typer.Option("--accept-license", help="You have read and accept the terms of a restricted model.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a checkpoint into a model bundle: ONNX towers, proven equal to the reference model before it is installed.
+    """Turn a checkpoint into a model bundle of two ONNX towers.
+
+    Before the bundle is installed, its embeddings are compared with those of the reference model, from the raw image and the
+    raw text.
 
     \b
     cxr export biomedclip
@@ -84,6 +94,6 @@ def export(
         say(
             f"{precision} against fp32 on {check.images} images ({check.sample}): cosine {check.image_cosine_mean:.5f} "
             f"(worst {check.image_cosine_min:.5f}), top-10 agreement {check.image_top10_agreement:.2f}"
-            + ("" if check.passed else "; it FAILED its gate and is kept because of --allow-lossy")
+            + ("" if check.passed else "; it FAILED the precision check and is kept because of --allow-lossy")
         )
     say(f"{bundle} is installed in {summary.folder} (bundle {summary.bundle_id}); next: cxr ingest --model {bundle} …")

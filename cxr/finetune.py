@@ -1,4 +1,4 @@
-"""`cxr finetune`: a dual encoder trained on image-report pairs."""
+"""`cxr finetune`: train a dual encoder on image-report pairs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import typer
 
 from archives.indiana import IndianaSource
 from archives.splits import read_split
-from cxr.console import DeviceOption, JsonOption, print_json, read_settings, say
+from cxr.console import print_json, say
+from cxr.options import DeviceOption, JsonOption
 from cxr.progress import progress_bar
+from cxr.settings import read_settings
 from cxr.training_progress import TrainingReporter
 from exporters.finetune.run import finetune as train
 from exporters.finetune.settings import load_settings, make_settings
@@ -19,38 +21,44 @@ from retrieval.records import Quarantined, Study, studies_of
 
 
 def finetune(
-    reports_csv: Annotated[Path, typer.Option("--reports-csv", help="uid, MeSH, Problems, findings, impression, …")],
-    projections_csv: Annotated[Path, typer.Option("--projections-csv", help="uid, filename, projection.")],
-    images_dir: Annotated[Path, typer.Option("--images-dir", help="Folder that holds the files named there.")],
-    splits_csv: Annotated[Path, typer.Option("--splits-csv", help="uid, split.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder that takes the checkpoint.")],
+    reports_csv: Annotated[
+        Path, typer.Option("--reports-csv", help="Table of uid, MeSH, Problems, findings, impression, …")
+    ],
+    projections_csv: Annotated[Path, typer.Option("--projections-csv", help="Table of uid, filename, projection.")],
+    images_dir: Annotated[Path, typer.Option("--images-dir", help="Folder of the image files.")],
+    splits_csv: Annotated[Path, typer.Option("--splits-csv", help="Table of uid and split.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint.")],
     config: Annotated[
-        str | None, typer.Option("--config", help="A .json file or a shipped configuration, such as indiana-clip.")
+        str | None,
+        typer.Option("--config", help="A .json file, or a configuration of this package such as indiana-clip."),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", help="Start from this folder or hub id instead of from scratch.")
+        str | None, typer.Option("--checkpoint", help="Start from this folder or hub id, not from scratch.")
     ] = None,
-    train_split: Annotated[str, typer.Option("--train-split")] = "train",
-    val_split: Annotated[str, typer.Option("--val-split")] = "val",
+    train_split: Annotated[str, typer.Option("--train-split", help="Split to train on.")] = "train",
+    val_split: Annotated[str, typer.Option("--val-split", help="Split to validate on.")] = "val",
     loss: Annotated[str | None, typer.Option("--loss", help="sigmoid or infonce.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2)] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
-    time_limit_min: Annotated[float | None, typer.Option("--time-limit-min", help="Stop by then, annealed.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Number of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="Pairs per batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
+    time_limit_min: Annotated[
+        float | None,
+        typer.Option("--time-limit-min", help="Stop after this time; the learning rate is annealed by then."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of initialisation and sampling.")] = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a dual encoder on image-report pairs; the checkpoint goes to `cxr export`.
+    """Train a dual encoder on image-report pairs.
 
-    Starts from a checkpoint, or from scratch with a configuration. The epoch that retrieves best on the validation
-    split is kept. A run that was cut off resumes with the same command.
+    Training starts from a checkpoint, or from scratch with a configuration. The result is the epoch that retrieves best on
+    the validation split; pass it to `cxr export`. After an interruption the same command resumes the run.
 
     \b
     cxr finetune --config indiana-clip --reports-csv indiana_reports.csv \\
         --projections-csv indiana_projections.csv --images-dir images --splits-csv splits.csv --out indiana-clip
     """
-    surroundings = read_settings(device=device)
+    engine_settings = read_settings(device=device)
     given: dict[str, Any] = {
         "loss": loss,
         "epochs": epochs,
@@ -58,8 +66,8 @@ def finetune(
         "learning_rate": learning_rate,
         "time_limit_min": time_limit_min,
         "seed": seed,
-        # Only where it was said: the configuration's own stands otherwise.
-        "device": surroundings.device if "device" in surroundings.model_fields_set else None,
+        # Without an option or CXR_DEVICE the device of the configuration applies.
+        "device": engine_settings.device if "device" in engine_settings.model_fields_set else None,
     }
     if config is None:
         settings = make_settings({"checkpoint": checkpoint}, **given)
@@ -75,7 +83,7 @@ def finetune(
         print_json(msgspec.to_builtins(summary))
     else:
         say(
-            f"{summary.checkpoint}: epoch {summary.best_epoch} of {summary.epochs} was best; "
+            f"{summary.checkpoint}: epoch {summary.best_epoch} of {summary.epochs} was the best; "
             f"next: cxr export NAME --checkpoint {out}"
         )
 
@@ -83,10 +91,10 @@ def finetune(
 def _read_studies(
     reports_csv: Path, projections_csv: Path, images_dir: Path, splits_csv: Path, split: str
 ) -> list[Study]:
-    """The studies of one split of an archive in the Indiana form; says how many rows or files are left out."""
+    """The studies of one split of an archive in the Indiana format; a message counts quarantined rows and files."""
     uids = read_split(splits_csv, split)
     records = list(IndianaSource(reports_csv, projections_csv, images_dir, uids=uids))
     quarantined = [record for record in records if isinstance(record, Quarantined)]
     if quarantined:
-        say(f"{len(quarantined)} rows or files of the split {split} are left out; the first: {quarantined[0].detail}")
+        say(f"{len(quarantined)} rows or files of split {split} are not used; the first: {quarantined[0].detail}")
     return list(studies_of(records))

@@ -1,23 +1,19 @@
-"""What the command line says of an ingest."""
+"""The summary of an ingest, on stderr."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cxr.console import say
+from ingest.summary import IngestSummary
+from retrieval.index.schema import CollectionMeta
 
-if TYPE_CHECKING:
-    from ingest.summary import IngestSummary
-    from retrieval.index.schema import CollectionMeta
+LISTED_FILES = 20
+"""Quarantined files that are listed by default."""
 
-SHOWN = 20
-"""Quarantined files that are listed unless all are asked for."""
-
-_SHOWN_CHARACTERS = 60
+_TERM_CHARACTERS = 60
 
 
 def print_summary(summary: IngestSummary) -> None:
-    """Say what an ingest did, and why each quarantined file was."""
+    """Print counts, notes and the quarantined files with their reasons."""
     changes = f"{summary.indexed} indexed, {summary.updated} updated, {summary.unchanged} unchanged"
     pruned = f", {summary.pruned} removed" if summary.pruned else ""
     say(
@@ -31,17 +27,17 @@ def print_summary(summary: IngestSummary) -> None:
     for note, count in summary.notes.most_common():
         say(f"  {count} images: {note}")
     if terms := summary.unknown_terms.most_common():
-        shown = ", ".join(f"{term[:_SHOWN_CHARACTERS]} {count}" for term, count in terms[:SHOWN])
-        more = f" and {len(terms) - SHOWN} more" if len(terms) > SHOWN else ""
-        say(f"label terms in neither vocabulary, kept as they are (images): {shown}{more}")
+        shown = ", ".join(f"{term[:_TERM_CHARACTERS]} {count}" for term, count in terms[:LISTED_FILES])
+        more = f" and {len(terms) - LISTED_FILES} more" if len(terms) > LISTED_FILES else ""
+        say(f"label terms in neither vocabulary, stored unchanged (images): {shown}{more}")
     if summary.incomplete:
         say(f"the collection is not complete: {summary.incomplete}")
-    for item in summary.quarantined[:SHOWN]:
+    for item in summary.quarantined[:LISTED_FILES]:
         say(f"  quarantined [{item.code}] {item.file}: {item.detail}")
-    if len(summary.quarantined) > SHOWN:
-        say(f"  … and {len(summary.quarantined) - SHOWN} more; `cxr ingest status --all` lists them")
+    if len(summary.quarantined) > LISTED_FILES:
+        say(f"  … and {len(summary.quarantined) - LISTED_FILES} more; `cxr ingest status --all` lists them")
 
 
 def describe_counts(meta: CollectionMeta) -> str:
-    """The images of each dataset of a collection, as last counted."""
+    """The images of each dataset of a collection, as counted last."""
     return ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())

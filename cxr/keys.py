@@ -1,24 +1,28 @@
-"""The commands `cxr keys create`, `list`, `revoke` and `remove-all`."""
+"""`cxr keys create`, `list`, `revoke` and `remove-all`: API keys of the HTTP service."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, get_args
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from cxr.console import JsonOption, print_json, read_settings, say
+from cxr.console import print_json, say
+from cxr.options import JsonOption, YesOption
+from cxr.settings import read_settings
+from retrieval.errors import InvalidRequest
+from service.access.keys import ApiKey, KeyFile, KeyScope
 
-if TYPE_CHECKING:
-    from service.access.keys import ApiKey, KeyFile
-
-SCOPE_HELP = (
-    "read: search, open studies and thumbnails, list models, the page. ingest: reserved for endpoints that write cases; "
-    "there are none yet, so today it opens nothing. admin: switch the active model, and all of the others."
+_SCOPE_HELP = (
+    "read: search, open studies and thumbnails, list models, use the page. ingest: reserved for endpoints that write "
+    "cases; none exists yet. admin: switch the active model, and all that the other scopes allow. Repeatable."
 )
 
 app = typer.Typer(
     name="keys",
-    help="Keys of the HTTP service: who may use it, and for what.",
+    help="Create, list and revoke API keys.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -27,50 +31,46 @@ app = typer.Typer(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whom the key is for; the audit log carries this name.")],
-    scopes: Annotated[list[str], typer.Option("--scope", help=f"May be repeated. {SCOPE_HELP}")] = ["read"],  # noqa: B006
+    name: Annotated[str, typer.Argument(help="The user of the key. The audit log shows this name.")],
+    scopes: Annotated[list[str], typer.Option("--scope", help=_SCOPE_HELP)] = ["read"],  # noqa: B006
     days: Annotated[int | None, typer.Option(min=1, max=36500, help="Days until it expires. [default: never]")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, once: only its hash is kept. A running service accepts it at once.
+    """Create a key and print it once; only its hash is stored.
 
-    As soon as there is a key, every request needs one, on this machine, too.
+    A running service accepts the key at once. As soon as a key exists, every request needs one, also on this machine.
 
     \b
     cxr keys create ward-3
     cxr keys create ops --scope admin --days 90
     """
-    from datetime import timedelta
-    from typing import get_args
-
-    from retrieval.errors import InvalidRequest
-    from service.access.keys import KeyScope
-
     unknown = [scope for scope in scopes if scope not in get_args(KeyScope)]
     if unknown:
         raise InvalidRequest(f"--scope must be one of {', '.join(get_args(KeyScope))}; found {unknown[0]!r}")
-    chosen: tuple[Any, ...] = tuple(scopes)
-    key, secret = _file().create(name, chosen, lifetime=timedelta(days=days) if days else None)
+    known: tuple[Any, ...] = tuple(scopes)
+    key, secret = _key_file().create(name, known, lifetime=timedelta(days=days) if days else None)
     if as_json:
-        print_json(_describe(key) | {"key": secret})
+        print_json(_describe_key(key) | {"key": secret})
         return
-    say(f"key {key.name} ({', '.join(key.scopes)}), expires: {_day(key.expires) or 'never'}. It is not shown again:")
+    expires = _format_time(key.expires) or "never"
+    say(f"key {key.name} ({', '.join(key.scopes)}), expires: {expires}. It is not shown again:")
     typer.echo(secret)
 
 
 @app.command(name="list")
 def list_keys(as_json: JsonOption = False) -> None:
-    """List all keys, without their secrets, which are kept nowhere."""
-    file = _file()
-    keys = [_describe(key) for key in file.read() or ()]
+    """List all keys, without their secrets, which are not stored.
+
+    \b
+    cxr keys list
+    """
+    file = _key_file()
+    keys = [_describe_key(key) for key in file.read() or ()]
     if file.is_lost():
-        say(f"this home had keys, and {file.path} is gone; restore it, or make new ones with `cxr keys create`")
+        say(f"this home had keys, but {file.path} is missing; restore it, or make new keys with `cxr keys create`")
     if as_json:
         print_json({"keys": keys})
         return
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("name", "scopes", "state", "created", "expires", "revoked")
     for key in keys:
         days = [(key[name] or "")[:10] for name in ("created", "expires", "revoked")]
@@ -83,49 +83,56 @@ def revoke(
     name: Annotated[str, typer.Argument(help="Name of the key.")],
     as_json: JsonOption = False,
 ) -> None:
-    """End a key. A running service refuses it at once, and ends the page's sessions that it opened."""
-    key = _file().revoke(name)
+    """Revoke a key.
+
+    A running service refuses the key at once and ends the page sessions that were opened with it.
+
+    \b
+    cxr keys revoke ward-3
+    """
+    key = _key_file().revoke(name)
     if as_json:
-        print_json(_describe(key))
+        print_json(_describe_key(key))
     else:
-        say(f"key {key.name} is revoked since {_day(key.revoked)}")
+        say(f"key {key.name} is revoked since {_format_time(key.revoked)}")
 
 
 @app.command(name="remove-all")
 def remove_all(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove all keys, also where their file is lost or damaged. A service on this machine alone then needs none.
+    """Remove all keys, even if their file is lost or damaged.
 
-    A running service goes on needing a key until it is started again.
+    After that a service on this machine alone needs no key. A running service needs keys until it is restarted.
+
+    \b
+    cxr keys remove-all
     """
-    file = _file()
-    if not yes and not typer.confirm("Remove all keys? Whoever reaches the service then needs none", err=True):
+    file = _key_file()
+    if not yes and not typer.confirm("Remove all keys? Everyone who can reach the service can then use it", err=True):
         raise typer.Abort
     file.remove_all()
     if as_json:
         print_json({"keys": []})
     else:
-        say("all keys are removed; a service that runs must be started again")
+        say("all keys are removed; restart a running service")
 
 
-def _file() -> KeyFile:
-    from service.access.keys import KeyFile
-
+def _key_file() -> KeyFile:
     return KeyFile(read_settings().home)
 
 
-def _day(moment: Any) -> str:
+def _format_time(moment: datetime | None) -> str:
     return moment.isoformat(timespec="seconds") if moment else ""
 
 
-def _describe(key: ApiKey) -> dict[str, Any]:
+def _describe_key(key: ApiKey) -> dict[str, Any]:
     return {
         "name": key.name,
         "scopes": list(key.scopes),
         "state": key.state(),
-        "created": _day(key.created),
-        "expires": _day(key.expires) or None,
-        "revoked": _day(key.revoked) or None,
+        "created": _format_time(key.created),
+        "expires": _format_time(key.expires) or None,
+        "revoked": _format_time(key.revoked) or None,
     }

@@ -1,4 +1,4 @@
-"""The command `cxr`: its subcommands, each imported when it runs, and its errors as one line with exit code 1."""
+"""The command `cxr`: imports each subcommand when it runs, and prints errors as one line with exit code 1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from retrieval.errors import DiskFull, MissingExtra, RetrievalError, SystemFailu
 
 
 class _Command(NamedTuple):
-    """Where a command is defined, and its line in `cxr --help`."""
+    """Where a command is defined, and the first line of its help."""
 
     module: str
     attribute: str
@@ -29,28 +30,39 @@ class _Command(NamedTuple):
 
 COMMANDS = {
     "demo": _Command(
-        "cxr.demo", "demo", "Draw phantoms, ingest them with two small models, search, and serve the page."
+        "cxr.demo",
+        "demo",
+        "Draw phantoms, ingest them, search, and serve the web page.",
     ),
     "phantoms": _Command("cxr.phantoms", "phantoms", "Draw synthetic chest X-rays with known findings and reports."),
-    "models": _Command("cxr.models", "app", "List the models, installed and known; show one."),
-    "export": _Command("cxr.export", "export", "Turn a checkpoint into a model bundle, proven against its reference."),
+    "models": _Command("cxr.models", "app", "List the known and the installed models."),
+    "export": _Command("cxr.export", "export", "Turn a checkpoint into a model bundle of two ONNX towers."),
     "finetune": _Command("cxr.finetune", "finetune", "Train a dual encoder on image-report pairs."),
     "ingest": _Command("cxr.ingest", "app", "Index the images and reports of an archive with one model."),
     "search": _Command("cxr.search", "search", "Find similar cases by text, image or stored study."),
+    "labels": _Command("cxr.labels", "labels", "Read the findings of a report text, by status."),
     "serve": _Command("cxr.serve", "serve", "Serve the HTTP API and the web page."),
     "keys": _Command("cxr.keys", "app", "Create, list and revoke API keys."),
-    "evaluate": _Command("cxr.evaluate", "evaluate", "Measure one model."),
+    "evaluate": _Command(
+        "cxr.evaluate",
+        "evaluate",
+        "Measure one model, beside chance and simple baselines.",
+    ),
     "compare": _Command("cxr.compare", "compare", "Measure several models on the same queries."),
     "tune": _Command("cxr.tune", "tune", "Fit the rerank weights for image queries."),
-    "experiment": _Command("cxr.experiment", "app", "Compare two models live, by what users click and rate."),
-    "use": _Command("cxr.collection", "use", "Switch the active model."),
-    "push": _Command("cxr.collection", "push", "Copy a collection to another index, such as a Qdrant server."),
-    "snapshot": _Command("cxr.collection", "snapshots", "Keep a collection in one file, and restore it."),
-    "drop": _Command("cxr.collection", "drop", "Remove a model's collection from the index."),
-    "doctor": _Command("cxr.doctor", "doctor", "Check that bundles, collections, thumbnails and ledgers agree."),
+    "experiment": _Command("cxr.experiment", "app", "Compare two models live, by clicks and ratings of users."),
+    "use": _Command("cxr.use", "use", "Switch the active model."),
+    "push": _Command("cxr.push", "push", "Copy a collection to another index, such as a Qdrant server."),
+    "snapshot": _Command("cxr.snapshot", "app", "Save a collection to one file, and restore it."),
+    "drop": _Command("cxr.drop", "drop", "Remove a model's collection from the index."),
+    "doctor": _Command(
+        "cxr.doctor",
+        "doctor",
+        "Check that bundles, collections, thumbnails and ledgers agree.",
+    ),
 }
 
-# Packages that only an extra installs, and that extra.
+# Packages that only an extra installs, with that extra.
 _EXTRA_OF = {
     "gdcm": "dicom",
     "ir_measures": "eval",
@@ -67,7 +79,7 @@ _EXTRA_OF = {
 
 
 class _LazyGroup(TyperGroup):
-    """Imports a command's module when the command runs: `cxr --help` loads neither numpy nor the engines."""
+    """Imports the module of a command when it runs, so that `cxr --help` loads neither numpy nor the engines."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -81,23 +93,23 @@ class _LazyGroup(TyperGroup):
 
 
 def load_command(name: str) -> Any:
-    """The command of `COMMANDS[name]`, imported now.
+    """The command `COMMANDS[name]`; imports its module.
 
     Raises:
-        MissingExtra: it needs a package that is not installed.
+        MissingExtra: the command needs a package that is not installed.
     """
-    place = COMMANDS[name]
+    command = COMMANDS[name]
     try:
-        target = getattr(importlib.import_module(place.module), place.attribute)
+        target = getattr(importlib.import_module(command.module), command.attribute)
     except ModuleNotFoundError as error:
         raise _missing_extra(error) from error
     if not isinstance(target, typer.Typer):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name)(target)
         target = single
-    command = typer.main.get_command(target)
-    command.name = name
-    return command
+    loaded = typer.main.get_command(target)
+    loaded.name = name
+    return loaded
 
 
 app = typer.Typer(
@@ -110,11 +122,9 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(version("cxr-retrieval"))
+def _print_version(requested: bool) -> None:
+    if requested:
+        typer.echo(version_of("cxr-retrieval"))
         raise typer.Exit
 
 
@@ -128,27 +138,27 @@ def options(
 
 
 def main() -> None:
-    """Run the command line. An error of the project prints one line with its code and exits with 1."""
-    if sys.platform == "win32":  # a file or pipe there gets the system's code page, which lacks letters of reports
+    """Run the command line. An error of this project prints one line with its code, and the exit code is 1."""
+    if sys.platform == "win32":  # the code page of a file or pipe lacks letters that reports use
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8")
-    os.umask(0o077)  # whatever a command writes may tell of patients, so only its user can read it
+    os.umask(0o077)  # files may hold patient data, so only their owner can read them
     try:
         app()
     except RetrievalError as error:
         _fail(error)
     except OSError as error:
-        _fail(_describe(error))
+        _fail(_translate(error))
     except ModuleNotFoundError as error:
         _fail(_missing_extra(error))
 
 
 def _missing_extra(error: ModuleNotFoundError) -> MissingExtra:
-    """The extra that installs the missing package.
+    """An error that names the extra to install.
 
     Raises:
-        ModuleNotFoundError: no extra installs it.
+        ModuleNotFoundError: no extra installs the missing package.
     """
     name = (error.name or "").split(".")[0]
     if name not in _EXTRA_OF:
@@ -156,8 +166,8 @@ def _missing_extra(error: ModuleNotFoundError) -> MissingExtra:
     return MissingExtra(f"this command needs {name}; install it with: pip install 'cxr-retrieval[{_EXTRA_OF[name]}]'")
 
 
-def _describe(error: OSError) -> RetrievalError:
-    """An error of the operating system as one of the project, with cause and remedy."""
+def _translate(error: OSError) -> RetrievalError:
+    """An error of the operating system as an error of this project, with cause and remedy."""
     where = f"{error.filename}: " if error.filename else ""
     what = f"{where}{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -165,7 +175,7 @@ def _describe(error: OSError) -> RetrievalError:
         return DiskFull(f"{what}{free}; free some space and run the command again")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return SystemFailure(
-            f"{what}; this command writes there: let it, or name another folder with CXR_HOME or an option"
+            f"{what}; this command writes there: allow it, or name another folder with CXR_HOME or an option"
         )
     return SystemFailure(what)
 

@@ -1,20 +1,31 @@
-"""The command `cxr models`: what the registry knows and what is installed."""
+"""`cxr models`: the known and the installed models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.console import Console, JustifyMethod
+from rich.table import Table
 
-from cxr.console import IndexOption, JsonOption, print_json, read_settings, say
+from cxr.console import print_json, say
+from cxr.options import IndexOption, JsonOption
+from cxr.settings import read_settings
+from exporters.registry import REGISTRY, find_entry
+from retrieval.catalog import Catalog
+from retrieval.index.schema import damaged_collection
+from retrieval.model.bundle import find_bundle, installed_bundles
 
 app = typer.Typer(invoke_without_command=True, add_completion=False, rich_markup_mode=None)
 
 
 @app.callback()
 def models(context: typer.Context, index: IndexOption = None, as_json: JsonOption = False) -> None:
-    """List the models: those of the registry and those installed, which is active, and what each takes on disk.
+    """List the known and the installed models.
+
+    The list shows which model is active, and the size, images and licence of each. `cxr models show KEY` shows one model.
 
     \b
     cxr models
@@ -23,7 +34,7 @@ def models(context: typer.Context, index: IndexOption = None, as_json: JsonOptio
     """
     if context.invoked_subcommand is not None:
         return
-    rows = _model_rows(index)
+    rows = _read_models(index)
     if as_json:
         print_json({"models": rows})
     else:
@@ -36,28 +47,23 @@ def show(
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything that is known of one model: source, training, terms, preprocessing, and what is installed of it.
+    """Show source, training, licence and preprocessing of a model, and its installed bundle.
 
     \b
     cxr models show biomedclip
     """
-    from exporters.registry import find_entry
-
-    row = next((row for row in _model_rows(index) if row["key"] == key), None)
+    row = next((row for row in _read_models(index) if row["key"] == key), None)
     if row is None:
-        find_entry(key)  # says which there are
+        find_entry(key)  # raises an error that lists the known models
         return
-    row |= _registered(key) | _manifest_of(key)
+    row |= _registry_fields(key) | _manifest_field(key)
     if as_json:
         print_json(row)
     else:
         _print_model(row)
 
 
-def _model_rows(index: str | None) -> list[dict[str, Any]]:
-    from exporters.registry import REGISTRY
-    from retrieval.catalog import Catalog
-
+def _read_models(index: str | None) -> list[dict[str, Any]]:
     with Catalog(read_settings(index)) as catalog:
         known = {status.key: status.to_dict() for status in catalog.models()}
     rows = []
@@ -75,9 +81,7 @@ def _model_rows(index: str | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _registered(key: str) -> dict[str, Any]:
-    from exporters.registry import REGISTRY
-
+def _registry_fields(key: str) -> dict[str, Any]:
     entry = REGISTRY.get(key)
     if entry is None:
         return {}
@@ -85,11 +89,7 @@ def _registered(key: str) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in names}
 
 
-def _manifest_of(key: str) -> dict[str, Any]:
-    import msgspec
-
-    from retrieval.model.bundle import find_bundle, installed_bundles
-
+def _manifest_field(key: str) -> dict[str, Any]:
     models_dir = read_settings().models_dir
     if key not in installed_bundles(models_dir):
         return {"manifest": None}
@@ -97,9 +97,6 @@ def _manifest_of(key: str) -> dict[str, Any]:
 
 
 def _print_model(row: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -115,14 +112,7 @@ def _print_model(row: dict[str, Any]) -> None:
 
 
 def _print_models(rows: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console, JustifyMethod
-    from rich.table import Table
-
-    from retrieval.index.schema import damaged_collection
-
-    table = Table(
-        caption="● active   ○ has a collection   … its last ingest did not come to its end", caption_justify="left"
-    )
+    table = Table(caption="● active   ○ has a collection   … last ingest did not finish", caption_justify="left")
     for heading in ("", "key", "installed", "dim", "pixels", "MB", "images", "licence"):
         justify: JustifyMethod = "right" if heading in ("dim", "pixels", "MB", "images") else "left"
         table.add_column(heading, justify=justify, no_wrap=heading == "key")

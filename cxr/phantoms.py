@@ -1,4 +1,4 @@
-"""The command `cxr phantoms`."""
+"""`cxr phantoms`: draw synthetic chest X-rays."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Annotated
 
 import typer
 
-from cxr.console import JsonOption, print_json, say
+from archives.phantoms import write_phantoms
+from cxr.console import print_json, say
+from cxr.options import JsonOption
 from cxr.progress import progress_bar
 
 
 def phantoms(
-    folder: Annotated[Path, typer.Argument(help="Folder to write reports.csv, projections.csv and images/ into.")],
-    studies: Annotated[int, typer.Option("--studies", min=1, max=100_000, help="How many studies to draw.")] = 600,
+    folder: Annotated[Path, typer.Argument(help="Folder for reports.csv, projections.csv and images/.")],
+    studies: Annotated[int, typer.Option("--studies", min=1, max=100_000, help="Number of studies.")] = 600,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same studies.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw synthetic chest X-rays with known findings and matching reports, in the form that `cxr ingest` reads.
+    """Draw synthetic chest X-rays with known findings and reports.
+
+    `cxr ingest` reads the folder with --reports-csv, --projections-csv and --images-dir.
 
     \b
     cxr phantoms phantoms --studies 600
     """
-    from archives.phantoms import write_phantoms
-
     with progress_bar("Drawing phantoms", "studies") as progress:
         files = write_phantoms(folder, studies, seed, progress=lambda done: progress(done, studies))
     if as_json:

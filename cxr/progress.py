@@ -45,15 +45,15 @@ class ProgressReporter(ABC):
 
 @contextmanager
 def progress_bar(
-    title: str = "", unit: str = "images", *, interval_s: float = LINE_INTERVAL_S
+    title: str = "", unit: str = "images", *, prefix: str = "", interval_s: float = LINE_INTERVAL_S
 ) -> Iterator[ProgressReporter]:
     """A reporter on stderr whose first stage is `title`; without a title it waits for the first `stage`.
 
-    On a terminal it is a bar for each stage. Elsewhere each stage prints a line when it begins, every `interval_s`
+    The titles of all stages begin with `prefix`. On a terminal it is a bar for each stage. Elsewhere each stage prints a line when it begins, every `interval_s`
     seconds, and when it ends.
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
-    reporter = _TerminalReporter() if on_terminal else _LineReporter(interval_s)
+    reporter = _TerminalReporter(prefix) if on_terminal else _LineReporter(prefix, interval_s)
     reporter.start()
     failed = True
     try:
@@ -84,7 +84,8 @@ class _Stage:
 class _TerminalReporter(ProgressReporter):
     """One bar, that of the current stage; earlier stages leave a line above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
         columns = (TextColumn("{task.description}"), BarColumn(), _CountColumn(), TimeRemainingColumn())
         self._bars = Progress(*columns, console=Console(stderr=True))
         self._current: tuple[TaskID, _Stage] | None = None
@@ -97,7 +98,8 @@ class _TerminalReporter(ProgressReporter):
             task, ended = self._current
             self.note(_describe_end(ended, failed=False))
             self._bars.remove_task(task)
-        self._current = (self._bars.add_task(title, total=None, unit=unit, detail=""), _Stage(title, unit))
+        stage = _Stage(self._prefix + title, unit)
+        self._current = (self._bars.add_task(stage.title, total=None, unit=unit, detail=""), stage)
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         if self._current:
@@ -132,7 +134,8 @@ class _CountColumn(ProgressColumn):
 class _LineReporter(ProgressReporter):
     """Prints from a thread of its own, so that a stage that reports nothing is seen to run, too."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, prefix: str, interval_s: float) -> None:
+        self._prefix = prefix
         self._interval_s = interval_s
         self._lock = threading.Lock()
         self._stage: _Stage | None = None
@@ -145,8 +148,8 @@ class _LineReporter(ProgressReporter):
     def stage(self, title: str, unit: str = "") -> None:
         with self._lock:
             self._print_end(failed=False)
-            self._stage = _Stage(title, unit)
-            _print_line(f"{title} …")
+            self._stage = _Stage(self._prefix + title, unit)
+            _print_line(f"{self._stage.title} …")
 
     def __call__(self, done: int, total: int, detail: str = "") -> None:
         with self._lock:

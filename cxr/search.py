@@ -1,64 +1,82 @@
-"""The command `cxr search`, and the mounting of all of the engine's commands."""
+"""`cxr search`: find similar cases."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cxr.console import DeviceOption, IndexOption, JsonOption, print_json, read_settings
+from cxr.console import print_json
+from cxr.hits_table import print_hits
+from cxr.options import DeviceOption, IndexOption, JsonOption
 from cxr.query_options import read_query
-
-if TYPE_CHECKING:
-    from retrieval.search.hits import SearchResult
+from cxr.settings import read_settings
+from retrieval.catalog import Catalog
+from retrieval.imaging.decoder_pool import decoders
 
 
 def search(
-    text: Annotated[str | None, typer.Option("--text", help="Describe what to look for.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Findings to look for, in words.")] = None,
     image: Annotated[Path | None, typer.Option("--image", help="A PNG, JPEG, WebP or DICOM file.")] = None,
     study: Annotated[str | None, typer.Option("--study", help="Id of a stored study.")] = None,
-    like: Annotated[list[str] | None, typer.Option("--like", help="Stored study that fits; repeatable.")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option("--like", help="Stored study that hits should resemble; repeatable.")
+    ] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option("--unlike", help="Stored study that does not fit; repeatable.")
+        list[str] | None, typer.Option("--unlike", help="Stored study that hits should not resemble; repeatable.")
     ] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="Finding that must be present; repeatable.")] = None,
     without: Annotated[
         list[str] | None, typer.Option("--without", help="Finding that must not be present or uncertain; repeatable.")
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="frontal, lateral or unknown.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Dataset of every hit, and of the study.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Dataset of the hits, and of the study.")] = None,
     filters: Annotated[
-        str | None, typer.Option("--filters", help="All filters as JSON; --with, --view and the like add to it.")
+        str | None,
+        typer.Option("--filters", help="Filters as JSON; --with, --without, --view and --dataset add to them."),
     ] = None,
     no_interpret: Annotated[
-        bool, typer.Option("--no-interpret", help="Do not make filters of what the text denies.")
+        bool, typer.Option("--no-interpret", help="Do not turn negated findings of the text into filters.")
     ] = False,
-    match: Annotated[str | None, typer.Option("--match", help="dense (default), bm25 or hybrid.")] = None,
+    match: Annotated[str | None, typer.Option("--match", help="dense, bm25 or hybrid. [default: dense]")] = None,
     rerank: Annotated[
-        str | None, typer.Option("--rerank", help="signals (default), visual, report, none, or weights as JSON.")
+        str | None,
+        typer.Option(
+            "--rerank", help="signals, visual, report, none, a saved preset, or weights as JSON. [default: signals]"
+        ),
     ] = None,
-    diversity: Annotated[float | None, typer.Option("--diversity", help="0 (default) to 1: less of the same.")] = None,
+    diversity: Annotated[
+        float | None,
+        typer.Option("--diversity", help="0 to 1; higher values avoid hits that resemble each other. [default: 0]"),
+    ] = None,
     collapse: Annotated[
-        str | None, typer.Option("--collapse", help="One hit per study or report; default none.")
+        str | None, typer.Option("--collapse", help="study or report: one hit of each. [default: none]")
     ] = None,
     candidates: Annotated[
-        int | None, typer.Option("--candidates", help="Nearest images that are reordered, 1 to 1000; default 100.")
+        int | None, typer.Option("--candidates", help="Nearest images to rerank, 1 to 1000. [default: 100]")
     ] = None,
     facet: Annotated[
         list[str] | None,
-        typer.Option("--facet", help="Field whose values are counted: present, sides, view, …; repeatable."),
+        typer.Option(
+            "--facet", help="Count the values of a field, such as present, sides or view, in all matches; repeatable."
+        ),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", help="How many hits, 1 to 100; default 10.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Number of hits, 1 to 100. [default: 10]")] = None,
     query: Annotated[
-        str | None, typer.Option("--query", help="The whole query as JSON, a file of it, or - for stdin.")
+        str | None,
+        typer.Option(
+            "--query", help="The whole query as JSON, as a JSON file, or - for stdin. Other options add to it."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Default: the active model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="[default: the active model]")] = None,
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find similar cases by text, image, a stored study, or several of these together.
+    """Find similar cases by text, image or stored study.
+
+    Several of these can be combined.
 
     \b
     cxr search --text "cardiomegaly with pleural effusion" --view frontal -k 5
@@ -68,9 +86,7 @@ def search(
     cxr search --text "opacity" --filters '{"all": ["Opacity/left"], "severities": ["mild"]}'
     cxr search --query query.json
     """
-    from retrieval.catalog import Catalog
-
-    asked = read_query(
+    given = read_query(
         query,
         filters,
         conditions={"all": with_, "none": without, "view": view, "dataset": dataset},
@@ -88,53 +104,11 @@ def search(
         facets=facet,
         k=k,
     )
-    if asked.image is not None:
-        from retrieval.imaging.decoder_pool import decoders
-
-        decoders.start()  # while the model loads
+    if given.image is not None:
+        decoders.start()  # it decodes while the model loads
     with Catalog(read_settings(index, device)) as catalog:
-        result = catalog.retriever(model).search(asked)
+        result = catalog.retriever(model).search(given)
     if as_json:
         print_json(result.to_dict())
     else:
         print_hits(result)
-
-
-def print_hits(result: SearchResult, title: str | None = None) -> None:
-    """Show hits as a table on stdout: rank, score, parts, case, findings, impression; it fits 80 columns."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = f"{result.model} · {result.collection}"
-    table = Table(
-        title=f"{title}\n{shown}" if title else shown,
-        title_justify="left",
-        caption=_describe(result),
-        caption_justify="left",
-    )
-    for heading in ("#", "score", "parts", "case", "findings", "report"):
-        table.add_column(heading, justify="right" if heading in ("#", "score") else "left", overflow="fold")
-    table.columns[2].no_wrap = True
-    for rank, hit in enumerate(result.hits, start=1):
-        given = "\n".join(f"{part:+.2f} {name}" for name, part in hit.parts.items())
-        findings = "\n".join([*hit.present, *(f"{name}?" for name in hit.uncertain)])
-        text = hit.report["impression"] or hit.report["findings"]
-        table.add_row(str(rank), f"{hit.score:.3f}", given, f"{hit.study_id}\n{hit.view}", findings, text[:160])
-    console = Console()
-    if result.hits:
-        console.print(table)
-    else:
-        console.print(f"No case obeys all filters ({_describe(result)}); take one away.", markup=False)
-    for name, counts in result.facets.items():
-        listed = ", ".join(f"{value or 'none'} {count:,}" for value, count in counts.items())
-        console.print(f"{name}: {listed or 'no values'}", markup=False, highlight=False)
-
-
-def _describe(result: SearchResult) -> str:
-    stages = ", ".join(f"{stage} {elapsed:.1f} ms" for stage, elapsed in result.timings_ms.items())
-    filters = ", ".join(f"{name}={value}" for name, value in result.interpreted["filters"].items()) or "none"
-    unread = result.interpreted.get("unread")
-    note = f" · no filter, since it names no finding known here: {', '.join(unread)}" if unread else ""
-    if not result.interpreted.get("english", True):
-        note = " · text not read for findings: it is not English"
-    return f"filters: {filters}{note} · {stages}"

@@ -1,17 +1,26 @@
-"""The command `cxr serve`, and `cxr keys`."""
+"""`cxr serve`: the HTTP API and the web page."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cxr.console import DeviceOption, IndexOption, read_settings, say
-
-if TYPE_CHECKING:
-    from retrieval.catalog import Catalog
-    from service.settings import ServiceSettings
+from cxr.console import say
+from cxr.options import DeviceOption, IndexOption
+from cxr.settings import override_settings, read_settings
+from retrieval.catalog import Catalog
+from retrieval.errors import NoCollection
+from service.access.keys import KeyFile
+from service.access.listener import open_listener
+from service.access.startup_check import require_keys
+from service.app import create_app
+from service.load.batching import BatchingEncoder
+from service.server import DrainingServer
+from service.settings import ServiceSettings
+from service.telemetry.logs import configure_logs
+from service.telemetry.operations import Operations
 
 
 def serve(
@@ -21,15 +30,15 @@ def serve(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Make this model the active one first, under the same conditions as `cxr use`."),
+        typer.Option("--model", help="Switch to this model first, under the same conditions as `cxr use`."),
     ] = None,
     index: IndexOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Serve the HTTP API and the web page, until interrupted.
+    """Serve the HTTP API and the web page.
 
-    On this machine alone it needs no key, until `cxr keys create` has made one. With another address, another allowed
-    host or HTTPS set it starts only once there is a valid key.
+    On this machine alone the service needs no API key until `cxr keys create` has made one. With another address, another
+    allowed host or HTTPS it starts only if there is a valid key.
 
     \b
     cxr serve
@@ -37,16 +46,7 @@ def serve(
     cxr serve --index http://127.0.0.1:6333
     """
     engine_settings = read_settings(index, device)
-    settings = _read_service_settings(host=host, port=port)
-
-    from retrieval.catalog import Catalog
-    from service.access.keys import KeyFile
-    from service.access.listener import open_listener
-    from service.access.startup_check import require_keys
-    from service.load.batching import BatchingEncoder
-    from service.telemetry.logs import configure_logs
-    from service.telemetry.operations import Operations
-
+    settings = override_settings(ServiceSettings, "service settings", host=host, port=port)
     has_key = require_keys(settings, KeyFile(engine_settings.home))
     listener = open_listener(settings.host, settings.port, has_key=has_key)
     try:
@@ -61,13 +61,9 @@ def serve(
         with Catalog(engine_settings, make_encoder=make_encoder) as catalog:
             if model is not None:
                 catalog.activate(model)
-            warm_up(catalog)
-            shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-            say(f"serving on http://{shown}:{listener.getsockname()[1]} (stop with Ctrl+C)")
-
-            from service.app import create_app
-            from service.server import DrainingServer
-
+            _warm_up(catalog)
+            shown_host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            say(f"serving on http://{shown_host}:{listener.getsockname()[1]} (stop with Ctrl+C)")
             app = create_app(settings, catalog, operations)
             DrainingServer(app, settings, operations.drain).run(sockets=[listener])
         if operations.tracing:
@@ -76,35 +72,15 @@ def serve(
         listener.close()
 
 
-def warm_up(catalog: Catalog) -> None:
-    """Load the active model and run it once, so that the first request is not the slow one.
+def _warm_up(catalog: Catalog) -> None:
+    """Load the active model and run it once, so that the first request is not slow.
 
-    With none active the service starts all the same and says so at /health/ready: the containers' first start is so.
+    Without an active model, as when containers start for the first time, the service starts anyway; /health/ready shows it.
     """
-    from retrieval.errors import NoCollection
-
     try:
         retriever = catalog.retriever()
     except NoCollection as error:
-        say(f"no search can be answered yet: {error}")
+        say(f"searches cannot be answered yet: {error}")
         return
     retriever.warm_up()
     say(f"active model {retriever.model}, collection {retriever.collection.name}")
-
-
-def _read_service_settings(**options: Any) -> ServiceSettings:
-    """Settings from the environment, overridden by what the command line gave.
-
-    Raises:
-        InvalidRequest: a value is outside its range; the message names it.
-    """
-    from pydantic import ValidationError
-
-    from retrieval.errors import InvalidRequest
-    from service.settings import ServiceSettings
-
-    try:
-        return ServiceSettings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise InvalidRequest(f"service settings: {wrong}") from error

@@ -1,4 +1,4 @@
-"""Evaluations side by side: refused where they do not compare, tested in pairs where they do."""
+"""Comparison of evaluations: refuses those that are not comparable, and tests differences in pairs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from retrieval.errors import InvalidRequest
 
 
 def compare(evaluations: Sequence[Evaluation], *, fine_tuned: Sequence[str] = ()) -> Comparison:
-    """The comparison of two or more models, of which those named `fine_tuned` were trained on such images.
+    """The comparison of two or more models; those named in `fine_tuned` were trained on images of this kind.
 
     Raises:
-        InvalidRequest: fewer than two, one twice, or evaluations of different protocols, data or versions of a measure.
+        InvalidRequest: fewer than two models, one model twice, or different protocols, data or versions of ir-measures.
     """
     require_comparable(evaluations)
     if unknown := sorted(set(fine_tuned) - {each.model for each in evaluations}):
-        raise InvalidRequest(f"fine-tuned: {unknown[0]} is not compared here")
+        raise InvalidRequest(f"--fine-tuned: {unknown[0]} is not one of the compared models")
     tests = _paired_tests(evaluations)
     return Comparison(
         evaluations=list(evaluations), tests=tests, verdict=judge_models(evaluations, tests, fine_tuned=fine_tuned)
@@ -33,26 +33,26 @@ def compare(evaluations: Sequence[Evaluation], *, fine_tuned: Sequence[str] = ()
 
 
 def require_comparable(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse evaluations whose figures do not belong side by side.
+    """Refuse evaluations whose figures are not comparable.
 
     Raises:
-        InvalidRequest: naming what differs.
+        InvalidRequest: the message names the difference.
     """
     names = [each.model for each in evaluations]
     if len(names) < 2 or len(set(names)) < len(names):
         raise InvalidRequest(f"a comparison needs two or more models, each once; found {', '.join(names) or 'none'}")
     first, *others = evaluations
     for other in others:
-        for what in ("protocol", "data"):
-            mine, theirs = getattr(first, what), getattr(other, what)
+        for name in ("protocol", "data"):
+            mine, theirs = getattr(first, name), getattr(other, name)
             if mine.fingerprint != theirs.fingerprint:
                 raise InvalidRequest(
-                    f"{first.model} and {other.model} do not compare: their {what} differs ({_difference(mine, theirs)})"
+                    f"{first.model} and {other.model} are not comparable: their {name} differs ({_difference(mine, theirs)})"
                 )
-        measured = [each.versions.get("ir-measures") for each in (first, other)]
-        if measured[0] != measured[1]:
+        used = [each.versions.get("ir-measures") for each in (first, other)]
+        if used[0] != used[1]:
             raise InvalidRequest(
-                f"{first.model} and {other.model} were measured by ir-measures {measured[0]} and {measured[1]}"
+                f"{first.model} and {other.model} were measured with ir-measures {used[0]} and {used[1]}; use one version"
             )
 
 
@@ -62,12 +62,12 @@ def _difference(mine: msgspec.Struct, theirs: msgspec.Struct) -> str:
 
 
 def _paired_tests(evaluations: Sequence[Evaluation]) -> list[PairedTest]:
-    """Each pair of models on each headline measure that both have; p corrected for the number of all of them."""
+    """One test for each pair of models and headline measure, with p corrected for their number."""
     tests = []
     for one, other in combinations(evaluations, 2):
         for task, measure in HEADLINES.items():
-            if found := _paired_test(one, other, task, measure):
-                tests.append(found)
+            if test := _paired_test(one, other, task, measure):
+                tests.append(test)
     corrected = holm([test.p for test in tests])
     return [msgspec.structs.replace(test, p_corrected=round(p, 6)) for test, p in zip(tests, corrected, strict=True)]
 
@@ -78,7 +78,7 @@ def _paired_test(one: Evaluation, other: Evaluation, task: str, measure: str) ->
     if left is None or right is None or not mine or not theirs or mine.value is None or theirs.value is None:
         return None
     if left.units != right.units or len(left.draws) != len(right.draws):
-        raise InvalidRequest(f"{one.model} and {other.model} were not asked the same queries in {task}")
+        raise InvalidRequest(f"{one.model} and {other.model} have different queries in {task}")
     better, worse = one, other
     if theirs.value > mine.value:
         better, worse, left, right = other, one, right, left
@@ -88,7 +88,7 @@ def _paired_test(one: Evaluation, other: Evaluation, task: str, measure: str) ->
         p, low, high = randomisation_test(np.array(left.values) - np.array(right.values), seed=one.protocol.seed)
     else:
         method = "bootstrap"
-        # Every image is a query and in the gallery of others: exchanging studies one by one would take them for independent.
+        # No randomisation of studies: each image is a query and in the gallery of others, so studies are not independent.
         p, low, high = bootstrap_test(difference, _array(left) - _array(right))
     return PairedTest(
         task=task,

@@ -1,4 +1,4 @@
-"""The images that are judged, with their vectors: of one split and view, in the order of their ids."""
+"""The images to evaluate with their vectors and labels: those of one split and view, ordered by id."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from retrieval.model.encoder import Encoder
 from retrieval.records import Study, View, point_id
 
 NO_FINDING = {"chexpert": "No Finding", "heads": NORMAL}
-"""What each vocabulary calls a study without findings."""
+"""The name of a study without findings, by vocabulary."""
 
 _BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image that is judged. `findings` are its labels in the vocabulary of the protocol, `said` those of the report's
-    words in both vocabularies; `report` is empty where there is no report.
+    """One image of the corpus.
+
+    `findings` are its labels in the vocabulary of the protocol. `report_findings` are the labels of the report text, in both
+    vocabularies. `report` is empty if there is no report.
     """
 
     id: str
@@ -40,15 +42,15 @@ class Image:
     group: str
     report: str
     findings: frozenset[str]
-    said: frozenset[str]
+    report_findings: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Images in the order of their ids, the vectors that go with them (float32 [N, D], unit norm), and who labelled them.
+    """Images ordered by id, their vectors (float32 [N, D], unit norm), and the source of the labels.
 
-    `reports` has a row of NaN where an image has no report or the model no text tower. `sections` holds the vectors of the
-    index by name, NaN where an image has none; empty where there is no index.
+    A row of `reports` is NaN if the image has no report or the model has no text tower. `sections` holds the vectors of the
+    index by name, with NaN where an image has none; it is empty without an index.
     """
 
     images: tuple[Image, ...]
@@ -59,7 +61,7 @@ class Corpus:
 
     @property
     def studies(self) -> list[str]:
-        """Study of each image, unique over datasets."""
+        """Study of each image, as `dataset/study_id`."""
         return [image.study for image in self.images]
 
     @property
@@ -69,12 +71,12 @@ class Corpus:
 
     @property
     def counts(self) -> Counter[str]:
-        """Studies by finding, most frequent first."""
+        """Number of studies by finding, most frequent first."""
         pairs = {(image.study, finding) for image in self.images for finding in image.findings}
         return Counter(dict(Counter(finding for _, finding in sorted(pairs)).most_common()))
 
     def describe(self, collection_images: int) -> Data:
-        """What a report says of the data."""
+        """The description of the data for the report; `collection_images` is the size of the whole collection."""
         lines = "\n".join(
             f"{image.id} {image.sha256} {image.group} {';'.join(sorted(image.findings))}" for image in self.images
         )
@@ -93,10 +95,10 @@ class Corpus:
 def read_collection(
     collection: Collection, *, view: View | None, vocabulary: Vocabulary, studies: frozenset[str] | None = None
 ) -> Corpus:
-    """The stored images of `view` (None: of any) and, if given, of `studies` alone.
+    """The stored images of `view` (None: any view), restricted to `studies` if given.
 
     Raises:
-        InvalidRequest: there is none.
+        InvalidRequest: there is no such image.
     """
     wanted = Filters(view=view)
     points = [
@@ -106,26 +108,30 @@ def read_collection(
     ]
     if not points:
         raise InvalidRequest(
-            f"nothing to judge: the collection {collection.name} has no image of view {view or 'any'}"
+            f"nothing to evaluate: the collection {collection.name} has no image of view {view or 'any'}"
             + (" in this split" if studies is not None else "")
         )
     points.sort(key=lambda point: point.point_id)
-    judge = _judge([point.payload for point in points])
+    judged_by = _label_source([point.payload for point in points])
     sections = {name: _vectors(points, name) for name in DENSE_VECTORS}
     return Corpus(
-        images=tuple(_stored(point, judge, vocabulary) for point in points),
+        images=tuple(_to_image(point, judged_by, vocabulary) for point in points),
         vectors=sections["image"],
         reports=_mean_direction([sections[name] for name in TEXT_VECTORS]),
-        judged_by=judge,
+        judged_by=judged_by,
         sections=sections,
     )
 
 
 def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | None, vocabulary: Vocabulary) -> Corpus:
-    """The images of an archive, encoded here and now without an index; the report of a study is encoded as one text."""
+    """The images of an archive, encoded without an index; the report of a study is encoded as one text.
+
+    Raises:
+        InvalidRequest: the archive has no image of `view`.
+    """
     pairs = [(study, image) for study in studies for image in study.images if view in (None, image.view)]
     if not pairs:
-        raise InvalidRequest(f"nothing to judge: the archive has no image of view {view or 'any'}")
+        raise InvalidRequest(f"nothing to evaluate: the archive has no image of view {view or 'any'}")
     pairs.sort(key=lambda pair: point_id(pair[0].dataset, pair[1].image_id))
     batches = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
     vectors = np.concatenate(
@@ -134,7 +140,7 @@ def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | No
     texts = [f"{study.report.findings} {study.report.impression}".strip() for study, _ in pairs]
     unique = [text for text in dict.fromkeys(texts) if text]
     known = dict(zip(unique, encoder.encode_texts(unique), strict=True)) if encoder.bundle.has_text else {}
-    nothing = np.full(encoder.dim, np.nan, dtype=np.float32)
+    missing = np.full(encoder.dim, np.nan, dtype=np.float32)
     images = []
     for (study, image), text in zip(pairs, texts, strict=True):
         labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression, study.statuses)
@@ -149,23 +155,23 @@ def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | No
                 findings=_in_vocabulary(
                     frozenset(labels.present) & frozenset(labels.from_indexing), labels.problems, vocabulary
                 ),
-                said=frozenset(read_report(study.report.findings, study.report.impression).present),
+                report_findings=frozenset(read_report(study.report.findings, study.report.impression).present),
             )
         )
-    return Corpus(tuple(images), vectors, np.stack([known.get(text, nothing) for text in texts]), "indexing")
+    return Corpus(tuple(images), vectors, np.stack([known.get(text, missing) for text in texts]), "indexing")
 
 
-def _judge(payloads: list[dict[str, object]]) -> Judge:
-    """Whose labels judge: the indexers' where anybody indexed this collection."""
+def _label_source(payloads: list[dict[str, object]]) -> Judge:
+    """The source of the labels that decide what is relevant: the indexing, if any study of the collection has one."""
     if any(payload.get("from_indexing") for payload in payloads):
         return "indexing"
     return "text" if any(payload.get("from_text") for payload in payloads) else "present"
 
 
-def _stored(point: Stored, judge: Judge, vocabulary: Vocabulary) -> Image:
+def _to_image(point: Stored, judged_by: Judge, vocabulary: Vocabulary) -> Image:
     payload = point.payload
     present = frozenset(payload["present"])
-    if judge == "indexing":
+    if judged_by == "indexing":
         present &= frozenset(payload.get("from_indexing", ()))
     return Image(
         id=point.point_id,
@@ -175,7 +181,7 @@ def _stored(point: Stored, judge: Judge, vocabulary: Vocabulary) -> Image:
         group=payload["report_group"],
         report=f"{payload['findings']} {payload['impression']}".strip(),
         findings=_in_vocabulary(present, payload["problems"], vocabulary),
-        said=frozenset(read_report(payload["findings"], payload["impression"]).present),
+        report_findings=frozenset(read_report(payload["findings"], payload["impression"]).present),
     )
 
 
@@ -184,13 +190,13 @@ def _in_vocabulary(present: frozenset[str], heads: Sequence[str], vocabulary: Vo
 
 
 def _vectors(points: Sequence[Stored], name: str) -> FloatArray:
-    """A named vector of each point, float32 [N, D]; NaN where a point has none."""
-    nothing = np.full_like(points[0].vectors["image"], np.nan)
-    return np.stack([point.vectors.get(name, nothing) for point in points])
+    """A named vector of each point, float32 [N, D]; NaN if a point lacks it."""
+    missing = np.full_like(points[0].vectors["image"], np.nan)
+    return np.stack([point.vectors.get(name, missing) for point in points])
 
 
 def _mean_direction(sections: Sequence[FloatArray]) -> FloatArray:
-    """The mean of the sections that each image has, of unit norm; NaN where it has none."""
+    """The mean of the sections that each image has, normalised; NaN if it has none."""
     stacked = np.stack(sections)
     known = ~np.isnan(stacked)
     total = np.where(known, stacked, 0).sum(axis=0)

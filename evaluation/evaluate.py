@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,16 +13,17 @@ import numpy as np
 
 from evaluation import baselines
 from evaluation.corpus import Corpus, read_collection
-from evaluation.live import ann_recall, examples, negation_probes
+from evaluation.rerank_signals import rerank_scorer
 from evaluation.resources import measure_resources
 from evaluation.results import Build, Distribution, Evaluation, Protocol, TaskResult
 from evaluation.scoring import Scorer, measure
-from evaluation.signals import rerank_scorer
+from evaluation.search_checks import ann_recall, examples, negation_probes
 from evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
 from evaluation.texts import prompt_of, texts_fingerprint
 from retrieval.index.interface import FloatArray, Index
 from retrieval.index.schema import Scale
 from retrieval.model.encoder import Encoder
+from retrieval.progress import NoProgress, StageProgress, progress_of_part
 from retrieval.search.rerank import WEIGHTS
 from retrieval.search.retriever import Retriever
 
@@ -52,7 +53,7 @@ def evaluate(
     media_dir: Path,
     build: Build | None = None,
     threads: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: StageProgress = NoProgress(),
 ) -> Evaluation:
     """Measure the model of `retriever` on its collection.
 
@@ -69,15 +70,15 @@ def evaluate(
     Raises:
         InvalidRequest: there is nothing to judge. MissingExtra: ir-measures is not installed.
     """
-    progress("reading stored vectors")
+    progress.stage("Reading stored vectors")
     corpus = read_collection(retriever.collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
     # First, so that the peak of memory is that of the model and the index and not of the measuring.
-    progress("encoding and searching, timed")
+    progress.stage("Timing encoding and searching")
     resources = measure_resources(retriever, corpus, index, media_dir, build, threads)
     protocol = msgspec.structs.replace(protocol, judged_by=corpus.judged_by, texts=texts_fingerprint())
     calibration = retriever.collection.meta.calibration
     results = measure_corpus(retriever.encoder, corpus, protocol, calibration=calibration, progress=progress)
-    progress("recall of the index, denials, examples")
+    progress.stage("Recall of the index, negation probes, examples")
     manifest = retriever.bundle.manifest
     return Evaluation(
         model=retriever.model,
@@ -106,7 +107,7 @@ def measure_corpus(
     *,
     calibration: Mapping[str, Scale] | None = None,
     baselines_too: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: StageProgress = NoProgress(),
 ) -> list[TaskResult]:
     """Every task that the corpus and the model allow: the model's row, then the baselines.
 
@@ -115,7 +116,6 @@ def measure_corpus(
     """
     results = []
     for task in all_tasks(corpus, protocol, has_text=encoder.bundle.has_text):
-        progress(task.name.replace("_", " "))
         systems: list[tuple[str, Scorer | None, list[str]]] = [
             (encoder.bundle.name, model_scorer(task, corpus, encoder), [])
         ]
@@ -124,7 +124,8 @@ def measure_corpus(
             systems.append((f"{encoder.bundle.name}, reranked", reordered, _circular(corpus)))
         if baselines_too:
             systems += _baselines(task, corpus, protocol)
-        for name, scorer, marks in systems:
+        progress.stage(task.name.replace("_", " ").capitalize(), "queries")
+        for number, (name, scorer, marks) in enumerate(systems):
             if scorer is None:
                 results.append(
                     TaskResult(
@@ -132,7 +133,14 @@ def measure_corpus(
                     )
                 )
                 continue
-            row = measure(task, name, scorer, protocol, corpus.studies)
+            row = measure(
+                task,
+                name,
+                scorer,
+                protocol,
+                corpus.studies,
+                progress=progress_of_part(progress, number, len(systems)),
+            )
             results.append(msgspec.structs.replace(row, marks=marks))
     return results
 

@@ -1,4 +1,4 @@
-"""Uncertainty: bootstrap intervals by study, the paired randomisation test, Holm's correction for many comparisons."""
+"""Uncertainty: bootstrap intervals by study, paired tests, and Holm's correction for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = 500
 
 
 def macro_mean(values: NDArray[np.float64], findings: Sequence[Hashable]) -> float:
-    """Mean within each finding first, over findings then; NaN without any value."""
+    """Mean of the means within each finding; NaN without values."""
     groups = _codes(findings)
     if len(values) == 0:
         return float("nan")
@@ -28,9 +28,10 @@ def bootstrap_interval(
     resamples: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Percentile interval of `macro_mean` when whole studies are drawn anew with replacement.
+    """Percentile interval of `macro_mean` when whole studies are resampled with replacement.
 
-    Queries of one study are not independent: the study is drawn. A finding that a draw misses does not count in it.
+    Queries of one study are not independent, so studies are resampled, not queries. A resample ignores findings that it
+    does not contain.
     """
     if len(values) == 0:
         return float("nan"), float("nan")
@@ -54,7 +55,7 @@ def bootstrap_interval(
 def contributions(
     values: NDArray[np.float64], studies: Sequence[Hashable], findings: Sequence[Hashable]
 ) -> dict[Hashable, float]:
-    """What each study adds to `macro_mean`; the contributions add up to it."""
+    """The contribution of each study to `macro_mean`; they add up to it."""
     finding = _codes(findings)
     share = values / np.bincount(finding)[finding] / (finding.max() + 1) if len(values) else values
     found: dict[Hashable, float] = {}
@@ -66,10 +67,10 @@ def contributions(
 def randomisation_test(
     differences: NDArray[np.float64], *, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Two-sided p of the sum of `differences`, one a study, if either sign were as likely; and a 95 % interval of the sum.
+    """Two-sided p and 95 % interval of the sum of `differences`, one value per study.
 
-    The paired randomisation test (Smucker, Allan and Carterette, CIKM 2007), with whole studies exchanged between the two
-    systems. The interval is that of the paired bootstrap: studies drawn anew, both systems' values with them.
+    p comes from the paired randomisation test (Smucker, Allan and Carterette, CIKM 2007), which exchanges whole studies
+    between the two systems. The interval comes from the paired bootstrap, which resamples studies with the values of both.
     """
     if len(differences) == 0:
         return 1.0, float("nan"), float("nan")
@@ -80,7 +81,7 @@ def randomisation_test(
     for start in range(0, resamples, _BLOCK):
         size = min(_BLOCK, resamples - start)
         signs = rng.integers(0, 2, size=(size, count)) * 2 - 1
-        # A rounding error must not make the observed value itself look less extreme than it is.
+        # The tolerance keeps a rounding error from excluding the observed value itself.
         extreme += int((np.abs(signs @ differences) >= observed - 1e-12).sum())
         sums.append(differences[rng.integers(0, count, size=(size, count))].sum(axis=1))
     low, high = percentile_interval(np.concatenate(sums))
@@ -88,7 +89,7 @@ def randomisation_test(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values corrected for their number (Holm, Scandinavian Journal of Statistics 1979), in their order."""
+    """The p values in the same order, corrected for multiple tests (Holm, Scandinavian Journal of Statistics 1979)."""
     count = len(p_values)
     order = sorted(range(count), key=lambda number: p_values[number])
     corrected = [1.0] * count
@@ -100,7 +101,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval that holds the middle 95 % of `draws`; those that are NaN do not count."""
+    """The interval of the middle 95 % of `draws`, ignoring NaN."""
     known = draws[~np.isnan(draws)]
     if len(known) == 0:
         return float("nan"), float("nan")
@@ -109,9 +110,10 @@ def percentile_interval(draws: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def bootstrap_test(difference: float, draws: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Two-sided p of a difference whose standard error is the spread of its paired `draws`; and their 95 % interval.
+    """Two-sided p of a difference, and the 95 % interval of its paired `draws`.
 
-    By the normal approximation, which can tell small p values from fewer draws than counting them could.
+    p uses the normal approximation with the standard deviation of the draws as standard error. It needs fewer draws for
+    small p values than counting draws would.
     """
     low, high = percentile_interval(draws)
     spread = float(np.nanstd(draws, ddof=1)) if (~np.isnan(draws)).sum() > 1 else 0.0

@@ -1,7 +1,7 @@
-"""Intervals where labels judge: studies are drawn anew as queries and in the gallery at once.
+"""Bootstrap for tasks that labels judge: studies are resampled as queries and in the gallery at the same time.
 
-Queries alone would not do: every image is also in the gallery of the others, so that rankings share their luck. (A random
-encoder's intervals of AP then miss chance in one of three corpora; the tests hold the present ones against it.)
+Resampling the queries alone is not enough: each image is also in the gallery of the others, so rankings are correlated.
+Without the gallery, the AP interval of a random encoder misses chance in one of three corpora; tests check this.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.progress import NoProgress, Progress
+
 MEASURES = ("P@1", "P@5", "P@10", "Hit@10", "nDCG@10", "RR", "AP")
-# The first ten of a drawn gallery lie among its first sixty images, all but once in 10^14 draws.
+# The first ten of a resampled gallery are among the first sixty images, except in one of 10^14 resamples.
 _NEAR = 60
 
 Draws = Callable[[str, Collection[str]], NDArray[np.float64]]
@@ -28,21 +30,23 @@ def label_draws(
     *,
     resamples: int,
     seed: int,
+    progress: Progress = NoProgress(),
 ) -> Draws:
-    """A function from a measure and some findings to their macro mean in each draw, float64 [resamples].
+    """A function of a measure and some findings that gives their macro mean in each draw, float64 [resamples].
 
-    It is NaN where a draw leaves it undefined. The same studies and seed give the same draws, whatever the rankings: those
-    of two systems are paired.
+    The mean is NaN if a draw leaves it undefined. The same studies and seed give the same draws for any ranking, so the
+    draws of two systems are paired.
 
     Args:
         hits: For each query, whether each rank is relevant.
         order: For each query, the gallery column at each rank.
-        relevant: For each query, how many relevant items there are; those past the end of the ranking count once.
+        relevant: For each query, the number of relevant items; those past the end of the ranking count once.
         findings: The finding of each query.
         column_studies: Study of each column.
-        query_studies: Study of each query; None for queries that are no study's, such as prompts.
+        query_studies: Study of each query; None for queries without a study, such as prompts.
         resamples: Number of draws.
         seed: Seed of the draws.
+        progress: Receives the number of queries done.
     """
     codes = {study: code for code, study in enumerate(dict.fromkeys(column_studies))}
     study_of = np.array([codes[study] for study in column_studies])
@@ -59,6 +63,7 @@ def label_draws(
         weights[:, place] += weight
         for name in MEASURES:
             totals[name][:, place] += weight * values[name]
+        progress(query + 1, len(hits))
 
     def draws(measure: str, kept: Collection[str]) -> NDArray[np.float64]:
         places = [names.index(name) for name in kept]
@@ -75,14 +80,14 @@ def label_draws(
 def measure_draws(
     found: NDArray[np.bool_], studies: NDArray[np.int64], drawn: NDArray[np.float32], beyond: int = 0
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32]]:
-    """The measures of one ranking in many draws, and the number of relevant items in each; all of length draws.
+    """The measures of one ranking in each draw, and the number of relevant items in each draw; all of length draws.
 
-    A measure is 0 where a draw has nothing relevant. Copies of an item follow each other in the ranking.
+    A measure is 0 if a draw has no relevant item. Copies of an item are neighbours in the ranking.
 
     Args:
         found: Whether each rank is relevant, bool [L].
         studies: The study at each rank, int [L].
-        drawn: How often each draw holds each study, float32 [draws, studies].
+        drawn: How often each draw contains each study, float32 [draws, studies].
         beyond: Relevant items past the end of the ranking.
     """
     copies = drawn[:, studies[found]]
@@ -95,7 +100,7 @@ def measure_draws(
         values["RR"] = np.where(copies.any(axis=1), 1 / (first + 1.0), 0.0)
     else:
         values["RR"] = np.zeros(len(drawn))
-    # Of w copies at the ranks n+1 .. n+w, with r relevant items before them, the precisions add up to the sum over c of
+    # For w copies at the ranks n+1 .. n+w, with r relevant items before them, the precisions add up to the sum over c of
     # (r + c) / (n + c) = w + (r - n) (H(n + w) - H(n)), H being the harmonic numbers.
     n = rank.astype(np.int64)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, int((n + copies).max(initial=0)) + 1))])
@@ -108,7 +113,7 @@ def measure_draws(
 def _near_measures(
     found: NDArray[np.bool_], times: NDArray[np.float32], total: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float64]]:
-    """The measures that look at the first ten alone; `times` are the copies at each rank, float32 [draws, ranks]."""
+    """The measures of the first ten ranks; `times` are the copies at each rank, float32 [draws, ranks]."""
     before = np.cumsum(times, axis=1) - times
     values: dict[str, NDArray[np.float64]] = {
         f"P@{k}": np.asarray((np.clip(k - before, 0, times) @ found) / k, dtype=np.float64) for k in (1, 5, 10)
@@ -122,10 +127,10 @@ def _near_measures(
 
 
 def _items_before(found: NDArray[np.bool_], times: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How many items stand before each relevant rank, float32 [draws, relevant]: sums over the stretches between these."""
+    """The number of items before each relevant rank, float32 [draws, relevant], summed between relevant ranks."""
     ranks = np.flatnonzero(found)
     if len(ranks) == 0:
         return np.zeros((len(times), 0), dtype=np.float32)
     ahead = times[:, : ranks[0]].sum(axis=1, keepdims=True)
-    stretches = np.add.reduceat(times, ranks, axis=1)[:, :-1]  # the last one goes to the end of the ranking
+    stretches = np.add.reduceat(times, ranks, axis=1)[:, :-1]  # the last stretch ends at the end of the ranking
     return np.asarray(np.cumsum(np.hstack([ahead, stretches]), axis=1), dtype=np.float32)

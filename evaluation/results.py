@@ -1,4 +1,4 @@
-"""What an evaluation writes down: its protocol, each figure with interval and chance, and what it was measured on."""
+"""The documents of an evaluation: protocol, results with interval and chance, data, cost, and the comparison."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Judge = Literal["indexing", "text", "present"]
 
 
 class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that must be equal for two evaluations to be compared.
+    """The rules of an evaluation. Only evaluations with equal protocols are comparable.
 
-    `version` rises whenever a rule that this record does not hold changes. `smallest` is the number of studies a finding
-    needs to be judged; `queries` the most queries of one task, or of one finding; `depth` the length of a ranking;
-    `texts` a hash of the prompts and probes.
+    `version` increases when a rule changes that has no field here. `judged_by` is the source of the labels. `smallest` is
+    the minimum number of studies of a finding; `queries` the maximum number of queries per task, or per finding; `depth`
+    the length of a ranking; `texts` a hash of the prompts and probes.
     """
 
     version: Literal[1] = 1
@@ -40,14 +40,14 @@ class Protocol(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ where any field does."""
+        """16 hexadecimal digits that change with any field."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure with its 95 % interval, what chance alone would give, and how many queries and findings it rests on.
+    """A measure with its 95 % interval, its chance level, and the number of queries and findings it is based on.
 
-    Not a number (`null` in JSON) where nothing could be judged.
+    A value is None (`null` in JSON) if there was nothing to evaluate.
     """
 
     value: float | None
@@ -59,16 +59,16 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lift(self) -> float | None:
-        """The value over chance."""
+        """The value divided by chance."""
         return self.value / self.chance if self.value is not None and self.chance else None
 
 
 class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one system (a model, or a baseline) reached in one task.
+    """The result of one system (a model or a baseline) in one task.
 
-    `marks` says what to mind when reading it. `by_finding` holds estimates of `P@10` and `AP` by finding. The headline
-    measure is kept in the form that a paired test needs: of pairs `values`, what each study of `units` adds to it; of
-    labels `draws`, its value in each draw of the studies (None where undefined).
+    `marks` are caveats. `by_finding` holds estimates of `P@10` and `AP` by finding. The rest is the headline measure as a
+    paired test needs it: in tasks of exact pairs, `values` are the contributions of the studies in `units`; in tasks that
+    labels judge, `draws` are the values in each resample of the studies (None if undefined).
     """
 
     task: str
@@ -84,7 +84,7 @@ class TaskResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """Histograms of cosines of related and unrelated pairs on the same `edges`, as shares that add up to 1."""
+    """Histograms of cosines of related and unrelated pairs with the same `edges`, as shares that add up to 1."""
 
     edges: list[float]
     related: list[float]
@@ -92,7 +92,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds of single calls: median and 95th percentile of `n`."""
+    """Milliseconds of single calls: median and 95th percentile of `n` calls."""
 
     p50_ms: float
     p95_ms: float
@@ -100,22 +100,22 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ingests of a collection took, as they recorded it: images encoded, seconds of wall time."""
+    """Cost of the ingests of a collection, from the ledger: images encoded, seconds of wall time."""
 
     images: int
     seconds: float
 
     @property
     def images_per_second(self) -> float:
-        """Encoded images over wall time."""
+        """Encoded images divided by wall time."""
         return self.images / self.seconds if self.seconds else 0.0
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model costs. None where it could not be measured, and `notes` says why.
+    """Cost of a model. A field is None if it could not be measured; `notes` says why.
 
-    `query` searches for a stored study, whose vectors are known, so no model runs; `text_query` includes the text tower.
-    `peak_memory_bytes` is that of the whole process up to the end of these measurements, both towers open and searched.
+    `query` searches for a stored study, whose vectors are known, so no model runs. `text_query` includes the text tower.
+    `peak_memory_bytes` is the peak of the whole process with both towers loaded, after encoding and searching.
     """
 
     device: str
@@ -134,9 +134,10 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One query that denies something: what its first `k` hits hold of it, with and without what the words deny as a filter.
+    """A query that negates findings: the share of its first `k` hits that have them, with and without interpretation.
 
-    Shares are 0..1; `chance` is the share of images in the collection with the denied finding.
+    With interpretation the negation is a filter. Shares are 0..1. `chance` is the share of images in the collection with a
+    negated finding.
     """
 
     text: str
@@ -148,7 +149,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnnRecall(msgspec.Struct, frozen=True, kw_only=True):
-    """Share of the exact `k` nearest images that the engine finds, by k: mean over `n` stored images as queries."""
+    """Share of the exact `k` nearest images that the engine finds, by k; mean over `n` stored images as queries."""
 
     n: int
     recall: dict[str, float]
@@ -164,7 +165,7 @@ class ExampleHit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """An example query and its first hits. `query_sha256` is the image that was searched by; empty for a text."""
+    """An example query and its first hits. `query_sha256` identifies the query image; empty for a text."""
 
     title: str
     query_sha256: str = ""
@@ -172,7 +173,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged: the images of one split and view. `fingerprint` is equal for the same images, reports and labels."""
+    """The evaluated images: those of one split and view. The `fingerprint` changes with images, reports and labels."""
 
     fingerprint: str
     datasets: list[str]
@@ -185,7 +186,7 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model, measured. `results` holds the model's own row of each task first, then the baselines."""
+    """The evaluation of one model. In `results` the row of the model comes first in each task, then the baselines."""
 
     format: Literal[1] = 1
     model: str
@@ -206,20 +207,20 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     examples: list[Example] = []
 
     def row(self, task: str, system: str | None = None) -> TaskResult | None:
-        """The result of `system` (None: of the model) in `task`."""
+        """The result of `system` (None: the model) in `task`."""
         wanted = system or self.model
         return next((row for row in self.results if (row.task, row.system) == (task, wanted)), None)
 
     def estimate(self, task: str, measure: str, system: str | None = None) -> Estimate | None:
-        """One figure, if it was measured."""
+        """One figure; None if it was not measured."""
         row = self.row(task, system)
         return row.measures.get(measure) if row else None
 
 
 class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference between two models: `better` less `worse`, its interval, and p as it is and after Holm's correction.
+    """The difference `better` minus `worse` of two models, with its interval, p, and p after Holm's correction.
 
-    `method` says how p was found: by `randomisation` of studies, or from the spread of a paired `bootstrap`.
+    `method` is `randomisation` of studies, or a paired `bootstrap`.
     """
 
     task: str
@@ -240,7 +241,7 @@ class PairedTest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Evaluations side by side, the paired tests between them and the verdict they support."""
+    """Evaluations, the paired tests between them, and the verdict that these support."""
 
     format: Literal[1] = 1
     evaluations: list[Evaluation]
@@ -249,22 +250,22 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 def number(value: float) -> float | None:
-    """`value`, rounded for a file, or None where it is not a number."""
+    """`value` rounded to 6 decimals; None for NaN."""
     return None if math.isnan(value) else round(float(value), 6)
 
 
 def read_evaluation(content: bytes, name: str) -> Evaluation:
-    """The evaluation in a file that `cxr evaluate --out` wrote.
+    """The evaluation in a document that `cxr evaluate --out` wrote; `name` is the file.
 
     Raises:
-        InvalidRequest: it is none, or of a form this version does not know.
+        InvalidRequest: the document is not an evaluation, or its format is unknown.
     """
     try:
         return msgspec.json.decode(content, type=Evaluation)
     except msgspec.MsgspecError as error:
-        raise InvalidRequest(f"{name} is no evaluation that this version can read: {error}") from error
+        raise InvalidRequest(f"{name} is not an evaluation that this version can read: {error}") from error
 
 
-def to_document(record: msgspec.Struct) -> Any:
-    """A record as plain values."""
-    return msgspec.to_builtins(record)
+def to_document(struct: msgspec.Struct) -> Any:
+    """A document as plain values, for JSON."""
+    return msgspec.to_builtins(struct)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ir_measures
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from evaluation.intervals import bootstrap_interval, contributions, macro_mean, 
 from evaluation.resampling import label_draws
 from evaluation.results import Estimate, Protocol, TaskResult, number
 from evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
-from retrieval.errors import MissingExtra
+from retrieval.progress import NoProgress, Progress
 
 Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
 """Similarity, float [B, G], of the queries with these numbers (int [B]) to the gallery of their task."""
@@ -40,11 +41,19 @@ class Judged:
     relevant: list[int]
 
 
-def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies: Sequence[str]) -> TaskResult:
+def measure(
+    task: Task,
+    system: str,
+    scorer: Scorer,
+    protocol: Protocol,
+    studies: Sequence[str],
+    *,
+    progress: Progress = NoProgress(),
+) -> TaskResult:
     """The figures of one system in one task; `studies` are those of all images of the corpus."""
     # There are few prompts, so that their rankings may be whole.
     depth = len(task.columns) if task.query_kind == "prompt" else protocol.depth
-    judged = judge(task, scorer, depth)
+    judged = judge(task, scorer, depth, progress=NoProgress() if task.is_of_labels else progress)
     findings = [task.findings[n] for n in judged.numbers]
     units = [task.units[n] for n in judged.numbers]
     by_labels = None
@@ -58,6 +67,7 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
             None if task.query_kind == "prompt" else units,
             resamples=protocol.resamples,
             seed=protocol.seed,
+            progress=progress,
         )
 
     def estimate(name: str, wanted: Collection[str]) -> Estimate:
@@ -104,7 +114,7 @@ def measure(task: Task, system: str, scorer: Scorer, protocol: Protocol, studies
     )
 
 
-def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
+def judge(task: Task, scorer: Scorer, depth: int, *, progress: Progress = NoProgress()) -> Judged:
     """Rank the gallery for each query by similarity, equal ones by id, and measure; queries with nothing to find are out."""
     numbers, order, hits, counts = [], [], [], []
     for block in _blocks(len(task.rows)):
@@ -120,6 +130,7 @@ def judge(task: Task, scorer: Scorer, depth: int) -> Judged:
             order.append(columns)
             hits.append(relevant[place, columns])
             counts.append((found, size))
+        progress(int(block[-1]) + 1, len(task.rows))
     values = measure_rankings(task.measures, hits, [found for found, _ in counts])
     chance = {
         name: np.array([expected(found, size) for found, size in counts])
@@ -137,12 +148,6 @@ def measure_rankings(
     Ranks become scores without ties, for trec_eval would break ties by itself. Relevant items past the end of a ranking
     get names that no rank has.
     """
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise MissingExtra(
-            "measuring needs ir-measures; install the extra: pip install 'cxr-retrieval[eval]'"
-        ) from error
     wanted = {}
     for name in measures:
         kind, _, cutoff = name.partition("@")

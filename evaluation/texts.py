@@ -1,4 +1,4 @@
-"""The texts of the protocol: a prompt for each finding, and queries that deny something. Data files of this package."""
+"""The texts of the protocol, from data files: a prompt for each finding, and queries with a negation."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _DATA = resources.files("evaluation") / "data"
 
 
 class ProbeText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A query and the findings (heads) that it denies."""
+    """A query and the findings (Indiana heads) that it negates."""
 
     text: str
     denied: tuple[str, ...]
 
 
 def prompt_of(finding: str) -> str:
-    """What a reader would type for `finding`; one that the file does not have goes by its own name."""
+    """The search text for `finding`; without an entry in the file, the name of the finding."""
     return _prompts().get(finding, finding.lower())
 
 
 @cache
 def probe_texts() -> tuple[ProbeText, ...]:
-    """Queries that deny something."""
+    """The queries with a negation."""
     return msgspec.json.decode((_DATA / "probes.json").read_bytes(), type=tuple[ProbeText, ...])
 
 
 @cache
 def texts_fingerprint() -> str:
-    """Sixteen hexadecimal digits that change with any prompt or probe."""
+    """16 hexadecimal digits that change with any prompt or probe."""
     content = b"".join((_DATA / name).read_bytes() for name in ("prompts.json", "probes.json"))
     return hashlib.sha256(content).hexdigest()[:16]
 

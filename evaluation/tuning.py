@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from evaluation.corpus import Corpus, read_collection
 from evaluation.intervals import bootstrap_test, macro_mean
+from evaluation.rerank_signals import IMAGE_SIGNALS, image_signals, rerank_scorer
 from evaluation.results import Estimate, Protocol, TaskResult
 from evaluation.scoring import measure
-from evaluation.signals import IMAGE_SIGNALS, image_signals, rerank_scorer
 from evaluation.tasks import Task, image_to_image
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Collection
 from retrieval.index.schema import Scale
+from retrieval.progress import NoProgress, Progress, StageProgress, progress_of_part
 from retrieval.search.rerank import CANDIDATES, WEIGHTS
 
 STEPS = 10
@@ -62,6 +63,7 @@ def tune(
     *,
     fit: frozenset[str] | None = None,
     report: frozenset[str] | None = None,
+    progress: StageProgress = NoProgress(),
 ) -> Tuning:
     """Fit the weights of image, findings and impression to AP from image to image, and measure them on other studies.
 
@@ -71,10 +73,12 @@ def tune(
         protocol: The rules.
         fit: Study ids to fit on. With both None the studies are cut in two by a hash of their ids.
         report: Study ids to report on.
+        progress: Receives the stages.
 
     Raises:
         InvalidRequest: the two share a study, or nothing can be judged in one of them.
     """
+    progress.stage("Reading stored vectors")
     if fit is None or report is None:
         fit, report = halves({str(point.payload["study_id"]) for point in collection.scroll(limit=None)})
     if shared := fit & report:
@@ -82,11 +86,20 @@ def tune(
     calibration = collection.meta.calibration
     mine, fit_task = _task(collection, protocol, fit, "fit")
     theirs, report_task = _task(collection, protocol, report, "report")
-    shares, before, after = best_shares(fit_task, mine, calibration, _start())
+    progress.stage("Fitting the weights", "sets of weights")
+    shares, before, after = best_shares(fit_task, mine, calibration, _start(), progress=progress)
     weights = _preset(shares)
+    progress.stage("Measuring on the other studies", "queries")
     rows = [
-        measure(report_task, "tuned", rerank_scorer(report_task, theirs, calibration, each), protocol, theirs.studies)
-        for each in (WEIGHTS, weights)
+        measure(
+            report_task,
+            "tuned",
+            rerank_scorer(report_task, theirs, calibration, each),
+            protocol,
+            theirs.studies,
+            progress=progress_of_part(progress, number, 2),
+        )
+        for number, each in enumerate((WEIGHTS, weights))
     ]
     old, new = (row.measures["P@10"] for row in rows)
     gain = (new.value or 0.0) - (old.value or 0.0)
@@ -116,7 +129,12 @@ def halves(studies: set[str]) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def best_shares(
-    task: Task, corpus: Corpus, calibration: Mapping[str, Scale], start: NDArray[np.float64]
+    task: Task,
+    corpus: Corpus,
+    calibration: Mapping[str, Scale],
+    start: NDArray[np.float64],
+    *,
+    progress: Progress = NoProgress(),
 ) -> tuple[NDArray[np.float64], float, float]:
     """The shares of the signals with the highest macro AP among all in steps of a tenth, its AP at `start` and its own.
 
@@ -131,9 +149,9 @@ def best_shares(
 
     began = score(start)
     best, highest = start, began
-    for steps in product(range(STEPS + 1), repeat=len(start) - 1):
-        if sum(steps) > STEPS:
-            continue
+    grid = [steps for steps in product(range(STEPS + 1), repeat=len(start) - 1) if sum(steps) <= STEPS]
+    for number, steps in enumerate(grid, start=1):
+        progress(number, len(grid))
         shares = np.array([*steps, STEPS - sum(steps)]) / STEPS
         found = score(shares)
         if found > highest + 1e-9:

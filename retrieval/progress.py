@@ -27,3 +27,8 @@ class NoProgress:
 
     def stage(self, title: str, unit: str = "") -> None:
         """See `StageProgress`."""
+
+
+def progress_of_part(progress: Progress, number: int, parts: int) -> Progress:
+    """Progress of part `number` (from 0) of `parts` equal parts, reported as progress of the whole."""
+    return lambda done, total: progress(number * total + done, parts * total)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from jinja2 import Environment, PackageLoader
 
 from evaluation.report import rows
 from evaluation.report.markdown import NOTICE, render_markdown, tables_of
@@ -32,13 +33,7 @@ def write_reports(comparison: Comparison, folder: Path, media_dir: Path | None) 
 
 
 def render_page(comparison: Comparison, media_dir: Path | None) -> str:
-    """The page. With `media_dir` it holds the thumbnails of the examples, which are images of patients.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    from jinja2 import Environment, PackageLoader
-
+    """The page. With `media_dir` it holds the thumbnails of the examples, which are images of patients."""
     environment = Environment(loader=PackageLoader("evaluation.report", "templates"), autoescape=True, trim_blocks=True)
     evaluations = comparison.evaluations
     first = evaluations[0]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 from evaluation.results import Estimate, Evaluation
 from evaluation.tasks import CURVE
 from evaluation.verdict import PRIMARY
-from retrieval.errors import MissingExtra
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; each model has a marker of its own besides.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -23,15 +22,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw_plots(evaluations: Sequence[Evaluation]) -> dict[str, str]:
-    """SVG elements by title; a plot that nothing was measured for is left out.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingExtra("plots need matplotlib; install the extra: pip install 'cxr-retrieval[eval]'") from error
+    """SVG elements by title; a plot that nothing was measured for is left out."""
     drawn = {
         "Recall of exact pairs": _recall_curves,
         "P@10 by finding, image to image": _by_finding,
@@ -146,8 +137,6 @@ def _distributions(evaluations: Sequence[Evaluation]) -> Figure | None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -171,8 +160,6 @@ def _errors(found: Sequence[Estimate | None]) -> Any:
 
 def _svg(figure: Figure, title: str) -> str:
     """The figure as an SVG element that may stand in a page, beside others."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": title})

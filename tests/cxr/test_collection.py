@@ -99,7 +99,7 @@ def test_push_copies_to_another_index_and_sends_nothing_twice(tiny_home):
     assert first["counts"] == {"indiana": 24} and first["complete"] and first["active"]
     assert first["location"] == str(target)
     said = run("push", "tiny-a", "--to", target).stderr
-    assert "0 images sent, 24 there already, 24 read back and equal" in said
+    assert "0 images sent, 24 already there, 24 read back and equal" in said
     assert "it holds 24 images of indiana" in said
     here, there = EdgeIndex(tiny_home / "index"), EdgeIndex(target)
     assert contents(there.open(TINY)).keys() == contents(here.open(TINY)).keys()
@@ -200,7 +200,7 @@ def test_drop_shows_what_goes_and_asks(tiny_home):
     assert "cxr_tiny-b" in metas(tiny_home / "index")
     assert run("drop", "tiny-b", answer="").exit_code == 1  # nobody there to ask
     assert "cxr_tiny-b" in metas(tiny_home / "index")
-    assert "is gone" in run("drop", "tiny-b", answer="y\n").stderr
+    assert "was removed" in run("drop", "tiny-b", answer="y\n").stderr
     assert "cxr_tiny-b" not in metas(tiny_home / "index")
     with Catalog() as catalog:
         assert "tiny-b" in {status.key for status in catalog.models() if status.installed}

@@ -72,7 +72,7 @@ def test_an_experiment_from_its_start_to_the_use_of_its_winner(tiny_home: Path) 
     assert undecided["wins"] == {"tiny-a": 0, "tiny-b": 7}
     assert (undecided["e_value"], undecided["winner"]) == (pytest.approx(16), None)
     assert undecided["verdict"] == "no difference shown yet"
-    with pytest.raises(NoWinner, match="goes on"):
+    with pytest.raises(NoWinner, match="continues"):
         run("experiment", "stop", "e", "--use")
     assert document("experiment", "status", "e")["stopped_at"] is None
     assert active(tiny_home) == "cxr_tiny-a"

@@ -94,7 +94,7 @@ def remove_study_2(archive):
 
 
 def test_status_lists_runs_and_quarantine_and_needs_no_lock(ingest, run, archive, home):
-    assert "no ledger here" in shown(run("ingest", "status"))
+    assert "no ledger found" in shown(run("ingest", "status"))
     spoil(archive)
     ingest()
     index = EdgeIndex(home / "index")
@@ -108,7 +108,7 @@ def test_status_lists_runs_and_quarantine_and_needs_no_lock(ingest, run, archive
     ]
     said = shown(run("ingest", "status", "--model", "tiny"))
     assert "indiana" in said
-    assert "1 files set aside (wrong_type 1)" in said and "1_Frontal.png" in said and "cxr ingest retry" in said
+    assert "1 files quarantined (wrong_type 1)" in said and "1_Frontal.png" in said and "cxr ingest retry" in said
     assert run("ingest", "status", "--model", "other", "--json")[1]["collections"] == []
     index.close()
 
@@ -138,7 +138,7 @@ def test_retry_reads_only_the_quarantined_files_again(ingest, run, archive):
     assert run("ingest", "retry", "--model", "tiny")[0] == 0
     code, found, said = run("ingest", "retry", "--model", "tiny", "--json")
     assert (code, found) == (0, {"retried": []})
-    assert "nothing of tiny is in quarantine" in said
+    assert "no file of tiny is in quarantine" in said
     assert run("ingest", "status", "--json")[1]["collections"][0]["quarantined"] == []
 
 
@@ -233,6 +233,6 @@ def test_the_summary_lists_label_terms_that_no_vocabulary_has_and_the_ledger_doe
     assert found["unknown_terms"] == {"Aortic Elongation": 2}
     assert found["notes"] == {"labels were read from the columns Edema": 3}
     said = run(*command)[2]
-    assert "label terms in neither vocabulary, kept as they are (images): Aortic Elongation 2" in said
+    assert "label terms in neither vocabulary, stored unchanged (images): Aortic Elongation 2" in said
     (ledger,) = (home / "ledger").rglob("*.sqlite")
     assert b"Aortic" not in ledger.read_bytes()

@@ -10,9 +10,9 @@ import pytest
 
 from evaluation.corpus import Corpus, read_collection
 from evaluation.intervals import macro_mean
+from evaluation.rerank_signals import rerank_scorer
 from evaluation.results import Protocol
 from evaluation.scoring import judge
-from evaluation.signals import rerank_scorer
 from evaluation.tasks import Task, image_to_image
 from evaluation.tuning import _candidates, best_shares, halves, tune
 from retrieval.errors import InvalidRequest

@@ -85,7 +85,7 @@ def test_the_first_ends_the_run_after_the_batch_and_the_same_command_completes_i
         _, said = run.communicate(timeout=60)
     assert run.returncode == 130, said
     assert "stopping after this batch" in said
-    assert "the same command goes on from here" in said
+    assert "run the same command again to continue" in said
     assert "Traceback" not in said
     with ingesting(tiny_home, "indiana-again") as run:
         _, said = run.communicate(timeout=60)

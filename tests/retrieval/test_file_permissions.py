@@ -93,7 +93,7 @@ def old_home(home: Path) -> Path:
 def test_an_old_home_is_corrected_once_with_a_message(tiny_home, monkeypatch, capsys, caplog):
     shutil.rmtree(tiny_home / "archive")
     assert open_to_others(old_home(tiny_home))
-    from cxr.console import read_settings
+    from cxr.settings import read_settings
 
     read_settings()
     assert f"other users of this machine could read {tiny_home}" in capsys.readouterr().err

@@ -147,6 +147,6 @@ def test_removing_all_keys_asks_first(tmp_path: Path, monkeypatch: pytest.Monkey
     assert runner.invoke(cxr.main.app, ["keys", "remove-all", "--yes", "--json"]).exit_code == 0
     assert file.read() == ()
     file.path.unlink()
-    assert "is gone" in runner.invoke(cxr.main.app, ["keys", "list"]).stderr
+    assert "is missing" in runner.invoke(cxr.main.app, ["keys", "list"]).stderr
     with pytest.raises(KeyRefused):
         file.revoke("ward-3")

@@ -208,5 +208,5 @@ def test_an_unknown_scope_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_help_says_what_each_scope_opens_today() -> None:
     text = " ".join(run("create", "--help").split())
-    assert "ingest: reserved for endpoints that write cases; there are none yet" in text
+    assert "ingest: reserved for endpoints that write cases; none exists yet" in text
     assert "admin: switch the active model" in text

@@ -1,4 +1,4 @@
-"""What only the running search can tell: its recall against exact search, what denials do, examples."""
+"""Checks that run searches: recall against exact search, negation probes, and example hits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ANN_QUERIES = 100
 ANN_KS = (10, 100)
 PROBE_K = 10
 _EXAMPLE_K = 5
-# As ann-benchmarks counts: what lies as near as the exact k-th neighbour is right. Half precision keeps 11 bits.
+# As in ann-benchmarks, a hit as near as the exact k-th neighbour is correct. Half precision keeps 11 bits.
 _SLACK = 1e-3
 
 
 def ann_recall(retriever: Retriever, protocol: Protocol) -> AnnRecall:
-    """Recall of the engine's nearest images against an exact search of the same vectors, in the whole collection."""
+    """Recall of the engine against exact search of the same vectors, in the whole collection."""
     points = list(retriever.collection.scroll(limit=None, vectors=("image",)))
     numbers = {point.point_id: number for number, point in enumerate(points)}
     stored: FloatArray = np.stack([point.vectors["image"] for point in points])
@@ -34,15 +34,15 @@ def ann_recall(retriever: Retriever, protocol: Protocol) -> AnnRecall:
         nearest = np.sort(cosines)[::-1]
         for k in map(int, found):
             hits = retriever.collection.search(SearchRequest(signals=(VectorSignal("image", query, 1.0),), limit=k))
-            near = [cosines[numbers[hit.point_id]] >= nearest[k - 1] - _SLACK for hit in hits]
-            found[str(k)].append(sum(near) / k)
+            is_correct = [cosines[numbers[hit.point_id]] >= nearest[k - 1] - _SLACK for hit in hits]
+            found[str(k)].append(sum(is_correct) / k)
     return AnnRecall(n=len(queries), recall={k: round(float(np.mean(each)), 6) for k, each in found.items()})
 
 
 def negation_probes(retriever: Retriever) -> list[Probe]:
-    """What hits hold of what the query denies, with the words understood and without; over the whole collection.
+    """Share of hits with a finding that the query negates, with and without interpretation; over the whole collection.
 
-    A probe of which the collection holds no denied finding can tell nothing and is left out.
+    A probe is skipped if the collection has no image with the negated finding.
     """
     if not retriever.bundle.has_text:
         return []
@@ -55,8 +55,8 @@ def negation_probes(retriever: Retriever) -> list[Probe]:
         shares = []
         for interpret in (True, False):
             hits = retriever.search(Query(text=text, interpret=interpret, k=PROBE_K)).hits
-            shares.append(sum(_holds(hit, denied) for hit in hits) / max(1, len(hits)))
-        holding = sum(
+            shares.append(sum(_has_any(hit, denied) for hit in hits) / max(1, len(hits)))
+        with_denied = sum(
             any(finding in point.payload["present"] for finding in denied)
             for point in retriever.collection.scroll(limit=None)
         )
@@ -67,34 +67,34 @@ def negation_probes(retriever: Retriever) -> list[Probe]:
                 k=PROBE_K,
                 share_denied=round(shares[0], 4),
                 share_denied_uninterpreted=round(shares[1], 4),
-                chance=round(holding / total, 4),
+                chance=round(with_denied / total, 4),
             )
         )
     return probes
 
 
 def examples(retriever: Retriever, corpus: Corpus) -> list[Example]:
-    """The first hits of a few queries that any model is asked alike: a prompt each of two findings, and a case of each."""
-    shown = []
+    """First hits of a few queries, equal for all models: a prompt and a study for each of two findings."""
+    found = []
     wanted = [finding for finding in corpus.counts if finding not in ("No Finding", NORMAL)][:2]
     for finding in wanted:
         if retriever.bundle.has_text:
             prompt = prompt_of(finding)
             hits = retriever.search(Query(text=prompt, k=_EXAMPLE_K)).hits
-            shown.append(Example(title=f"text: {prompt}", hits=[_shown(hit) for hit in hits]))
+            found.append(Example(title=f"text: {prompt}", hits=[_to_example(hit) for hit in hits]))
         case = next(image for image in corpus.images if finding in image.findings)
         study = case.study.removeprefix(f"{case.dataset}/")
         hits = retriever.search(Query(study=Case(study_id=study, dataset=case.dataset), k=_EXAMPLE_K)).hits
         title = f"study with {', '.join(sorted(case.findings))}"
-        shown.append(Example(title=title, query_sha256=case.sha256, hits=[_shown(hit) for hit in hits]))
-    return shown
+        found.append(Example(title=title, query_sha256=case.sha256, hits=[_to_example(hit) for hit in hits]))
+    return found
 
 
-def _holds(hit: Hit, denied: tuple[str, ...]) -> bool:
+def _has_any(hit: Hit, denied: tuple[str, ...]) -> bool:
     return any(finding in hit.present for finding in denied)
 
 
-def _shown(hit: Hit) -> ExampleHit:
+def _to_example(hit: Hit) -> ExampleHit:
     return ExampleHit(
         study_id=hit.study_id, image_sha256=hit.image_sha256, score=round(hit.score, 4), findings=list(hit.present)
     )

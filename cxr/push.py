@@ -1,0 +1,71 @@
+"""`cxr push`: copy a collection to another index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr.options import (
+    CollectionArgument,
+    IndexOption,
+    JsonOption,
+    PauseOptimizerOption,
+    ReplicasOption,
+    ShardsOption,
+)
+from cxr.progress import progress_bar
+from cxr.transfer import CopyQuantizationOption, RecreateOption, load_options, opened_index, report_transfer
+from ingest.transfer import push as push_collection
+from retrieval.errors import InvalidRequest
+from retrieval.index.interface import Index
+from retrieval.index.schema import collection_name
+
+
+def push(
+    model: CollectionArgument,
+    to: Annotated[str, typer.Option("--to", help="URL of a Qdrant server, or the folder of an embedded index.")],
+    recreate: RecreateOption = False,
+    shards: ShardsOption = 1,
+    replicas: ReplicasOption = 1,
+    quantization: CopyQuantizationOption = None,
+    pause_optimizer: PauseOptimizerOption = False,
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a collection to another index, such as a Qdrant server.
+
+    After an interruption, or after a further ingest, run the command again: it sends only what the target lacks. Images
+    that only the target holds are kept. At the end the command reads back the count, and the vectors and payloads of a
+    sample, and compares them. CXR_INDEX_API_KEY, CXR_INDEX_CA_FILE, CXR_INDEX_TIMEOUT_S and CXR_INDEX_PATIENCE_S apply
+    to the target, too.
+
+    \b
+    cxr push biomedclip --to http://qdrant:6333
+    cxr push biomedclip --to https://qdrant.example --shards 4 --replicas 2 --quantization int8
+    """
+    options = load_options(
+        quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer
+    )
+    with (
+        opened_index(index) as source,
+        _opened_target(to, source) as target,
+        progress_bar(f"Pushing {model}") as progress,
+    ):
+        summary = push_collection(source.open(collection_name(model)), target, options, progress=progress)
+    report_transfer(summary, as_json)
+
+
+@contextmanager
+def _opened_target(location: str, source: Index) -> Iterator[Index]:
+    with opened_index(location) as target:
+        if _canonical_location(target) == _canonical_location(source):
+            raise InvalidRequest(f"--to names the index that holds the collection already: {source.location}")
+        yield target
+
+
+def _canonical_location(index: Index) -> str:
+    return index.location.rstrip("/") if "://" in index.location else str(Path(index.location).resolve())

@@ -1,0 +1,74 @@
+"""Options, index and report that `cxr push` and `cxr snapshot` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, cast
+
+import typer
+
+from cxr.console import print_json, say
+from cxr.settings import read_settings
+from ingest.transfer import LoadOptions, TransferSummary
+from retrieval.errors import InvalidRequest
+from retrieval.index import open_index
+from retrieval.index.interface import Index
+from retrieval.index.schema import Quantization
+
+RecreateOption = Annotated[bool, typer.Option("--recreate", help="Drop the existing collection first.")]
+CopyQuantizationOption = Annotated[
+    str | None,
+    typer.Option("--quantization", help="none or int8, for a new collection. [default: that of the original]"),
+]
+
+
+def load_options(
+    quantization: str | None, *, shards: int, replicas: int, recreate: bool, pause_optimizer: bool
+) -> LoadOptions:
+    """The options of a copy.
+
+    Raises:
+        InvalidRequest: an unknown quantization.
+    """
+    if quantization not in (None, "none", "int8"):
+        raise InvalidRequest(f"--quantization must be none or int8, found {quantization!r}")
+    return LoadOptions(
+        quantization=cast("Quantization | None", quantization),
+        shards=shards,
+        replicas=replicas,
+        recreate=recreate,
+        pause_optimizer=pause_optimizer,
+    )
+
+
+@contextmanager
+def opened_index(location: str | None) -> Iterator[Index]:
+    """The index at `location` (None: that of the settings). It waits for a busy server."""
+    index = open_index(read_settings(location), patient=True)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+def report_transfer(summary: TransferSummary, as_json: bool) -> None:
+    """Print the result of a copy."""
+    if as_json:
+        print_json(summary.to_dict())
+        return
+    say(
+        f"{summary.collection} in {summary.location}: {summary.sent:,} images sent, "
+        f"{summary.unchanged:,} already there, {summary.verified:,} read back and equal, in {summary.seconds:.1f} s"
+    )
+    say(f"it holds {describe_counts(summary.counts)}")
+    if summary.kept:
+        say(f"{summary.kept:,} of them are not in the original and were kept; --recreate removes them")
+    if not summary.complete:
+        say("the original is not complete because its last ingest did not finish, so the copy is not complete either")
+    say("it is the active collection there" if summary.active else "to make it the active one, run `cxr use` there")
+
+
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`24 images of indiana, 600 images of phantom`, or `no images`."""
+    return ", ".join(f"{count:,} images of {dataset}" for dataset, count in sorted(counts.items())) or "no images"

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from retrieval.labels.explanation import ExplainedMention, ExplainedSentence
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,7 @@ from cxr.console import print_json
 from cxr.options import JsonOption
 from retrieval.errors import InvalidRequest
 from retrieval.labels import Explanation, explain_query, explain_report
+from retrieval.labels.explanation import ExplainedMention, ExplainedSentence
 from retrieval.records import Report
 
 
@@ -48,7 +48,7 @@ def labels(
         return
     console = Console(highlight=False)
     _print_labels(console, explanation)
-    if explain:
+    if explain and not explanation.note:
         _print_mentions(console, explanation)
         for omitted in explanation.omitted:
             console.print(f"not read ({omitted.section}): {omitted.reason}", markup=False)
@@ -76,15 +76,13 @@ def _print_labels(console: Console, explanation: Explanation) -> None:
 
 
 def _print_mentions(console: Console, explanation: Explanation) -> None:
-    """One row for each mention of a finding; the sentence stands above its first mention."""
+    """One table for each sentence, with a row for each mention of a finding; then triggers without effect."""
     for sentence in explanation.sentences:
-        if not sentence.mentions:
-            continue
         title = Text(f"{sentence.section}: {sentence.text}")
         table = Table("finding", "status", "rule", "why", title=title, title_justify="left")
         for mention in sentence.mentions:
             table.add_row(mention.finding, _describe_status(mention), mention.rule, Text(mention.reason))
-        console.print(table)
+        console.print(table if sentence.mentions else Text(f"{sentence.section}: {sentence.text}: no finding"))
         for line in _describe_idle_triggers(sentence):
             console.print(line, markup=False)
 

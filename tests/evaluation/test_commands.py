@@ -12,7 +12,7 @@ import pytest
 
 from retrieval.index.edge.index import EdgeIndex
 from tests.conftest import write_archive
-from tests.cxr.test_cli import run
+from tests.cxr.command_runs import run
 
 FAST = ("--resamples", "100", "--queries", "50")
 

@@ -24,7 +24,7 @@ from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
 from retrieval.search.rerank import WEIGHTS
 from retrieval.search.retriever import Retriever
-from tests.cxr.test_cli import run
+from tests.cxr.command_runs import run
 from tests.evaluation.corpora import FINDINGS, unit
 
 SCALES = {

@@ -49,8 +49,8 @@ def progress_bar(
 ) -> Iterator[ProgressReporter]:
     """A reporter on stderr whose first stage is `title`; without a title it waits for the first `stage`.
 
-    The titles of all stages begin with `prefix`. On a terminal it is a bar for each stage. Elsewhere each stage prints a line when it begins, every `interval_s`
-    seconds, and when it ends.
+    The titles of all stages begin with `prefix`. A terminal shows a bar for the current stage. Elsewhere a stage prints a
+    line when it begins, every `interval_s` seconds, and when it ends.
     """
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     reporter = _TerminalReporter(prefix) if on_terminal else _LineReporter(prefix, interval_s)

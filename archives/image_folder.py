@@ -1,4 +1,4 @@
-"""A tree of image files without reports."""
+"""A folder tree of image files without reports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
 
 class ImageFolderSource:
-    """Reads a folder and all below it, in the order of the paths; every image is a study of its own.
+    """Reads a folder tree in the order of the paths. Each image is a separate study.
 
-    Image and study go by the path of the file inside the folder, suffix included: `a.png` and `a.jpg` are two studies.
-    The view is the one that the file's name says as a word (frontal, pa, ap, lateral, lat), or else the name of the
-    folder it is in.
+    The ids of image and study are the path of the file inside the folder, with its suffix: `a.png` and `a.jpg` are two
+    studies. The view comes from a word in the file name (frontal, pa, ap, lateral, lat), else from the name of its folder.
 
-    What cannot be used comes out as `Quarantined`: other files (`wrong_type`), links that lead outside (`path_outside`)
-    or nowhere (`missing_file`), names that are not UTF-8 (`bad_name`), folders that cannot be read (`system_error`).
-    Hidden files are ignored, and so are links to folders inside, whose files come out under their own path.
+    Quarantined, by code: other files (`wrong_type`), links that lead outside the folder (`path_outside`) or to nothing
+    (`missing_file`), names that are not UTF-8 (`bad_name`), folders that cannot be read (`system_error`). Hidden files are
+    ignored. Links to folders inside the tree are ignored, too: their files come under their real path.
     """
 
     def __init__(self, folder: Path, *, dataset: str) -> None:
@@ -36,7 +35,7 @@ class ImageFolderSource:
         self._names = [name for name in self._folder.names() if not self._folder.links_to_folder(name)]
 
     def image_count(self) -> int:
-        """Files and unreadable folders, those that will be quarantined included."""
+        """Files and unreadable folders, including those that will be quarantined."""
         return len(self._names) + len(self._folder.unreadable)
 
     def empty_folders(self) -> frozenset[str]:
@@ -60,5 +59,5 @@ class ImageFolderSource:
         suffix = PurePosixPath(name).suffix
         if suffix.lower() not in SUFFIXES:
             found = f"found {suffix}" if suffix else "found no suffix"
-            return Quarantined(name, "wrong_type", f"a folder of images takes {', '.join(SUFFIXES)}; {found}")
+            return Quarantined(name, "wrong_type", f"a folder of images may contain {', '.join(SUFFIXES)}; {found}")
         return Study(name, self.dataset, (ImageRecord(name, path, view_of_name(name)),))

@@ -1,4 +1,4 @@
-"""The Indiana University collection (Open-i): two tables and a folder of images, and any archive laid out like it."""
+"""The Indiana University collection (Open-i): two tables and a folder of images; also other archives in this layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from archives.file_tree import FileTree
 from archives.report_sections import split_report
 from archives.tables.cells import CellTable, as_ids, as_report_text
-from archives.tables.conflicting_rows import claimed_by_several, conflicting_study
+from archives.tables.conflicting_rows import FileClaim, FileClaims
 from archives.views import read_view
 from retrieval.errors import MissingFile, RetrievalError
 from retrieval.records import ImageRecord, Quarantined, Report, Study, View
@@ -21,7 +21,7 @@ PROJECTION_COLUMNS = ("uid", "filename", "projection")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One projection: the number of its row (from 1, the header not counted), its study (empty: unknown), file and view."""
+    """A row of the projections table: its number (from 1, without the header), study (empty: unknown), file and view."""
 
     number: int
     uid: str
@@ -36,14 +36,17 @@ class _Row:
 class IndianaSource:
     """Reads the archive study by study, in the order of the projections table.
 
-    A row that cannot be used comes out as `Quarantined` (`missing_file`, `path_outside`, `duplicate_id`) and the rest
-    of its study stands; a study left without images does not come out. Images without a report make a study with an
-    empty one, and a note; reports without images are not studies that can be shown, and are left out. Where rows of the
-    reports table have one uid and differ, none of them is used (`conflicting_report`); equal ones count once
-    (`duplicate_id`), and one without a uid is nobody's (`row_without_file`). An image without a uid is a study of its own,
-    without a report. A file in rows of several uids belongs to none of them (`conflicting_study`). Files in the images
-    folder that no row names come last, as `unlisted_file`, unless the source is restricted to some uids. `XXXX` for
-    removed words stays, as readers of this collection know it.
+    A study without images is left out, and so is a report without images. Images without a report become a study with an
+    empty report and a note. An image without a uid becomes a separate study without a report. `XXXX`, which replaces
+    removed words in this collection, stays in the text.
+
+    Quarantined, by code; the other images of the study are kept:
+
+    - `missing_file`, `path_outside`, `duplicate_id`: a row whose file cannot be used, or is named by an earlier row.
+    - `conflicting_study`: a file that rows of several uids name.
+    - `conflicting_report`, `duplicate_id`: several reports with one uid; different ones are not used, equal ones once.
+    - `row_without_file`: a report without a uid.
+    - `unlisted_file`: a file in the images folder that no row names, unless the source is restricted to some uids.
     """
 
     def __init__(
@@ -59,46 +62,43 @@ class IndianaSource:
 
         Raises:
             SourceError: a table or the images folder is missing or cannot be read.
-            MissingColumn: a table lacks a column.
+            MissingColumn: a table has not all columns.
         """
         self.dataset = dataset
         self._reports_csv = reports_csv
         self._projections_csv = projections_csv
         self._uids = None if uids is None else frozenset(uids)
-        # Everything that makes the whole archive unusable shows here, before any work has begun.
+        # Errors of the archive as a whole are raised here, before any work begins.
         self._folder = FileTree(images_dir)
         self._rows = self._read_rows()
         self._studies, self._bad_reports = self._read_reports()
 
     def image_count(self) -> int:
-        """Rows of the projections table, rows of the reports table that are not used, and files that no row names."""
+        """Rows of the projections table, plus unused rows of the reports table and files that no row names."""
         return len(self._rows) + len(self._bad_reports) + len(self._unlisted)
 
     def __iter__(self) -> Iterator[Study | Quarantined]:
         yield from self._bad_reports
-        files = {row.number: self._folder.identity(row.filename) for row in self._rows if row.filename}
-        contested = claimed_by_several((row.uid or row.number, files.get(row.number, "")) for row in self._rows)
-        claimed: set[str] = set()
+        claims = FileClaims(self._projections_csv, map(self._claim, self._rows))
         for rows in self._rows_by_study():
             images: list[ImageRecord] = []
             for row in rows:
-                file = files.get(row.number, "")
-                if file in contested:
-                    yield conflicting_study(row.name, self._projections_csv)
-                    continue
-                if file in claimed:
-                    detail = f"{row.filename} stands in more than one row of {self._projections_csv}"
-                    yield Quarantined(row.name, "duplicate_id", detail)
+                if conflict := claims.find_conflict(row.number, row.name):
+                    yield conflict
                     continue
                 try:
                     images.append(self._image(row))
                 except RetrievalError as error:
                     yield Quarantined.because(row.name, error)
                 else:
-                    claimed.add(file)
+                    claims.assign(row.number)
             if images:
                 yield self._study(rows[0].uid or images[0].image_id, bool(rows[0].uid), tuple(images))
         yield from self._unlisted
+
+    def _claim(self, row: _Row) -> FileClaim:
+        file = self._folder.identity(row.filename) if row.filename else ""
+        return FileClaim(row.number, file, row.uid or row.number)
 
     def _image(self, row: _Row) -> ImageRecord:
         if not row.filename:
@@ -107,11 +107,11 @@ class IndianaSource:
 
     def _study(self, study_id: str, has_uid: bool, images: tuple[ImageRecord, ...]) -> Study:
         if not has_uid:
-            note = f"no uid, or a dummy, in {self._projections_csv.name}: a study of its own, without a report"
+            note = f"no uid, or a dummy value, in {self._projections_csv.name}: a separate study without a report"
             return Study(study_id, self.dataset, images, notes=(note,))
         cells = self._studies.get(study_id)
         if cells is None:
-            note = f"no report in {self._reports_csv.name} has the uid of the image"
+            note = f"no report in {self._reports_csv.name} has the uid of this study"
             return Study(study_id, self.dataset, images, notes=(note,))
         report = Report(
             findings=as_report_text(cells["findings"]),
@@ -140,7 +140,7 @@ class IndianaSource:
 
     def _read_rows(self) -> list[_Row]:
         rows = [
-            # Text that is no file name (an image as bytes, a report) is never repeated.
+            # Text that is no file name (image bytes, a report) must not appear in messages.
             _Row(number, uid, filename if self._folder.is_name(filename) else "", read_view(projection))
             for number, (uid, filename, projection) in enumerate(_cells(self._projections_csv, PROJECTION_COLUMNS), 1)
             if uid or filename
@@ -148,7 +148,7 @@ class IndianaSource:
         return [row for row in rows if self._uids is None or row.uid in self._uids]
 
     def _read_reports(self) -> tuple[dict[str, dict[str, str]], list[Quarantined]]:
-        """Cells of the reports by uid, and the rows that are not used."""
+        """The cells of the reports by uid, and the rows that are not used."""
         rows: dict[str, list[dict[str, str]]] = {}
         bad: list[Quarantined] = []
         for number, values in enumerate(_cells(self._reports_csv, REPORT_COLUMNS), start=1):
@@ -158,7 +158,7 @@ class IndianaSource:
                 rows.setdefault(uid, []).append(cells)
             elif any(values) and self._uids is None:
                 name = f"{self._reports_csv.name} row {number}"
-                detail = f"{name} has no uid, or a dummy; its report belongs to no image"
+                detail = f"{name} has no uid, or a dummy value, so its report belongs to no image"
                 bad.append(Quarantined(name, "row_without_file", detail))
         studies: dict[str, dict[str, str]] = {}
         for uid, found in rows.items():
@@ -171,15 +171,15 @@ class IndianaSource:
         return studies, bad
 
     def _repeated(self, uid: str, count: int, *, differ: bool) -> Quarantined:
-        what = f"uid {uid} stands in {count} rows of {self._reports_csv}"
+        what = f"{count} rows of {self._reports_csv} have the uid {uid}"
         if differ:
-            detail = f"{what}, which differ; none is used, since none can be told to be right"
+            detail = f"{what} and differ; none is used, because any may be wrong"
             return Quarantined(f"uid {uid}", "conflicting_report", detail)
-        return Quarantined(f"uid {uid}", "duplicate_id", f"{what}, which say the same; it is used once")
+        return Quarantined(f"uid {uid}", "duplicate_id", f"{what} and the same content; it is used once")
 
 
 def _cells(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The rows of a table, the first of `names` being an id."""
+    """The cells of the columns `names`, row by row; the first column is an id."""
     table = CellTable(path, lambda name: name.casefold() == names[0].casefold())
     table.require(*names)
     rows = list(table.rows([table.find(name) or name for name in names]))

@@ -1,4 +1,4 @@
-"""Splits of a collection: which studies are judged, and that no study is on two sides."""
+"""Reads a table of splits: which studies belong to train, validation or test."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def read_split(path: Path, split: str) -> frozenset[str]:
     """Ids of the studies of one split, from a CSV table with the columns `study_id` (or `uid`) and `split`.
 
     Raises:
-        SourceError: the table cannot be read, has no such split, or puts a study into two.
-        MissingColumn: it lacks one of the columns.
+        SourceError: the table cannot be read, has no such split, or a study is in two splits.
+        MissingColumn: a column is missing.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -11,8 +11,9 @@ import typer
 from cxr.console import print_json
 from cxr.options import IndexOption, JsonOption
 from cxr.settings import read_settings
-from ingest.doctor.collection import CheckResult, Diagnosis, check_thumbnails, diagnose
-from ingest.doctor.home import examine_home
+from ingest.doctor.checks import CheckResult, Diagnosis
+from ingest.doctor.collection import check_thumbnails, diagnose
+from ingest.doctor.home import check_home
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
 from retrieval.file_permissions import permission_problems
@@ -43,7 +44,7 @@ def doctor(
         names = [model_of(name) for name in sorted({*opened.collections(), *opened.damaged()})]
         if model is not None and model not in names:
             raise NoCollection(f"the model {model} has no collection in {opened.location}")
-        home = examine_home(settings, opened)  # first: opening a collection removes leftovers beside it
+        home = check_home(settings, opened)  # first: opening a collection removes leftovers beside it
         checked = {name: _diagnose(name, opened, settings) for name in names}
     finally:
         opened.close()
@@ -106,7 +107,7 @@ def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:
         ]
         typer.echo(f"{found.model} ({found.collection}): {found.images:,} images of {found.studies:,} studies")
         typer.echo(f"  views: {counts[0]}\n  labels: {counts[1] or 'none'}")
-        _print_check_results(found.findings)
+        _print_check_results(found.results)
 
 
 def _print_check_results(results: Sequence[CheckResult]) -> None:

@@ -1,3 +1,3 @@
-"""From an archive on disk to points in the index: sources and the worker."""
+"""From an archive to points in an index: the worker, its ledger, copies of collections, and the doctor."""
 
 import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off

@@ -1,4 +1,4 @@
-"""What is wrong with a home as a whole: leftovers of killed commands, and files that cannot be read."""
+"""Checks of a home as a whole: leftovers of killed commands, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from archives.dicom.pseudonyms import load_salt
-from ingest.doctor.collection import CheckResult, Level
+from ingest.doctor.checks import CheckResult, Level
 from ingest.sqlite import open_readonly
 from retrieval.atomic_files import find_abandoned_drafts
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
@@ -21,8 +21,8 @@ from retrieval.settings import RetrievalSettings
 _DATABASES = ("experiments.sqlite",)
 
 
-def examine_home(settings: RetrievalSettings, index: Index) -> list[CheckResult]:
-    """What was looked at in the home of `settings`, collections apart."""
+def check_home(settings: RetrievalSettings, index: Index) -> list[CheckResult]:
+    """The results of the checks of the home of `settings`, without its collections."""
     return [
         _check_leftovers(settings),
         _check_active(index),
@@ -37,10 +37,10 @@ def _check_leftovers(settings: RetrievalSettings) -> CheckResult:
         folders.append(Path(settings.index_location))
     left = find_abandoned_drafts(folders, settings.drafts_dir)
     message = (
-        f"killed commands left {', '.join(map(str, left))}; they may hold reports: run those commands again, which removes "
-        "them, or remove them"
+        f"killed commands left {', '.join(map(str, left))}. These may contain reports. Run the commands again, which "
+        "removes them, or delete them"
     )
-    return _result("leftovers", message if left else "", "killed commands have left nothing")
+    return _result("leftovers", message if left else "", "none")
 
 
 def _check_active(index: Index) -> CheckResult:
@@ -49,13 +49,13 @@ def _check_active(index: Index) -> CheckResult:
     except AliasDamaged as error:
         return CheckResult("active model", "problem", str(error))
     if active and active not in {*index.collections(), *index.damaged()}:
-        message = f"the active collection {active} is not there; `cxr use MODEL` makes another one active"
+        message = f"the active collection {active} does not exist; `cxr use MODEL` activates another one"
         return CheckResult("active model", "problem", message)
     return CheckResult("active model", "ok", active or "none")
 
 
 def _check_bundles(models_dir: Path, collections: set[str]) -> CheckResult:
-    """Of bundles with a collection the diagnosis of that collection tells."""
+    """Check the bundles without a collection; other bundles are checked with their collection."""
     problems = []
     names = [name for name in installed_bundles(models_dir) if f"cxr_{name}" not in collections]
     for name in names:
@@ -72,31 +72,33 @@ def _check_files(home: Path) -> CheckResult:
         try:
             read_preset(home, path.stem)
         except InvalidRequest as error:
-            problems.append(f"{error}; remove it, and `cxr tune --save {path.stem}` writes it anew")
+            problems.append(f"{error}; remove it and write it again with `cxr tune --save {path.stem}`")
     for path in (home / name for name in _DATABASES):
-        if path.exists() and (damage := _damage_of(path)):
-            problems.append(f"{path} is damaged: {damage}; searches go on without a search_id; remove it to begin anew")
+        if path.exists() and (damage := _find_damage(path)):
+            problems.append(
+                f"{path} is damaged: {damage}. Searches still work, without a search_id. Remove it to start again"
+            )
     try:
         if (home / "salt").exists():
             load_salt(home)
     except RetrievalError as error:
         problems.append(str(error))
-    if (keys := home / "keys.json").exists() and not _holds_json(keys):
+    if (keys := home / "keys.json").exists() and not _is_json_object(keys):
         problems.append(
-            f"{keys} is damaged: the service refuses every request; restore it, or remove all keys with "
+            f"{keys} is damaged, so the service refuses every request; restore it, or remove all keys with "
             "`cxr keys remove-all`"
         )
     return _result("other files", "; ".join(problems), "readable")
 
 
-def _holds_json(path: Path) -> bool:
+def _is_json_object(path: Path) -> bool:
     try:
         return isinstance(msgspec.json.decode(path.read_bytes()), dict)
     except (OSError, msgspec.MsgspecError, RecursionError):
         return False
 
 
-def _damage_of(path: Path) -> str:
+def _find_damage(path: Path) -> str:
     try:
         with closing(open_readonly(path)) as database:
             found = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -105,6 +107,6 @@ def _damage_of(path: Path) -> str:
     return "" if found == "ok" else found
 
 
-def _result(check: str, problem: str, fine: str) -> CheckResult:
+def _result(check: str, problem: str, ok_message: str) -> CheckResult:
     level: Level = "problem" if problem else "ok"
-    return CheckResult(check, level, problem or fine)
+    return CheckResult(check, level, problem or ok_message)

@@ -1,7 +1,7 @@
-"""The ledger of a collection: which files were indexed or quarantined, the runs, and the vectors of report texts.
+"""The ledger of a collection: indexed files, quarantined files, runs, and the vectors of report texts.
 
-The index is the truth. The ledger only spares work (a file whose size and time have not changed is not read again, a
-text is encoded once) and remembers what an index cannot hold: what was quarantined and why. Losing it costs time.
+The index is the truth. The ledger saves work (a file with unchanged size and modification time is not read again, a text
+is encoded once) and keeps what an index cannot hold: the quarantine with its reasons. A lost ledger costs time only.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from retrieval.errors import DiskFull, SystemFailure
 from retrieval.records import Quarantined
 
 RETRY = "retry"
-"""The part of a run that reads quarantined files again."""
+"""The name, in place of a part, of a run that reads quarantined files again."""
 
 _FORMAT = 1
-# One statement takes so many parameters on every sqlite that Python 3.11 comes with.
+# Every sqlite that Python 3.11 ships with accepts this many parameters in one statement.
 _PARAMETERS = 500
-# Seconds to wait for another process that writes.
+# How long to wait for another process that writes.
 _BUSY_S = 60
 
 
@@ -40,12 +40,12 @@ class Ledger:
     """An sqlite file; safe from several threads and several processes."""
 
     def __init__(self, path: Path | None, *, readonly: bool = False) -> None:
-        """Open the ledger at `path`, making it where it is missing; None keeps it in memory.
+        """Open the ledger at `path`, and create it if it is missing; None keeps it in memory.
 
-        With `readonly` nothing is written, so that the home may be on a disk that nobody can write to.
+        With `readonly` nothing is written, so the home may be on a read-only disk.
 
         Raises:
-            SystemFailure: the file is no ledger of this version, is damaged, or another process keeps it locked.
+            SystemFailure: the file was written by another version, is damaged, or is locked by another process.
         """
         self.path = path
         self._lock = threading.Lock()
@@ -69,13 +69,15 @@ class Ledger:
                 return DiskFull(f"the ledger {self.path} cannot be written: {error}{free}")
             case Cause.NO_ACCESS:
                 return SystemFailure(
-                    f"the ledger {self.path} cannot be opened: {error}; it must be a file that can be read and written"
+                    f"the ledger {self.path} cannot be opened: {error}; check that the file is readable and writable"
                 )
             case Cause.DAMAGED:
-                return SystemFailure(f"the ledger {self.path} is damaged: {error}; remove it, files will be read again")
+                return SystemFailure(
+                    f"the ledger {self.path} is damaged: {error}; remove it, and files will be read again"
+                )
 
     def rows(self, dataset: str, names: Sequence[str]) -> dict[str, FileRow]:
-        """Rows, by name, of those files among `names` that were indexed at some time."""
+        """Rows by name, for those of `names` that have been indexed."""
         rows = self._among(
             "SELECT name, image_id, path, size, mtime_ns, sha256, bundle_id, notes FROM files "
             "WHERE dataset = ? AND name IN",
@@ -88,9 +90,9 @@ class Ledger:
         }
 
     def record(self, run: int, dataset: str, rows: Sequence[FileRow]) -> None:
-        """Write down files that are in the index; what earlier runs had against them is forgotten.
+        """Record files that are in the index, and remove their quarantine entries of earlier runs.
 
-        An image id has one row: a file that was indexed under it before is no longer what the index holds.
+        Each image id has one row; the row of another file with the same id is replaced.
         """
         self._write(
             "DELETE FROM files WHERE dataset = ? AND image_id = ? AND name <> ?",
@@ -109,22 +111,22 @@ class Ledger:
         )
 
     def quarantine(self, run: int, dataset: str, items: Iterable[Quarantined]) -> None:
-        """Record what was quarantined."""
+        """Record quarantined files and rows."""
         self._write(
             "INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?, ?, ?)",
             [(dataset, item.file, item.code, item.detail, run) for item in items],
         )
 
     def quarantined(self, dataset: str | None = None) -> list[Quarantined]:
-        """What is quarantined, by name."""
+        """Quarantined files and rows, sorted by name."""
         rows = self._all(
             "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
         )
-        # A ledger that is only read may still hold the messages of an earlier version.
+        # A ledger opened read-only may still hold messages of an earlier version.
         return [Quarantined(name, code, read_detail(code, detail)) for name, code, detail in rows]
 
     def notes(self) -> dict[str, int]:
-        """How many indexed files carry each note on how their pixels were made, most frequent first."""
+        """Number of indexed files by note on how their pixels were read, most frequent first."""
         rows = self._all(
             "SELECT note.value, count(*) FROM files, json_each(files.notes) AS note "
             "GROUP BY note.value ORDER BY count(*) DESC, note.value"
@@ -136,7 +138,7 @@ class Ledger:
         return [(dataset, image_id) for dataset, image_id in self._all("SELECT dataset, image_id FROM files")]
 
     def names(self, dataset: str, image_ids: Sequence[str]) -> dict[str, set[str]]:
-        """By image id the names of the files that were indexed under it; only of those `image_ids` that have any."""
+        """Names of indexed files by image id, for those of `image_ids` that have any."""
         found: dict[str, set[str]] = {}
         statement = "SELECT image_id, name FROM files WHERE dataset = ? AND image_id IN"
         for image_id, name in self._among(statement, image_ids, dataset):
@@ -148,36 +150,36 @@ class Ledger:
         self._write("DELETE FROM files WHERE dataset = ? AND image_id = ?", [(dataset, each) for each in image_ids])
 
     def forget_older(self, run: int, dataset: str) -> None:
-        """Remove what earlier runs quarantined and this run, which saw the whole source, did not meet again."""
+        """Remove quarantine entries of earlier runs. Call it after a run over the whole source."""
         self._write("DELETE FROM quarantine WHERE dataset = ? AND run <> ?", [(dataset, run)])
 
     def supersede(self, hashes: Iterable[str]) -> None:
-        """Note images whose points are about to show others; a run that is killed leaves their thumbnails."""
+        """Note the hashes of images that are about to be replaced, so that a later run can remove their thumbnails."""
         self._write("INSERT OR REPLACE INTO superseded VALUES (?)", [(sha256,) for sha256 in hashes])
 
     def superseded(self) -> set[str]:
-        """SHA-256 of the images that were noted, by runs that were killed, too."""
+        """SHA-256 of replaced images, noted by this run or by earlier runs that were killed."""
         return {sha256 for (sha256,) in self._all("SELECT sha256 FROM superseded")}
 
     def forget_superseded(self, hashes: Iterable[str]) -> None:
-        """Remove notes: their thumbnails are gone, or shown by others."""
+        """Remove these notes; the thumbnails are removed or still used by other images."""
         self._write("DELETE FROM superseded WHERE sha256 = ?", [(sha256,) for sha256 in hashes])
 
     def texts(self, bundle_id: str, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Vectors (float32 [D]) of those `texts` that were encoded before with this bundle."""
+        """Vectors (float32 [D]) by text, for those of `texts` that this bundle has encoded."""
         by_key = {_text_key(bundle_id, text): text for text in texts}
         rows = self._among("SELECT key, vector FROM texts WHERE key IN", list(by_key))
         return {by_key[key]: np.frombuffer(vector, dtype=np.float16).astype(np.float32) for key, vector in rows}
 
     def remember_texts(self, bundle_id: str, vectors: Mapping[str, NDArray[np.float32]]) -> None:
-        """Keep the vectors of texts, in half precision as the index does."""
+        """Store the vectors of texts, in half precision as in the index."""
         self._write(
             "INSERT OR REPLACE INTO texts VALUES (?, ?)",
             [(_text_key(bundle_id, text), vector.astype(np.float16).tobytes()) for text, vector in vectors.items()],
         )
 
     def begin(self, dataset: str, part: str, source: dict[str, Any] | None, started_at: str) -> int:
-        """Note the start of a run and give its number."""
+        """Record the start of a run; gives the number of the run."""
         with self._using() as database:
             cursor = database.execute(
                 "INSERT INTO runs (dataset, part, source, started_at) VALUES (?, ?, ?, ?)",
@@ -186,11 +188,11 @@ class Ledger:
         return int(cursor.lastrowid or 0)
 
     def end(self, run: int, finished_at: str, summary: dict[str, Any]) -> None:
-        """Note that a run came to its end."""
+        """Record the end of a run, with its summary."""
         self._write("UPDATE runs SET finished_at = ?, summary = ? WHERE run = ?", [(finished_at, _json(summary), run)])
 
     def runs(self) -> list[RunRow]:
-        """All runs, the latest first."""
+        """All runs, latest first."""
         rows = self._all(
             "SELECT run, dataset, part, source, started_at, finished_at, summary FROM runs ORDER BY run DESC"
         )
@@ -200,9 +202,9 @@ class Ledger:
         ]
 
     def unfinished(self) -> list[str]:
-        """Datasets of which a run, or that of one of its parts, was cut off and no later one made up for it; by name.
+        """Sorted names of datasets with an interrupted run (or part) that no later run has repeated.
 
-        A retry that was cut off is none: what it has not indexed is still in quarantine.
+        Interrupted retries do not count: their files are still in quarantine.
         """
         rows = self._all(
             "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND part <> ?1 AND NOT EXISTS "
@@ -214,7 +216,7 @@ class Ledger:
         return [dataset for (dataset,) in rows]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all rows."""
         with self._using() as database:
             database.executescript(
                 "DELETE FROM files; DELETE FROM quarantine; DELETE FROM texts; DELETE FROM superseded; DELETE FROM runs; "
@@ -222,7 +224,7 @@ class Ledger:
             )
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         with self._lock:
             self._database.close()
 
@@ -254,7 +256,7 @@ class Ledger:
         with self._lock:
             try:
                 yield self._database
-            except sqlite3.ProgrammingError:  # of this program
+            except sqlite3.ProgrammingError:  # a bug, not a state of the file
                 raise
             except sqlite3.Error as error:
                 raise self._failure(error) from error

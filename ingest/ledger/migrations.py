@@ -1,4 +1,4 @@
-"""What becomes of the ledgers of earlier versions."""
+"""Migrates ledgers of earlier versions: removes what their messages quoted from DICOM headers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from archives.dicom.modalities import redact_modality, redact_modality_in_summary
 
-_MODALITY = "wrong_modality"  # the code of the messages that an earlier version quoted a header in
+_MODALITY = "wrong_modality"  # messages with this code quoted a header value in earlier versions
 
 
 def redact_modalities(database: sqlite3.Connection) -> None:
-    """Remove from messages what an earlier version quoted of DICOM headers."""
-    database.execute("PRAGMA secure_delete=ON")  # what is removed must not stay in free pages
+    """Remove header values that an earlier version quoted in messages."""
+    database.execute("PRAGMA secure_delete=ON")  # removed text must not stay in free pages
     messages = "SELECT DISTINCT detail FROM quarantine WHERE code = ?"
     changed = _redacted(database.execute(messages, (_MODALITY,)), redact_modality)
     database.executemany("UPDATE quarantine SET detail = ? WHERE detail = ?", changed)
@@ -26,17 +26,17 @@ def redact_modalities(database: sqlite3.Connection) -> None:
 
 
 def _redacted(rows: Iterable[tuple[str]], redact: Callable[[str], str]) -> list[tuple[str, str]]:
-    """(new, old) of those texts that `redact` changes."""
+    """Pairs (new, old) of the texts that `redact` changes."""
     return [(plain, text) for (text,) in rows if (plain := redact(text)) != text]
 
 
 def read_detail(code: str, detail: str) -> str:
-    """Why a file is in quarantine, without what an earlier version quoted of its header."""
+    """The message of a quarantined file, without header values that an earlier version quoted."""
     return redact_modality(detail) if code == _MODALITY else detail
 
 
 def read_summary(text: str | None) -> dict[str, Any] | None:
-    """The summary of a run, without what an earlier version quoted of DICOM headers; None if there is none."""
+    """The summary of a run, without header values that an earlier version quoted; None if the run has no summary."""
     if text and _MODALITY in text:
         text = redact_modality_in_summary(text)
     return json.loads(text) if text else None

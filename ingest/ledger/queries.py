@@ -1,4 +1,4 @@
-"""What the ledger of a collection tells those who measure it: what building took, and which images it calls indexed."""
+"""Reads from the ledger of a collection: the time of its build, and its indexed images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from retrieval.index.schema import collection_name
 
 
 def build_of(home: Path, location: str, model: str) -> tuple[int, float] | None:
-    """Images that the runs of a collection have encoded, and the seconds of those runs; None if none was recorded.
+    """Images encoded by all runs of a collection, and the seconds of these runs; None if no run is recorded.
 
-    A run that encoded nothing is not counted, for it says nothing about building.
+    Runs that encoded no image do not count.
     """
     path = ledger_path(home, location, collection_name(model))
     if not path.exists():
@@ -25,7 +25,7 @@ def build_of(home: Path, location: str, model: str) -> tuple[int, float] | None:
 
 
 def indexed_images(home: Path, location: str, model: str) -> frozenset[tuple[str, str]] | None:
-    """Dataset and image id of every image that the ledger calls indexed; None if the collection has no ledger."""
+    """Dataset and image id of every indexed image in the ledger; None if the collection has no ledger."""
     path = ledger_path(home, location, collection_name(model))
     if not path.exists():
         return None

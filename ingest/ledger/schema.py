@@ -1,4 +1,4 @@
-"""The tables of a ledger, and their rows as the program sees them."""
+"""The tables of a ledger, and their rows as Python objects."""
 
 from __future__ import annotations
 
@@ -24,9 +24,17 @@ CREATE TABLE IF NOT EXISTS runs (
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """An indexed file as it was when it was read: bytes, time of change in ns, hash, the bundle that encoded it.
+    """An indexed file as it was when it was read.
 
-    `name` is what its source calls it (`ImageRecord.name`), `image_id` what its point is called.
+    Attributes:
+        name: `ImageRecord.name`.
+        image_id: The image id of its point.
+        path: Its path, or the place of an image inside a table.
+        size: In bytes.
+        mtime_ns: Modification time in nanoseconds.
+        sha256: Hash of its bytes.
+        bundle_id: The bundle that encoded it.
+        notes: How its pixels were read.
     """
 
     name: str
@@ -41,7 +49,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run: what it read (as `SourceSpec.to_dict` gives it), when, and its summary, None if it was cut off."""
+    """One run: its source (`SourceSpec.to_dict`), start, end and summary; the latter two are None if it was interrupted."""
 
     run: int
     dataset: str

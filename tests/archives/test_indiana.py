@@ -230,7 +230,7 @@ def test_images_without_a_report_make_a_study_with_an_empty_one(archive: Archive
     (study,), set_aside = archive.read()
     assert not set_aside
     assert (study.study_id, study.report, study.mesh) == ("9", Report(), "")
-    assert study.notes == ("no report in reports.csv has the uid of the image",)
+    assert study.notes == ("no report in reports.csv has the uid of this study",)
 
 
 def test_a_report_without_images_is_left_out(archive: Archive) -> None:

@@ -23,11 +23,11 @@ def collection(tiny_home: Path):
 
 
 def levels(found) -> dict[str, str]:
-    return {each.check: each.level for each in found.findings}
+    return {each.check: each.level for each in found.results}
 
 
 def problems(found) -> set[str]:
-    return {each.check for each in found.findings if each.level == "problem"}
+    return {each.check for each in found.results if each.level == "problem"}
 
 
 def look(home: Path, collection, ledger=None):
@@ -64,7 +64,7 @@ def test_a_damaged_or_missing_bundle_is_a_problem(tiny_home, collection):
     (tiny_home / "models" / "tiny-a" / "text.onnx").write_bytes(b"x")
     found = look(tiny_home, collection)
     assert problems(found) == {"bundle"}
-    assert "checksum" in str(found.findings[0]) or "has changed" in found.findings[0].message
+    assert "checksum" in str(found.results[0]) or "has changed" in found.results[0].message
     found, _ = diagnose("nobody", collection, tiny_home / "models")
     assert "bundle" in problems(found)
 
@@ -80,7 +80,7 @@ def test_points_that_went_missing_are_a_problem(tiny_home, collection):
     collection.delete([gone.point_id])
     found = look(tiny_home, collection, ledger)
     assert problems(found) == {"counts", "ledger rows without points", "orphaned thumbnails"}
-    told = next(each for each in found.findings if each.check == "ledger rows without points")
+    told = next(each for each in found.results if each.check == "ledger rows without points")
     assert told.message.endswith(f"the first: indiana/{gone.payload['image_id']}")
 
 

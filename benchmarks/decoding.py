@@ -24,8 +24,8 @@ from ingest.thumbnails import THUMBNAIL_SIZE
 from retrieval.errors import ImageError
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import DecoderPool
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 
 SQUARE = Preprocessing(mode="stretch", size=224, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
 

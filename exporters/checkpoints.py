@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 from exporters.sources import Family, detect_family, locate_checkpoint
-from retrieval.model.bundle import Preprocessing, Tokenization
+from retrieval.imaging.model_input import Preprocessing
+from retrieval.model.bundle import Tokenization
 
 ReferencePixels = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 ReferenceTokens = Callable[[Sequence[str]], dict[str, NDArray[np.int64]]]

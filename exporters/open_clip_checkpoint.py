@@ -22,7 +22,8 @@ from exporters.simple_tokenizer import tokenizer_json_of
 from exporters.sources import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
 from exporters.towers import OpenClipImageTower, OpenClipTextTower, scalar
 from retrieval.errors import ExportError
-from retrieval.model.bundle import Preprocessing, Tokenization
+from retrieval.imaging.model_input import Preprocessing
+from retrieval.model.bundle import Tokenization
 
 _MODES = {
     "shortest": "shortest_side_crop",

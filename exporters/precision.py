@@ -15,8 +15,9 @@ from PIL import Image
 
 from exporters.log_levels import only_errors
 from retrieval.errors import ExportError, ParityError
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, PrecisionCheck, Preprocessing, Tokenization
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, PrecisionCheck, Tokenization
 from retrieval.model.session import OrtSession
 from retrieval.model.tokenize import TextTokenizer
 

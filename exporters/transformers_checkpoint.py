@@ -16,7 +16,8 @@ from exporters.siglip_tokenizer import canonicalize, load_siglip_tokenizer
 from exporters.sources import CheckpointFolder, Family
 from exporters.towers import TransformersImageTower, TransformersTextTower, scalar
 from retrieval.errors import ExportError
-from retrieval.model.bundle import Preprocessing, Tokenization
+from retrieval.imaging.model_input import Preprocessing
+from retrieval.model.bundle import Tokenization
 
 Normalization = Literal["none", "lowercase", "siglip"]
 

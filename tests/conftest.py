@@ -19,8 +19,9 @@ from tokenizers.normalizers import Lowercase
 from archives.indiana import IndianaSource
 from exporters.bundle_writer import write_bundle, write_manifest
 from ingest.worker import Worker
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.model.bundle import ModelBundle, Parity, Preprocessing, Tokenization
+from retrieval.model.bundle import ModelBundle, Parity, Tokenization
 from retrieval.model.encoder import Encoder
 
 SIZE, DIM, LENGTH = 32, 16, 12

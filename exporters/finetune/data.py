@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError, TrainingError
 from retrieval.imaging.decoder_pool import read_image
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 
 # Not after "1.": impressions are numbered.

@@ -23,7 +23,7 @@ from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_client import Decoder
 from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
 from retrieval.imaging.memory_budget import MemoryBudget, never_cancelled
-from retrieval.model.bundle import Preprocessing
+from retrieval.imaging.model_input import Preprocessing
 
 LIMIT_SECONDS = 10
 """Processor time of one image. The largest that is accepted takes 1 to 5 s (benchmarks/results, "Decoding processes")."""

@@ -22,8 +22,8 @@ from PIL import Image
 
 from retrieval.errors import DecoderCrashed, RetrievalError
 from retrieval.imaging.decode import Reserve, decode_image
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import LIMIT_CANVAS_PIXELS, ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 
 if sys.platform != "win32":
     import fcntl

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.errors import BundleError, ImageTooLarge
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.raster import to_eight_bit
-from retrieval.model.bundle import Preprocessing
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -17,8 +17,8 @@ from exporters.finetune.losses import infonce_loss, sigmoid_loss
 from exporters.finetune.settings import ImageAugmentation, TextAugmentation
 from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
 from retrieval.imaging.decoder_pool import read_image
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 from retrieval.records import Report, Study
 from tests.exporters.finetune_studies import draw_studies
 

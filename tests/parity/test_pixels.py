@@ -16,8 +16,8 @@ from PIL import Image
 from exporters.parity import PIXELS_MAX_ABS, default_images
 from exporters.transformers_checkpoint import preprocessing_of
 from retrieval.errors import ImageTooLarge
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
 INDIANA_DIR = Path(os.environ.get("CXR_INDIANA_DIR", Path(__file__).parents[3] / "shared" / "indiana"))

@@ -22,8 +22,8 @@ from retrieval.errors import DecoderCrashed, DecodeTimeout, ImageBomb, ImageErro
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import DecoderPool, decoders
 from retrieval.imaging.memory_budget import MemoryBudget
+from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from retrieval.model.bundle import Preprocessing
 from tests.dicom_files import SYNTAXES, dicom
 from tests.retrieval.imaging.test_complexity import HONEST
 

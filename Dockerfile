@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1 VIRTUAL_ENV=/opt/cxr
 RUN uv venv /opt/cxr
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 
 # Dependencies first: they change less often than the code, and their layer is kept.
 FROM builder AS builder-cpu

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pkgutil
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,11 @@ from typing import Any, get_args
 from litestar.testing import TestClient
 
 import cxr.main
+import service
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
 from retrieval.index.filters import Filters
-from retrieval.labels import triggers
+from retrieval.labels import descriptor_words
 from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS, chexpert_names
 from retrieval.search.query import Facet, Query
@@ -30,15 +32,6 @@ from service.settings import ServiceSettings
 
 FOLDER = Path(__file__).parent / "reference"
 NOTICE = "<!-- Made by `python -m docs.generate`. Do not edit. -->\n\n"
-
-MODULES_WITH_ERRORS = (
-    "service.access.binding",
-    "service.access.audit",
-    "service.access.keys",
-    "service.access.auth",
-    "service.experiments.refusals",
-    "service.refusals",
-)
 
 FILTER_MEANINGS = {
     "all": "Findings that must all be present.",
@@ -217,8 +210,8 @@ def render_filters() -> str:
         "Read from report text. The indexing has more of them; a facet over `sides`, `sites` or `severities` lists those",
         "of a collection.",
         "",
-        f"- sides: {_list(triggers.SIDES)}",
-        f"- severities: {_list(triggers.SEVERITIES)}",
+        f"- sides: {_list(descriptor_words.SIDES)}",
+        f"- severities: {_list(descriptor_words.SEVERITIES)}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -236,8 +229,8 @@ def _fields(struct: type, meanings: Mapping[str, str]) -> list[str]:
 
 def render_errors() -> str:
     """Every error code with its HTTP status."""
-    for module in MODULES_WITH_ERRORS:
-        importlib.import_module(module)
+    for module in pkgutil.walk_packages(service.__path__, "service."):
+        importlib.import_module(module.name)
     for name in cxr.main.COMMANDS:
         cxr.main.load_command(name)
     found: dict[str, tuple[int, str]] = {}

@@ -40,7 +40,7 @@ def run_page(blocks: Sequence[Block], folder: Path, *, path: Sequence[Path] = ()
     """
     left_out = [block for block in blocks if block.needs]
     todo = [block for block in blocks if not block.needs and block.language in ("bash", "python")]
-    with _service_port(any(block.is_background for block in todo)):
+    with service_port(any(block.is_background for block in todo)):
         shell = _Shell(folder, path)
         try:
             for block in todo:
@@ -138,7 +138,7 @@ class _Shell:
 
 
 @contextlib.contextmanager
-def _service_port(is_needed: bool) -> Iterator[None]:
+def service_port(is_needed: bool) -> Iterator[None]:
     """Keep port 8000 for one page at a time, since guides print it and tests may run in parallel.
 
     Raises:

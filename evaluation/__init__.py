@@ -1,3 +1,3 @@
-"""Honest measurement: protocols, measures and what chance alone would give."""
+"""Evaluation of models: protocol, tasks, measures, chance, intervals, comparison and report."""
 
-import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off
+import retrieval  # noqa: F401  must be first: it disables the telemetry of other libraries

@@ -1,4 +1,4 @@
-"""One model, measured: quality from the stored vectors, cost and examples from the running search."""
+"""The evaluation of one model: quality from stored vectors, cost and examples from running searches."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _PACKAGES = (
 )
 _BINS = 40
 
-CIRCULAR = "circular: labels come from the report text that this row reads"
-UNKNOWN_LABELS = "may be circular: the collection does not record whether its labels come from the report text"
-OWN_REPORT = "reads the query's own report"
-NOT_APPLICABLE = "not applicable: an image has no words, and a report would find itself"
+CIRCULAR = "circular: the labels come from the report text that this system reads"
+UNKNOWN_LABELS = "may be circular: the collection does not record whether its labels come from report text"
+OWN_REPORT = "reads the report of the query"
+NOT_APPLICABLE = "not applicable: an image has no text, and a report would find itself"
 
 
 def evaluate(
@@ -55,24 +55,24 @@ def evaluate(
     threads: int = 0,
     progress: StageProgress = NoProgress(),
 ) -> Evaluation:
-    """Measure the model of `retriever` on its collection.
+    """The evaluation of the model of `retriever` on its collection.
 
     Args:
         retriever: The model and its collection.
         index: The index of the collection.
-        protocol: The rules; who judges and the texts are filled in.
-        studies: Study ids of the split; None for all of the collection.
-        media_dir: Where the thumbnails lie.
-        build: What the ingest took, as far as it was recorded.
-        threads: Threads of the model's sessions, for the record; 0 for one per core.
-        progress: Told what is being measured.
+        protocol: The rules; `judged_by` and `texts` are filled in.
+        studies: Study ids of the split; None for the whole collection.
+        media_dir: Folder of the thumbnails.
+        build: Cost of the ingest, if it was recorded.
+        threads: Threads of the model's sessions, to be recorded; 0 for one per core.
+        progress: Receives the stages.
 
     Raises:
-        InvalidRequest: there is nothing to judge. MissingExtra: ir-measures is not installed.
+        InvalidRequest: there is nothing to evaluate.
     """
     progress.stage("Reading stored vectors")
     corpus = read_collection(retriever.collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
-    # First, so that the peak of memory is that of the model and the index and not of the measuring.
+    # First, so that peak memory does not include what the tasks need.
     progress.stage("Timing encoding and searching")
     resources = measure_resources(retriever, corpus, index, media_dir, build, threads)
     protocol = msgspec.structs.replace(protocol, judged_by=corpus.judged_by, texts=texts_fingerprint())
@@ -109,10 +109,10 @@ def measure_corpus(
     baselines_too: bool = True,
     progress: StageProgress = NoProgress(),
 ) -> list[TaskResult]:
-    """Every task that the corpus and the model allow: the model's row, then the baselines.
+    """The results of all tasks that corpus and model allow; in each task the model, then the baselines.
 
-    With the `calibration` of its collection, the model has a second row from image to image: reordered as the service does
-    for an unseen image, which brings no report and no terms.
+    With the `calibration` of its collection, the model has a second row from image to image: reranked as the service reranks
+    an uploaded image, which has no report and no terms.
     """
     results = []
     for task in all_tasks(corpus, protocol, has_text=encoder.bundle.has_text):
@@ -120,8 +120,8 @@ def measure_corpus(
             (encoder.bundle.name, model_scorer(task, corpus, encoder), [])
         ]
         if task.name == "image_to_image" and calibration is not None and encoder.bundle.has_text:
-            reordered = rerank_scorer(task, corpus, calibration, WEIGHTS)
-            systems.append((f"{encoder.bundle.name}, reranked", reordered, _circular(corpus)))
+            reranked = rerank_scorer(task, corpus, calibration, WEIGHTS)
+            systems.append((f"{encoder.bundle.name}, reranked", reranked, _circularity(corpus)))
         if baselines_too:
             systems += _baselines(task, corpus, protocol)
         progress.stage(task.name.replace("_", " ").capitalize(), "queries")
@@ -146,14 +146,14 @@ def measure_corpus(
 
 
 def all_tasks(corpus: Corpus, protocol: Protocol, *, has_text: bool = True) -> list[Task]:
-    """The tasks of the protocol on this corpus; without a text tower only the one from image to image."""
+    """The tasks of the protocol on this corpus; without a text tower, only the task from image to image."""
     tasks = pair_tasks(corpus, protocol) if has_text else []
     tasks += [task for task in [image_to_image(corpus, protocol)] if task]
     return tasks + [task for task in [text_to_image(corpus, protocol)] if task and has_text]
 
 
 def model_scorer(task: Task, corpus: Corpus, encoder: Encoder) -> Scorer:
-    """Cosines of stored vectors; prompts are encoded here."""
+    """A scorer by cosine of stored vectors; prompts are encoded here."""
     vectors = {"image": corpus.vectors, "report": corpus.reports}
     if task.query_kind == "prompt":
         queries: FloatArray = encoder.encode_texts([prompt_of(finding) for finding in task.findings])
@@ -164,17 +164,17 @@ def model_scorer(task: Task, corpus: Corpus, encoder: Encoder) -> Scorer:
 
 
 def distributions(corpus: Corpus, seed: int, *, sample: int = 1000) -> dict[str, Distribution]:
-    """Cosines of related and of unrelated pairs: image and its report, images that share a finding."""
+    """Histograms of cosines of related and unrelated pairs: image and its report, images that share a finding."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(corpus.images))[:sample])
     images = [corpus.images[row] for row in chosen]
     different = np.array([[a.study != b.study for b in images] for a in images])
     found = {}
-    told = corpus.has_report[chosen]
-    if told.any():
-        cosines = corpus.vectors[chosen][told] @ corpus.reports[chosen][told].T
-        apart = different[np.ix_(told, told)]
-        found["image and report"] = _histograms(np.diag(cosines), cosines[apart])
+    has_report = corpus.has_report[chosen]
+    if has_report.any():
+        cosines = corpus.vectors[chosen][has_report] @ corpus.reports[chosen][has_report].T
+        unrelated = different[np.ix_(has_report, has_report)]
+        found["image and report"] = _histograms(np.diag(cosines), cosines[unrelated])
     cosines = corpus.vectors[chosen] @ corpus.vectors[chosen].T
     share = np.array([[bool(a.findings & b.findings) for b in images] for a in images])
     if (share & different).any() and (~share & different).any():
@@ -183,7 +183,7 @@ def distributions(corpus: Corpus, seed: int, *, sample: int = 1000) -> dict[str,
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a figure may depend on."""
+    """Versions of the packages that results may depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -194,7 +194,7 @@ def versions() -> dict[str, str]:
 
 
 def _baselines(task: Task, corpus: Corpus, protocol: Protocol) -> list[tuple[str, Scorer | None, list[str]]]:
-    marks = _circular(corpus) if task.is_of_labels else []
+    marks = _circularity(corpus) if task.is_of_labels else []
     own = [OWN_REPORT] if task.query_kind != "prompt" else []
     return [
         (baselines.RANDOM, baselines.random_scorer(task, protocol.seed), []),
@@ -203,8 +203,8 @@ def _baselines(task: Task, corpus: Corpus, protocol: Protocol) -> list[tuple[str
     ]
 
 
-def _circular(corpus: Corpus) -> list[str]:
-    """What to mind of a row that reads reports, when labels judge."""
+def _circularity(corpus: Corpus) -> list[str]:
+    """The caveat of a system that reads reports, in tasks that labels judge."""
     return {"text": [CIRCULAR], "present": [UNKNOWN_LABELS], "indexing": []}[corpus.judged_by]
 
 

@@ -1,7 +1,7 @@
-"""Measures of retrieval on a matrix of similarities: plain numpy, ties broken on the index, chance beside them.
+"""Recall of a similarity matrix and its chance level, in numpy.
 
-A similarity matrix is float [Q, G]: row i is query i, column j is gallery item j, higher is nearer. A relevance matrix is
-bool [Q, G]. Equal similarities rank in the order of their columns, so that a result never depends on a sort's whims.
+A similarity matrix is float [Q, G]: row i is query i, column j is gallery item j, and higher means more similar. A relevance
+matrix is bool [Q, G]. Ties rank in the order of the columns, so results do not depend on the sort algorithm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def same_label(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> NDArray[np.bool_]:
-    """Relevance of equal labels, bool [Q, G]. Study ids make it strict; report groups make it grouped."""
+    """Relevance matrix of equal labels, bool [Q, G]: strict with study ids, grouped with report groups."""
     codes = {label: code for code, label in enumerate(dict.fromkeys([*queries, *gallery]))}
     rows = np.array([codes[label] for label in queries], dtype=np.int64)
     columns = np.array([codes[label] for label in gallery], dtype=np.int64)
@@ -23,9 +23,9 @@ def same_label(queries: Sequence[Hashable], gallery: Sequence[Hashable]) -> NDAr
 
 
 def first_relevant_ranks(similarity: NDArray[np.floating], relevant: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rank (from 1) of the best relevant item of each query, int64 [Q]; 0 for a query that has none."""
+    """Rank (from 1) of the best relevant item of each query, int64 [Q]; 0 for a query without one."""
     _require_same_shape(similarity, relevant)
-    # -inf marks what is not relevant, so that argmax finds the first best relevant column.
+    # With -inf for irrelevant items, argmax finds the first of the best relevant columns.
     best = np.where(relevant, similarity, -np.inf).argmax(axis=1)
     score = np.take_along_axis(similarity, best[:, None], axis=1)
     columns = np.arange(similarity.shape[1])
@@ -37,7 +37,7 @@ def first_relevant_ranks(similarity: NDArray[np.floating], relevant: NDArray[np.
 def recall_at(similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: int) -> float:
     """R@K of pairs: the share of queries with a relevant item among the first `k`, 0..1.
 
-    Queries without any relevant item do not count. NaN where none is left.
+    Queries without a relevant item do not count. NaN if no query counts.
     """
     ranks = first_relevant_ranks(similarity, relevant)
     ranks = ranks[ranks > 0]
@@ -45,7 +45,7 @@ def recall_at(similarity: NDArray[np.floating], relevant: NDArray[np.bool_], k: 
 
 
 def chance_recall_at(relevant: NDArray[np.bool_], k: int) -> float:
-    """What a random order gives for `recall_at`: the mean over queries of 1 - C(G - r, k) / C(G, k)."""
+    """Chance level of `recall_at`: the mean over queries of 1 - C(G - r, k) / C(G, k)."""
     size = relevant.shape[1]
     counts = [int(count) for count in relevant.sum(axis=1) if count]
     drawn = min(k, size)

@@ -1,4 +1,4 @@
-"""A system's answers to a task, judged: ranked block by block, measured by ir-measures, with chance and interval."""
+"""The result of one system in one task: rankings in blocks, measures by ir-measures, chance and intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evaluation.tasks import HEADLINES, BoolArray, IntArray, Task
 from retrieval.progress import NoProgress, Progress
 
 Scorer = Callable[[IntArray], NDArray[np.floating[Any]]]
-"""Similarity, float [B, G], of the queries with these numbers (int [B]) to the gallery of their task."""
+"""Gives the similarity of some queries (int [B]) to the gallery of their task, float [B, G]."""
 
 _BLOCK = 128
 # Success@k, whether a relevant item is among the first k, is called R@k where each query has one and Hit@k elsewhere.
@@ -27,10 +27,15 @@ _IR_MEASURES = {"R": "Success", "Hit": "Success", "P": "P", "nDCG": "nDCG", "RR"
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What came out for each query that has something to find: numbers of the queries, and by measure value and chance.
+    """The rankings of the queries that have a relevant item.
 
-    For each query `order` holds the gallery column at each rank (int), `hits` whether it is relevant (bool), `relevant` how
-    many relevant items there are.
+    Attributes:
+        numbers: The queries.
+        values: Value of each query, by measure.
+        chance: Chance level of each query, by measure.
+        order: For each query, the gallery column at each rank.
+        hits: For each query, whether the item at each rank is relevant.
+        relevant: For each query, the number of relevant items.
     """
 
     numbers: IntArray
@@ -50,15 +55,18 @@ def measure(
     *,
     progress: Progress = NoProgress(),
 ) -> TaskResult:
-    """The figures of one system in one task; `studies` are those of all images of the corpus."""
-    # There are few prompts, so that their rankings may be whole.
+    """The result of one system in one task; `studies` are those of all images of the corpus.
+
+    `progress` receives the number of queries done.
+    """
+    # There are few prompts, so their rankings are not cut.
     depth = len(task.columns) if task.query_kind == "prompt" else protocol.depth
     judged = judge(task, scorer, depth, progress=NoProgress() if task.is_of_labels else progress)
     findings = [task.findings[n] for n in judged.numbers]
     units = [task.units[n] for n in judged.numbers]
-    by_labels = None
+    draws_of = None
     if task.is_of_labels:
-        by_labels = label_draws(
+        draws_of = label_draws(
             judged.hits,
             judged.order,
             judged.relevant,
@@ -70,35 +78,35 @@ def measure(
             progress=progress,
         )
 
-    def estimate(name: str, wanted: Collection[str]) -> Estimate:
-        kept = np.array([finding in wanted for finding in findings], dtype=bool)
-        values, chance = judged.values[name][kept], judged.chance[name][kept]
-        held = [finding for finding in findings if finding in wanted]
-        if by_labels is not None:
-            low, high = percentile_interval(by_labels(name, wanted))
+    def estimate(name: str, selected: Collection[str]) -> Estimate:
+        mask = np.array([finding in selected for finding in findings], dtype=bool)
+        values, chance = judged.values[name][mask], judged.chance[name][mask]
+        kept = [finding for finding in findings if finding in selected]
+        if draws_of is not None:
+            low, high = percentile_interval(draws_of(name, selected))
         else:
-            low, high = bootstrap_interval(values, units, held, resamples=protocol.resamples, seed=protocol.seed)
+            low, high = bootstrap_interval(values, units, kept, resamples=protocol.resamples, seed=protocol.seed)
         return Estimate(
-            value=number(macro_mean(values, held)),
+            value=number(macro_mean(values, kept)),
             low=number(low),
             high=number(high),
-            chance=number(macro_mean(chance, held)),
+            chance=number(macro_mean(chance, kept)),
             n=len(values),
-            findings=len(set(held)) if task.is_of_labels else None,
+            findings=len(set(kept)) if task.is_of_labels else None,
         )
 
-    every = list(dict.fromkeys(findings))
-    abnormal = [finding for finding in every if finding != task.normal or not task.normal]
+    all_findings = list(dict.fromkeys(findings))
+    abnormal = [finding for finding in all_findings if finding != task.normal or not task.normal]
     measures = {name: estimate(name, abnormal) for name in task.measures}
     by_finding: dict[str, dict[str, Estimate]] = {}
     if task.is_of_labels:
-        measures |= {f"{name} with normal": estimate(name, every) for name in ("P@10", "AP")}
-        by_finding = {finding: {name: estimate(name, [finding]) for name in ("P@10", "AP")} for finding in every}
+        measures |= {f"{name} with normal": estimate(name, all_findings) for name in ("P@10", "AP")}
+        by_finding = {finding: {name: estimate(name, [finding]) for name in ("P@10", "AP")} for finding in all_findings}
     parts: dict[Hashable, float] = {}
     draws: list[float | None] = []
     headline = HEADLINES.get(task.name)
-    if headline and by_labels:
-        draws = [number(value) for value in by_labels(headline, abnormal).tolist()]
+    if headline and draws_of:
+        draws = [number(value) for value in draws_of(headline, abnormal).tolist()]
     elif headline:
         parts = contributions(judged.values[headline], units, findings)
     return TaskResult(
@@ -115,7 +123,7 @@ def measure(
 
 
 def judge(task: Task, scorer: Scorer, depth: int, *, progress: Progress = NoProgress()) -> Judged:
-    """Rank the gallery for each query by similarity, equal ones by id, and measure; queries with nothing to find are out."""
+    """Rank the gallery for each query by similarity, with ties by id, and measure; skip queries without a relevant item."""
     numbers, order, hits, counts = [], [], [], []
     for block in _blocks(len(task.rows)):
         similarity, relevant, left_out = scorer(block), task.relevant(block), task.left_out(block)
@@ -143,19 +151,22 @@ def judge(task: Task, scorer: Scorer, depth: int, *, progress: Progress = NoProg
 def measure_rankings(
     measures: Sequence[str], hits: Sequence[BoolArray], relevant: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
-    """Each measure of each query, float64 [Q], from whether each rank is relevant and how many relevant items there are.
+    """The value of each measure for each query, float64 [Q].
 
-    Ranks become scores without ties, for trec_eval would break ties by itself. Relevant items past the end of a ranking
-    get names that no rank has.
+    Args:
+        measures: Names such as `R@10`, `Hit@10`, `P@10`, `nDCG@10`, `RR`, `AP`.
+        hits: For each query, whether the item at each rank is relevant.
+        relevant: For each query, the number of relevant items, those past the end of the ranking included.
     """
-    wanted = {}
+    by_measure = {}
     for name in measures:
         kind, _, cutoff = name.partition("@")
         # Not `ir_measures.parse_measure`: it reads the name through `ast.Num`, which Python 3.14 no longer has.
         measure = getattr(ir_measures, _IR_MEASURES[kind])
-        wanted[measure @ int(cutoff) if cutoff else measure] = name
+        by_measure[measure @ int(cutoff) if cutoff else measure] = name
     values = {name: np.zeros(len(hits)) for name in measures}
     for block in _blocks(len(hits)):
+        # Scores without ties: trec_eval would break ties in its own way.
         run = {str(n): {str(rank): float(-rank) for rank in range(len(hits[n]))} for n in block}
         qrels = {}
         for n in block:
@@ -163,8 +174,8 @@ def measure_rankings(
             qrels[str(n)] = {str(rank): 1 for rank in ranks} | {
                 f"beyond {m}": 1 for m in range(relevant[n] - len(ranks))
             }
-        for metric in ir_measures.iter_calc(list(wanted), qrels, run):
-            values[wanted[metric.measure]][int(metric.query_id)] = metric.value
+        for metric in ir_measures.iter_calc(list(by_measure), qrels, run):
+            values[by_measure[metric.measure]][int(metric.query_id)] = metric.value
     return values
 
 

@@ -1,7 +1,7 @@
-"""The tasks of the protocol: which queries are asked, of which gallery, and what counts as found.
+"""The tasks of the protocol: queries, gallery, and the relevant items of each query.
 
-Queries and gallery of every task come from one corpus, so they are of one split; what must not be found, such as the query's
-own study, is left out of the gallery of that query.
+Queries and gallery of a task come from one corpus, so from one split. The gallery of a query excludes items that would be
+trivial hits, such as the study of the query itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BoolArray = NDArray[np.bool_]
 NameArray = NDArray[np.object_]
 
 CURVE = (1, 2, 5, 10, 20, 50, 100)
-"""Ranks of a recall curve."""
+"""Ranks of the recall curve."""
 PAIR_MEASURES = (*(f"R@{k}" for k in CURVE), "RR")
 LABEL_MEASURES = ("P@1", "P@5", "P@10", "Hit@10", "nDCG@10", "RR", "AP")
 HEADLINES = {
@@ -31,18 +31,25 @@ HEADLINES = {
     "image_to_image": "P@10",
     "text_to_image": "P@10",
 }
-"""The measure of each task that models are tested on; further tasks are shown but not tested."""
+"""The measure that paired tests use, by task. Other tasks are shown but not tested."""
 
 ItemKind = Literal["image", "report", "prompt"]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Queries against a gallery.
+    """Queries and a gallery.
 
-    `rows` (int [Q]) are the images, or prompts, that the queries are; `columns` (int [G]) the images that the gallery, or
-    the reports in it, are. `findings` are what each query asks for; the empty string in a task about pairs. `relevant` and
-    `left_out` give bool [B, G] for numbers of queries (int [B]).
+    Attributes:
+        query_kind: What the queries are.
+        gallery_kind: What the gallery holds.
+        rows: The image or prompt of each query, int [Q].
+        columns: The image of each gallery item, or of its report, int [G].
+        units: The study or prompt of each query, as the unit of resampling.
+        findings: The finding of each query; empty strings in tasks of exact pairs.
+        relevant: Gives the relevant items of some queries (int [B]) as bool [B, G].
+        left_out: Gives the excluded items of some queries (int [B]) as bool [B, G].
+        normal: The name of "no finding", which the macro mean ignores.
     """
 
     name: str
@@ -56,49 +63,52 @@ class Task:
     relevant: Callable[[IntArray], BoolArray]
     left_out: Callable[[IntArray], BoolArray]
     normal: str = ""
-    """The finding that the macro mean leaves out."""
 
     @property
     def is_of_labels(self) -> bool:
-        """Whether labels judge, and not pairs."""
+        """Whether labels decide what is relevant; otherwise exact pairs do."""
         return "P@10" in self.measures
 
 
 def pair_tasks(corpus: Corpus, protocol: Protocol) -> list[Task]:
-    """Exact pairs both ways.
+    """Tasks of exact pairs, from image to report and from report to image.
 
-    `strict`: the report of the very study. `grouped`: any report that says the same. `distinct`: reports that say the same
-    stand in the gallery once, so that one which half of all studies share cannot fill the first ranks with itself.
+    `strict`: only the report of the same study is relevant. `grouped`: any report with the same text is relevant.
+    `distinct`: reports with the same text are in the gallery once, so a report that half of all studies share cannot fill
+    the first ranks.
     """
     images = np.flatnonzero(corpus.has_report)
     if len(images) == 0:
         return []
     studies = np.array(corpus.studies, dtype=object)
     groups = np.array([image.group for image in corpus.images], dtype=object)
-    reports, distinct = _firsts(images, studies), _firsts(images, groups)
-    asked = _drawn(images, protocol.queries, protocol.seed)
-    told = _drawn(reports, protocol.queries, protocol.seed)
+    reports, distinct = _first_of_each(images, studies), _first_of_each(images, groups)
+    query_images = _sample(images, protocol.queries, protocol.seed)
+    query_reports = _sample(reports, protocol.queries, protocol.seed)
     return [
-        _pairs("image_to_report_strict", ("image", "report"), asked, reports, studies, studies),
-        _pairs("image_to_report_grouped", ("image", "report"), asked, reports, studies, groups),
-        _pairs("image_to_report_distinct", ("image", "report"), asked, distinct, studies, groups),
-        _pairs("report_to_image_strict", ("report", "image"), told, images, studies, studies),
-        _pairs("report_to_image_grouped", ("report", "image"), told, images, studies, groups),
+        _pairs("image_to_report_strict", ("image", "report"), query_images, reports, studies, studies),
+        _pairs("image_to_report_grouped", ("image", "report"), query_images, reports, studies, groups),
+        _pairs("image_to_report_distinct", ("image", "report"), query_images, distinct, studies, groups),
+        _pairs("report_to_image_strict", ("report", "image"), query_reports, images, studies, studies),
+        _pairs("report_to_image_grouped", ("report", "image"), query_reports, images, studies, groups),
     ]
 
 
 def image_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
-    """Images with the finding of the query's image, for each finding of it; its whole study and its copies left out."""
-    holds, findings = _holders(corpus, protocol)
-    rows, asked = [], []
+    """Image queries: images that share a finding are relevant, one query per finding. None without findings.
+
+    The study of the query and copies of its image are excluded.
+    """
+    holds, findings = _images_by_finding(corpus, protocol)
+    rows, query_findings = [], []
     for number, finding in enumerate(findings):
-        drawn = _drawn(np.flatnonzero(holds[number]), protocol.queries, protocol.seed)
+        drawn = _sample(np.flatnonzero(holds[number]), protocol.queries, protocol.seed)
         rows.append(drawn)
-        asked += [finding] * len(drawn)
-    if not asked:
+        query_findings += [finding] * len(drawn)
+    if not query_findings:
         return None
     queries = np.concatenate(rows)
-    of_finding = np.array([findings.index(finding) for finding in asked])
+    of_finding = np.array([findings.index(finding) for finding in query_findings])
     studies = corpus.studies
     copies = [image.sha256 for image in corpus.images]
     own = same_label(studies, studies) | same_label(copies, copies)
@@ -110,7 +120,7 @@ def image_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
         rows=queries,
         columns=np.arange(len(corpus.images)),
         units=tuple(studies[row] for row in queries),
-        findings=tuple(asked),
+        findings=tuple(query_findings),
         relevant=lambda numbers: holds[of_finding[numbers]],
         left_out=lambda numbers: own[queries[numbers]],
         normal=NO_FINDING[protocol.vocabulary],
@@ -118,8 +128,8 @@ def image_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
 
 
 def text_to_image(corpus: Corpus, protocol: Protocol) -> Task | None:
-    """Images with a finding, for the finding's prompt: one query a finding."""
-    holds, findings = _holders(corpus, protocol)
+    """Prompt queries: images with the finding are relevant, one query per finding. None without findings."""
+    holds, findings = _images_by_finding(corpus, protocol)
     if not findings:
         return None
     size = len(corpus.images)
@@ -143,7 +153,8 @@ def judged_findings(corpus: Corpus, protocol: Protocol) -> list[str]:
     return [finding for finding, count in corpus.counts.items() if count >= protocol.smallest]
 
 
-def _holders(corpus: Corpus, protocol: Protocol) -> tuple[BoolArray, list[str]]:
+def _images_by_finding(corpus: Corpus, protocol: Protocol) -> tuple[BoolArray, list[str]]:
+    """Which image has which finding, bool [findings, images], and the findings."""
     findings = judged_findings(corpus, protocol)
     rows = [[finding in image.findings for image in corpus.images] for finding in findings]
     return np.array(rows, dtype=bool).reshape(len(findings), len(corpus.images)), findings
@@ -152,10 +163,10 @@ def _holders(corpus: Corpus, protocol: Protocol) -> tuple[BoolArray, list[str]]:
 def _pairs(
     name: str, kinds: tuple[ItemKind, ItemKind], rows: IntArray, columns: IntArray, studies: NameArray, keys: NameArray
 ) -> Task:
-    mine, theirs = list(keys[rows]), list(keys[columns])
+    query_keys, gallery_keys = list(keys[rows]), list(keys[columns])
 
     def relevant(numbers: IntArray) -> BoolArray:
-        return same_label([mine[number] for number in numbers], theirs)
+        return same_label([query_keys[number] for number in numbers], gallery_keys)
 
     return Task(
         name=name,
@@ -171,16 +182,16 @@ def _pairs(
     )
 
 
-def _firsts(rows: IntArray, keys: NameArray) -> IntArray:
-    """The first of `rows` for each key."""
+def _first_of_each(rows: IntArray, keys: NameArray) -> IntArray:
+    """The first of `rows` with each key."""
     seen: dict[str, int] = {}
     for row in rows:
         seen.setdefault(keys[row], int(row))
     return np.array(list(seen.values()), dtype=np.int64)
 
 
-def _drawn(rows: IntArray, limit: int, seed: int) -> IntArray:
-    """At most `limit` of `rows`, the same ones each time, in order."""
+def _sample(rows: IntArray, limit: int, seed: int) -> IntArray:
+    """At most `limit` of `rows`, in order; the same seed gives the same sample."""
     if len(rows) <= limit:
         return rows
     chosen: IntArray = np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))

@@ -1,4 +1,4 @@
-"""Weights of the rerank for image queries, fitted on one set of studies and reported on another."""
+"""Rerank weights for image queries, fitted on some studies and measured on others."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from retrieval.progress import NoProgress, Progress, StageProgress, progress_of_
 from retrieval.search.rerank import CANDIDATES, WEIGHTS
 
 STEPS = 10
-"""Weights that are tried lie this many steps apart on 0..1."""
+"""The grid divides 0..1 into this number of steps."""
 _BLOCK = 128
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What fitting has found. `weights` are a whole preset: those of the terms, which an image has not, stay as they were.
+    """The result of a fit.
 
-    `before` and `after` are P@10 from image to image on the studies that were not fitted on, with the starting weights and
-    with the fitted ones; `gain` is the difference with its 95 % interval and p.
+    `weights` are a complete preset: the weights of the terms, which an image query lacks, are unchanged. `before` and
+    `after` are P@10 from image to image on the other studies, with the starting and the fitted weights. `gain` is their
+    difference, with 95 % interval and p.
     """
 
     model: str
@@ -52,7 +53,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_shown(self) -> bool:
-        """Whether the fitted weights are better on studies they have not seen, at 5 %."""
+        """Whether the fitted weights are significantly better on the other studies, at 5 %."""
         return self.gain > 0 and self.p < 0.05
 
 
@@ -65,38 +66,40 @@ def tune(
     report: frozenset[str] | None = None,
     progress: StageProgress = NoProgress(),
 ) -> Tuning:
-    """Fit the weights of image, findings and impression to AP from image to image, and measure them on other studies.
+    """Fit the weights of image, findings and impression for the best AP from image to image; measure on other studies.
 
     Args:
         collection: The collection of the model.
         model: Name of the model.
         protocol: The rules.
-        fit: Study ids to fit on. With both None the studies are cut in two by a hash of their ids.
+        fit: Study ids to fit on. Without `fit` and `report`, a hash of the ids divides the studies into halves.
         report: Study ids to report on.
         progress: Receives the stages.
 
     Raises:
-        InvalidRequest: the two share a study, or nothing can be judged in one of them.
+        InvalidRequest: `fit` and `report` share a study, or one of them has nothing to evaluate.
     """
     progress.stage("Reading stored vectors")
     if fit is None or report is None:
         fit, report = halves({str(point.payload["study_id"]) for point in collection.scroll(limit=None)})
     if shared := fit & report:
-        raise InvalidRequest(f"{len(shared)} studies are fitted on and reported on; the first: {min(shared)}")
+        raise InvalidRequest(
+            f"the studies to fit on and to report on overlap in {len(shared)} studies; the first: {min(shared)}"
+        )
     calibration = collection.meta.calibration
-    mine, fit_task = _task(collection, protocol, fit, "fit")
-    theirs, report_task = _task(collection, protocol, report, "report")
+    fit_corpus, fit_task = _task(collection, protocol, fit, "fit")
+    report_corpus, report_task = _task(collection, protocol, report, "report")
     progress.stage("Fitting the weights", "sets of weights")
-    shares, before, after = best_shares(fit_task, mine, calibration, _start(), progress=progress)
+    shares, before, after = best_shares(fit_task, fit_corpus, calibration, _start(), progress=progress)
     weights = _preset(shares)
     progress.stage("Measuring on the other studies", "queries")
     rows = [
         measure(
             report_task,
             "tuned",
-            rerank_scorer(report_task, theirs, calibration, each),
+            rerank_scorer(report_task, report_corpus, calibration, each),
             protocol,
-            theirs.studies,
+            report_corpus.studies,
             progress=progress_of_part(progress, number, 2),
         )
         for number, each in enumerate((WEIGHTS, weights))
@@ -107,9 +110,9 @@ def tune(
     return Tuning(
         model=model,
         bundle_id=collection.meta.bundle_id,
-        judged_by=theirs.judged_by,
-        fitted_on=len(set(mine.studies)),
-        reported_on=len(set(theirs.studies)),
+        judged_by=report_corpus.judged_by,
+        fitted_on=len(set(fit_corpus.studies)),
+        reported_on=len(set(report_corpus.studies)),
         weights=weights,
         fitted_ap_before=round(before, 6),
         fitted_ap_after=round(after, 6),
@@ -123,7 +126,7 @@ def tune(
 
 
 def halves(studies: set[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The studies in two parts of about the same size; a study stays on its side, whatever others there are."""
+    """Two parts of about the same size. The part of a study depends on its id only."""
     odd = {study for study in studies if hashlib.sha256(study.encode()).digest()[0] % 2}
     return frozenset(studies - odd), frozenset(odd)
 
@@ -136,9 +139,9 @@ def best_shares(
     *,
     progress: Progress = NoProgress(),
 ) -> tuple[NDArray[np.float64], float, float]:
-    """The shares of the signals with the highest macro AP among all in steps of a tenth, its AP at `start` and its own.
+    """The signal weights with the highest macro AP on a grid in steps of a tenth, the AP of `start`, and their AP.
 
-    `start` stays unless another is better.
+    Without a better point on the grid, the result is `start`.
     """
     candidates = list(_candidates(task, corpus, calibration))
     findings = [each.finding for each in candidates]
@@ -147,35 +150,36 @@ def best_shares(
         values = np.array([each.average_precision(shares) for each in candidates])
         return macro_mean(values, findings)
 
-    began = score(start)
-    best, highest = start, began
+    start_ap = score(start)
+    best, best_ap = start, start_ap
     grid = [steps for steps in product(range(STEPS + 1), repeat=len(start) - 1) if sum(steps) <= STEPS]
     for number, steps in enumerate(grid, start=1):
         progress(number, len(grid))
         shares = np.array([*steps, STEPS - sum(steps)]) / STEPS
-        found = score(shares)
-        if found > highest + 1e-9:
-            best, highest = shares, found
-    return best, began, highest
+        ap = score(shares)
+        if ap > best_ap + 1e-9:
+            best, best_ap = shares, ap
+    return best, start_ap, best_ap
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """One query's candidates: signals float32 [S, C], whether each is relevant, and what lies behind them.
+    """The rerank candidates of one query: their signals, float32 [S, C], and which are relevant, bool [C].
 
-    The order behind the candidates is not changed: `behind` is the sum of precisions there, `total` all that is relevant.
+    Items below the candidates keep their ranks: `rest` is the sum of their precisions. `total` is the number of relevant
+    items.
     """
 
     finding: str
     signals: NDArray[np.float32]
     relevant: NDArray[np.bool_]
-    behind: float
+    rest: float
     total: int
 
     def average_precision(self, shares: NDArray[np.float64]) -> float:
         order = np.argsort(-(shares @ self.signals), kind="stable")
         ranks = np.flatnonzero(self.relevant[order]) + 1
-        return float((np.arange(1, len(ranks) + 1) / ranks).sum() + self.behind) / self.total
+        return float((np.arange(1, len(ranks) + 1) / ranks).sum() + self.rest) / self.total
 
 
 def _candidates(task: Task, corpus: Corpus, calibration: Mapping[str, Scale]) -> Iterator[_Query]:
@@ -193,22 +197,22 @@ def _candidates(task: Task, corpus: Corpus, calibration: Mapping[str, Scale]) ->
                 continue
             ranks = np.flatnonzero(relevant[place, ranked]) + 1
             precisions = np.arange(1, len(ranks) + 1) / ranks
-            near = np.sort(ranked[:CANDIDATES])  # by id, for ties
+            near = np.sort(ranked[:CANDIDATES])  # ordered by id, which breaks ties
             yield _Query(
                 finding=task.findings[number],
                 signals=signals[:, place, near],
                 relevant=relevant[place, near],
-                behind=float(precisions[ranks > CANDIDATES].sum()),
+                rest=float(precisions[ranks > CANDIDATES].sum()),
                 total=total,
             )
 
 
-def _task(collection: Collection, protocol: Protocol, studies: frozenset[str], what: str) -> tuple[Corpus, Task]:
+def _task(collection: Collection, protocol: Protocol, studies: frozenset[str], purpose: str) -> tuple[Corpus, Task]:
     corpus = read_collection(collection, view=protocol.view, vocabulary=protocol.vocabulary, studies=studies)
     task = image_to_image(corpus, protocol)
     if task is None or all(finding == task.normal for finding in task.findings):
         raise InvalidRequest(
-            f"no abnormal finding has {protocol.smallest} studies among the {len(set(corpus.studies))} to {what} on"
+            f"no abnormal finding has {protocol.smallest} studies among the {len(set(corpus.studies))} to {purpose} on"
         )
     return corpus, task
 
@@ -219,10 +223,10 @@ def _start() -> NDArray[np.float64]:
 
 
 def _preset(shares: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
-    """A whole preset: the terms keep their weights, the three signals share what is left."""
+    """A complete preset: the terms keep their weights, and the three signals share the rest."""
     terms = {name: weight for name, weight in WEIGHTS.items() if name not in IMAGE_SIGNALS}
-    left = 1 - sum(terms.values())
-    fitted = {name: round(float(share) * left, 4) for name, share in zip(IMAGE_SIGNALS, shares, strict=True)}
+    rest = 1 - sum(terms.values())
+    fitted = {name: round(float(share) * rest, 4) for name, share in zip(IMAGE_SIGNALS, shares, strict=True)}
     return fitted | terms
 
 

@@ -1,4 +1,4 @@
-"""Which model for which use: sentences that the figures and their intervals support, and no others."""
+"""The verdict: which model for which use, in sentences that the results and their intervals support."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evaluation.results import Estimate, Evaluation, PairedTest
 
 PRIMARY = ("image_to_image", "P@10")
-"""What decides: of ten similar images, how many share the finding, macro over abnormal findings (FIELD.md, section 4)."""
+"""The deciding measure: the share of ten similar images with the finding, macro over abnormal findings."""
 _PRIMARY_WORDS = "P@10 from image to image, macro over abnormal findings"
 _SECOND = ("image_to_report_strict", "R@10")
 _SECOND_WORDS = "R@10 from image to report, exact pair"
@@ -16,13 +16,13 @@ _SECOND_WORDS = "R@10 from image to report, exact pair"
 def judge_models(
     evaluations: Sequence[Evaluation], tests: Sequence[PairedTest], *, fine_tuned: Sequence[str] = ()
 ) -> list[str]:
-    """The verdict, a sentence or two for each use: best accuracy, pairs, fastest, balanced, fine-tuned, against chance.
+    """The verdict, one or two sentences for each use: accuracy, pairs, speed, balance, training, chance, baselines.
 
-    `fine_tuned` names the models that were trained on such images; a bundle does not know.
+    `fine_tuned` names the models that were trained on images of this kind; a bundle does not record it.
     """
     measured = [each for each in evaluations if _value(each, PRIMARY) is not None]
     if not measured:
-        return ["No finding is held by enough studies to judge likeness, so no model is recommended."]
+        return ["No finding has enough studies to evaluate similarity, so no model is recommended."]
     ranked = sorted(measured, key=lambda each: -(_value(each, PRIMARY) or 0.0))
     best = ranked[0]
     equals = [each for each in ranked if each is best or not _is_shown(tests, PRIMARY, best, each)]
@@ -41,17 +41,17 @@ def _accuracy(
 ) -> str:
     others = [each for each in equals if each is not best]
     if len(ranked) == 1:
-        return f"Only {best.model} could be judged by {_PRIMARY_WORDS}: {_shown(best, PRIMARY)}."
+        return f"Only {best.model} has a result in {_PRIMARY_WORDS}: {_shown(best, PRIMARY)}."
     if others:
         names = ", ".join(each.model for each in others)
         return (
             f"Best accuracy: no difference shown between {best.model} ({_shown(best, PRIMARY)}) and {names} "
             f"({', '.join(_shown(each, PRIMARY) for each in others)}) in {_PRIMARY_WORDS}; "
-            f"{_p(tests, PRIMARY, best, others[0])} for the nearest."
+            f"closest pair: {_p(tests, PRIMARY, best, others[0])}."
         )
     second = ranked[1]
     return (
-        f"Best accuracy: {best.model}, with {_shown(best, PRIMARY)} in {_PRIMARY_WORDS}; the next is {second.model} with "
+        f"Best accuracy: {best.model}, with {_shown(best, PRIMARY)} in {_PRIMARY_WORDS}; next: {second.model} with "
         f"{_shown(second, PRIMARY)} ({_p(tests, PRIMARY, best, second)})."
     )
 
@@ -65,13 +65,13 @@ def _pairs(evaluations: Sequence[Evaluation], tests: Sequence[PairedTest]) -> st
         return None
     best, second = paired[:2]
     if _is_shown(tests, _SECOND, best, second):
-        told = f"{best.model} ({_shown(best, _SECOND)}) before {second.model} ({_shown(second, _SECOND)})"
+        text = f"{best.model} ({_shown(best, _SECOND)}) is better than {second.model} ({_shown(second, _SECOND)})"
     else:
-        told = (
+        text = (
             f"no difference shown between {best.model} ({_shown(best, _SECOND)}) and "
             f"{second.model} ({_shown(second, _SECOND)})"
         )
-    return f"Finding the report of an image: {told} in {_SECOND_WORDS}; {_p(tests, _SECOND, best, second)}."
+    return f"Finding the report of an image: {text} in {_SECOND_WORDS}; {_p(tests, _SECOND, best, second)}."
 
 
 def _speed(evaluations: Sequence[Evaluation], best: Evaluation, equals: Sequence[Evaluation]) -> list[str]:
@@ -82,25 +82,27 @@ def _speed(evaluations: Sequence[Evaluation], best: Evaluation, equals: Sequence
         return []
     fastest, second = timed[:2]
     times = ", ".join(f"{each.model} {_shown_ms(each)}" for each in timed)
-    told = (
+    text = (
         fastest.model
         if _is_faster(fastest, second)
         else f"no difference shown between {fastest.model} and {second.model}"
     )
-    lines = [f"Fastest: {told}; from image to hits, median and 95th percentile on this machine: {times}."]
+    lines = [f"Fastest: {text}; time from image to hits, median / 95th percentile on this machine: {times}."]
     faster = [each for each in timed if _is_faster(each, best)]
     quick = next((each for each in faster if each in equals), None)
     if quick:
-        lines.append(f"Balanced: {quick.model}, the fastest of those not shown to be less accurate than {best.model}.")
+        lines.append(
+            f"Balanced: {quick.model}, the fastest model that is not shown to be less accurate than {best.model}."
+        )
     elif faster:
-        lines.append(f"Balanced: {best.model}; every model shown to be faster is shown to be less accurate.")
+        lines.append(f"Balanced: {best.model}; the faster models are shown to be less accurate.")
     else:
-        lines.append(f"Balanced: {best.model}; no model is shown to be faster than it.")
+        lines.append(f"Balanced: {best.model}; no other model is shown to be faster.")
     return lines
 
 
 def _fine_tuned(ranked: Sequence[Evaluation], tests: Sequence[PairedTest], names: Sequence[str]) -> list[str]:
-    """What training on such images has brought over the best model that was not."""
+    """The gain of the best fine-tuned model over the best other model."""
     trained = [each for each in ranked if each.model in names]
     others = [each for each in ranked if each.model not in names]
     if not trained:
@@ -109,17 +111,17 @@ def _fine_tuned(ranked: Sequence[Evaluation], tests: Sequence[PairedTest], names
     lines = []
     if others:
         other = others[0]
-        told = f"{best.model} ({_shown(best, PRIMARY)}) against {other.model} ({_shown(other, PRIMARY)})"
+        text = f"{best.model} ({_shown(best, PRIMARY)}) against {other.model} ({_shown(other, PRIMARY)})"
         if not _is_shown(tests, PRIMARY, best, other):
             outcome = "no difference shown"
         else:
             better = (_value(best, PRIMARY) or 0) > (_value(other, PRIMARY) or 0)
-            outcome = "training has paid" if better else "training has cost"
-        lines.append(f"Fine-tuned: {told}: {outcome}; {_p(tests, PRIMARY, best, other)}.")
+            outcome = "fine-tuning helped" if better else "fine-tuning did harm"
+        lines.append(f"Fine-tuned: {text}: {outcome}; {_p(tests, PRIMARY, best, other)}.")
     if best.protocol.split is None:
         lines.append(
-            f"{', '.join(each.model for each in trained)} may have been trained on studies that are judged here: "
-            "name a split that was held out (--split), or these figures flatter."
+            f"{', '.join(each.model for each in trained)} may have been trained on studies that are evaluated here. "
+            "Name a held-out split with --split; otherwise these results are too optimistic."
         )
     return lines
 
@@ -131,43 +133,43 @@ def _against_chance(evaluations: Sequence[Evaluation]) -> list[str]:
         if found and found.low is not None and found.chance is not None and found.low <= found.chance:
             lines.append(
                 f"{each.model} is not shown to be better than chance ({found.chance:.3f}) in {_PRIMARY_WORDS}; "
-                "it should be trained on such images, or not be used for them."
+                "train it on images of this kind, or do not use it for them."
             )
     return lines
 
 
 def _against_baselines(best: Evaluation) -> list[str]:
-    mine = best.estimate(*PRIMARY)
+    own = best.estimate(*PRIMARY)
     lines = []
     for row in best.results:
-        theirs = row.measures.get(PRIMARY[1])
-        if row.task != PRIMARY[0] or row.system.startswith(best.model) or not (mine and theirs):
+        baseline = row.measures.get(PRIMARY[1])
+        if row.task != PRIMARY[0] or row.system.startswith(best.model) or not (own and baseline):
             continue
-        if None not in (theirs.low, mine.high) and (theirs.low or 0) > (mine.high or 0):
+        if None not in (baseline.low, own.high) and (baseline.low or 0) > (own.high or 0):
             marks = f" ({'; '.join(row.marks)})" if row.marks else ""
             lines.append(
-                f"Where a report is at hand, {row.system} finds more than {best.model}: {theirs.value:.3f}{marks}."
+                f"If a report is available, {row.system} is better than {best.model}: {baseline.value:.3f}{marks}."
             )
     return lines
 
 
-def _value(evaluation: Evaluation, what: tuple[str, str]) -> float | None:
-    found = evaluation.estimate(*what)
+def _value(evaluation: Evaluation, headline: tuple[str, str]) -> float | None:
+    found = evaluation.estimate(*headline)
     return found.value if found else None
 
 
 def _query_ms(evaluation: Evaluation) -> tuple[float, float] | None:
-    """Median and 95th percentile of the milliseconds from an image to hits: its encoding and the search."""
-    told = evaluation.resources
-    if told is None or told.encode_image is None or told.query is None:
+    """Median and 95th percentile of the milliseconds from image to hits, encoding and search."""
+    cost = evaluation.resources
+    if cost is None or cost.encode_image is None or cost.query is None:
         return None
-    return told.encode_image.p50_ms + told.query.p50_ms, told.encode_image.p95_ms + told.query.p95_ms
+    return cost.encode_image.p50_ms + cost.query.p50_ms, cost.encode_image.p95_ms + cost.query.p95_ms
 
 
 def _is_faster(one: Evaluation, other: Evaluation) -> bool:
-    """Whether the slow calls of one are faster than the usual call of the other."""
-    mine, theirs = _query_ms(one), _query_ms(other)
-    return mine is not None and theirs is not None and mine[1] < theirs[0]
+    """Whether the 95th percentile of one is below the median of the other."""
+    first, second = _query_ms(one), _query_ms(other)
+    return first is not None and second is not None and first[1] < second[0]
 
 
 def _shown_ms(evaluation: Evaluation) -> str:
@@ -175,20 +177,22 @@ def _shown_ms(evaluation: Evaluation) -> str:
     return f"{p50:.1f} / {p95:.1f} ms"
 
 
-def _is_shown(tests: Sequence[PairedTest], what: tuple[str, str], one: Evaluation, other: Evaluation) -> bool:
-    found = _test(tests, what, one, other)
+def _is_shown(tests: Sequence[PairedTest], headline: tuple[str, str], one: Evaluation, other: Evaluation) -> bool:
+    found = _test(tests, headline, one, other)
     return found is not None and found.is_shown
 
 
-def _test(tests: Sequence[PairedTest], what: tuple[str, str], one: Evaluation, other: Evaluation) -> PairedTest | None:
+def _test(
+    tests: Sequence[PairedTest], headline: tuple[str, str], one: Evaluation, other: Evaluation
+) -> PairedTest | None:
     pair = {one.model, other.model}
     return next(
-        (test for test in tests if (test.task, test.measure) == what and {test.better, test.worse} == pair), None
+        (test for test in tests if (test.task, test.measure) == headline and {test.better, test.worse} == pair), None
     )
 
 
-def _p(tests: Sequence[PairedTest], what: tuple[str, str], one: Evaluation, other: Evaluation) -> str:
-    found = _test(tests, what, one, other)
+def _p(tests: Sequence[PairedTest], headline: tuple[str, str], one: Evaluation, other: Evaluation) -> str:
+    found = _test(tests, headline, one, other)
     if found is None:
         return "not tested"
     return (
@@ -197,14 +201,14 @@ def _p(tests: Sequence[PairedTest], what: tuple[str, str], one: Evaluation, othe
     )
 
 
-def _shown(evaluation: Evaluation, what: tuple[str, str]) -> str:
-    found = evaluation.estimate(*what)
+def _shown(evaluation: Evaluation, headline: tuple[str, str]) -> str:
+    found = evaluation.estimate(*headline)
     assert found is not None
     return show(found)
 
 
 def show(found: Estimate) -> str:
-    """A figure with its interval."""
+    """A value with its interval, such as `0.512 [0.480, 0.543]`."""
     if found.value is None:
         return "–"
     if found.low is None or found.high is None:
@@ -213,5 +217,5 @@ def show(found: Estimate) -> str:
 
 
 def show_p(p: float) -> str:
-    """A p value, as far as it can be told."""
+    """A p value, such as `p = 0.0312` or `p < 0.0001`."""
     return f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"

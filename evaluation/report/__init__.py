@@ -1,1 +1,1 @@
-"""Reports of a comparison: Markdown, and one HTML page that needs nothing beside it."""
+"""Reports of a comparison: Markdown, and one self-contained HTML page."""

@@ -1,37 +1,37 @@
-"""A comparison, or a single evaluation, in Markdown."""
+"""A comparison or an evaluation in Markdown."""
 
 from __future__ import annotations
 
-from evaluation.report import rows
-from evaluation.report.rows import Table
+from evaluation.report import tables
+from evaluation.report.tables import Table
 from evaluation.results import Comparison, Evaluation
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """The comparison as a document."""
+    """The comparison as a Markdown document."""
     names = " · ".join(each.model for each in comparison.evaluations)
     lines = [f"# Comparison: {names}", "", *_body(comparison.evaluations, comparison)]
     return "\n".join(lines) + "\n"
 
 
 def render_evaluation(evaluation: Evaluation) -> str:
-    """One evaluation as a document."""
+    """One evaluation as a Markdown document."""
     return "\n".join([f"# Evaluation: {evaluation.model}", "", *_body([evaluation], None)]) + "\n"
 
 
 def tables_of(evaluations: list[Evaluation], comparison: Comparison | None) -> list[Table]:
     """All tables of a report, in order."""
-    by_finding = [rows.findings(evaluations, task) for task in ("image_to_image", "text_to_image")]
+    by_finding = [tables.findings(evaluations, task) for task in ("image_to_image", "text_to_image")]
     return [
-        rows.summary(evaluations),
-        *([rows.tests(comparison)] if comparison else []),
-        *rows.tasks(evaluations),
+        tables.summary(evaluations),
+        *([tables.tests(comparison)] if comparison else []),
+        *tables.tasks(evaluations),
         *(table for table in by_finding if table),
-        rows.live(evaluations),
-        rows.resources(evaluations),
-        rows.provenance(evaluations),
+        tables.search_checks(evaluations),
+        tables.resources(evaluations),
+        tables.provenance(evaluations),
     ]
 
 
@@ -39,7 +39,7 @@ def _body(evaluations: list[Evaluation], comparison: Comparison | None) -> list[
     lines = [NOTICE, ""]
     if comparison:
         lines += ["## Verdict", "", *(f"- {_escape(line)}" for line in comparison.verdict), ""]
-    lines += ["## What was measured", "", *(f"- {_escape(line)}" for line in rows.protocol_lines(evaluations[0])), ""]
+    lines += ["## Data and protocol", "", *(f"- {_escape(line)}" for line in tables.protocol_lines(evaluations[0])), ""]
     for table in tables_of(evaluations, comparison):
         lines += [f"## {table.title}", "", table.note, ""]
         lines += [_row(table.headings), _row(["---"] * len(table.headings)), *(_row(each) for each in table.rows), ""]

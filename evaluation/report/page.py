@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: plots and thumbnails are inside, and it asks nothing of any network."""
+"""A comparison as one HTML page. Plots and thumbnails are embedded; the page loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from jinja2 import Environment, PackageLoader
 
-from evaluation.report import rows
+from evaluation.report import tables
 from evaluation.report.markdown import NOTICE, render_markdown, tables_of
 from evaluation.report.plots import draw_plots
 from evaluation.results import Comparison, Example
@@ -20,46 +20,47 @@ Thumbnail = Callable[[str], str | None]
 
 
 def write_reports(comparison: Comparison, folder: Path, media_dir: Path | None) -> list[Path]:
-    """Write `comparison.json`, `.md` and `.html` into `folder`, for the owner only, and give their paths."""
+    """Write `comparison.json`, `.md` and `.html` into `folder`, readable for their owner only; gives their paths."""
     contents = {
         "comparison.json": msgspec.json.format(msgspec.json.encode(comparison), indent=1),
         "comparison.md": render_markdown(comparison).encode(),
         "comparison.html": render_page(comparison, media_dir).encode(),
     }
     for name, content in contents.items():
-        with replace_file(folder / name) as file:  # one that an earlier version left readable does not stay so
+        with replace_file(folder / name) as file:  # also makes a file private that an earlier version left readable
             file.write(content)
     return [folder / name for name in contents]
 
 
 def render_page(comparison: Comparison, media_dir: Path | None) -> str:
-    """The page. With `media_dir` it holds the thumbnails of the examples, which are images of patients."""
+    """The page as HTML. With `media_dir` it contains thumbnails of the examples, which are images of patients."""
     environment = Environment(loader=PackageLoader("evaluation.report", "templates"), autoescape=True, trim_blocks=True)
     evaluations = comparison.evaluations
     first = evaluations[0]
-    asked = {
-        example.title: [_titled(each.examples, example.title) for each in evaluations] for example in first.examples
+    examples = {
+        example.title: [_find_example(each.examples, example.title) for each in evaluations]
+        for example in first.examples
     }
     return environment.get_template("comparison.html").render(
         title=" · ".join(each.model for each in evaluations),
         notice=NOTICE,
         verdict=comparison.verdict,
-        protocol=rows.protocol_lines(first),
+        protocol=tables.protocol_lines(first),
         tables=tables_of(evaluations, comparison),
         plots=draw_plots(evaluations),
         models=[each.model for each in evaluations],
-        examples=asked,
-        thumbnail=_reader(media_dir),
+        examples=examples,
+        thumbnail=_thumbnail_reader(media_dir),
     )
 
 
-def _titled(examples: list[Example], title: str) -> Example:
+def _find_example(examples: list[Example], title: str) -> Example:
     return next((example for example in examples if example.title == title), Example(title=title))
 
 
-def _reader(media_dir: Path | None) -> Thumbnail:
+def _thumbnail_reader(media_dir: Path | None) -> Thumbnail:
     def thumbnail(sha256: str) -> str | None:
-        """The thumbnail as a data URI, if there is one."""
+        """The thumbnail as a data URI; None if there is none."""
         if media_dir is None or not sha256:
             return None
         path = thumbnail_path(media_dir, sha256)

@@ -1,4 +1,4 @@
-"""The plots of a comparison as inline SVG, drawn by matplotlib."""
+"""The plots of a comparison, drawn by matplotlib as inline SVG."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from evaluation.results import Estimate, Evaluation
 from evaluation.tasks import CURVE
 from evaluation.verdict import PRIMARY
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; each model has a marker of its own besides.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish; each model also has its own marker.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def draw_plots(evaluations: Sequence[Evaluation]) -> dict[str, str]:
-    """SVG elements by title; a plot that nothing was measured for is left out."""
+    """SVG elements by title, without plots that lack data."""
     drawn = {
         "Recall of exact pairs": _recall_curves,
         "P@10 by finding, image to image": _by_finding,
-        "Time against accuracy": _latency,
+        "Speed and accuracy": _latency,
         "Cosines of related and unrelated pairs": _distributions,
     }
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cxr", "font.size": 9}):
@@ -35,11 +35,11 @@ def draw_plots(evaluations: Sequence[Evaluation]) -> dict[str, str]:
 
 
 def _recall_curves(evaluations: Sequence[Evaluation]) -> Figure | None:
-    ways = {"image_to_report_strict": "image to report", "report_to_image_strict": "report to image"}
-    if not any(each.row(task) for each in evaluations for task in ways):
+    directions = {"image_to_report_strict": "image to report", "report_to_image_strict": "report to image"}
+    if not any(each.row(task) for each in evaluations for task in directions):
         return None
     figure = _figure(8.4, 3.4)
-    for axes, (task, title) in zip(figure.subplots(1, 2, sharey=True), ways.items(), strict=True):
+    for axes, (task, title) in zip(figure.subplots(1, 2, sharey=True), directions.items(), strict=True):
         chance: list[float] = []
         for number, each in enumerate(evaluations):
             found = [each.estimate(task, f"R@{k}") for k in CURVE]
@@ -107,7 +107,7 @@ def _latency(evaluations: Sequence[Evaluation]) -> Figure | None:
         )  # fmt: skip
     if not shown:
         return None
-    axes.set(xlabel="ms from image to hits: median, and to the 95th percentile", ylabel="P@10, image to image, macro")
+    axes.set(xlabel="ms from image to hits: median to 95th percentile", ylabel="P@10, image to image, macro")
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend()
@@ -149,7 +149,7 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def _errors(found: Sequence[Estimate | None]) -> Any:
-    """Distances from each value down to its interval's low end and up to its high one."""
+    """Distances from each value to the ends of its interval, float [2, values]."""
     low, high = [], []
     for one in found:
         known = one is not None and one.value is not None and one.low is not None and one.high is not None
@@ -159,12 +159,12 @@ def _errors(found: Sequence[Estimate | None]) -> Any:
 
 
 def _svg(figure: Figure, title: str) -> str:
-    """The figure as an SVG element that may stand in a page, beside others."""
+    """The figure as an SVG element for a page with several plots."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": title})
     svg = buffer.getvalue()
-    # One page holds several drawings, and their ids must differ.
-    mark = re.sub(r"\W+", "", title)
-    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{mark}-", svg[svg.index("<svg") :])
+    # The ids of several plots in one page must differ.
+    prefix = re.sub(r"\W+", "", title)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}-", svg[svg.index("<svg") :])
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

@@ -1,4 +1,4 @@
-"""Corpora whose answers are known: one that no encoder understands, and one that is understood perfectly."""
+"""Corpora with known results: random vectors, and vectors that separate all findings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_images(studies: int, *, views: int = 1, groups: int | None = None, pref
             group=f"g{n % (groups or studies)}",
             report=f"{FINDINGS[n % 5].lower()} case {n % (groups or studies)}",
             findings=frozenset([FINDINGS[n % 5]]),
-            said=frozenset([FINDINGS[n % 5]]),
+            report_findings=frozenset([FINDINGS[n % 5]]),
         )
         for n in range(studies)
         for view in range(views)

@@ -1,4 +1,4 @@
-"""Expectations against an average over every order there is."""
+"""Chance levels against the average over all orders."""
 
 from itertools import permutations
 
@@ -29,6 +29,6 @@ def test_labels_of_a_common_finding_are_hit_by_chance_nearly_always() -> None:
     assert expectation("Hit@10", 1000)(36_000, 100_000) == pytest.approx(0.988, abs=5e-4)
 
 
-def test_a_measure_without_an_expectation_is_refused() -> None:
+def test_a_measure_without_a_known_chance_level_is_refused() -> None:
     with pytest.raises(ValueError, match="ERR"):
         expectation("ERR@5", 10)(1, 2)

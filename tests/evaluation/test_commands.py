@@ -17,7 +17,7 @@ from tests.cxr.command_runs import run
 FAST = ("--resamples", "100", "--queries", "50")
 
 
-def test_evaluate_writes_a_document_with_every_half(tiny_home):
+def test_evaluate_prints_a_document_with_results_checks_and_cost(tiny_home):
     found = run("evaluate", "--model", "tiny-a", *FAST, "--json", home=tiny_home)
     assert found["model"] == "tiny-a" and found["bundle_id"]
     assert found["data"]["images"] == 14 and found["data"]["collection_images"] == 24
@@ -68,7 +68,7 @@ def test_compare_writes_three_reports_that_agree(tiny_home, tmp_path):
     assert "data:image/webp" not in (plain / "comparison.html").read_text()
 
 
-def test_compare_refuses_other_rules_and_other_data(tiny_home, tmp_path):
+def test_compare_refuses_different_protocols_and_different_data(tiny_home, tmp_path):
     run("evaluate", "--model", "tiny-a", *FAST, "--out", tmp_path / "a", home=tiny_home)
     run("evaluate", "--model", "tiny-b", *FAST, "--view", "all", "--out", tmp_path / "b", home=tiny_home)
     files = ("--evaluation", tmp_path / "a" / "tiny-a.json", "--evaluation", tmp_path / "b" / "tiny-b.json")
@@ -91,14 +91,14 @@ def archive_with_split(folder: Path) -> Path:
     return folder
 
 
-def test_an_archive_is_ingested_for_the_evaluation_alone_and_its_build_is_measured(tiny_home, tmp_path):
+def test_data_is_ingested_for_this_evaluation_only_and_its_build_is_measured(tiny_home, tmp_path):
     data = archive_with_split(tmp_path / "archive")
     found = run("evaluate", "--model", "tiny-b", "--data", data, "--split", "val", *FAST, "--json", home=tiny_home)
     assert found["protocol"]["split"] == "val"
     assert found["data"]["studies"] == 28 and found["data"]["datasets"] == ["indiana"]
     build = found["resources"]["build"]
     assert build["images"] == found["data"]["collection_images"] and build["seconds"] > 0
-    # What the home holds is as it was.
+    # The collections of the home have not changed.
     assert run("evaluate", "--model", "tiny-b", *FAST, "--json", home=tiny_home)["data"]["collection_images"] == 24
 
 
@@ -114,13 +114,13 @@ def test_a_split_of_a_collection_needs_its_table(tiny_home, tmp_path):
 
 
 @pytest.mark.parametrize("models", ["tiny-a,nobody", "tiny-a"])
-def test_models_that_cannot_be_compared_are_refused_with_one_line(tiny_home, tmp_path, models):
+def test_a_comparison_that_is_not_possible_ends_in_one_line(tiny_home, tmp_path, models):
     failed = run("compare", "--models", models, *FAST, "--out", tmp_path / "c", home=tiny_home, code=1)
     assert failed.stderr.splitlines()[-1].startswith("error [")
     assert "Traceback" not in failed.stderr
 
 
-def test_the_ledger_tells_how_long_building_took(tiny_home):
+def test_the_build_time_comes_from_the_ledger(tiny_home):
     archive = tiny_home / "archive"
     paths = ("--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv")
     run(
@@ -138,13 +138,13 @@ def test_the_ledger_tells_how_long_building_took(tiny_home):
     assert cost["build"]["images"] == 24 and cost["build"]["seconds"] > 0
 
 
-def test_doctor_tells_healthy_from_ill_by_its_exit_code(tiny_home):
+def test_the_exit_code_of_doctor_tells_whether_there_are_problems(tiny_home):
     found = run("doctor", "--json", home=tiny_home)
     assert found["healthy"] and [each["model"] for each in found["collections"]] == ["tiny-a", "tiny-b"]
     assert "tiny-a (cxr_tiny-a): 24 images of 14 studies" in run("doctor", home=tiny_home).stdout
     os.remove(tiny_home / "models" / "tiny-b" / "image.onnx")
-    ill = run("doctor", "--json", home=tiny_home, code=3)
-    assert not ill["healthy"]
-    assert [each["healthy"] for each in ill["collections"]] == [True, False]
+    damaged = run("doctor", "--json", home=tiny_home, code=3)
+    assert not damaged["healthy"]
+    assert [each["healthy"] for each in damaged["collections"]] == [True, False]
     assert run("doctor", "--model", "tiny-a", "--json", home=tiny_home)["healthy"]
     assert "no_collection" in run("doctor", "--model", "nobody", home=tiny_home, code=1).stderr

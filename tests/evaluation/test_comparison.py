@@ -1,4 +1,4 @@
-"""Comparisons: refused where they would mislead, and verdicts that say no more than the figures."""
+"""Comparisons refuse evaluations that are not comparable, and verdicts say no more than the results support."""
 
 from __future__ import annotations
 
@@ -61,51 +61,51 @@ def comparison(perfect: Evaluation, random: Evaluation) -> Comparison:
     return compare([random, perfect])
 
 
-def test_models_of_different_worth_are_told_apart_in_every_headline(comparison):
+def test_a_better_model_is_shown_to_be_better_in_every_headline_measure(comparison):
     assert [(test.better, test.worse, test.is_shown) for test in comparison.tests] == [("sage", "dice", True)] * 4
     for test in comparison.tests:
         assert 0 < test.low <= test.difference <= test.high
         assert test.p <= test.p_corrected < 0.05
 
 
-def test_the_verdict_names_the_best_the_fastest_the_balanced_and_what_is_no_better_than_chance(comparison):
-    told = comparison.verdict
-    assert told[0].startswith("Best accuracy: sage, with 1.000 [1.000, 1.000]")
-    assert "p < 0.0001" in told[0] and "after correction for 4 comparisons" in told[0]
-    assert any(line.startswith("Finding the report of an image: sage") for line in told)
+def test_the_verdict_names_the_best_the_fastest_and_the_balanced_model_and_those_at_chance(comparison):
+    text = comparison.verdict
+    assert text[0].startswith("Best accuracy: sage, with 1.000 [1.000, 1.000]")
+    assert "p < 0.0001" in text[0] and "after correction for 4 comparisons" in text[0]
+    assert any(line.startswith("Finding the report of an image: sage") for line in text)
     assert any(
-        line.startswith("Fastest: dice; ") and "dice 20.0 / 40.0 ms, sage 60.0 / 120.0 ms" in line for line in told
+        line.startswith("Fastest: dice; ") and "dice 20.0 / 40.0 ms, sage 60.0 / 120.0 ms" in line for line in text
     )
-    assert "Balanced: sage; every model shown to be faster is shown to be less accurate." in told
-    assert any(line.startswith("dice is not shown to be better than chance") for line in told)
+    assert "Balanced: sage; the faster models are shown to be less accurate." in text
+    assert any(line.startswith("dice is not shown to be better than chance") for line in text)
 
 
-def test_the_verdict_says_what_training_has_brought_and_that_a_split_was_not_named(perfect, random):
-    told = compare([random, perfect], fine_tuned=["sage"]).verdict
-    assert any(line.startswith("Fine-tuned: sage (1.000") and "training has paid" in line for line in told)
-    assert any(line.startswith("sage may have been trained on studies that are judged here") for line in told)
-    told = compare([random, perfect], fine_tuned=["dice"]).verdict
-    assert any(line.startswith("Fine-tuned: dice") and "training has cost" in line for line in told)
-    with pytest.raises(InvalidRequest, match="nobody is not compared here"):
+def test_the_verdict_states_the_gain_of_fine_tuning_and_warns_without_a_split(perfect, random):
+    text = compare([random, perfect], fine_tuned=["sage"]).verdict
+    assert any(line.startswith("Fine-tuned: sage (1.000") and "fine-tuning helped" in line for line in text)
+    assert any(line.startswith("sage may have been trained on studies that are evaluated here") for line in text)
+    text = compare([random, perfect], fine_tuned=["dice"]).verdict
+    assert any(line.startswith("Fine-tuned: dice") and "fine-tuning did harm" in line for line in text)
+    with pytest.raises(InvalidRequest, match="nobody is not one of the compared models"):
         compare([random, perfect], fine_tuned=["nobody"])
 
 
-def test_where_models_do_not_differ_the_verdict_says_so_and_takes_the_faster():
+def test_for_equal_models_the_verdict_says_so_and_recommends_the_faster():
     one, other = evaluation("random", "dice", ms=30.0), evaluation("random", "coin", ms=10.0, seed=1)
     comparison = compare([one, other])
     assert not any(test.is_shown for test in comparison.tests)
     assert "no difference shown" in comparison.verdict[0]
     best = comparison.tests[2].better
-    wanted = f"Balanced: coin, the fastest of those not shown to be less accurate than {best}."
+    wanted = f"Balanced: coin, the fastest model that is not shown to be less accurate than {best}."
     if best == "coin":
-        wanted = "Balanced: coin; no model is shown to be faster than it."
+        wanted = "Balanced: coin; no other model is shown to be faster."
     assert wanted in comparison.verdict
 
 
-def test_times_that_overlap_are_not_told_apart(perfect):
-    told = compare([perfect, evaluation("random", "dice", ms=20.0)]).verdict
-    assert any(line.startswith("Fastest: no difference shown between dice and sage;") for line in told)
-    assert "Balanced: sage; no model is shown to be faster than it." in told
+def test_overlapping_times_show_no_difference(perfect):
+    text = compare([perfect, evaluation("random", "dice", ms=20.0)]).verdict
+    assert any(line.startswith("Fastest: no difference shown between dice and sage;") for line in text)
+    assert "Balanced: sage; no other model is shown to be faster." in text
 
 
 def test_p_values_are_corrected_for_all_pairs_of_models(perfect, random):
@@ -119,7 +119,7 @@ def test_p_values_are_corrected_for_all_pairs_of_models(perfect, random):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         (
             lambda each: {"protocol": msgspec.structs.replace(each.protocol, view=None)},
@@ -132,24 +132,24 @@ def test_p_values_are_corrected_for_all_pairs_of_models(perfect, random):
         (lambda each: {"model": "dice"}, "each once; found dice, dice"),
     ],
 )
-def test_what_does_not_compare_is_refused(perfect, random, change, told):
-    with pytest.raises(InvalidRequest, match=told):
+def test_evaluations_that_are_not_comparable_are_refused(perfect, random, change, text):
+    with pytest.raises(InvalidRequest, match=text):
         compare([random, msgspec.structs.replace(perfect, **change(perfect))])
 
 
-def test_one_model_is_no_comparison(perfect):
+def test_a_comparison_needs_two_models(perfect):
     with pytest.raises(InvalidRequest, match="two or more"):
         compare([perfect])
 
 
-def test_an_evaluation_survives_its_file_and_compares_as_before(perfect, random, comparison):
+def test_an_evaluation_read_from_its_file_gives_the_same_comparison(perfect, random, comparison):
     read = [read_evaluation(msgspec.json.encode(each), "x.json") for each in (random, perfect)]
     assert msgspec.json.encode(compare(read)) == msgspec.json.encode(comparison)
-    with pytest.raises(InvalidRequest, match=r"x\.json is no evaluation"):
+    with pytest.raises(InvalidRequest, match=r"x\.json is not an evaluation"):
         read_evaluation(b'{"format": 2}', "x.json")
 
 
-def test_markdown_has_the_table_that_users_know_filled_with_measurements(comparison):
+def test_markdown_has_the_summary_table_with_measured_values(comparison):
     text = render_markdown(comparison)
     lines = text.splitlines()
     heading = next(line for line in lines if line.startswith("| Model | Recall@1 |"))
@@ -169,37 +169,37 @@ def test_markdown_has_the_table_that_users_know_filled_with_measurements(compari
     assert "Not a medical device" in text
 
 
-def test_a_model_without_a_text_tower_stands_beside_others(perfect):
+def test_a_model_without_a_text_tower_can_be_compared(perfect):
     blind = evaluation("random", "mute", has_text=False)
     comparison = compare([blind, perfect])
     assert [(test.task, test.better) for test in comparison.tests] == [("image_to_image", "sage")]
     text = render_markdown(comparison)
-    table = text.split("## Image to report, the very report")[1].split("##")[0]
+    table = text.split("## Image to report, strict")[1].split("##")[0]
     assert "| sage |" in table and "| mute |" not in table
     assert "| random |" in table and "| chance | 0.005 |" in table
     assert "| mute | – | – | – | – | 0." in text
     assert render_page(comparison, None).count("<svg") == 4
 
 
-def test_what_was_not_recorded_is_said(perfect):
+def test_a_missing_build_time_is_shown_as_not_recorded(perfect):
     without = msgspec.structs.replace(perfect, resources=msgspec.structs.replace(perfect.resources, build=None))
     assert "not recorded" in render_evaluation(without)
 
 
-def test_the_page_stands_alone_and_holds_every_plot(comparison):
+def test_the_page_is_self_contained_and_has_every_plot(comparison):
     page = render_page(comparison, None)
     assert page.count("<svg") == 4
-    for title in ("Recall of exact pairs", "P@10 by finding", "Time against accuracy", "Cosines of related"):
+    for title in ("Recall of exact pairs", "P@10 by finding", "Speed and accuracy", "Cosines of related"):
         assert f'aria-label="{title}' in page
     assert "default-src 'none'" in page
     for outside in ("<script", 'src="http', 'href="http', "url(http", "@import", "<link"):
         assert outside not in page
-    # Ids of one drawing are not those of another.
+    # The ids of two plots differ.
     ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_escapes_what_comes_from_data(perfect, random):
+def test_the_page_escapes_names_from_the_data(perfect, random):
     hostile = msgspec.structs.replace(perfect, source="x", model="<script>alert(1)</script>")
     hostile.results[:] = [
         msgspec.structs.replace(row, system=hostile.model) if row.system == "sage" else row for row in hostile.results

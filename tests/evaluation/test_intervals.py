@@ -1,4 +1,4 @@
-"""Intervals, tests and corrections against numbers worked by hand."""
+"""Intervals, tests and corrections against values calculated by hand."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_contributions_of_studies_add_up_to_the_macro_mean() -> None:
     assert sum(parts.values()) == macro_mean(VALUES, FINDINGS)
 
 
-def test_an_interval_holds_the_mean_and_one_value_has_no_spread() -> None:
+def test_an_interval_contains_the_mean_and_one_value_has_no_spread() -> None:
     low, high = bootstrap_interval(VALUES, STUDIES, FINDINGS, resamples=500, seed=0)
     assert low < 0.625 < high
     assert bootstrap_interval(np.full(9, 0.3), list(range(9)), [""] * 9, resamples=100, seed=0) == pytest.approx(
@@ -74,7 +74,7 @@ def test_randomisation_rejects_a_true_null_about_as_often_as_it_says() -> None:
     assert 0.02 < np.mean(rejected) < 0.09
 
 
-def test_holm_multiplies_by_the_number_of_hypotheses_left_and_never_falls() -> None:
+def test_holm_multiplies_by_the_number_of_remaining_hypotheses_and_never_decreases() -> None:
     # Sorted: .01 * 4, .02 * 3, .03 * 2 = .06, and .04 * 1 is lifted to .06.
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0]

@@ -1,4 +1,4 @@
-"""A real index of six images, in either engine, whose every figure is worked by hand."""
+"""A real index of six images, in either engine; every result is calculated by hand."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def figures(row, *names: str) -> dict[str, float]:
     return {name: row.measures[name].value for name in names}
 
 
-def test_pairs_have_the_ranks_that_were_worked_by_hand(collection, encoder):
+def test_exact_pairs_have_the_ranks_calculated_by_hand(collection, encoder):
     rows, _ = measured(collection, encoder)
     # Ranks of the own report: s0 1 (tied with s1's, whose id is higher), s1 2 (the tie the other way), s2's own is
     # orthogonal, as are all but s3's: s3 first, then s0 s1 s2, so 4; s3: s2's first, then s0 s1 s3: 4; s4: its own .8
@@ -109,7 +109,7 @@ def test_pairs_have_the_ranks_that_were_worked_by_hand(collection, encoder):
     assert back.measures["R@2"].value == pytest.approx(4 / 6, abs=1e-6)
 
 
-def test_likeness_has_the_precision_that_was_worked_by_hand(collection, encoder):
+def test_similar_images_have_the_precision_calculated_by_hand(collection, encoder):
     rows, corpus = measured(collection, encoder)
     assert corpus.judged_by == "indexing"
     row = rows["image_to_image", "known"]
@@ -132,7 +132,7 @@ def test_likeness_has_the_precision_that_was_worked_by_hand(collection, encoder)
     assert (row.queries, row.gallery, row.measures["AP"].findings) == (5, 6, 2)
 
 
-def test_baselines_have_the_figures_that_were_worked_by_hand(collection, encoder):
+def test_baselines_have_the_results_calculated_by_hand(collection, encoder):
     rows, _ = measured(collection, encoder)
     # The word edema is in three reports, so BM25 ranks the two others first for each of them; fracture alike.
     bm25 = rows["image_to_image", BM25]
@@ -146,7 +146,7 @@ def test_baselines_have_the_figures_that_were_worked_by_hand(collection, encoder
         assert rows[task, LABELS].marks == [OWN_REPORT]
 
 
-def test_rows_that_read_reports_are_marked_where_labels_come_from_the_text(tmp_path, encoder):
+def test_systems_that_read_reports_are_marked_as_circular_if_labels_come_from_the_text(tmp_path, encoder):
     for key, given, judge, mark in (
         ("text", {"from_indexing": [], "from_text": ["Edema"]}, "text", CIRCULAR),
         ("old", {"from_indexing": [], "from_text": []}, "present", UNKNOWN_LABELS),
@@ -164,7 +164,7 @@ def test_rows_that_read_reports_are_marked_where_labels_come_from_the_text(tmp_p
         next(made, None)
 
 
-def test_a_split_takes_queries_and_gallery_from_its_studies_alone(collection, encoder):
+def test_a_split_takes_queries_and_gallery_from_its_studies_only(collection, encoder):
     rows, corpus = measured(collection, encoder, studies=frozenset(["s0", "s1", "s3", "nobody"]))
     assert set(corpus.studies) == {"d/s0", "d/s1", "d/s3"}
     assert {row.gallery for row in rows.values()} == {3}
@@ -174,7 +174,7 @@ def test_a_split_takes_queries_and_gallery_from_its_studies_alone(collection, en
         read_collection(collection, view="lateral", vocabulary="chexpert")
 
 
-def test_the_fingerprint_of_data_follows_labels_and_images_and_not_vectors(collection, tmp_path):
+def test_the_data_fingerprint_depends_on_labels_and_images_and_not_on_vectors(collection, tmp_path):
     def fingerprint(points: list[IndexPoint], key: str) -> str:
         made = stored(tmp_path / key, points)
         corpus = read_collection(next(made), view="frontal", vocabulary="chexpert")

@@ -1,4 +1,4 @@
-"""Measures against numbers worked by hand and against ir_measures, the slow reference."""
+"""Measures against values calculated by hand, and against ir_measures as the slow reference."""
 
 import math
 
@@ -19,7 +19,7 @@ SIMILARITY = np.array([[0.5, 0.1, 0.9, 0.3], [0.2, 0.2, 0.2, 0.2], [0.1, 0.2, 0.
 RELEVANT = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=bool)
 
 
-def test_rank_of_the_best_relevant_item_counts_from_one_and_is_zero_where_nothing_is_relevant() -> None:
+def test_rank_of_the_best_relevant_item_counts_from_one_and_is_zero_without_a_relevant_item() -> None:
     assert first_relevant_ranks(SIMILARITY, RELEVANT).tolist() == [2, 3, 0]
 
 
@@ -28,7 +28,7 @@ def test_ties_rank_in_the_order_of_the_gallery() -> None:
     assert first_relevant_ranks(tied, np.eye(4, dtype=bool)).tolist() == [1, 2, 3, 4]
 
 
-def test_recall_counts_only_queries_that_have_something_to_find() -> None:
+def test_recall_counts_only_queries_with_a_relevant_item() -> None:
     assert recall_at(SIMILARITY, RELEVANT, 1) == 0.0
     assert recall_at(SIMILARITY, RELEVANT, 2) == 0.5
     assert recall_at(SIMILARITY, RELEVANT, 3) == 1.0
@@ -50,7 +50,7 @@ def test_chance_recall_of_pairs_is_k_over_the_gallery() -> None:
     assert chance_recall_at(np.eye(364, dtype=bool), 10) == pytest.approx(10 / 364)
 
 
-def test_grouped_relevance_counts_every_equal_report() -> None:
+def test_grouped_relevance_counts_all_equal_reports() -> None:
     relevant = same_label(["x", "y"], ["y", "x", "x"])
     assert relevant.tolist() == [[False, True, True], [True, False, False]]
 

@@ -1,4 +1,4 @@
-"""Draws of the gallery against rankings that hold every copy, measured by ir-measures."""
+"""Resampled galleries against rankings with all copies, measured by ir-measures."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from evaluation.resampling import MEASURES, label_draws, measure_draws
 from evaluation.scoring import measure_rankings
 
 
-def test_a_draw_measures_what_ir_measures_does_of_the_ranking_with_all_copies() -> None:
+def test_a_draw_equals_ir_measures_on_the_ranking_with_all_copies() -> None:
     rng = np.random.default_rng(3)
     for size in (1, 4, 12, 90):
         found = rng.random(size) < 0.3

@@ -1,4 +1,4 @@
-"""What a model costs, measured on a real collection."""
+"""Cost of a model, measured on a real collection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_cost_is_measured_and_sizes_are_those_on_disk(tiny_home):
     for times in (found.encode_image, found.encode_text, found.query, found.query_reranked, found.text_query):
         assert times.n == CALLS and 0 < times.p50_ms <= times.p95_ms
     assert found.bundle_bytes == sum(path.stat().st_size for path in bundle.folder.iterdir())
-    # Edge reserves hundreds of megabytes, of which a collection of 24 images fills few: as `du` counts, not as `ls` does.
+    # Edge reserves hundreds of megabytes, and a collection of 24 images fills few of them: compare with `du`, not `ls`.
     folder = tiny_home / "index" / "cxr_tiny-a"
     blocks = subprocess.run(
         ["find", folder, "-type", "f", "-printf", "%b\n"], capture_output=True, text=True, check=True
@@ -46,19 +46,19 @@ def test_every_cost_is_measured_and_sizes_are_those_on_disk(tiny_home):
     assert found.notes == []
 
 
-def test_what_could_not_be_measured_as_it_should_is_noted(tiny_home):
+def test_a_cost_that_could_not_be_measured_has_a_note(tiny_home):
     shutil.rmtree(tiny_home / "media")
     found, _ = measured(tiny_home)
     assert found.notes == [
-        "encode image: of drawn noise, 512 x 512, as there are no thumbnails",
+        "encode image: on noise, 512 x 512, because there are no thumbnails",
         "build: not recorded",
     ]
     assert found.encode_image.p50_ms > 0
 
 
 @pytest.mark.parametrize(
-    ("told", "bytes_"),
+    ("output", "bytes_"),
     [("12, 300\n77, 1024\n77, 1\n", 1025 * 2**20), ("12, 300\n", None), ("77, [N/A]\n", None), ("", None)],
 )
-def test_gpu_memory_is_that_of_the_process_or_unknown(told, bytes_):
-    assert parse_gpu_memory(told, 77) == bytes_
+def test_gpu_memory_is_read_for_this_process_or_unknown(output, bytes_):
+    assert parse_gpu_memory(output, 77) == bytes_

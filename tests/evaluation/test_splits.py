@@ -14,19 +14,19 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_split_is_the_studies_that_the_table_gives_it(tmp_path):
+def test_a_split_has_the_studies_that_the_table_lists(tmp_path):
     path = table(tmp_path, "uid,split\n1,train\n2,val\n 3 , val \n")
     assert read_split(path, "val") == {"2", "3"}
     assert not read_split(path, "val") & read_split(path, "train")
 
 
-def test_the_column_may_be_called_study_id_and_a_study_may_have_a_row_for_each_image(tmp_path):
+def test_the_column_can_be_named_study_id_and_a_study_can_have_several_rows(tmp_path):
     path = table(tmp_path, "\ufeffstudy_id,image,split\na,1,test\na,2,test\n")
     assert read_split(path, "test") == {"a"}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("uid,split\n1,train\n1,val\n", "the study 1 is in the splits train and val"),
         ("uid,split\n1,train\n", "no split 'val'; it has: train"),
@@ -34,8 +34,8 @@ def test_the_column_may_be_called_study_id_and_a_study_may_have_a_row_for_each_i
         ("", "expected the columns"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused(tmp_path, text, told):
-    with pytest.raises(SourceError, match=told):
+def test_an_unusable_table_is_refused(tmp_path, text, message):
+    with pytest.raises(SourceError, match=message):
         read_split(table(tmp_path, text), "val")
 
 

@@ -1,4 +1,4 @@
-"""Every task of the protocol: on chance for a random encoder, on 1 for a perfect one, and never over the border of a split."""
+"""Every task of the protocol: a random encoder reaches chance, a perfect one reaches 1, and splits do not mix."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_splits_never_share_a_study_in_any_task(name: str) -> None:
     assert not seen[0] & seen[1]
 
 
-def test_the_own_study_is_never_found_from_image_to_image() -> None:
+def test_the_study_of_the_query_is_never_a_hit_from_image_to_image() -> None:
     corpus, _, encoder = split_corpora()
     task = image_to_image(corpus, PROTOCOL)
     judged = judge(task, model_scorer(task, corpus, encoder), depth=1000)
@@ -114,7 +114,7 @@ def test_the_own_study_is_never_found_from_image_to_image() -> None:
         assert own not in {corpus.studies[task.columns[column]] for column in order}
 
 
-def test_a_copy_of_the_query_under_another_study_is_left_out() -> None:
+def test_a_copy_of_the_query_in_another_study_is_excluded() -> None:
     images = list(make_images(60))
     images[5] = replace(images[5], sha256=images[0].sha256)  # both have the finding 0
     rng = np.random.default_rng(0)
@@ -135,7 +135,7 @@ def test_ties_break_on_the_id() -> None:
     assert judged.values["RR"].tolist() == pytest.approx([1 / rank for rank in range(1, 21)])
 
 
-def test_reports_that_say_the_same_count_in_the_grouped_task_and_stand_once_in_the_distinct_one() -> None:
+def test_equal_reports_are_all_relevant_in_the_grouped_task_and_unique_in_the_distinct_task() -> None:
     images = make_images(60, groups=12)
     rng = np.random.default_rng(0)
     vectors = unit(rng.standard_normal((60, 16)))
@@ -158,7 +158,7 @@ def test_images_without_a_report_are_in_no_pair() -> None:
         assert set(task.columns) <= set(range(1, 40, 2))
 
 
-def test_a_rare_finding_is_not_judged_and_normal_is_not_in_the_headline() -> None:
+def test_a_rare_finding_is_not_evaluated_and_normal_is_not_in_the_headline() -> None:
     images = [replace(image, findings=frozenset([FINDINGS[n % 5]])) for n, image in enumerate(make_images(50))]
     images[:4] = [replace(image, findings=frozenset(["Fracture"])) for image in images[:4]]
     vectors = unit(np.random.default_rng(0).standard_normal((50, 8)))
@@ -172,7 +172,7 @@ def test_a_rare_finding_is_not_judged_and_normal_is_not_in_the_headline() -> Non
     assert (row.measures["P@10"].findings, row.measures["P@10 with normal"].findings) == (4, 5)
 
 
-def test_a_model_without_a_text_tower_is_judged_by_images_alone() -> None:
+def test_a_model_without_a_text_tower_has_only_the_image_task() -> None:
     corpus, encoder = perfect_corpus(40)
     rows = measure_corpus(replace(encoder, bundle=Bundle(has_text=False)), corpus, PROTOCOL, baselines_too=False)
     assert [row.task for row in rows] == ["image_to_image"]
@@ -206,7 +206,7 @@ def test_values_of_units_add_up_to_the_headline_and_draws_lie_about_it() -> None
             assert min(row.draws) <= estimate.low < estimate.high <= max(row.draws)
 
 
-def test_two_random_encoders_are_rarely_told_apart() -> None:
+def test_two_random_encoders_rarely_differ_significantly() -> None:
     told_apart = defaultdict(list)
     few = msgspec.structs.replace(PROTOCOL, resamples=100)
     for seed in range(40):

@@ -1,4 +1,4 @@
-"""The rerank in the evaluation is the service's own, and its fitted weights are judged on studies they have not seen."""
+"""The evaluation reranks as the service does, and fitted weights are measured on other studies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCALES = {
 EVEN = np.full(3, 1 / 3)
 
 
-def test_reordering_by_stored_vectors_is_the_order_of_the_service(tiny_home: Path):
+def test_the_rerank_of_stored_vectors_gives_the_order_of_the_service(tiny_home: Path):
     index = EdgeIndex(tiny_home / "index")
     collection = index.open("cxr_tiny-a")
     retriever = Retriever(Encoder(ModelBundle.load(tiny_home / "models" / "tiny-a"), device="cpu"), collection)
@@ -57,7 +57,7 @@ def test_reordering_by_stored_vectors_is_the_order_of_the_service(tiny_home: Pat
     assert compared > 3
 
 
-def reports_know(seed: int, *, studies: int = 200, missing: float = 0.2) -> tuple[Corpus, Task]:
+def corpus_with_informative_reports(seed: int, *, studies: int = 200, missing: float = 0.2) -> tuple[Corpus, Task]:
     """Images that know nothing of findings, findings vectors that know them, impressions that know nothing."""
     rng = np.random.default_rng(seed)
     from tests.evaluation.corpora import make_images
@@ -74,7 +74,7 @@ def reports_know(seed: int, *, studies: int = 200, missing: float = 0.2) -> tupl
 
 
 def test_average_precision_of_candidates_is_that_of_the_whole_ranking():
-    corpus, task = reports_know(0)
+    corpus, task = corpus_with_informative_reports(0)
     fast = [each.average_precision(EVEN) for each in _candidates(task, corpus, SCALES)]
     judged = judge(task, rerank_scorer(task, corpus, SCALES, dict.fromkeys(SCALES_NAMES, 1.0)), 1000)
     abnormal = [task.findings[n] != task.normal for n in judged.numbers]
@@ -84,8 +84,8 @@ def test_average_precision_of_candidates_is_that_of_the_whole_ranking():
 SCALES_NAMES = ("image", "findings", "impression")
 
 
-def test_the_signal_that_knows_gets_the_weight_and_the_others_none():
-    corpus, task = reports_know(0)
+def test_the_informative_signal_gets_the_weight():
+    corpus, task = corpus_with_informative_reports(0)
     shares, before, after = best_shares(task, corpus, SCALES, EVEN)
     assert shares[1] >= 0.7 and shares[2] <= 0.1
     assert after > before + 0.05
@@ -116,29 +116,31 @@ def stored(folder: Path, corpus: Corpus):
     return index, collection
 
 
-def test_a_gain_is_reported_on_studies_that_were_not_fitted_on(tmp_path):
-    corpus, _ = reports_know(0, missing=0.0)
+def test_a_gain_is_measured_on_studies_that_were_not_fitted_on(tmp_path):
+    corpus, _ = corpus_with_informative_reports(0, missing=0.0)
     index, collection = stored(tmp_path, corpus)
     found = tune(collection, "m", Protocol(resamples=200))
     assert found.fitted_on + found.reported_on == 200 and min(found.fitted_on, found.reported_on) > 70
     assert found.is_shown and found.gain_low > 0
     assert found.after.value > found.before.value
     assert found.weights["findings"] > found.weights["impression"]
-    # A whole preset: the terms as they were, all of it adding up to 1.
+    # A complete preset: unchanged weights of the terms, and a sum of 1.
     assert (found.weights["mesh"], found.weights["problems"]) == (WEIGHTS["mesh"], WEIGHTS["problems"])
     assert sum(found.weights.values()) == pytest.approx(1, abs=1e-3)
-    with pytest.raises(InvalidRequest, match="1 studies are fitted on and reported on; the first: s7"):
+    with pytest.raises(
+        InvalidRequest, match="the studies to fit on and to report on overlap in 1 studies; the first: s7"
+    ):
         tune(collection, "m", Protocol(), fit=frozenset(["s7", "s8"]), report=frozenset(["s7", "s9"]))
     with pytest.raises(InvalidRequest, match="no abnormal finding has 5 studies among the 2 to fit on"):
         tune(collection, "m", Protocol(), fit=frozenset(["s7", "s8"]), report=frozenset(["s6", "s9"]))
     index.close()
 
 
-def test_where_nothing_knows_anything_no_gain_is_shown(tmp_path):
+def test_noise_shows_no_gain(tmp_path):
     shown = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        corpus, _ = reports_know(seed)
+        corpus, _ = corpus_with_informative_reports(seed)
         noise = {name: unit(rng.standard_normal((200, 17))) for name in corpus.sections}
         index, collection = stored(
             tmp_path / str(seed), Corpus(corpus.images, noise["image"], noise["findings"], "indexing", noise)
@@ -148,7 +150,7 @@ def test_where_nothing_knows_anything_no_gain_is_shown(tmp_path):
     assert sum(shown) <= 1
 
 
-def test_halves_share_no_study_and_a_study_keeps_its_side():
+def test_halves_share_no_study_and_depend_on_the_id_only():
     studies = {f"s{n}" for n in range(500)}
     left, right = halves(studies)
     assert left | right == studies and not left & right
@@ -157,9 +159,9 @@ def test_halves_share_no_study_and_a_study_keeps_its_side():
     assert fewer == left & {"s1", "s2", "s3"}
 
 
-def test_the_file_of_weights_is_what_rerank_takes(tiny_home, tmp_path):
+def test_the_rerank_option_accepts_the_written_weights(tiny_home, tmp_path):
     table = tmp_path / "splits.csv"
-    # Every finding of the archive comes from seven cases in turn; without five studies of one nothing can be fitted.
+    # The archive repeats seven cases, so a split of 14 studies has fewer than five studies per finding.
     table.write_text("uid,split\n" + "".join(f"{n},{'train' if n % 2 else 'val'}\n" for n in range(14)))
     failed = run("tune", "--model", "tiny-a", "--splits-csv", table, home=tiny_home, code=1)
     assert "error [invalid_request]: no abnormal finding has 5 studies" in failed.stderr

@@ -1,32 +1,41 @@
-"""The tables of a report, as rows of text; Markdown and the page show the same ones."""
+"""The tables of a report as rows of text, for Markdown and for the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.results import Comparison, Estimate, Evaluation, Resources, TaskResult, Times
-from evaluation.verdict import show, show_p
+from evaluation.report.cells import NONE, show_bytes, show_chance, show_estimate, show_times
+from evaluation.results import Comparison, Evaluation, Resources, TaskResult
+from evaluation.verdict import show_p
 
 TASK_TITLES = {
-    "image_to_report_strict": "Image to report, the very report",
-    "image_to_report_grouped": "Image to report, any that says the same",
-    "image_to_report_distinct": "Image to report, equal reports once in the gallery",
-    "report_to_image_strict": "Report to image, of the very study",
-    "report_to_image_grouped": "Report to image, of any study whose report says the same",
-    "image_to_image": "Image to image, by finding; the query's study left out",
-    "text_to_image": "Text to image, a prompt per finding",
+    "image_to_report_strict": "Image to report, strict",
+    "image_to_report_grouped": "Image to report, grouped",
+    "image_to_report_distinct": "Image to report, distinct",
+    "report_to_image_strict": "Report to image, strict",
+    "report_to_image_grouped": "Report to image, grouped",
+    "image_to_image": "Image to image, by finding",
+    "text_to_image": "Text to image, by finding",
+}
+_TASK_NOTES = {
+    "image_to_report_strict": "Relevant: the report of the same study.",
+    "image_to_report_grouped": "Relevant: every report with the same text.",
+    "image_to_report_distinct": "Relevant: the report with the same text. The gallery has each text once.",
+    "report_to_image_strict": "Relevant: the images of the same study.",
+    "report_to_image_grouped": "Relevant: the images of every study whose report has the same text.",
+    "image_to_image": "Relevant: images with the finding. The study of the query and copies of its image are excluded.",
+    "text_to_image": "Relevant: images with the finding. One prompt per finding.",
 }
 _SHOWN = {
     "pairs": ("R@1", "R@5", "R@10", "RR"),
     "labels": ("P@1", "P@10", "Hit@10", "nDCG@10", "AP", "P@10 with normal"),
 }
-NONE = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a title, a line that says how to read it, headings and rows."""
+    """A table: title, note on how to read it, headings and rows."""
 
     title: str
     note: str
@@ -35,7 +44,7 @@ class Table:
 
 
 def summary(evaluations: Sequence[Evaluation]) -> Table:
-    """The table that users know, measured: recall of exact pairs, MRR and mAP, times, sizes, memory, build."""
+    """One row per model: recall of exact pairs, MRR, mAP, time, sizes, memory, build."""
     pairs, labels = "image_to_report_strict", "image_to_image"
     rows = []
     for each in evaluations:
@@ -43,26 +52,29 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
         rows.append(
             [
                 each.model,
-                *(_show(each.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
-                _show(each.estimate(labels, "AP")),
-                _show(each.estimate(labels, "P@10")),
+                *(show_estimate(each.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
+                show_estimate(each.estimate(labels, "AP")),
+                show_estimate(each.estimate(labels, "P@10")),
                 *_costs(cost),
             ]
         )
-    of_pairs, of_labels = _holder(evaluations, pairs), _holder(evaluations, labels)
+    of_pairs, of_labels = _first_with(evaluations, pairs), _first_with(evaluations, labels)
     rows.append(
         [
             "chance",
-            *(_chance(of_pairs.estimate(pairs, name) if of_pairs else None) for name in ("R@1", "R@5", "R@10", "RR")),
-            *(_chance(of_labels.estimate(labels, name) if of_labels else None) for name in ("AP", "P@10")),
+            *(
+                show_chance(of_pairs.estimate(pairs, name) if of_pairs else None)
+                for name in ("R@1", "R@5", "R@10", "RR")
+            ),
+            *(show_chance(of_labels.estimate(labels, name) if of_labels else None) for name in ("AP", "P@10")),
             *[NONE] * 5,
         ]
     )
     return Table(
         title="Models",
-        note="Recall and MRR: exact pair, image to report, strict. mAP and P@10: image to image by finding, macro over "
-        "abnormal findings, the query's study left out. In brackets the 95 % interval, by study. Query: median of a search "
-        "for a stored study, reordered; the index on disk; memory: peak of the process; build: as the ingest recorded it.",
+        note="Recall and MRR: image to report, strict. mAP and P@10: image to image by finding, macro over abnormal "
+        "findings. In brackets: 95 % interval, by study. Query: median time of a search for a stored study, with rerank. "
+        "Index: size on disk. Memory: peak of the process. Build: duration of the ingest.",
         headings=[
             "Model",
             "Recall@1",
@@ -82,7 +94,7 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def resources(evaluations: Sequence[Evaluation]) -> Table:
-    """What each model costs."""
+    """Cost of each model."""
     rows = []
     for each in evaluations:
         cost = each.resources
@@ -94,27 +106,27 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
                 each.model,
                 f"{cost.device}, {cost.threads} threads",
                 *(
-                    _times(times)
+                    show_times(times)
                     for times in (cost.encode_image, cost.encode_text, cost.query, cost.query_reranked, cost.text_query)
                 ),
                 f"{build.images_per_second:.1f}" if build else "not recorded",
                 f"{build.seconds:.0f} s" if build else "not recorded",
-                _bytes(cost.index_bytes),
-                _bytes(cost.bundle_bytes),
-                _bytes(cost.peak_memory_bytes),
+                show_bytes(cost.index_bytes),
+                show_bytes(cost.bundle_bytes),
+                show_bytes(cost.peak_memory_bytes),
                 "; ".join(cost.notes) or NONE,
             ]
         )
     return Table(
         title="Cost",
-        note="Milliseconds as median / 95th percentile of single calls, one at a time.",
+        note="Times in ms: median / 95th percentile of single calls, one at a time.",
         headings=[
             "Model",
             "Device",
             "Encode image",
             "Encode text",
             "Query",
-            "Query, reordered",
+            "Query, reranked",
             "Text query",
             "Images/s built",
             "Build",
@@ -128,29 +140,32 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def tasks(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """One table for each task: every model, then the baselines, which need none, and chance."""
+    """One table per task: models, baselines, chance."""
     tables = []
     for task, title in TASK_TITLES.items():
-        base = _holder(evaluations, task)
+        base = _first_with(evaluations, task)
         if base is None:
             continue
         shown = _SHOWN["labels" if task in ("image_to_image", "text_to_image") else "pairs"]
         headline = "P@10" if "P@10" in shown else "R@10"
         models = [row for each in evaluations for row in each.results if row.task == task and _is_own(each, row)]
-        # Baselines do not depend on the model: those of the first stand for all.
+        # Baselines do not depend on the model, so those of the first evaluation are enough.
         others = [row for row in base.results if row.task == task and not _is_own(base, row)]
         rows = []
         for row in (*models, *others):
             found = row.measures.get(headline)
             lift = f"{found.lift:.1f}" if found and found.lift is not None else NONE
-            rows.append([row.system, *(_show(row.measures.get(name)) for name in shown), lift, "; ".join(row.marks)])
-        chance = [_chance(base.estimate(task, name)) for name in shown]
-        rows.append(["chance", *chance, NONE, "expectation over all orders"])
+            rows.append(
+                [row.system, *(show_estimate(row.measures.get(name)) for name in shown), lift, "; ".join(row.marks)]
+            )
+        chance = [show_chance(base.estimate(task, name)) for name in shown]
+        rows.append(["chance", *chance, NONE, "random order"])
         tables.append(
             Table(
                 title=title,
-                note=f"Gallery {models[0].gallery:,}, n = {models[0].queries:,} queries; lift: {headline} over chance.",
-                headings=["System", *shown, "Lift", "To mind"],
+                note=f"{_TASK_NOTES[task]} Gallery: {models[0].gallery:,} items; {models[0].queries:,} queries. "
+                f"Lift: {headline} divided by chance.",
+                headings=["System", *shown, "Lift", "Caveats"],
                 rows=rows,
             )
         )
@@ -158,20 +173,20 @@ def tasks(evaluations: Sequence[Evaluation]) -> list[Table]:
 
 
 def findings(evaluations: Sequence[Evaluation], task: str) -> Table | None:
-    """P@10 by finding, of each model."""
-    base = _holder(evaluations, task)
+    """P@10 by finding for each model; None if the task was not measured."""
+    base = _first_with(evaluations, task)
     first = base.row(task) if base else None
     if first is None or not first.by_finding:
         return None
     rows = []
     for finding, measured in first.by_finding.items():
         others = [each.row(task) for each in evaluations]
-        figures = [_show(row.by_finding.get(finding, {}).get("P@10")) if row else NONE for row in others]
+        figures = [show_estimate(row.by_finding.get(finding, {}).get("P@10")) if row else NONE for row in others]
         studies = evaluations[0].data.findings.get(finding, 0)
-        rows.append([finding, str(studies), *figures, _chance(measured.get("P@10"))])
+        rows.append([finding, str(studies), *figures, show_chance(measured.get("P@10"))])
     return Table(
         title=f"P@10 by finding: {TASK_TITLES[task].split(',')[0].lower()}",
-        note="Studies that have the finding, P@10 with its 95 % interval, and chance.",
+        note="Studies: number of studies with the finding. P@10 with 95 % interval.",
         headings=["Finding", "Studies", *(each.model for each in evaluations), "Chance"],
         rows=rows,
     )
@@ -194,15 +209,15 @@ def tests(comparison: Comparison) -> Table:
     ]
     return Table(
         title="Differences between models",
-        note="Paired, by study: pairs by randomisation; labels by a bootstrap that draws queries and gallery at once, since "
-        f"every image is in both. p corrected after Holm for the {len(rows)} comparisons made here.",
+        note="Paired tests by study: randomisation for exact pairs; bootstrap of queries and gallery together for findings, "
+        f"because each image is in both. p is corrected for {len(rows)} comparisons (Holm).",
         headings=["Task", "Measure", "Models", "Difference", "Test", "p", "p corrected", "Shown"],
         rows=rows,
     )
 
 
-def live(evaluations: Sequence[Evaluation]) -> Table:
-    """Recall of the index against exact search, and what denials do."""
+def search_checks(evaluations: Sequence[Evaluation]) -> Table:
+    """Recall of the index against exact search, and the result of the negation probes."""
     rows = []
     for each in evaluations:
         recall = each.ann.recall if each.ann else {}
@@ -213,17 +228,17 @@ def live(evaluations: Sequence[Evaluation]) -> Table:
         ]
         rows.append([each.model, *(f"{recall[k]:.4f}" if k in recall else NONE for k in ("10", "100")), *shares])
     return Table(
-        title="The index, and denials",
-        note="Recall of the engine's nearest images against exact search. Denied: share of the first ten hits that hold "
-        "what the query denies, with its words understood, without that, and in the whole collection; mean over "
-        f"{max(len(each.probes) for each in evaluations)} queries.",
-        headings=["Model", "ANN recall@10", "ANN recall@100", "Denied", "Denied, not understood", "Chance"],
+        title="Index recall and negation",
+        note="ANN recall: nearest images of the engine against exact search. Negated: share of the first ten hits with a "
+        "finding that the query negates; with interpretation of the text, without it, and in the whole collection (chance). "
+        f"Mean over {max(len(each.probes) for each in evaluations)} queries.",
+        headings=["Model", "ANN recall@10", "ANN recall@100", "Negated", "Negated, uninterpreted", "Chance"],
         rows=rows,
     )
 
 
 def provenance(evaluations: Sequence[Evaluation]) -> Table:
-    """What each figure rests on."""
+    """Model, data, protocol, machine and versions of each evaluation."""
     rows = [
         [
             each.model,
@@ -239,38 +254,38 @@ def provenance(evaluations: Sequence[Evaluation]) -> Table:
     ]
     return Table(
         title="Provenance",
-        note="Figures compare only where data and protocol have the same fingerprint.",
+        note="Results are comparable only if data and protocol have the same fingerprint.",
         headings=["Model", "Bundle", "Kind", "Data", "Protocol", "Measured", "Machine", "Versions"],
         rows=rows,
     )
 
 
 def protocol_lines(evaluation: Evaluation) -> list[str]:
-    """What was judged, and by which rules."""
+    """Data and rules of an evaluation, in sentences."""
     data, rules = evaluation.data, evaluation.protocol
-    judge = {
-        "indexing": "the indexers' labels",
-        "text": "labels read from the report text, which makes rows that read reports circular",
-        "present": "the collection's labels, of which it does not record whether they come from report text",
+    labels = {
+        "indexing": "from the indexing",
+        "text": "from the report text; results of systems that read reports are circular",
+        "present": "of the collection, which does not record whether they come from report text",
     }[rules.judged_by]
     return [
         f"Data: {', '.join(data.datasets)}; {data.images:,} images ({rules.view or 'all views'}) of {data.studies:,} "
         f"studies, split {rules.split or 'none: the whole collection'}; {data.report_groups:,} distinct reports; "
-        f"{data.unlabelled:,} images without a label; the collection holds {data.collection_images:,} images.",
-        f"Judged by {judge}; vocabulary {rules.vocabulary}, findings of at least {rules.smallest} studies.",
-        f"Report text: {rules.report_text}. Left out of the gallery: {rules.dedupe}. Ties: {rules.ties}. At most "
-        f"{rules.queries:,} queries a task or finding; rankings cut at {rules.depth:,}; {rules.resamples:,} resamples.",
-        "ANN recall, denials, times and examples are of the whole collection, whatever the split.",
+        f"{data.unlabelled:,} images without a label; {data.collection_images:,} images in the collection.",
+        f"Labels: {labels}. Vocabulary: {rules.vocabulary}, findings with at least {rules.smallest} studies.",
+        f"Report text: {rules.report_text}. Excluded from the gallery: {rules.dedupe}. Ties: {rules.ties}. At most "
+        f"{rules.queries:,} queries per task or finding; rankings of {rules.depth:,}; {rules.resamples:,} resamples.",
+        "ANN recall, negation, times and examples always use the whole collection.",
     ]
 
 
-def _holder(evaluations: Sequence[Evaluation], task: str) -> Evaluation | None:
-    """The first evaluation that has `task`; a model without a text tower has not all."""
+def _first_with(evaluations: Sequence[Evaluation], task: str) -> Evaluation | None:
+    """The first evaluation that has `task`; a model without a text tower lacks some tasks."""
     return next((each for each in evaluations if each.row(task)), None)
 
 
 def _is_own(evaluation: Evaluation, row: TaskResult) -> bool:
-    """Whether a row is the model's, as it is or reranked, and not a baseline's."""
+    """Whether a row belongs to the model, reranked or not, and not to a baseline."""
     return row.system in (evaluation.model, f"{evaluation.model}, reranked")
 
 
@@ -279,21 +294,5 @@ def _costs(cost: Resources | None) -> list[str]:
         return [NONE] * 5
     built = f"{cost.build.seconds:.0f} s" if cost.build else "not recorded"
     query = f"{cost.query_reranked.p50_ms:.1f} ms" if cost.query_reranked else NONE
-    vram = _bytes(cost.gpu_memory_bytes) if cost.device == "cuda" else "no GPU"
-    return [query, _bytes(cost.index_bytes), _bytes(cost.peak_memory_bytes), vram, built]
-
-
-def _show(found: Estimate | None) -> str:
-    return show(found) if found else NONE
-
-
-def _chance(found: Estimate | None) -> str:
-    return f"{found.chance:.3f}" if found and found.chance is not None else NONE
-
-
-def _times(times: Times | None) -> str:
-    return f"{times.p50_ms:.1f} / {times.p95_ms:.1f}" if times else NONE
-
-
-def _bytes(size: int | None) -> str:
-    return f"{size / 1e6:.1f} MB" if size is not None else NONE
+    vram = show_bytes(cost.gpu_memory_bytes) if cost.device == "cuda" else "no GPU"
+    return [query, show_bytes(cost.index_bytes), show_bytes(cost.peak_memory_bytes), vram, built]

@@ -7,7 +7,6 @@ again. Nothing is extracted to disk, and no name in the zip is used as a path.
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 import uuid
@@ -107,13 +106,12 @@ def create_snapshot(
     """
     started = time.perf_counter()
     remove_abandoned_drafts(path.parent)
-    with replace_file(path, notes=notes) as file:
+    with replace_file(path, notes=notes, durable=True) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
             _write(archive, collection, progress)
         with Snapshot(file, path) as written:
             written.check()
             head = written.head
-        os.fsync(file.fileno())
     return SnapshotSummary(
         file=str(path),
         collection=collection.name,

@@ -1,4 +1,4 @@
-"""Whether a disk has room, asked before writing: the embedded engine maps its files, and dies where a disk is full."""
+"""Checks for disk space before writing: the embedded engine maps its files, and a full disk kills the process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from retrieval.errors import DiskFull
 
 RESERVE_BYTES = 192 << 20
-"""Bytes that must stay free beyond what is to be written.
+"""Bytes that must stay free in addition to the bytes to be written.
 
-The engine extends its files in chunks of 32 MB, five at once; the rest is for thumbnails, ledger and other programs.
+The engine extends its files by 32 MB, five files at once; the rest is for thumbnails, ledger and other programs.
 """
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Of a disk with less the libraries that write say only that something failed.
+# With less space, errors of libraries do not name the full disk.
 _NEARLY_FULL_BYTES = 1 << 20
 
 
 def require_space(folder: Path, need_bytes: int, what: str) -> None:
-    """Refuse to write where the disk of `folder` would have less than `RESERVE_BYTES` left.
+    """Check that `need_bytes` can be written to the disk of `folder`, with `RESERVE_BYTES` left.
 
     Raises:
-        DiskFull: naming the disk, what is free and what is needed.
+        DiskFull: names the disk, the free and the needed bytes.
     """
     free = free_bytes(folder)
     if free < need_bytes + RESERVE_BYTES:
@@ -38,10 +38,10 @@ def require_space(folder: Path, need_bytes: int, what: str) -> None:
 
 @contextmanager
 def translate_disk_full(folder: Path, what: str) -> Iterator[None]:
-    """Turn what is raised while the disk of `folder` is full into an error that says so.
+    """Raise an error of the block as `DiskFull` if the disk of `folder` is full.
 
     Raises:
-        DiskFull: naming the disk and what is free.
+        DiskFull: names the disk and the free bytes.
     """
     try:
         yield
@@ -51,19 +51,19 @@ def translate_disk_full(folder: Path, what: str) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         if number not in _FULL and (number is not None or free_bytes(folder) >= _NEARLY_FULL_BYTES):
             raise
-        # The system's own words: a quota may be full where the disk is not.
+        # With the system's message: it may be a quota, with free space on the disk.
         reason = f" ({error.strerror})" if isinstance(error, OSError) else ""
         raise disk_full_error(folder, f"{what} cannot be written{reason}") from error
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes free for this user on the disk of `folder`, which need not exist yet."""
+    """Free bytes for this user on the disk of `folder`, which need not exist yet."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Bytes of files: `allocated` on the disk, and `holes`, which are allocated when something is written there."""
+    """Bytes of files: `allocated` on the disk, and `holes`, which are allocated when they are written to."""
 
     allocated: int
     holes: int
@@ -86,7 +86,7 @@ def _existing(folder: Path) -> Path:
 
 
 def disk_full_error(folder: Path, what: str) -> DiskFull:
-    """The error for a disk without room; `what` says for what."""
+    """The error for a full disk; `what` names the use of the space."""
     return DiskFull(
         f"the disk of {folder.absolute()} has {_mb(free_bytes(folder))} free, and {what}; free some space and run the "
         "command again"

@@ -1,8 +1,8 @@
-"""The one error tree of the project.
+"""All errors of the project. Longer than 300 lines on purpose: one place lists every code.
 
-Every error a user can cause or meet derives from `RetrievalError` and carries a stable `code`, which the command line
-prints, the JSON summaries hold and HTTP problem documents name. Messages name the file, what was expected and what was
-found; they never hold report text or other patient data.
+Every error that a user can meet derives from `RetrievalError` and has a stable `code`. The command line prints it; JSON
+summaries and HTTP problem documents contain it. Messages name the file, what was expected and what was found; they never
+contain report text or other patient data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class RetrievalError(Exception):
-    """Root of the tree. `code` is stable; `http_status` is what the service answers with."""
+    """Base of all errors. `code` never changes; `http_status` is the status of the HTTP response."""
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
@@ -25,34 +25,34 @@ class InvalidRequest(RetrievalError):
 
 
 class UnknownFinding(InvalidRequest):
-    """A finding named in a filter exists in neither vocabulary nor in the collection."""
+    """A filter names a finding that neither a vocabulary nor the collection has."""
 
     code = "unknown_finding"
 
 
 class UnknownModel(RetrievalError):
-    """No bundle, registry entry or collection goes by this name."""
+    """No bundle, registry entry or collection has this name."""
 
     code = "unknown_model"
     http_status = 404
 
 
 class UnknownStudy(RetrievalError):
-    """The collection holds no such study."""
+    """The collection has no such study."""
 
     code = "unknown_study"
     http_status = 404
 
 
 class ImageError(RetrievalError):
-    """An image cannot be used. Subclasses say why."""
+    """An image cannot be used; subclasses name the reason."""
 
     code = "unreadable_image"
     http_status = 422
 
 
 class UnreadableImage(ImageError):
-    """Damaged, or not an image at all. Subclasses say which, where that can be told."""
+    """A damaged file, or not an image; subclasses are more specific where possible."""
 
 
 class EmptyFile(UnreadableImage):
@@ -62,7 +62,7 @@ class EmptyFile(UnreadableImage):
 
 
 class WrongType(UnreadableImage):
-    """Of a format that is not accepted: text, PDF, GIF, an archive."""
+    """A file of a format that is not accepted: text, PDF, GIF, an archive."""
 
     code = "wrong_type"
 
@@ -74,31 +74,31 @@ class TruncatedImage(UnreadableImage):
 
 
 class BadPixelDescription(UnreadableImage):
-    """What the header says of the pixels is missing, impossible, or not what the file holds."""
+    """The header's description of the pixels is missing, impossible, or contradicts the file."""
 
     code = "bad_pixel_description"
 
 
 class UnsupportedTransferSyntax(UnreadableImage):
-    """DICOM, compressed in a way that cannot be decoded here."""
+    """A DICOM file with a compression that this version cannot decode."""
 
     code = "unsupported_transfer_syntax"
 
 
 class ImageTooComplex(UnreadableImage):
-    """Cut into so many parts that decoding it would take long; nothing was decoded."""
+    """An image with so many parts that decoding would take too long; nothing was decoded."""
 
     code = "image_too_complex"
 
 
 class DecodeTimeout(UnreadableImage):
-    """Its decoding took longer than an honest image can take, and was ended."""
+    """Decoding took longer than the limit, and was stopped."""
 
     code = "decode_timeout"
 
 
 class DecoderCrashed(UnreadableImage):
-    """The process that decoded it died, or needed more memory than one image may have."""
+    """The decoding process crashed, or exceeded the memory limit of one image."""
 
     code = "decoder_crashed"
 
@@ -110,44 +110,44 @@ class NoPixels(ImageError):
 
 
 class NoContrast(ImageError):
-    """All pixels are the same, or nothing tells them apart once they are shown."""
+    """All pixels have the same value, or are displayed with the same value."""
 
     code = "no_contrast"
 
 
 class MultiFrame(ImageError):
-    """More than one frame: a film loop, a volume, an animation; a radiograph has one."""
+    """An image with more than one frame: a cine loop, a volume, an animation."""
 
     code = "multi_frame"
 
 
 class BurnedIn(ImageError):
-    """A DICOM file says that its pixels hold annotations, which can name the patient."""
+    """A DICOM file declares burned-in annotations, which can name the patient."""
 
     code = "burned_in"
 
 
 class ImageTooLarge(ImageError):
-    """More bytes than the limits allow, or a shape that cannot be prepared within them."""
+    """More bytes than the limit, or a shape that cannot be prepared within it."""
 
     code = "image_too_large"
     http_status = 413
 
 
 class ImageBomb(ImageTooLarge):
-    """The header announces more pixels, or the compression more bytes, than the limits allow; nothing was decoded."""
+    """The header declares more pixels, or the compression more bytes, than the limit; nothing was decoded."""
 
     code = "image_bomb"
 
 
 class WrongModality(RetrievalError):
-    """A DICOM image that is no radiograph."""
+    """A DICOM image that is not a radiograph."""
 
     code = "wrong_modality"
 
 
 class MissingFile(RetrievalError):
-    """A row names a file that is not there."""
+    """A file that a table or command names does not exist."""
 
     code = "missing_file"
 
@@ -159,7 +159,7 @@ class PathOutside(RetrievalError):
 
 
 class SaltDamaged(RetrievalError):
-    """The secret with which UIDs are hashed is not what was once written."""
+    """The file with the salt of hashed UIDs is damaged."""
 
     code = "salt_damaged"
 
@@ -177,44 +177,44 @@ class MissingColumn(SourceError):
 
 
 class SourceDiffers(SourceError):
-    """A dataset was last filled from another source than the one that is to be ingested under its name."""
+    """A dataset was filled from another source than the one now given under its name."""
 
     code = "source_differs"
 
 
 class SaltDiffers(RetrievalError):
-    """The ids of a collection were made with another salt than that of this home."""
+    """The ids of a collection were made with another salt than the one of this home."""
 
     code = "salt_differs"
 
 
 class BundleError(RetrievalError):
-    """A model bundle is missing files, damaged, or of a form this version does not know."""
+    """A model bundle lacks files, is damaged, or has an unknown format."""
 
     code = "bad_bundle"
 
 
 class BundleDamaged(BundleError):
-    """A file of a bundle does not have the checksum that its manifest records."""
+    """A file of a bundle does not match the checksum in its manifest."""
 
     code = "bundle_damaged"
 
 
 class BundleMismatch(RetrievalError):
-    """A collection was built by another bundle than the one that asks."""
+    """Another bundle than the installed one built the collection."""
 
     code = "bundle_mismatch"
     http_status = 409
 
 
 class DeviceUnavailable(RetrievalError):
-    """The device asked for is not the one in use."""
+    """The requested device is not in use."""
 
     code = "device_unavailable"
 
 
 class SystemFailure(RetrievalError):
-    """The operating system refuses a file, a folder or an address."""
+    """The operating system refused a file, a folder or an address."""
 
     code = "system_error"
 
@@ -226,7 +226,7 @@ class TelemetryActive(RetrievalError):
 
 
 class DiskFull(SystemFailure):
-    """A disk has no room for what is to be written."""
+    """The disk is full."""
 
     code = "disk_full"
     http_status = 507
@@ -239,7 +239,7 @@ class MissingExtra(RetrievalError):
 
 
 class IndexFailure(RetrievalError):
-    """The vector index failed or is in a state that cannot be used."""
+    """The vector index failed, or is in an unusable state."""
 
     code = "index_error"
 
@@ -259,59 +259,59 @@ class IndexUnreachable(IndexFailure):
 
 
 class CollectionDamaged(IndexFailure):
-    """The files of a collection are not what was written."""
+    """The files of a collection are damaged."""
 
     code = "collection_damaged"
 
 
 class AliasDamaged(IndexFailure):
-    """It cannot be read which model is active."""
+    """The record of the active model cannot be read."""
 
     code = "alias_damaged"
 
 
 class NoCollection(IndexFailure):
-    """No collection of this name, or no active model yet."""
+    """There is no collection of this name, or no active model yet."""
 
     code = "no_collection"
     http_status = 409
 
 
 class CountsDiffer(IndexFailure):
-    """The collection to be made active is not complete, or lacks images that the active one holds."""
+    """The collection to be activated is incomplete, or lacks images of the active one."""
 
     code = "counts_differ"
     http_status = 409
 
 
 class ModelActive(IndexFailure):
-    """The collection to be dropped is the one that searches use."""
+    """The collection to be dropped is the active one."""
 
     code = "model_active"
     http_status = 409
 
 
 class CollectionExists(IndexFailure):
-    """There is a collection of this name already, and it was not asked to be replaced."""
+    """A collection of this name exists, and replacing it was not requested."""
 
     code = "collection_exists"
     http_status = 409
 
 
 class TransferFailed(IndexFailure):
-    """A copy of a collection is not what the original is."""
+    """A copy of a collection differs from the original."""
 
     code = "transfer_failed"
 
 
 class SnapshotDamaged(RetrievalError):
-    """A snapshot file is not whole, or of a form this version does not know."""
+    """A snapshot file is damaged, or has an unknown format."""
 
     code = "snapshot_damaged"
 
 
 class ExportError(RetrievalError):
-    """An export cannot be done, or its result does not equal the reference."""
+    """An export failed, or its result differs from the reference."""
 
     code = "export_failed"
 
@@ -323,6 +323,6 @@ class ParityError(ExportError):
 
 
 class TrainingError(RetrievalError):
-    """Training cannot start or has broken down (no pairs, one class, NaN loss)."""
+    """Training cannot start, or failed (no pairs, one class, NaN loss)."""
 
     code = "training_failed"

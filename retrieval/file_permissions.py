@@ -1,4 +1,4 @@
-"""Folders that only their owner can enter: they hold report texts, thumbnails, vectors and keys."""
+"""Permissions of the files and folders that hold report texts, thumbnails, vectors and keys: for their owner only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# What the program keeps in a home. A folder with anything else in it is shared with others and stays as it is.
+# The entries of a home. A folder with other entries is shared with other programs, and its permissions stay.
 _PUBLIC = frozenset({"cache", "models", "phantoms"})
 _SECRET = frozenset({"audit", "drafts", "index", "ledger", "media", "presets"})
 _SECRET_FILES = ("salt", "keys.json", "experiments.sqlite")
@@ -21,7 +21,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make `folder`, and the folders above it that are missing, for the owner only, whatever the umask."""
+    """Make `folder` and its missing parents for the owner only, whatever the umask."""
     if not folder.is_dir():
         if folder.parent != folder:
             make_private_folder(folder.parent)
@@ -34,14 +34,14 @@ def open_private(path: str | Path, flags: int) -> int:
 
 
 def restrict_home(home: Path, index: Path | None = None) -> list[Path]:
-    """Take `home` and the embedded `index` away from all but their owner; gives what others could enter or read.
+    """Restrict `home` and the embedded `index` to their owner; returns the paths that other users could read before.
 
-    A folder that holds other things, too, keeps its permissions; what this program keeps in it is restricted instead.
-    What belongs to another user cannot be changed and is left to `cxr doctor`.
+    A folder with other entries keeps its permissions; the entries of this program are restricted instead. Paths of another
+    user cannot be changed; `cxr doctor` reports them.
     """
     changed = []
     with suppress(OSError):
-        for path in _guarded(home, index):
+        for path in _protected(home, index):
             if _is_open(path):
                 with suppress(OSError):
                     path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
@@ -50,35 +50,35 @@ def restrict_home(home: Path, index: Path | None = None) -> list[Path]:
 
 
 def permission_problems(home: Path, index: Path | None = None) -> list[str]:
-    """What is wrong with who owns and who can read `home` and the embedded `index`, and what to do; empty if all is well."""
+    """Problems with owners and permissions of `home` and the embedded `index`, with the remedy of each."""
     problems = [
         f"other users of this machine can read {path}, which holds reports and thumbnails; run: chmod go= {path}"
-        for path in _guarded(home, index)
+        for path in _protected(home, index)
         if _is_open(path)
     ]
     if not home.is_dir() or not hasattr(os, "geteuid"):
         return problems
     if not _is_ours(home) and _is_writable(home):
         problems.append(
-            f"other users of this machine can replace what is in {home}, keys included; run: chmod go-w {home}"
+            f"other users of this machine can replace the files in {home}, keys included; run: chmod go-w {home}"
         )
     owner = home.stat().st_uid
     if owner != os.geteuid():
         problems.append(
             f"{home} belongs to user {owner}, and this is user {os.geteuid()}; run as its owner, or chown -R it"
         )
-    strange = [path.name for path in _secrets_of(home) if path.stat().st_uid not in (owner, os.geteuid())]
-    if strange:
-        problems.append(f"{', '.join(strange)} in {home} belong to other users than the folder; chown -R {home}")
+    foreign = [path.name for path in _secrets_of(home) if path.stat().st_uid not in (owner, os.geteuid())]
+    if foreign:
+        problems.append(f"{', '.join(foreign)} in {home} belong to other users; run: chown -R {owner} {home}")
     return problems
 
 
-def _guarded(home: Path, index: Path | None) -> Iterator[Path]:
-    """The folders whose permissions guard what the program keeps: the home alone if it is ours, else our part of it."""
+def _protected(home: Path, index: Path | None) -> Iterator[Path]:
+    """The paths whose permissions protect this program's files: the home, or its own entries in a shared home."""
     if home.is_dir():
         if _is_ours(home):
             yield home
-            # A link leads out of what the home's own permissions guard.
+            # The permissions of the home do not protect the target of a link.
             yield from (path for path in _secrets_of(home) if path.is_symlink())
         else:
             yield from _secrets_of(home)
@@ -102,11 +102,11 @@ def _is_secret(name: str) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether others may rename and replace what is in it: in a folder with the sticky bit they may not."""
+    """Whether other users may rename and replace its entries; with the sticky bit they may not."""
     mode = folder.stat().st_mode
     return os.name == "posix" and not mode & stat.S_ISVTX and bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _is_open(path: Path) -> bool:
-    """Whether others may enter or read it. On Windows permissions are no modes."""
+    """Whether other users may enter or read it. Windows has no such modes."""
     return os.name == "posix" and bool(path.stat().st_mode & _OTHERS)

@@ -1,4 +1,4 @@
-"""Addresses of an index: whether one names a server, and how it may be shown."""
+"""Addresses of an index: a server or a folder, and their form in messages, without passwords."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import re
 
 _SERVER = re.compile(r"https?://", re.I)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:/+", re.I)
-_FOLDER = re.compile(
-    r"/(?!/)|~|\.{1,2}/|[a-z]:[/\\](?!.*@)", re.I | re.S
-)  # how a folder begins that can be nothing else
+_FOLDER = re.compile(r"/(?!/)|~|\.{1,2}/|[a-z]:[/\\](?!.*@)", re.I | re.S)  # beginnings that only a folder has
 _SERVER_MISWRITTEN = re.compile(
     r"""
     (?:.*@)?[\w.-]+:\d+(?:[/?#].*)?    # host:6333, user:p/w@host:6333
@@ -17,7 +15,7 @@ _SERVER_MISWRITTEN = re.compile(
     | //[^/]+:.*
     | [^:/]*:[^@]*@.*                  # user:password@host
     | [^?]*\?[^=]*=.*                  # host?api_key=…
-    | ["'\s\ufeff].*                   # the quotes of a file of variables, white space
+    | ["'\s\ufeff].*                   # quotes or white space from a file of variables
     """,
     re.I | re.S | re.X,
 )
@@ -29,14 +27,14 @@ def is_server(location: str) -> bool:
 
 
 def is_miswritten(location: str) -> bool:
-    """Whether `location` is meant for a server and lacks `http://` or `https://`."""
+    """Whether `location` looks like the address of a server without `http://` or `https://`."""
     return not (is_server(location) or _FOLDER.match(location)) and bool(_SERVER_MISWRITTEN.fullmatch(location))
 
 
 def redact(location: str) -> str:
-    """`location` without user, password, query and fragment; the folder of an embedded index as it is.
+    """`location` without user, password, query and fragment; the folder of an embedded index unchanged.
 
-    What stands before the last `@` goes, wherever that is: a password may hold any character.
+    Everything before the last `@` is removed, since a password may contain any character.
     """
     if not is_server(location) and not is_miswritten(location):
         return location

@@ -1,6 +1,6 @@
-"""Keeps the libraries in use from sending anything, and from writing outside `CXR_HOME`.
+"""Stops libraries from sending data, and from writing outside `CXR_HOME`.
 
-They read these variables while they load. `retrieval/__init__.py` therefore imports this module first, and every other
+They read these variables when they are loaded. `retrieval/__init__.py` therefore imports this module first, and every other
 package of the project imports `retrieval` first.
 """
 
@@ -16,14 +16,14 @@ OPT_OUTS = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.32: connections to its vendor, a device id in the user's cache folder
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-    "DO_NOT_TRACK": "1",  # https://donottrack.sh, for what comes next
+    "DO_NOT_TRACK": "1",  # https://donottrack.sh, for future libraries
 }
-"""Variables that are set whatever the user's environment says: nothing leaves the machine."""
+"""Variables that override the user's environment: nothing leaves the machine."""
 
 _FONTS = Path(__file__).with_name("fonts.conf")
 _CACHES = {
-    "MPLCONFIGDIR": "matplotlib",  # its list of fonts
-    "CUDA_CACHE_PATH": "cuda",  # kernels that the driver compiles for this GPU
+    "MPLCONFIGDIR": "matplotlib",  # its font cache
+    "CUDA_CACHE_PATH": "cuda",  # kernels that the driver compiled for this GPU
 }
 
 _onnxruntime_came_first = "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1"

@@ -1,4 +1,4 @@
-"""What an archive holds: studies, their images and their report, and the ids they go by in an index."""
+"""Records of an archive: studies with their images and reports, and their ids in an index."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ View = Literal["frontal", "lateral", "unknown"]
 Status = Literal["present", "uncertain", "absent"]
 
 LIMIT_ID = 500
-"""Characters of a study's or an image's id. Escaped in an address they take at most 6,000 bytes; proxies allow 8,000."""
+"""Longest id of a study or image, in characters. Escaped in a URL it has at most 6,000 bytes; proxies allow 8,000."""
 
-# Any fixed namespace will do; it must never change, or every point id changes with it.
+# An arbitrary namespace; it must never change, since all point ids depend on it.
 _POINT_NAMESPACE = uuid.UUID("6f1c2a52-3f0b-5a57-9a0e-6d1f6d0a7c11")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The text of one report by section; a section that is absent is the empty string."""
+    """The text of a report by section; the empty string for a section that it lacks."""
 
     findings: str = ""
     impression: str = ""
@@ -33,7 +33,7 @@ class Report:
 
     @property
     def group(self) -> str:
-        """Key shared by all reports that say the same in findings and impression, whatever case and spacing.
+        """Key of all reports with equal findings and impression, apart from case, punctuation and spacing.
 
         16 hexadecimal digits; the empty string for a report without text.
         """
@@ -42,24 +42,24 @@ class Report:
 
 
 class StoredImage(Protocol):
-    """An image that is no file of its own, as a cell of a Parquet table."""
+    """An image that is a part of a file, such as a cell of a Parquet table."""
 
     @property
     def location(self) -> str:
-        """Where it lies: a file, and the place in it."""
+        """The file, and the position in it."""
         ...
 
     def read(self) -> bytes:
-        """Its bytes. Raises RetrievalError if there are none."""
+        """The bytes of the image. Raises RetrievalError if it is missing."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a study: its id within the dataset, the file it lies in, its view.
+    """One image of a study: its id within the dataset, its file, its view.
 
-    `file` is what the source calls the file; the empty string where that is the image id. `stored` reads an image that is
-    only a part of the file at `path`.
+    `file` is the source's name of the file; the empty string if that is the image id. `stored` reads an image that is a
+    part of the file at `path`.
     """
 
     image_id: str
@@ -70,16 +70,16 @@ class ImageRecord:
 
     @property
     def name(self) -> str:
-        """What people are told, and the ledger remembers, of the file."""
+        """The name of the file in messages and in the ledger."""
         return self.file or self.image_id
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """One study: its images, its report, and the terms it was indexed with (MeSH and Problems, raw strings).
+    """One study: its images, its report, and its indexing terms (MeSH and Problems, raw strings).
 
-    `date` is `YYYY-MM-DD`, or the empty string where it is not known or not to be kept. `statuses` are findings of label
-    columns, each with `present`, `uncertain` or `absent`. `notes` are what a summary says of the study, without its data.
+    `date` is `YYYY-MM-DD`, or the empty string if it is unknown or must not be stored. `statuses` are findings of label
+    columns, each with `present`, `uncertain` or `absent`. `notes` are remarks for a summary; they contain no patient data.
     """
 
     study_id: str
@@ -95,9 +95,9 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A row or file that was quarantined, with the code and the words that say why.
+    """A quarantined row or file, with the code and the message of the reason.
 
-    `file` is the `ImageRecord.name` it has, or would have had.
+    `file` is its `ImageRecord.name`, or the name that it would have had.
     """
 
     file: str
@@ -106,19 +106,19 @@ class Quarantined:
 
     @classmethod
     def because(cls, file: str, error: RetrievalError) -> Quarantined:
-        """Set `file` aside for `error`."""
+        """The record for `file`, quarantined because of `error`."""
         return cls(file=file, code=error.code, detail=str(error))
 
 
 class Source(Protocol):
-    """An archive that can be read study by study; what cannot be used comes out as `Quarantined`."""
+    """An archive that is read study by study; unusable rows and files are given as `Quarantined`."""
 
     dataset: str
 
     def __iter__(self) -> Iterator[Study | Quarantined]: ...
 
     def image_count(self) -> int:
-        """Images the source expects to yield, quarantined ones included (for progress)."""
+        """Number of images that the source expects, quarantined ones included (for progress)."""
         ...
 
 
@@ -127,20 +127,20 @@ class Pseudonymous(Protocol):
     """A source whose ids are hashed with a salt."""
 
     salt_fingerprint: str
-    """What tells one salt from another, see `archives.dicom.pseudonyms.fingerprint`."""
+    """Fingerprint of the salt, see `archives.dicom.pseudonyms.fingerprint`."""
 
 
 @runtime_checkable
 class Walked(Protocol):
-    """A source that takes whatever files a folder holds, so that an empty folder says that files are missing."""
+    """A source that reads all files of a folder, so that an empty folder means missing files."""
 
     def empty_folders(self) -> frozenset[str]:
-        """Folders without a file of the right type in them or below them, as their images' names would begin."""
+        """Folders without a file of the right type in or below them, as prefixes of the names of their images."""
         ...
 
 
 def point_id(dataset: str, image_id: str) -> str:
-    """The id of an image's point: the same image of the same dataset has the same id in every collection."""
+    """The id of the point of an image; equal for the same image and dataset in every collection."""
     return str(uuid.uuid5(_POINT_NAMESPACE, f"{dataset}/{image_id}"))
 
 

@@ -1,4 +1,4 @@
-"""Settings of the engine: environment variables with the prefix `CXR_`, overridden by command line options."""
+"""Settings of the engine: environment variables with the prefix `CXR_`; command line options override them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class RetrievalSettings(BaseSettings):
-    """Where models and index live and what runs them."""
+    """Places of models and index, access to a server, and the device."""
 
     model_config = SettingsConfigDict(env_prefix="CXR_", extra="ignore")
 
@@ -36,8 +36,8 @@ class RetrievalSettings(BaseSettings):
     index_patience_s: int = Field(
         300, ge=0, description="Seconds for which a write is retried while the server is unavailable."
     )
-    device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; a device asked for and absent is an error.")
-    threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 lets onnxruntime take one per core.")
+    device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; `cuda` fails if there is no usable GPU.")
+    threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 is one per core.")
 
     @property
     def models_dir(self) -> Path:
@@ -57,15 +57,15 @@ class RetrievalSettings(BaseSettings):
 
     @property
     def drafts_dir(self) -> Path:
-        """Folder that notes drafts outside this home, see `retrieval.atomic_files`."""
+        """Folder that lists drafts outside this home, see `retrieval.atomic_files`."""
         return self.home / NOTES
 
     @property
     def index_location(self) -> str:
-        """URL of the server without what may be secret in it, or the embedded index's folder: to be shown and compared."""
+        """URL of the server without secrets, or the folder of the embedded index; for messages and comparison."""
         return redact(self.index_address)
 
     @property
     def index_address(self) -> str:
-        """URL of the server as it was given, passwords included, or the embedded index's folder: to be opened."""
+        """URL of the server as given, passwords included, or the folder of the embedded index; for opening it."""
         return self.index or str(self.home / "index")

@@ -1,4 +1,4 @@
-"""Small files that others may replace at any time: looked at whenever they are needed, read when they have changed."""
+"""Small files that other processes may replace at any time; they are read again when they have changed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SETTLED_NS = 2_000_000_000
 
 
 class WatchedFile(Generic[T]):
-    """What a file says now. Safe from several threads."""
+    """The current content of a file. Safe from several threads."""
 
     def __init__(self, path: Path, load: Callable[[], T | None]) -> None:
-        """Watch `path`, which `load` reads; None where there is none. What `load` raises is not kept."""
+        """Watch `path`; `load` reads and parses it, or returns None if there is no file. Errors of `load` are not kept."""
         self._path = str(path)
         self._load = load
         self._known: tuple[tuple[int, int, int], T | None] | None = None
 
     def read(self) -> T | None:
-        """What the file says; None if there is none. It is the same object until the file is another one.
+        """The content of the file; None if there is no file. The same object until the file changes.
 
         Raises:
-            OSError: the file cannot be looked at; and whatever `load` raises.
+            OSError: the file's status cannot be read; and the errors of `load`.
         """
         try:
             status = os.stat(self._path)
@@ -36,7 +36,7 @@ class WatchedFile(Generic[T]):
         if known and known[0] == stamp:
             return known[1]
         content = self._load()
-        # A file that is still young may be replaced by one with the same stamp: clocks of file systems are coarse.
+        # A young file may be replaced by one with the same stamp, since clocks of file systems are coarse.
         if abs(time.time_ns() - status.st_mtime_ns) > _SETTLED_NS:
             self._known = (stamp, content)
         return content

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -183,10 +182,8 @@ class KeyFile:
             yield
 
     def _write(self, keys: tuple[ApiKey, ...]) -> None:
-        with replace_file(self.path) as file:
+        with replace_file(self.path, durable=True) as file:
             file.write(msgspec.json.format(msgspec.json.encode(_Document(version=1, keys=keys))) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 class KeyRing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -241,8 +240,6 @@ def _by_ranks(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Replace `path` in one step, so that a reader sees the old or the new content and never half of it."""
-    with replace_file(path) as file:
+    """Replace the file `path` by `document`."""
+    with replace_file(path, durable=True) as file:
         file.write(json.dumps(document, indent=2).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())  # or a power failure could leave the new name with no content

@@ -1,4 +1,4 @@
-"""Requests must name this service in their Host header."""
+"""Allowed hosts: a request must name this service in its Host header."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _WILDCARDS = ("", "0.0.0.0", "::", "*")
 
 
 class AllowedHosts(ASGIMiddleware):
-    """Refuses requests for other host names.
+    """Refuses requests for other host names (DNS rebinding).
 
-    A page of another site can make its own name resolve to 127.0.0.1 (DNS rebinding) and would then read this service's
-    answers as its own; the Host header still carries that name.
+    A hostile site can make its own name resolve to 127.0.0.1, so that the browser lets its pages read the answers of
+    this service. The Host header then still holds the name of that site.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -27,10 +27,14 @@ class AllowedHosts(ASGIMiddleware):
             self._names.add(settings.host.lower())
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on, or raise."""
+        """Pass the request on.
+
+        Raises:
+            ClientException: the host is not allowed.
+        """
         header = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if "*" not in self._names and _name_of(header) not in self._names:
-            raise ClientException("the Host header names another service; see CXR_SERVICE_ALLOWED_HOSTS")
+            raise ClientException("the host in the Host header is not allowed; see CXR_SERVICE_ALLOWED_HOSTS")
         await next_app(scope, receive, send)
 
 

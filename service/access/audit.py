@@ -1,10 +1,11 @@
-"""The audit log: who searched what kind of thing, and which studies they were shown. Never what they wrote or saw.
+"""The audit log: which key searched, with which filters, and which studies it was shown.
 
-JSON lines in one file a day (UTC), `<CXR_HOME>/audit/2026-01-31.jsonl`, readable by their owner only and never removed by
-the service. A line holds names and ids: of keys, models, findings, studies. It holds no query text, no image, no report, no
-address of a request or of a client. Thumbnails are not recorded: their address is a hash that only a recorded search
-or study gives away, and browsers keep them, so that a record would be incomplete. The command line is not recorded either:
-whoever may run it may read the index.
+One file of JSON lines per day (UTC), `<CXR_HOME>/audit/2026-01-31.jsonl`. Only the owner can read it, and the service never
+deletes it. A line holds names and ids of keys, models, findings and studies. It holds no query text, image, report,
+request path or client address.
+
+Two things are not recorded. Thumbnails: their address is a hash that only a recorded search or study reveals, and browsers
+cache them, so the record would have gaps. The command line: its users can read the index directly.
 """
 
 from __future__ import annotations
@@ -33,32 +34,32 @@ from retrieval.search.retriever import Retriever
 Connection = ASGIConnection[Any, Any, Any, Any]
 FacetCounts = dict[str, dict[str, int]]
 
-# Filters whose values are words of a vocabulary. The others' values are whatever the client wrote.
+# Filters whose values come from a vocabulary. Values of other filters are free text of the client.
 _FINDINGS = ("all", "any", "none", "absent")
 _WORDS = ("certainty", "view", "has_report")
 _WAIT_S = 0.5
 _POLL_S = 0.005
-_LOCKED = "another program keeps it locked"
+_LOCKED = "another program has locked it"
 
 
 class AuditUnavailable(RetrievalError):
-    """The audit log cannot be written, so the request is refused: a log with gaps proves nothing."""
+    """The audit log cannot be written. The request is refused, because a log with gaps proves nothing."""
 
     code = "audit_unavailable"
     http_status = 503
 
 
 class AuditLog:
-    """Appends to the log, from any thread; other processes may append to the same files."""
+    """Appends lines to the log. Safe from several threads and several processes."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Log into `folder`, made at the first line; None switches the log off."""
+        """Write to `folder`, which is created with the first line; None switches the log off."""
         self._folder = folder
         self._broken = False
         self._turn = threading.Lock()
 
     async def record(self, connection: Connection, action: str, **facts: Any) -> None:
-        """As `write`, for those who must not block.
+        """As `write`, without blocking the event loop.
 
         Raises:
             AuditUnavailable: as `write`.
@@ -68,10 +69,10 @@ class AuditLog:
     def write(self, connection: Connection, action: str, **facts: Any) -> None:
         """Append one line: time, request id, name of the key, `action`, and `facts` (plain values). Blocks.
 
-        The line is handed to the operating system before the answer is sent; a power failure may lose the last ones.
+        The operating system has the line before the client has its answer. A power failure may lose the last lines.
 
         Raises:
-            AuditUnavailable: it could not be written; the request must not be answered.
+            AuditUnavailable: the line could not be written. The caller must not answer the request.
         """
         if self._folder is None:
             return
@@ -85,9 +86,9 @@ class AuditLog:
         self._append(line)
 
     def search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
-        """Record a search that is about to be answered: once for each `result`. `kind` is `text`, `image`, `study` ….
+        """Record one result before it is sent. `kind` is `text`, `image`, `study`, or several joined by `+`.
 
-        Blocks: it belongs into the thread that searched. One whose client leaves at this moment is recorded, too.
+        Blocks, so call it in the thread that searched. Searches whose client disconnects now are recorded, too.
 
         Raises:
             AuditUnavailable: as `write`.
@@ -105,7 +106,7 @@ class AuditLog:
         )
 
     def facets(self, connection: Connection, retriever: Retriever, filters: Filters, counts: FacetCounts) -> None:
-        """Record counts that are about to be shown: under a filter by study they say what that study has. Blocks.
+        """Record facet counts before they are sent: with a filter for one study they reveal its findings. Blocks.
 
         Raises:
             AuditUnavailable: as `write`.
@@ -117,12 +118,12 @@ class AuditLog:
             collection=retriever.collection.name,
             filters=_name_filters(filters.to_dict()),
             fields=list(counts),
-            # An id that no image has is whatever the client wrote.
+            # A study id without images is free text of the client.
             studies=[filters.study_id] if filters.study_id and any(counts.values()) else [],
         )
 
     def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
-        """Record a study whose report is about to be shown. Blocks, as `search`.
+        """Record a study before its report is sent. Blocks.
 
         Raises:
             AuditUnavailable: as `write`.
@@ -132,7 +133,7 @@ class AuditLog:
 
     @asynccontextmanager
     async def change(self, connection: Connection, action: str, **facts: Any) -> AsyncIterator[None]:
-        """Record a change twice: before it, so that none happens unrecorded, and with its outcome.
+        """Record a change before the block, so that none happens unrecorded, and its outcome after the block.
 
         Raises:
             AuditUnavailable: as `write`.
@@ -146,10 +147,10 @@ class AuditLog:
         await self.record(connection, action, **facts, outcome="done")
 
     def check(self) -> None:
-        """Can lines be written? After a failure the first good line says that the log goes on.
+        """Test that lines can be written. After a failure, write the line `audit_resumed`.
 
         Raises:
-            AuditUnavailable: they cannot.
+            AuditUnavailable: the log cannot be written.
         """
         if self._folder is None:
             return
@@ -171,27 +172,27 @@ class AuditLog:
         self._broken = False
 
     def _append_bytes(self, name: str, content: bytes) -> None:
-        """Append to a file. Opened anew each time: a folder that was moved or removed is noticed at once.
+        """Append to a file, which is opened each time, so that a moved or removed folder is noticed at once.
 
-        In plain system calls: each search waits for this, and after a run of the model, which leaves all caches cold, the
-        layers of pathlib and of Python's files cost more than the calls.
+        Uses system calls, because every search waits for this. After a run of the model all CPU caches are cold, and
+        pathlib and Python's file objects then cost more than the calls themselves.
         """
         assert self._folder is not None
         descriptor = _open(self._folder, name)
         try:
-            # Other threads and processes append, too. Closing the file releases it.
-            with _taken(self._turn):
+            # Other threads and processes append, too. Closing the file releases the lock.
+            with _holding(self._turn):
                 _lock(descriptor)
                 if content and os.fstat(descriptor).st_size and _last_byte(descriptor) != b"\n":
-                    content = b"\n" + content  # a full disk or a crash has cut the line before
+                    content = b"\n" + content  # a full disk or a crash has cut the previous line
                 if os.write(descriptor, content) != len(content):
-                    raise OSError("no space for a whole line")
+                    raise OSError("no space for a line")
         finally:
             os.close(descriptor)
 
 
 @contextmanager
-def _taken(turn: threading.Lock) -> Iterator[None]:
+def _holding(turn: threading.Lock) -> Iterator[None]:
     if not turn.acquire(timeout=_WAIT_S):
         raise OSError(_LOCKED)
     try:
@@ -201,7 +202,7 @@ def _taken(turn: threading.Lock) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock a file that another program may keep locked: searches must not wait for that until their time is over."""
+    """Lock the file, but wait only briefly: another program may hold the lock for long, and searches have a timeout."""
     deadline = time.monotonic() + _WAIT_S
     while True:
         try:
@@ -228,11 +229,11 @@ def _last_byte(descriptor: int) -> bytes:
 
 
 def _name_filters(filters: dict[str, Any]) -> dict[str, Any]:
-    """The filters as the log may hold them: findings and views by name, of the others only that they were set."""
+    """The filters for the log: findings, views and certainty by name, of all others only that they were set."""
     named: dict[str, Any] = {}
     for name, value in filters.items():
         if name in _FINDINGS:
-            named[name] = [finding.partition("/")[0] for finding in value]  # what follows may be any word
+            named[name] = [finding.partition("/")[0] for finding in value]  # the qualifier may be any word
         else:
             named[name] = value if name in _WORDS else True
     return named

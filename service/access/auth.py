@@ -1,4 +1,4 @@
-"""Who may ask for what: keys in headers, or the page's session cookie, against the scope that each route declares."""
+"""Authentication: the key in a header, or the page's session cookie, identifies the caller."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class InvalidKey(Unauthorized):
-    """The request carries a key that opens nothing: unknown, expired, or revoked."""
+    """The key is unknown, expired or revoked."""
 
     code = "invalid_key"
 
 
 class CrossSite(Refusal):
-    """A page of another site made the browser send this request."""
+    """The request was sent by a page of another site."""
 
     code = "cross_site"
     http_status = 403
 
 
 class Authenticator:
-    """Tells callers by their keys. Wrong ones are recorded, and from one address only so many a minute are answered."""
+    """Identifies callers. Wrong keys are recorded in the audit log, and limited per minute and address."""
 
     def __init__(self, keys: KeyRing, sessions: LoginSessions, audit: AuditLog) -> None:
         self.keys = keys
@@ -48,9 +48,8 @@ class Authenticator:
         """The caller of a request.
 
         Raises:
-            InvalidKey: it carries a key that opens nothing. RateLimited: and so did many before it.
-            CrossSite: a cookie came with a request whose origin the browser does not tell.
-            KeysDamaged, AuditUnavailable: keys cannot be told, or refusals not recorded.
+            InvalidKey: the key is unknown, expired or revoked. RateLimited: too many wrong keys from this address.
+            KeysDamaged, AuditUnavailable: the keys cannot be read, or a wrong key cannot be recorded.
         """
         if not self.keys.required:
             return EVERYBODY
@@ -68,8 +67,8 @@ class Authenticator:
     async def verify(self, connection: ASGIConnection[Any, Any, Any, Any], secret: str) -> ApiKey:
         """The valid key with this secret.
 
-        A right key passes however many wrong ones came before it: others may share its address, and 256 random bits
-        are not guessed. The limit keeps the audit log from being flooded.
+        The limit on wrong keys does not apply to a valid one, because several clients may share an address. It keeps
+        the audit log small; nobody guesses 256 random bits.
 
         Raises:
             InvalidKey, RateLimited, KeysDamaged, AuditUnavailable: as `identify`.
@@ -86,7 +85,7 @@ class Authenticator:
 
 
 class Authentication(ASGIMiddleware):
-    """Puts the caller into `scope["auth"]`; refuses wrong keys, and changes that another site's page asks for."""
+    """Puts the caller into `scope["auth"]`. Refuses wrong keys, and changes requested by pages of other sites."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -94,26 +93,28 @@ class Authentication(ASGIMiddleware):
         self._authenticator = authenticator
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on, or raise."""
+        """Pass the request on, or raise as `Authenticator.identify`, or `CrossSite`."""
         connection = ASGIConnection[Any, Any, Any, Any](scope)
         scope["user"] = None
         scope["auth"] = NOBODY
         changes = scope["method"] not in _SAFE_METHODS  # type: ignore[typeddict-item]
         origin = _origin_of(connection)
         if changes and origin == "other":
-            raise CrossSite("a page of another site asked for this; use the service's own page, or a key in a header")
+            raise CrossSite(
+                "this request comes from a page of another site; use the service's own page, or a key in a header"
+            )
         try:
             scope["auth"] = await self._authenticator.identify(connection)
         except RetrievalError:
             if scope["route_handler"].opt.get("needs") != "nothing":
                 raise
         if changes and origin == "unknown" and scope["auth"].by_cookie:
-            raise CrossSite("the browser did not say which page asked for this; use a key in a header")
+            raise CrossSite("the browser did not send the origin of this request; use a key in a header")
         await next_app(scope, receive, send)
 
 
 def read_cookie(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """The session's cookie, if there is one."""
+    """The session cookie, if the request has one."""
     return connection.cookies.get(COOKIE)
 
 
@@ -125,9 +126,9 @@ def _secret_in(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
 
 
 def _origin_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Literal["own", "other", "unknown"]:
-    """Whose page made a browser send the request; `unknown` if the client is no browser, or an old one.
+    """Origin of the page that sent the request; `unknown` if the client is an old browser or none.
 
-    SameSite cookies alone would let pages from other ports of this host ask.
+    SameSite cookies alone are not enough: they are sent by pages on other ports of this host, too.
     """
     fetch_site = connection.headers.get("sec-fetch-site")
     if fetch_site is not None:
@@ -135,7 +136,7 @@ def _origin_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Literal["own",
     origin = connection.headers.get("origin")
     if origin is None:
         return "unknown"
-    # The host alone: behind a proxy that speaks HTTPS, the scheme here is another one.
+    # Compare the host only: behind an HTTPS proxy the scheme differs.
     try:
         return "own" if urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower() else "other"
     except ValueError:

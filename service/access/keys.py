@@ -1,4 +1,4 @@
-"""API keys: made once, shown once, kept as hashes in `<CXR_HOME>/keys.json`."""
+"""API keys: shown once when created, stored as hashes in `<CXR_HOME>/keys.json`."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class KeysDamaged(RetrievalError):
-    """The file of the keys cannot be read, so that nobody can be told from anybody."""
+    """The file of keys cannot be read, so no caller can be identified."""
 
     code = "keys_damaged"
     http_status = 503
 
 
 class KeysLost(RetrievalError):
-    """The home had keys, and their file is gone."""
+    """The home had keys, but their file is missing."""
 
     code = "keys_lost"
 
 
 class KeyRefused(RetrievalError):
-    """A key cannot be made or revoked as asked."""
+    """A key cannot be created or revoked."""
 
     code = "key_refused"
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One key as it is kept. `sha256` is the hash of the secret, which is kept nowhere; moments are UTC."""
+    """One key as stored. `sha256` is the hash of the secret; the secret itself is stored nowhere. Times are UTC."""
 
     name: str
     scopes: tuple[KeyScope, ...]
@@ -63,11 +63,11 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def allowed(self) -> frozenset[KeyScope]:
-        """The scopes it opens: `admin` includes the others."""
+        """The key's scopes, where `admin` includes all others."""
         return frozenset({"read", "ingest", "admin"} if "admin" in self.scopes else self.scopes)
 
     def state(self, now: datetime | None = None) -> Literal["valid", "expired", "revoked"]:
-        """Whether it opens anything at `now` (UTC; the present if None)."""
+        """State of the key at `now` (UTC, by default the current time)."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and self.expires <= (now or datetime.now(UTC)) else "valid"
@@ -79,22 +79,22 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class KeyFile:
-    """The keys of one home. Several processes may read and write it; a reader sees the old keys or the new ones."""
+    """The file of keys of one home. Several processes may read and write it; writes are atomic."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / FILE_NAME
-        # Made with the first key and never removed: it tells that there were keys.
+        # Created with the first key and never removed, so that a lost file of keys is noticed.
         self._lock = self.path.with_name(f".{FILE_NAME}.lock")
 
     def is_lost(self) -> bool:
-        """Whether keys were made in this home and their file is gone."""
+        """Whether this home had keys and their file is missing."""
         return self._lock.exists() and not self.path.exists()
 
     def read(self) -> tuple[ApiKey, ...] | None:
-        """All keys, oldest first, revoked and expired ones too; none after `remove_all`; None if there is no file.
+        """All keys, also revoked and expired ones, oldest first; None if there is no file.
 
         Raises:
-            KeysDamaged: the file cannot be read or understood.
+            KeysDamaged: the file cannot be read, or has an unknown format.
         """
         try:
             content = self.path.read_bytes()
@@ -106,31 +106,31 @@ class KeyFile:
             return msgspec.json.decode(content, type=_Document).keys
         except msgspec.DecodeError as error:
             raise KeysDamaged(
-                f"{FILE_NAME} is not as it was written: {error}; restore it, or remove all keys with `cxr keys remove-all`"
+                f"{FILE_NAME} is damaged: {error}; restore it, or remove all keys with `cxr keys remove-all`"
             ) from error
 
     def create(
         self, name: str, scopes: tuple[KeyScope, ...], *, lifetime: timedelta | None = None
     ) -> tuple[ApiKey, str]:
-        """Make a key, valid for `lifetime` (for ever if None), and give it with its secret, which is not kept.
+        """A new key with its secret, which is not stored. It expires after `lifetime`, by default never.
 
-        A name is used once, so that the audit log stays unambiguous after a key was revoked.
+        A name is used only once, so that the audit log stays unambiguous when a key was revoked.
 
         Raises:
-            KeyRefused: the name is taken or not of the form of a name, or no scope is given.
-            KeysDamaged: the file cannot be read or understood.
+            KeyRefused: the name is taken or malformed, or there is no scope.
+            KeysDamaged: as `read`.
         """
         if not _NAME.fullmatch(name):
             raise KeyRefused(
-                "the name of a key has 1 to 64 letters, digits, dots, hyphens, underscores or @, the first of them a "
-                f"letter or digit; found {name!r}"
+                "a key's name starts with a letter or digit and has 1 to 64 letters, digits, dots, hyphens, underscores "
+                f"or @; found {name!r}"
             )
         if not scopes:
             raise KeyRefused("a key needs a scope: read, ingest or admin")
         with self._locked():
             keys = self.read() or ()
             if any(key.name == name for key in keys):
-                raise KeyRefused(f"there is a key {name!r} already, or was one; names are used once")
+                raise KeyRefused(f"the name {name!r} is or was in use; names are used only once")
             secret = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
             now = datetime.now(UTC)
             made = ApiKey(
@@ -144,38 +144,38 @@ class KeyFile:
         return made, secret
 
     def revoke(self, name: str) -> ApiKey:
-        """End a key now, for running services, too. A second time changes nothing.
+        """Revoke a key; running services notice it. Revoking it again changes nothing.
 
         Raises:
-            KeyRefused: there is no such key. KeysDamaged: the file cannot be read or understood.
+            KeyRefused: there is no such key. KeysDamaged: as `read`.
         """
         if self.read() is None:
-            raise KeyRefused(f"there is no key {name!r}; `cxr keys create` makes one")
+            raise KeyRefused(f"there is no key {name!r}; create one with `cxr keys create`")
         with self._locked():
             keys = {key.name: key for key in self.read() or ()}
             if name not in keys:
-                raise KeyRefused(f"there is no key {name!r}; `cxr keys list` names them")
+                raise KeyRefused(f"there is no key {name!r}; list the keys with `cxr keys list`")
             if keys[name].revoked is None:
                 keys[name] = msgspec.structs.replace(keys[name], revoked=datetime.now(UTC))
                 self._write(tuple(keys.values()))
             return keys[name]
 
     def remember(self) -> None:
-        """Note that this home has keys, for a file that was copied here without that note."""
+        """Note that this home has keys, in case the file was copied here without its lock file."""
         with contextlib.suppress(OSError):
             self._lock.touch(mode=_OWNER_ONLY)
 
     def remove_all(self) -> None:
-        """Remove all keys, also where their file is lost or damaged: a service on this machine alone then needs none.
+        """Remove all keys, even if their file is lost or damaged. The service then needs no key on this machine.
 
-        A running service goes on needing them until it is started again.
+        A running service still requires a key until it restarts.
         """
         with self._locked():
             self._write(())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time: two that read the same keys would each lose the other's."""
+        """One writer at a time, or one of two writers would overwrite the other's key."""
         make_private_folder(self.path.parent)
         with self._lock.open("ab") as file:
             portalocker.lock(file, portalocker.LOCK_EX)
@@ -187,7 +187,7 @@ class KeyFile:
 
 
 class KeyRing:
-    """The keys as a running service sees them: read anew whenever the file has changed."""
+    """The keys of a running service, read again whenever the file changes."""
 
     def __init__(self, file: KeyFile, *, always_required: bool) -> None:
         self._watched = WatchedFile(file.path, file.read)
@@ -196,21 +196,21 @@ class KeyRing:
 
     @property
     def required(self) -> bool:
-        """Whether requests need a key. Once a key was seen, that stays so: a lost file must not open the service.
+        """Whether requests need a key. This stays true after the first key, so that a lost file opens nothing.
 
         Raises:
-            KeysDamaged: the file cannot be read or understood.
+            KeysDamaged: as `KeyFile.read`.
         """
         self._refresh()
         return self._required
 
     def find(self, sha256: str) -> ApiKey | None:
-        """The key whose secret has this hash, valid or not.
+        """The key whose secret has this hash, valid or not; None if there is none.
 
-        Every key is compared, each in constant time, so that an answer's delay tells nothing of the hashes.
+        Compares every key in constant time, so that the response time reveals nothing about the hashes.
 
         Raises:
-            KeysDamaged: the file cannot be read or understood.
+            KeysDamaged: as `KeyFile.read`.
         """
         self._refresh()
         found = None
@@ -231,6 +231,6 @@ class KeyRing:
 def hash_secret(secret: str) -> str:
     """SHA-256 of a secret, in hexadecimal.
 
-    A slow hash such as argon2 makes guesses dear, for passwords that can be guessed. 256 random bits cannot.
+    A slow hash such as argon2 protects passwords against guessing. A secret of 256 random bits does not need it.
     """
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

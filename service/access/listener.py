@@ -1,4 +1,4 @@
-"""The address the service listens on: loopback unless told otherwise, and free before anything is loaded."""
+"""The socket that the service listens on, opened before models are loaded."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Any
 from retrieval.errors import RetrievalError
 
 BACKLOG = 1024
-"""Connections that wait to be accepted; the system refuses or delays further ones."""
+"""Connections that may wait to be accepted. The operating system refuses or delays further ones."""
 
 
 class RemoteBindRefused(RetrievalError):
-    """The address asked for can be reached from other machines."""
+    """Other machines can reach the address, and no key protects it."""
 
     code = "remote_bind_refused"
 
 
 class AddressUnavailable(RetrievalError):
-    """The address cannot be listened on: the port is taken, or the host is not this machine's."""
+    """The port is in use, or the host is not an address of this machine."""
 
     code = "address_unavailable"
 
 
 def open_listener(host: str, port: int, *, has_key: bool) -> socket.socket:
-    """A socket that listens on `host` and `port`, so that a second service fails before it loads a model.
+    """A socket that listens on `host` and `port`. A second service fails here, before it loads a model.
 
     Raises:
-        RemoteBindRefused: `host` is not loopback and there is no key that opens anything: `has_key` is false.
-        AddressUnavailable: the port is in use, may not be used, or the host is not this machine's.
+        RemoteBindRefused: `host` is not loopback, and there is no valid key (`has_key` is false).
+        AddressUnavailable: the port is in use or reserved, or the host is not an address of this machine.
     """
     found = _resolve(host, port)
     if not has_key and not all(map(_is_loopback, found)):
         raise RemoteBindRefused(
-            f"refusing to listen on {host}: other machines could reach it, and there is no valid key to keep them out; "
+            f"refusing to listen on {host}: other machines can reach it, and there is no valid key; "
             "run `cxr keys create NAME` first, or use --host 127.0.0.1"
         )
     family, _, _, _, address = found[0]
@@ -42,16 +42,16 @@ def open_listener(host: str, port: int, *, has_key: bool) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise AddressUnavailable(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; stop what uses it, or take another --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; free the port, or choose another --port"
         ) from error
-    # Connections inherit it. Without it an answer's body may wait 40 ms for the acknowledgement of its head; asyncio sets
-    # it only on sockets that were made with the protocol's number.
+    # Connections inherit this option. Without it the body of an answer may wait 40 ms for the acknowledgement of its head.
+    # asyncio sets it only on sockets that were created with an explicit protocol number.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`; a host that is not known is taken for a remote one."""
+    """Whether only this machine can reach `host`. An unknown host counts as remote."""
     try:
         return all(map(_is_loopback, _resolve(host, 0)))
     except AddressUnavailable:
@@ -59,11 +59,11 @@ def is_loopback(host: str) -> bool:
 
 
 def _resolve(host: str, port: int) -> list[Any]:
-    """What `socket.getaddrinfo` gives; not empty."""
+    """Result of `socket.getaddrinfo`, never empty."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise AddressUnavailable(f"the host {host!r} is not known: {error}") from error
+        raise AddressUnavailable(f"unknown host {host!r}: {error}") from error
 
 
 def _is_loopback(found: Any) -> bool:

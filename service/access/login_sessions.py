@@ -1,4 +1,4 @@
-"""Sessions of the web page: a random cookie that stands for a key, in memory, so that logging out ends it."""
+"""Login sessions of the web page: random cookies, each standing for a key. Kept in memory only."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from service.access.keys import hash_secret
 
 COOKIE = "cxr_session"
 LIFETIME_S = 12 * 60 * 60
-"""A long shift. The service forgets all sessions when it restarts."""
+"""Seconds; a long shift. A restart of the service ends all sessions."""
 _LIMIT = 10_000
 
 
 class LoginSessions:
-    """Which cookie stands for which key. The cookie is not the key, so a stolen one ends with its session."""
+    """Maps cookies to keys. A stolen cookie is useless after its session, because it does not hold the key."""
 
     def __init__(self, *, secure: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """`secure`: browsers reach the service over HTTPS, and shall send the cookie over nothing else."""
+        """`secure`: browsers send the cookie over HTTPS only."""
         self.secure = secure
         self._clock = clock
-        # By the hash of the cookie: (hash of the key, end). The oldest is first.
+        # Hash of the cookie -> (hash of the key, end), oldest first.
         self._open: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     def begin(self, key_sha256: str) -> str:
-        """The cookie of a new session of the key with this hash; never one that the browser brought along."""
+        """A new, random cookie for a session of the key with this hash."""
         token = secrets.token_urlsafe(32)
         self._open[hash_secret(token)] = (key_sha256, self._clock() + LIFETIME_S)
         while len(self._open) > _LIMIT:
@@ -34,10 +34,10 @@ class LoginSessions:
         return token
 
     def key_of(self, token: str) -> str | None:
-        """The hash of the key that the cookie stands for; None if its session has ended or never was."""
+        """Hash of the cookie's key; None if the session has ended or never existed."""
         key_sha256, end = self._open.get(hash_secret(token), (None, 0.0))
         return key_sha256 if end > self._clock() else None
 
     def end(self, token: str) -> None:
-        """End the session, if there is one."""
+        """End the session of the cookie, if there is one."""
         self._open.pop(hash_secret(token), None)

@@ -1,4 +1,4 @@
-"""How many requests a minute one key, or one address without a key, may send."""
+"""Rate limit: requests per minute of one key, or of one address without a key."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LIMIT = 10_000
 
 
 class TokenBuckets:
-    """A bucket for each name, that holds a minute's worth of tokens and fills evenly. In memory, of this process."""
+    """Token buckets by name. A bucket holds the tokens of one minute and refills evenly. Kept in memory."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`per_minute` tokens a minute for each name; 0 never refuses. `clock` gives seconds."""
+        """`per_minute` tokens for each name; 0 means no limit. `clock` gives seconds."""
         self._capacity = float(per_minute)
         self._per_second = per_minute / 60
         self._clock = clock
-        # By name: (tokens, when counted). Longest unused first.
+        # Name -> (tokens, time of that count), least recently used first.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, count: int = 1) -> float:
-        """Take `count` tokens. 0.0 if they were there, else the seconds until they are."""
+        """Take `count` tokens; 0.0 if they were available, else the seconds until they will be."""
         if not self._capacity:
             return 0.0
         now = self._clock()
@@ -42,9 +42,9 @@ class TokenBuckets:
 
 
 class RateLimit(ASGIMiddleware):
-    """Refuses requests beyond the rate of their key, or of their address if they have none.
+    """Refuses excess requests of a key, or of an address without a key, with 429.
 
-    Stands behind `Authentication`. Routes with `UNCOUNTED` in their `opt` are free.
+    Runs after `Authentication`. Routes with `UNCOUNTED` in their `opt` are not limited.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -55,21 +55,21 @@ class RateLimit(ASGIMiddleware):
         self._per_minute = per_minute
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Pass the request on, or raise."""
+        """Pass the request on, or raise `RateLimited`."""
         if wait_s := self._take(scope, 1):
             raise RateLimited("too many requests; see CXR_SERVICE_RATE_PER_MINUTE", wait_s)
         await next_app(scope, receive, send)
 
     def take_further(self, scope: Scope, count: int) -> None:
-        """Count `count` requests beside the one that came, as far as a minute has so many.
+        """Count `count` requests in addition to this one, but never more than one minute allows.
 
         Raises:
-            RateLimited: there is no room for them; none of them is counted.
+            RateLimited: they exceed the limit; none of them is counted.
         """
         if wait_s := self._take(scope, min(count, self._per_minute - 1)):
             raise RateLimited(
-                f"this batch counts as {count + 1} requests, which are too many; see CXR_SERVICE_RATE_PER_MINUTE",
-                wait_s + 60 / self._per_minute,  # the batch itself is counted when it comes again
+                f"too many requests: this batch counts as {count + 1}; see CXR_SERVICE_RATE_PER_MINUTE",
+                wait_s + 60 / self._per_minute,  # the retry itself counts as one more
             )
 
     def _take(self, scope: Scope, count: int) -> float:
@@ -78,13 +78,13 @@ class RateLimit(ASGIMiddleware):
 
 
 def address_of(scope: Scope) -> str:
-    """The address that the request came from, or its /64 of IPv6; a proxy's own, if there is one in front."""
+    """Client address of the request, or its /64 for IPv6. Behind a proxy it is the proxy's address."""
     client = scope.get("client")
     return network_of(client[0]) if client else ""
 
 
 def network_of(address: str) -> str:
-    """The address, or the /64 of an IPv6 address: who has one of these has all."""
+    """The address, or the /64 of an IPv6 address, because one client usually owns the whole /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:  # a name, or an address with a zone

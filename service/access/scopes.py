@@ -14,12 +14,12 @@ from litestar.routes import BaseRoute
 from service.access.keys import KeyScope
 from service.refusals import Refusal
 
-# For the `opt` of a controller or handler. A route that has none of these does not start.
+# Values for the `opt` of a controller or handler. The service does not start if a route has none of them.
 OPEN: dict[str, Any] = {"needs": "nothing"}
 UNCOUNTED: dict[str, Any] = {"needs": "nothing", "uncounted": True}
-"""Open, and free of the rate limit."""
+"""Open, and not counted by the rate limit."""
 ANY_KEY: dict[str, Any] = {"needs": "any"}
-"""For what is no case and no report: whoever has a key, of whatever scope."""
+"""For routes without cases or reports: a key of any scope."""
 READ: dict[str, Any] = {"needs": "read"}
 ADMIN: dict[str, Any] = {"needs": "admin"}
 
@@ -28,7 +28,7 @@ _NEEDS = {"nothing", "any", *_ALL_SCOPES}
 
 
 class Unauthorized(Refusal):
-    """Says with which kind of credentials to come back."""
+    """The answer names the accepted credentials."""
 
     http_status = 401
 
@@ -37,13 +37,13 @@ class Unauthorized(Refusal):
 
 
 class KeyRequired(Unauthorized):
-    """The request carries no key."""
+    """The request has no key."""
 
     code = "key_required"
 
 
 class ScopeMissing(Refusal):
-    """The key is good, but not for this."""
+    """The key is valid, but lacks the scope that the route needs."""
 
     code = "scope_missing"
     http_status = 403
@@ -51,23 +51,24 @@ class ScopeMissing(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the name of the key, if there is one, and what it opens. Stands in `scope["auth"]`."""
+    """The caller of a request, in `scope["auth"]`: name of the key, if there is one, and its scopes."""
 
     name: str | None
     scopes: frozenset[KeyScope]
     by_cookie: bool = False
 
 
-# Nobody has made a key: whoever reaches the loopback address may do everything.
 EVERYBODY = Caller(None, _ALL_SCOPES)
+"""The caller while no key exists: everybody on this machine may do everything."""
 NOBODY = Caller(None, frozenset())
+"""A caller without a key."""
 
 
 async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route: the caller's key must open what the route declares in its `opt`.
+    """Guard of every route: the caller's key must have the scope in the route's `opt`.
 
     Raises:
-        KeyRequired: no key. ScopeMissing: another scope is needed.
+        KeyRequired: the request has no key. ScopeMissing: the key lacks the scope.
     """
     needs = handler.opt.get("needs")
     caller: Caller = connection.scope["auth"]
@@ -75,24 +76,24 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
         return
     if caller == NOBODY:
         raise KeyRequired("a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-    raise ScopeMissing(f"the key {caller.name} has not the scope {needs}")
+    raise ScopeMissing(f"the key {caller.name} lacks the scope `{needs}`")
 
 
 class ScopeDeclarationCheck(ReceiveRoutePlugin):
-    """Refuses to start with a route of which nobody said who may use it."""
+    """Refuses to start the service if a route declares no scope."""
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Called by Litestar with each route that is registered.
+        """Check a route; Litestar calls this for each one.
 
         Raises:
             ImproperlyConfiguredException: the route, or one of its methods, declares no scope.
         """
         handlers = getattr(route, "route_handlers", None) or [route.route_handler]  # type: ignore[attr-defined]
         for handler in handlers:
-            if getattr(handler, "http_methods", ()) == {"OPTIONS"}:  # Litestar's own, which tells the methods
+            if getattr(handler, "http_methods", ()) == {"OPTIONS"}:  # added by Litestar to list the methods
                 handler.opt.setdefault("needs", "any")
             if handler.opt.get("needs") not in _NEEDS:
                 raise ImproperlyConfiguredException(
-                    f"the route {route.path} ({handler}) declares no scope; give its controller `opt = READ`, or another "
-                    "of service.access.scopes"
+                    f"the route {route.path} ({handler}) declares no scope; set `opt = READ` on its controller, or "
+                    "another constant of service.access.scopes"
                 )

@@ -1,4 +1,4 @@
-"""Headers that every answer carries, so that browsers guess, embed and pass on nothing."""
+"""Security headers of every answer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ SECURITY_HEADERS = {
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # Addresses of pages hold the query. With `no-referrer` forms would not tell their origin, which is checked.
+    # The page's address holds the query. `no-referrer` would also remove the Origin header of forms, which is checked.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
 class SecurityHeaders:
-    """Wraps the whole application: Litestar's own response headers are missing from its files and from errors."""
+    """Wraps the whole application, because Litestar's `response_headers` are missing from static files and errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add to its answer."""
+        """Add the headers to the answer."""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

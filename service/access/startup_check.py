@@ -1,4 +1,4 @@
-"""Whether the service may start without a valid key: only where nobody but this machine reaches it."""
+"""Startup check: without a valid key the service starts only if no other machine can reach it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from service.settings import ServiceSettings
 
 
 def require_keys(settings: ServiceSettings, file: KeyFile) -> bool:
-    """Whether there is a valid key, for a service that may start; without one it may only on this machine alone.
+    """Whether there is a valid key. Returns only if the service may start.
 
     Raises:
-        RemoteBindRefused: others reach the service, and no key is valid.
-        KeysLost: the home once had keys, and their file is gone.
-        KeysDamaged: the file cannot be read or understood.
+        RemoteBindRefused: other machines can reach the service, and there is no valid key.
+        KeysLost: the home once had keys, and their file is missing.
+        KeysDamaged: the file of keys cannot be read.
     """
     keys = file.read() or ()
     if keys:
@@ -24,22 +24,22 @@ def require_keys(settings: ServiceSettings, file: KeyFile) -> bool:
         return True
     if reason := remote_reason(settings):
         raise RemoteBindRefused(
-            f"refusing to start: {reason}, so others can reach the service, and there is no valid key to keep them out; "
-            "run `cxr keys create NAME` first, or serve this machine alone: --host 127.0.0.1, without "
+            f"refusing to start: {reason}, so other machines can reach the service, and there is no valid key; "
+            "run `cxr keys create NAME` first, or serve this machine only: --host 127.0.0.1, without "
             "CXR_SERVICE_HTTPS and CXR_SERVICE_ALLOWED_HOSTS"
         )
     if file.is_lost():
         raise KeysLost(
-            f"refusing to start: this home had keys, and {file.path} is gone; restore it, make a new key with "
-            "`cxr keys create NAME`, or go on without keys, on this machine alone, after `cxr keys remove-all`"
+            f"refusing to start: this home had keys, but {file.path} is missing; restore it, create a new key with "
+            "`cxr keys create NAME`, or run `cxr keys remove-all` to serve this machine only, without keys"
         )
     return False
 
 
 def remote_reason(settings: ServiceSettings) -> str | None:
-    """Which setting says that others than this machine reach the service; None if none does.
+    """The setting by which other machines can reach the service; None if there is none.
 
-    A proxy forwards from loopback: what it is asked by others looks like a request of this machine.
+    HTTPS and allowed hosts count, because a proxy on this machine forwards requests of others from loopback.
     """
     if not is_loopback(settings.host):
         return f"it listens on {settings.host}"
@@ -51,7 +51,7 @@ def remote_reason(settings: ServiceSettings) -> str | None:
 
 def _is_this_machine(name: str) -> bool:
     name = name.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761: never asked of a name server
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761: always loopback
         return True
     try:
         return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback

@@ -1,1 +1,1 @@
-"""Live comparison of two models: who sees which, what was clicked, and what that says."""
+"""Live experiments: two models compared by the clicks and ratings of users."""

@@ -1,7 +1,7 @@
-"""What an experiment has shown so far: counts, and the sequential test's reading of them.
+"""Analysis of an experiment: counts, and the result of the sequential test.
 
-The test takes a search, or the session of a split, for over. While users still click, what they have begun may change
-its verdict, so that the error rate holds for what is over, not for the last few that are not.
+The test assumes that a search (in a split, a session) is over. Later clicks on recent searches can change the verdict,
+so the error rate holds for searches that are over.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from service.experiments.sequential import ALPHA, Reading, read_preference, read
 from service.experiments.store import ExperimentStore
 
 UNDECIDED = "no difference shown yet"
-UNSEEN = "nobody was shown the second model, so there is no winner"
+HIDDEN = "users did not see the second model, so there is no winner"
 
 
 def describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
-    """The document that `cxr experiment status --json` gives; of a stopped experiment what it ended with.
+    """The document of `cxr experiment status --json`; for a stopped experiment with its final result.
 
     Raises:
         ExperimentsUnavailable: the store cannot be read.
@@ -37,7 +37,7 @@ def describe(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
 
 
 def summarize(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
-    """The counts of an experiment and what they say: `winner` is a model, or None."""
+    """Counts and test result of an experiment. `winner` is a model or None."""
     outcomes = store.outcomes(experiment.name)
     counts = {"exposures": len(outcomes), "sessions": len({each.exposure.session for each in outcomes})}
     match experiment.kind:
@@ -50,7 +50,7 @@ def summarize(store: ExperimentStore, experiment: Experiment) -> dict[str, Any]:
 
 
 def credit(outcome: Outcome) -> Team | str:
-    """The team with more positive hits in a search: `a`, `b`, `tie`, or `none` without any that a team is credited with."""
+    """The team with more positive hits in a search: `a`, `b` or `tie`; `none` if no positive hit has a team."""
     teams = [hit.team for hit in outcome.exposure.shown if hit.team and (hit.dataset, hit.image_id) in outcome.positive]
     lead = teams.count("a") - teams.count("b")
     if not teams:
@@ -67,7 +67,7 @@ def _interleaving(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[s
         "ties": credits.count("tie"),
         "without_feedback": credits.count("none"),
         "measure": f"share of decided searches that {experiment.model_a} won",
-        **_say(experiment, reading),
+        **_test_result(experiment, reading),
     }
 
 
@@ -89,11 +89,11 @@ def _split(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any
             b: sum(good and arm for arm, good in zip(is_b, successes, strict=True)),
         },
         "measure": f"share of sessions with a success with {b}, less that with {a}",
-        **_say(experiment, reading),
+        **_test_result(experiment, reading),
     }
 
 
-def _say(experiment: Experiment, reading: Reading) -> dict[str, Any]:
+def _test_result(experiment: Experiment, reading: Reading) -> dict[str, Any]:
     winner = experiment.model_of(reading.winner) if reading.winner else None
     return {
         "estimate": reading.estimate,
@@ -121,5 +121,5 @@ def _shadow(experiment: Experiment, shadows: Sequence[Shadow]) -> dict[str, Any]
             for model, ms in times.items()
         },
         "winner": None,
-        "verdict": UNSEEN,
+        "verdict": HIDDEN,
     }

@@ -1,4 +1,4 @@
-"""The sqlite file of experiments: opened at first use, never waited for long, and left alone for a while when it fails."""
+"""The sqlite file of experiments: opened at first use, with short waits, and a pause after each failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.sqlite import Cause, UnknownFormat, cause_of, open_database, transac
 from service.experiments.experiment_errors import ExperimentsUnavailable
 
 _FORMAT = 1
-# `slot` is 1 while an experiment runs and null after it, so that only one can.
+# `slot` is 1 while an experiment runs and null afterwards, so that only one can run.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS experiments (
     name TEXT PRIMARY KEY, kind TEXT NOT NULL, model_a TEXT NOT NULL, model_b TEXT NOT NULL, share REAL NOT NULL,
@@ -37,10 +37,10 @@ CREATE TABLE IF NOT EXISTS shadows (
 
 
 class Database:
-    """One connection, shared by threads that take turns.
+    """One connection that threads use in turn.
 
-    A call waits for a locked file, and for its turn, at most `wait_s`. After a failure the calls of the next `pause_s`
-    fail at once: of many searches that find the file locked, the first waits.
+    A call waits up to `wait_s` for a locked file, and as long for its turn. After a failure, calls fail at once for
+    `pause_s`, so that of many searches that find the file locked only the first waits.
     """
 
     def __init__(self, path: Path, *, wait_s: float, pause_s: float) -> None:
@@ -54,24 +54,24 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a file, or was when it was opened."""
+        """Whether there is a file, or the file is open."""
         return self._opened is not None or self.path.exists()
 
     def close(self) -> None:
         """Release the file; the next call opens it again."""
         with self._turn:
-            self._drop()
+            self._disconnect()
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for the block alone.
+        """The connection, exclusively for the block.
 
         Raises:
-            ExperimentsUnavailable: the file is locked, damaged, or cannot be written; or another thread does not end.
+            ExperimentsUnavailable: the file is locked, damaged or not writable, or another thread holds the connection.
         """
         self._require_no_pause()
         if not self._turn.acquire(timeout=self._wait_s):
-            raise self._fail("it does not answer; is its disk slow or away?")
+            raise self._fail("no answer from its disk")
         try:
             self._require_no_pause()
             try:
@@ -83,7 +83,7 @@ class Database:
             except (sqlite3.Error, OSError) as error:
                 locked = isinstance(error, sqlite3.Error) and cause_of(error) is Cause.LOCKED
                 if not locked:  # open it again next time: the disk may be back, or the file replaced
-                    self._drop()
+                    self._disconnect()
                 reason = "another program keeps it locked (a backup?)" if locked else str(error)
                 raise self._fail(reason) from error
         finally:
@@ -91,13 +91,13 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """As `use`, as one transaction, on the disk when the block has ended."""
+        """As `use`, in one transaction that is on the disk when the block ends."""
         with self.use() as database:
             database.execute("PRAGMA synchronous=FULL")
             with transaction(database):
                 yield database
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         opened, self._opened = self._opened, None
         if opened:
             opened.close()

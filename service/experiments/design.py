@@ -1,4 +1,4 @@
-"""What two models must have in common before users are shown either."""
+"""Design of an experiment: checks that two models can be compared fairly."""
 
 from __future__ import annotations
 
@@ -18,39 +18,37 @@ _SALT_BYTES = 32
 
 
 def design(catalog: Catalog, *, name: str, kind: Kind, model_a: str, model_b: str, share: float) -> Experiment:
-    """An experiment that may begin now.
+    """A new experiment that may start now.
 
     Raises:
-        InvalidRequest: a name or the share is out of range, or both models are one.
-        UnknownModel: no such bundle. NoCollection: nothing was ingested with it.
-        BundleMismatch: its collection was built by another bundle.
-        ModelsDiffer: the collections do not hold as many images of the same datasets, or one model reads no texts.
+        InvalidRequest: the name or the share is out of range, or both models are the same.
+        UnknownModel: a model is not installed. NoCollection: a model has no collection.
+        BundleMismatch: a collection was built by another bundle.
+        ModelsDiffer: the collections differ in datasets or number of images, or only one model encodes texts.
     """
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"an experiment's name has up to 64 letters, digits, dots, dashes and underscores, found {name!r}"
+            f"an experiment's name has 1 to 64 letters, digits, dots, hyphens and underscores; found {name!r}"
         )
     if not 0 < share < 100:
-        raise InvalidRequest(
-            f"the share of the second model must be more than 0 and less than 100 per cent, found {share}"
-        )
+        raise InvalidRequest(f"the share of the second model must be above 0 and below 100 per cent; found {share}")
     if model_a == model_b:
-        raise InvalidRequest(f"an experiment compares two models, found {model_a} twice")
+        raise InvalidRequest(f"an experiment compares two models; found {model_a} twice")
     (first, held_a), (second, held_b) = _open(catalog, model_a), _open(catalog, model_b)
     for meta in (held_a, held_b):
         if not meta.complete:
             raise ModelsDiffer(
-                f"the collection of {meta.model} is not complete; `cxr ingest` with it again, which skips what is done"
+                f"the collection of {meta.model} is incomplete; run `cxr ingest` with it again, which skips indexed images"
             )
     if held_a.counts != held_b.counts:
         raise ModelsDiffer(
             f"the collections hold different images: {model_a} {_describe(held_a)}, {model_b} {_describe(held_b)}; "
-            "`cxr ingest` the same archives with both"
+            "run `cxr ingest` on the same archives with both"
         )
     if first.has_text != second.has_text:
         without = model_b if first.has_text else model_a
         raise ModelsDiffer(
-            f"{without} reads no texts and the other model does: they could not answer the same searches"
+            f"{without} does not encode texts and the other model does, so they cannot answer the same searches"
         )
     return Experiment(name, kind, model_a, model_b, share, secrets.token_bytes(_SALT_BYTES), time.time())
 

@@ -1,4 +1,4 @@
-"""What experiments and feedback refuse."""
+"""Errors of experiments and feedback."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ class ExperimentsUnavailable(Refusal):
 
 
 class UnknownExperiment(RetrievalError):
-    """No experiment goes by this name."""
+    """No experiment has this name."""
 
     code = "unknown_experiment"
     http_status = 404
 
 
 class ExperimentExists(RetrievalError):
-    """There is, or was, an experiment of this name."""
+    """The name is or was used by an experiment."""
 
     code = "experiment_exists"
     http_status = 409
 
 
 class ExperimentRunning(RetrievalError):
-    """Another experiment runs already."""
+    """Another experiment is running."""
 
     code = "experiment_running"
     http_status = 409
 
 
 class ExperimentStopped(RetrievalError):
-    """The experiment was stopped before."""
+    """The experiment has already been stopped."""
 
     code = "experiment_stopped"
     http_status = 409
 
 
 class ModelsDiffer(RetrievalError):
-    """The two models cannot be compared: their collections do not hold the same images, or one reads no texts."""
+    """The models cannot be compared: their collections hold different images, or only one model encodes texts."""
 
     code = "models_differ"
     http_status = 409
 
 
 class NoWinner(RetrievalError):
-    """The winner was to be made active, and there is none."""
+    """The winner cannot be made active, because there is none."""
 
     code = "no_winner"
     http_status = 409
 
 
 class UnknownSearch(RetrievalError):
-    """Feedback on a search that was never answered, or was forgotten since."""
+    """Feedback on a search that was never answered, or has been deleted."""
 
     code = "unknown_search"
     http_status = 404

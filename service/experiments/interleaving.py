@@ -1,4 +1,4 @@
-"""Two ranked lists in one, so that a click on a hit speaks for the model that put it there.
+"""Interleaving: two ranked lists in one. A click on a hit counts for the model that contributed it.
 
 Team-draft interleaving: Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008.
 """
@@ -17,7 +17,7 @@ from service.experiments.entities import Team
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """A hit and the team that chose it; None for what filled the list up when one team had no hits left."""
+    """A hit and the team that chose it; None for a hit that fills up the list after the draft."""
 
     hit: Hit
     team: Team | None
@@ -26,10 +26,10 @@ class Drafted:
 def team_draft(
     first: Sequence[Hit], second: Sequence[Hit], *, k: int, random: Random, key: Callable[[Hit], Hashable]
 ) -> list[Drafted]:
-    """At most `k` hits, none twice by `key`. The teams choose in turn, each its best hit left; a coin says who begins.
+    """At most `k` hits, without duplicates by `key`. In each round a coin decides which team first takes its best hit left.
 
-    The draft ends where a team cannot answer the other's choice: what that has left would be credited to it without a
-    rival. It is shown all the same, for nobody.
+    The draft ends when one team has no hits left, because further hits of the other would get credit without
+    competition. These hits fill up the list without a team.
     """
     lists: dict[Team, Sequence[Hit]] = {"a": first, "b": second}
     chosen: dict[Hashable, Drafted] = {}
@@ -57,10 +57,10 @@ def team_draft(
 
 
 def interleave(first: SearchResult, second: SearchResult, random: Random) -> tuple[SearchResult, list[Drafted]]:
-    """One result of two, and whose each hit is. Nothing in the result says that.
+    """The interleaved result, and the team of each hit, which the result itself does not reveal.
 
-    Scores, signals and percentiles would: those of one model are not those of the other. In their place stands one over
-    the rank. What the query was understood as and the facets are the first model's, which has the same images.
+    Scores, signals and percentiles are replaced by one over the rank, because they would reveal the model. `interpreted`
+    and `facets` come from the first model; both models have the same images.
     """
     drafted = team_draft(
         first.hits,
@@ -88,12 +88,12 @@ def interleave(first: SearchResult, second: SearchResult, random: Random) -> tup
 
 
 def image_of(hit: Hit) -> tuple[str, str]:
-    """What tells an image from all others."""
+    """Identity of an image, across datasets."""
     return hit.dataset, hit.image_id
 
 
 def _key(collapse: str) -> Callable[[Hit], Hashable]:
-    """What must not be shown twice: an image or, if the query asks for one hit per study or report, that."""
+    """The identity by which hits are duplicates: the image, or the study or report if the query collapses by these."""
     if collapse == "none":
         return image_of
 

@@ -1,10 +1,11 @@
-"""Tests of two models that may be read after every session, and stopped whenever they say something.
+"""Sequential tests of two models: valid however often they are read, and whenever the experiment is stopped.
 
-An e-value is a bet against "the models are equal": starting from 1 it does not grow in the mean while that is true, so
-that it ever reaches 1 / alpha with a probability of at most alpha (Ville 1939), however often one looks. Interleaved
-searches are tested by a beta-binomial mixture (Robbins 1970), shares of sessions by the two-sample e-process of Turner,
-Ly and Gruenwald, "Generic e-variables for exact sequential k-sample tests that allow for optional stopping" (Journal of
-Statistical Planning and Inference, 2024).
+An e-value measures evidence against "the models are equal". It starts at 1 and, if the models are equal, does not grow
+on average. So the probability that it ever reaches 1 / alpha is at most alpha (Ville 1939), however often one looks.
+
+Interleaved searches are tested by a beta-binomial mixture (Robbins 1970). Success rates of a split are tested by the
+two-sample e-process of Turner, Ly and Gruenwald, "Generic e-variables for exact sequential k-sample tests that allow
+for optional stopping" (Journal of Statistical Planning and Inference, 2024).
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 ALPHA = 0.05
-"""The error rate that is held."""
+"""Error rate of the tests."""
 
 Arrays = NDArray[np.float64]
-# Pseudo-counts of successes and of failures that the betting starts from; section 3.1 of Turner, Ly and Gruenwald.
+# Pseudo-counts of successes and of failures at the start; section 3.1 of Turner, Ly and Gruenwald.
 _PRIOR = 0.18
-# exp() of more is infinite, which JSON cannot say.
+# exp() of more is infinite, which JSON cannot represent.
 _LOG_E_MAX = 700.0
 _BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the data say so far.
+    """Result of a test so far.
 
-    `estimate` is of an interleaving the share of decided searches that A won, of a split the success rate of B less
-    that of A; `interval` holds the true value at all times at once with a probability of at least 1 - alpha.
+    `estimate`: for interleaving the share of decided searches that A won, for a split the success rate of B minus that
+    of A. `interval` contains the true value at all times simultaneously, with a probability of at least 1 - alpha.
     """
 
     e_value: float
@@ -43,9 +44,9 @@ class Reading:
 
 
 def preference_log_e(wins: ArrayLike, losses: ArrayLike) -> Arrays:
-    """Log of the e-value against "a win is as likely as a loss", for counts of any one shape; ties are left out.
+    """Log of the e-value against "a win is as likely as a loss", for counts of one shape; ties are left out.
 
-    With every probability of a win equally likely beforehand it is 2^n B(wins + 1, losses + 1), n = wins + losses.
+    With a uniform prior on the probability of a win it is 2^n B(wins + 1, losses + 1), n = wins + losses.
     """
     won, lost = np.asarray(wins, dtype=np.int64), np.asarray(losses, dtype=np.int64)
     counts = won + lost
@@ -57,8 +58,8 @@ def preference_log_e(wins: ArrayLike, losses: ArrayLike) -> Arrays:
 def split_log_e(is_b: ArrayLike, succeeded: ArrayLike, share_b: float) -> Arrays:
     """Log of the e-value against "A and B succeed equally often", after each session along the last axis.
 
-    The published e-variable for blocks that hold one session, whose model is drawn: B with the probability `share_b`
-    (0..1, both excluded). The bet on a session rests on the sessions before it alone.
+    The published e-variable for blocks of one session. B is drawn with probability `share_b` (0..1, exclusive). The
+    estimate for a session uses only the sessions before it.
     """
     arm, success = np.asarray(is_b, dtype=np.float64), np.asarray(succeeded, dtype=np.float64)
     rate_a, rate_b = _rates_before(1 - arm, success), _rates_before(arm, success)
@@ -70,7 +71,7 @@ def split_log_e(is_b: ArrayLike, succeeded: ArrayLike, share_b: float) -> Arrays
 
 
 def read_preference(wins_a: int, wins_b: int, alpha: float = ALPHA) -> Reading:
-    """What an interleaving says: searches that A won, and that B won."""
+    """Test result of interleaving, from the numbers of searches that A and B won."""
     log_e = float(preference_log_e(wins_a, wins_b))
     decided = wins_a + wins_b
     return Reading(
@@ -82,10 +83,10 @@ def read_preference(wins_a: int, wins_b: int, alpha: float = ALPHA) -> Reading:
 
 
 def read_successes(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: float, alpha: float = ALPHA) -> Reading:
-    """What a split says: for each session in the order of their beginnings, whether it was B's and had a success.
+    """Test result of a split: for each session, in order of their starts, whether B answered and whether it succeeded.
 
-    The interval of the difference is made of one for each rate, each at half of `alpha`: it may hold zero a little
-    longer than the e-value takes to reach 1 / alpha.
+    The interval of the difference combines one interval per rate, each at alpha / 2. It may contain zero a little longer
+    than the e-value needs to reach 1 / alpha.
     """
     arm, success = np.asarray(is_b, dtype=bool), np.asarray(succeeded, dtype=bool)
     good_a, good_b = int((success & ~arm).sum()), int((success & arm).sum())
@@ -104,7 +105,7 @@ def read_successes(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: flo
 
 
 def proportion_interval(successes: int, failures: int, alpha: float = ALPHA) -> tuple[float, float]:
-    """The probabilities of success, 0..1, against which the beta-binomial mixture stays below 1 / alpha."""
+    """Confidence interval of a probability, 0..1: all values whose e-value, a beta-binomial mixture, is below 1 / alpha."""
     count = successes + failures
     if not count:
         return 0.0, 1.0
@@ -134,7 +135,7 @@ def _log_likelihood(successes: int, failures: int, p: float) -> float:
 
 
 def _rates_before(of_arm: Arrays, success: Arrays) -> Arrays:
-    """Success rate of an arm as known before each session."""
+    """Estimated success rate of an arm before each session."""
     good, count = of_arm * success, of_arm
     rates: Arrays = (np.cumsum(good, axis=-1) - good + _PRIOR) / (np.cumsum(count, axis=-1) - count + 2 * _PRIOR)
     return rates

@@ -1,7 +1,7 @@
-"""What is kept of experiments: which there were, what searches showed, and what was said of it.
+"""The store of experiments, exposures, feedback and shadow comparisons: `<CXR_HOME>/experiments.sqlite`.
 
-One sqlite file, `<CXR_HOME>/experiments.sqlite`. It holds random ids of searches, ids of the studies and images shown,
-names of models, and sessions as HMACs; never a query, an image, a report or the name of a key.
+It holds random search ids, ids of the studies and images shown, names of models, and sessions as HMACs. It holds no
+query, image, report or name of a key.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ FILE_NAME = "experiments.sqlite"
 class ExperimentStore:
     """The sqlite file, opened at first use; safe from several threads and several processes. All calls block.
 
-    Every call raises `ExperimentsUnavailable` where the file cannot be used, after `wait_s` at most.
+    Every call may raise `ExperimentsUnavailable`, after about `wait_s`.
     """
 
     def __init__(self, home: Path, *, wait_s: float = 10.0, pause_s: float = 0.0) -> None:
-        """`wait_s` and `pause_s` as `Database` takes them."""
+        """`wait_s` and `pause_s` are as in `Database`."""
         self.path = home / FILE_NAME
         self._database = Database(self.path, wait_s=wait_s, pause_s=pause_s)
 
@@ -42,17 +42,21 @@ class ExperimentStore:
         self._database.close()
 
     def start(self, experiment: Experiment) -> None:
-        """Begin an experiment.
+        """Start an experiment.
 
         Raises:
-            ExperimentExists: its name was used before. ExperimentRunning: another one runs.
+            ExperimentExists: the name was used before. ExperimentRunning: another experiment is running.
         """
         with self._database.transaction() as database:
             if database.execute("SELECT 1 FROM experiments WHERE name = ?", (experiment.name,)).fetchone():
-                raise ExperimentExists(f"there is an experiment {experiment.name!r} already; choose another name")
+                raise ExperimentExists(
+                    f"the name {experiment.name!r} is or was used by an experiment; choose another name"
+                )
             running = database.execute("SELECT name FROM experiments WHERE slot = 1").fetchone()
             if running:
-                raise ExperimentRunning(f"the experiment {running[0]!r} runs; `cxr experiment stop {running[0]}` first")
+                raise ExperimentRunning(
+                    f"the experiment {running[0]!r} is running; run `cxr experiment stop {running[0]}` first"
+                )
             database.execute(
                 "INSERT INTO experiments VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 1)",
                 (
@@ -67,10 +71,10 @@ class ExperimentStore:
             )
 
     def stop(self, name: str, result: dict[str, Any]) -> None:
-        """End an experiment and keep its result, which outlives its exposures.
+        """Stop an experiment and store its result, which is kept when its exposures are pruned.
 
         Raises:
-            UnknownExperiment: there is none. ExperimentStopped: it has ended before.
+            UnknownExperiment: no experiment has this name. ExperimentStopped: it has already been stopped.
         """
         with self._database.transaction() as database:
             changed = database.execute(
@@ -79,11 +83,11 @@ class ExperimentStore:
             ).rowcount
             if not changed:
                 if database.execute("SELECT 1 FROM experiments WHERE name = ?", (name,)).fetchone():
-                    raise ExperimentStopped(f"the experiment {name!r} was stopped before")
+                    raise ExperimentStopped(f"the experiment {name!r} has already been stopped")
                 raise _unknown(name)
 
     def experiments(self) -> list[Experiment]:
-        """All experiments, the newest first."""
+        """All experiments, newest first."""
         rows = self._all(
             "SELECT name, kind, model_a, model_b, share, salt, started_at, stopped_at, result FROM experiments "
             "ORDER BY started_at DESC, name"
@@ -94,7 +98,7 @@ class ExperimentStore:
         """One experiment.
 
         Raises:
-            UnknownExperiment: there is none of this name.
+            UnknownExperiment: no experiment has this name.
         """
         for experiment in self.experiments():
             if experiment.name == name:
@@ -102,11 +106,11 @@ class ExperimentStore:
         raise _unknown(name)
 
     def running(self) -> Experiment | None:
-        """The experiment that runs now."""
+        """The running experiment, if there is one."""
         return next((each for each in self.experiments() if each.stopped_at is None), None)
 
     def expose(self, exposures: list[Exposure]) -> None:
-        """Write down searches that are about to be answered, all or none."""
+        """Record searches before they are answered, all or none."""
         now = time.time()
         rows = [
             (
@@ -121,9 +125,9 @@ class ExperimentStore:
         ]
         places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(rows))
         with self._database.use() as database:
-            # Not waited for: a power failure takes searches that nobody has spoken of yet, and feedback writes them out.
+            # No wait for the disk: a power failure loses only searches without feedback, since feedback syncs the file.
             database.execute("PRAGMA synchronous=NORMAL")
-            # One statement is a transaction, and cheaper than the three that would spell it out.
+            # One statement is a transaction by itself, and cheaper than an explicit one.
             database.execute(
                 f"INSERT INTO exposures (search_id, experiment, session, team, shown, at) VALUES {places}",
                 [value for row in rows for value in row],
@@ -133,22 +137,22 @@ class ExperimentStore:
         """An answered search.
 
         Raises:
-            UnknownSearch: there was none with this id, or it was forgotten.
+            UnknownSearch: no search has this id, or it has been deleted.
         """
         rows = self._all(
             "SELECT search_id, session, shown, experiment, team FROM exposures WHERE search_id = ?", search_id
         )
         if not rows:
-            raise UnknownSearch(f"no search {search_id!r} was answered, or it is too long ago")
+            raise UnknownSearch(f"no search {search_id!r} is recorded; it may be too old")
         return _exposure(*rows[0])
 
     def find_shown(
         self, search_id: str, study_id: str, image_id: str, dataset: str | None
     ) -> tuple[Exposure, ShownHit]:
-        """A search and the hit of it that feedback is about.
+        """The search and the hit that feedback refers to.
 
         Raises:
-            UnknownSearch: as `exposure`. NotShown: the search showed no such image.
+            UnknownSearch: as `exposure`. NotShown: the search did not show this image.
         """
         exposure = self.exposure(search_id)
         for hit in exposure.shown:
@@ -157,7 +161,7 @@ class ExperimentStore:
         raise NotShown(f"the search {search_id} did not show the image {image_id!r} of the study {study_id!r}")
 
     def add_feedback(self, search_id: str, hit: ShownHit, kind: FeedbackKind, session: str) -> None:
-        """Keep one word of feedback; the same of the same session again changes nothing but when it was said."""
+        """Store feedback. The same feedback of the same session again only updates its time."""
         with self._database.transaction() as database:
             database.execute(
                 "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?) "
@@ -166,7 +170,7 @@ class ExperimentStore:
             )
 
     def add_shadow(self, shadow: Shadow) -> None:
-        """Keep what the second model would have shown."""
+        """Store the comparison with the second model's hidden answer."""
         with self._database.transaction() as database:
             database.execute(
                 "INSERT OR REPLACE INTO shadows VALUES (?, ?, ?, ?, ?, ?)",
@@ -174,18 +178,17 @@ class ExperimentStore:
             )
 
     def outcomes(self, experiment: str) -> list[Outcome]:
-        """The searches of an experiment in the order they were answered.
+        """The searches of an experiment, in the order of their answers.
 
-        An image is positive for a session that rated it as relevant and not as the contrary since, or that clicked it
-        and did not rate it.
+        An image is positive if a session's last rating of it is `relevant`, or if the session clicked it without rating it.
         """
-        # Of the ratings of one session the last one stands; a click stands where there is no rating.
-        said = self._all(
+        # Clicks come first, so that a session's last rating replaces its click.
+        feedback = self._all(
             "SELECT search_id, dataset, image_id, session, kind FROM feedback "
             "WHERE search_id IN (SELECT search_id FROM exposures WHERE experiment = ?) ORDER BY kind <> 'click', at",
             experiment,
         )
-        last = {tuple(row[:4]): row[4] for row in said}
+        last = {tuple(row[:4]): row[4] for row in feedback}
         positive: dict[str, set[tuple[str, str]]] = {}
         for (search_id, dataset, image_id, _), kind in last.items():
             if kind != "not_relevant":
@@ -197,7 +200,7 @@ class ExperimentStore:
         return [Outcome(_exposure(*row), frozenset(positive.get(row[0], ()))) for row in rows]
 
     def shadows(self, experiment: str) -> list[Shadow]:
-        """What the second model would have shown in the searches of an experiment."""
+        """The comparisons with the second model's hidden answers in an experiment."""
         rows = self._all(
             "SELECT search_id, k, overlap, ms_a, ms_b, error FROM shadows JOIN exposures USING (search_id) "
             "WHERE experiment = ? ORDER BY number",
@@ -206,7 +209,7 @@ class ExperimentStore:
         return [Shadow(*row) for row in rows]
 
     def prune(self, days: float) -> int:
-        """Forget searches, and what was said of them, after so many days; but none of the experiment that runs."""
+        """Delete searches older than `days` with their feedback, except those of the running experiment; their number."""
         with self._database.transaction() as database:
             old = (
                 "SELECT search_id FROM exposures WHERE at < ? AND "
@@ -218,7 +221,7 @@ class ExperimentStore:
             return database.execute(f"DELETE FROM exposures WHERE search_id IN ({old})", limit).rowcount
 
     def _all(self, statement: str, *parameters: Any) -> list[Any]:
-        if not self._database.exists:  # who only asks makes no file
+        if not self._database.exists:  # reading creates no file
             return []
         with self._database.use() as database:
             return database.execute(statement, parameters).fetchall()
@@ -236,4 +239,4 @@ def _exposure(search_id: str, session: str, shown: str, experiment: str | None, 
 
 
 def _unknown(name: str) -> UnknownExperiment:
-    return UnknownExperiment(f"there is no experiment {name!r}; see `cxr experiment status`")
+    return UnknownExperiment(f"there is no experiment {name!r}; list them with `cxr experiment status`")

@@ -1,4 +1,4 @@
-"""Which session a request belongs to. Only an HMAC of it is kept."""
+"""Sessions of users, for experiments. Only an HMAC of a session is stored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ COOKIE = "cxr_visitor"
 
 
 def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
-    """What names the session: the header, the login, the key, or the page's cookie; None if there is none of them."""
+    """The session of a request: its header, else its login, its key, or the page's cookie; None without any of them."""
     caller = connection.scope["auth"]
     given = connection.headers.get(HEADER)
-    if given:  # a program speaks for its own users alone
+    if given:  # the key's name keeps programs apart
         return f"header {caller.name or ''} {given}"
     if caller.by_cookie:
         return f"login {read_cookie(connection)}"
@@ -30,7 +30,7 @@ def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
 
 
 def begin_visit(*, secure: bool) -> tuple[str, Cookie]:
-    """A new session of a browser that nothing else tells from others, and the cookie that carries it."""
+    """A new session for a browser without login or key, and its cookie."""
     token = secrets.token_urlsafe(16)
     cookie = Cookie(key=COOKIE, value=token, max_age=LIFETIME_S, httponly=True, samesite="strict", secure=secure)
     return f"visitor {token}", cookie

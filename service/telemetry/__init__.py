@@ -1,1 +1,1 @@
-"""What an operator sees: logs, metrics, traces."""
+"""Telemetry for operators: logs, metrics, traces."""

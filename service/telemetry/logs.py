@@ -1,4 +1,4 @@
-"""One form for all log lines, the service's own and its libraries': for people, or JSON, one object a line."""
+"""Log lines of the service and of its libraries: as text for people, or as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import sys
 
 import structlog
 
+<<<<<<< HEAD
 from service.settings import LogFormat
 
 # httpx writes the address of each request to the index at INFO.
+=======
+LogFormat = Literal["console", "json"]
+# At INFO, httpx logs the address of each request to the index.
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 _CHATTY = ("httpx", "httpcore", "opentelemetry")
 
 
-def configure_logs(form: LogFormat) -> None:
-    """Write everything of level INFO and above to standard error, with the id of the request it belongs to."""
+def configure_logs(log_format: LogFormat) -> None:
+    """Log to standard error from level INFO on, with the id of the request."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -24,7 +29,7 @@ def configure_logs(form: LogFormat) -> None:
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form)],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -33,10 +38,10 @@ def configure_logs(form: LogFormat) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _renderers(form: LogFormat) -> list[structlog.typing.Processor]:
-    if form == "json":
+def _renderers(log_format: LogFormat) -> list[structlog.typing.Processor]:
+    if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
-    # structlog's own choice would show the local variables of each frame: queries, reports.
+    # structlog's default prints the local variables of each frame, and so queries and reports.
     return [
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False

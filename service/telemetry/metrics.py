@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics`. Labels are routes, stages and names of models; never what was asked or found."""
+"""Prometheus metrics of `/metrics`. Labels are routes, stages and names of models, never queries or results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The instruments, in a registry of their own."""
+    """All metrics, in a registry of this service."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -36,14 +36,20 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "cxr_http_request_seconds",
-            "Time from a request's head to its answer's end.",
+            "Seconds from the head of a request to the end of its answer.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self._problems = Counter("cxr_http_problems", "Requests answered with a problem.", ["code"], registry=registry)
+        self._problems = Counter(
+            "cxr_http_problems", "Requests answered with a problem document.", ["code"], registry=registry
+        )
         self._stage_seconds = Histogram(
-            "cxr_stage_seconds", "Time spent in a stage of a request.", ["stage"], buckets=_SECONDS, registry=registry
+            "cxr_stage_seconds",
+            "Seconds spent in a stage of a request.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._batch_size = Histogram(
             "cxr_encode_batch_size",
@@ -53,25 +59,27 @@ class Metrics:
             registry=registry,
         )
         self._batch_seconds = Histogram(
-            "cxr_encode_batch_seconds", "Time of one run of a model.", ["tower"], buckets=_SECONDS, registry=registry
+            "cxr_encode_batch_seconds", "Seconds of one run of a model.", ["tower"], buckets=_SECONDS, registry=registry
         )
-        self._places = {
+        self._permits = {
             name: Gauge(f"cxr_permits_{name}", description, ["permits"], registry=registry)
             for name, description in (
-                ("running", "Requests that hold a permit."),
-                ("waiting", "Requests that wait for a permit."),
-                ("limit", "Permits there are."),
-                ("queue_limit", "Requests that may wait."),
+                ("running", "Requests that run."),
+                ("waiting", "Requests that wait in the queue."),
+                ("limit", "Requests that may run at once."),
+                ("queue_limit", "Queue length."),
             )
         }
         self._model = Gauge(
             "cxr_model_info",
-            "Models that are installed or have a collection.",
+            "Installed models and models with a collection.",
             ["model", "bundle_id", "family", "precision", "active"],
             registry=registry,
         )
         self._images = Gauge("cxr_collection_images", "Images in a model's collection.", ["model"], registry=registry)
-        self._index_up = Gauge("cxr_index_up", "Whether the index told of its collections.", registry=registry)
+        self._index_up = Gauge(
+            "cxr_index_up", "1 if the collections of the index can be listed, else 0.", registry=registry
+        )
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -93,7 +101,7 @@ class Metrics:
         self._batch_seconds.labels(tower).observe(seconds)
 
     def observe_models(self, statuses: Iterable[ModelStatus] | None) -> None:
-        """Take over what the catalog says now; for None, that it could not be asked."""
+        """Update the model metrics; None means that the index does not answer."""
         self._index_up.set(statuses is not None)
         if statuses is None:
             return
@@ -107,13 +115,13 @@ class Metrics:
                 self._images.labels(status.key).set(status.images)
 
     def watch(self, admission: Admission) -> None:
-        """Read the places of `admission` whenever the metrics are read."""
-        self._places["running"].labels(admission.name).set_function(lambda: admission.running)
-        self._places["waiting"].labels(admission.name).set_function(lambda: admission.waiting)
-        self._places["limit"].labels(admission.name).set(admission.limit)
-        self._places["queue_limit"].labels(admission.name).set(admission.queue)
+        """Report the requests of `admission` whenever the metrics are read."""
+        self._permits["running"].labels(admission.name).set_function(lambda: admission.running)
+        self._permits["waiting"].labels(admission.name).set_function(lambda: admission.waiting)
+        self._permits["limit"].labels(admission.name).set(admission.limit)
+        self._permits["queue_limit"].labels(admission.name).set(admission.queue)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """All values in the format that the header `accept` asks for, and its media type."""
+        """All values in a format that the header `accept` allows, and its media type."""
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type

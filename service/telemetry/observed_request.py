@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class ObservedRequest:
-    """One request and its answer, in terms that name no patient: the route stands for the path, the query is left out."""
+    """One request and its answer, without patient data: the route instead of the path, and no query."""
 
     request_id: str
     method: str
     route: str = "(none)"
-    """Template of the route; `(none)` where no route fits."""
+    """Template of the route; `(none)` if no route matches."""
     status: int | None = None
     code: str | None = None
-    """Of the problem that was answered, if one was."""
+    """Code of the problem document, if the answer is one."""
     size_bytes: int = 0
-    """Of the answer's body."""
+    """Size of the answer's body."""
     stages_ms: dict[str, float] = field(default_factory=dict)
     elapsed_ms: float = 0.0

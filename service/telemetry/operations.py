@@ -1,4 +1,4 @@
-"""What of the service outlives its requests: its metrics, its spans, and whether it is stopping."""
+"""The operational state of one service: metrics, spans, and whether it is shutting down."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Made before the models are opened, which count their batches here, and shared with the server, which drains."""
+    """Created before the models, which count their batches in `metrics`. The server shares `drain`."""
 
     metrics: Metrics
     drain: Drain
@@ -20,10 +20,10 @@ class Operations:
 
     @classmethod
     def of(cls, settings: ServiceSettings) -> Operations:
-        """What `settings` ask for.
+        """The operational state for `settings`.
 
         Raises:
-            MissingExtra, InvalidRequest: spans are asked for and cannot be sent.
+            MissingExtra, InvalidRequest: tracing is on, but spans cannot be sent.
         """
         return cls(
             metrics=Metrics(),

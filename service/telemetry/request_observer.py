@@ -1,4 +1,4 @@
-"""Every request, seen from outside all routing: its id, its line in the log, its metrics, its span, its `Server-Timing`."""
+"""Gives every request an id, a log line, metrics, a span and the header `Server-Timing`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from service.telemetry.observed_request import ObservedRequest
 from service.telemetry.tracing import Tracing
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# A method may be any word; a metric or a span must not be made for each.
+# Clients may invent methods. Metrics must not get a new label for each.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = logging.getLogger("cxr.service.requests")
 
 
 class RequestObserver:
-    """Wraps the whole application, so that it sees unknown routes and refusals, too."""
+    """Wraps the whole application, so that it also sees unknown routes and refused requests."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
@@ -32,7 +32,7 @@ class RequestObserver:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and tell of it when it is over."""
+        """Pass the request on, and report it when it has ended."""
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
@@ -71,7 +71,7 @@ class RequestObserver:
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The client's own id if it is short and plain, so that it can be found in the logs of both; else a new one."""
+    """The client's own id if it is short and plain, so that the logs of both sides can be matched; else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     return given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
 
@@ -95,6 +95,6 @@ def _log_line(observed: ObservedRequest) -> None:
     }
     if observed.code:
         fields["code"] = observed.code
-    # The service's failures stand out; what clients do wrong is their matter.
+    # Failures of the service stand out; errors of clients do not.
     failed = observed.status is not None and observed.status >= 500
     _log.log(logging.WARNING if failed else logging.INFO, "request", extra=fields)

@@ -1,6 +1,6 @@
-"""OpenTelemetry spans: one per request, with its route, status and stages; never its path, its query or an exception's text.
+"""OpenTelemetry spans: one per request, with route, status and stages; no path, no query, no exception message.
 
-Instrumented by hand, since the ready-made ASGI instrumentation records addresses, which hold queries and study ids.
+Not OpenTelemetry's ASGI instrumentation, because that records addresses, which hold queries and study ids.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
 _EXPORTER = "OTEL_TRACES_EXPORTER"
-# The specification's `otlp` leaves the protocol open; only this one comes with the extra.
+# `otlp` leaves the protocol open. The extra `otel` installs only this exporter.
 _OTLP = "otlp_proto_http"
 
 
 class Tracing:
-    """Makes spans and hands them to a processor."""
+    """Creates spans and sends them to a processor."""
 
     def __init__(self, processor: SpanProcessor | None = None) -> None:
-        """Send spans where the standard `OTEL_` variables say, or to `processor`.
+        """Send spans to `processor`, by default to the exporter of the standard `OTEL_` variables.
 
         Raises:
             MissingExtra: OpenTelemetry is not installed.
@@ -43,7 +43,7 @@ class Tracing:
             ) from error
         self._trace = trace
         self._propagate = propagate
-        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before what is given here.
+        # An attribute given here overrides the variable, so the variable is read first.
         name = os.environ.get("OTEL_SERVICE_NAME", "cxr-retrieval")
         self._provider = TracerProvider(resource=Resource.create({"service.name": name}))
         self._provider.add_span_processor(processor or _processor_from_environment())
@@ -51,13 +51,13 @@ class Tracing:
 
     @contextmanager
     def span(self, observed: ObservedRequest, headers: dict[bytes, bytes]) -> Iterator[None]:
-        """The span of one request, a child of the one that its `traceparent` names; filled in when it ends."""
+        """The span of one request, a child of the span in its header `traceparent`. Attributes are set at the end."""
         carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
         with self._tracer.start_as_current_span(
             observed.method,
             context=self._propagate.extract(carrier),
             kind=self._trace.SpanKind.SERVER,
-            # Messages of exceptions may hold what was asked.
+            # Messages of exceptions may quote the query.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -78,7 +78,7 @@ class Tracing:
                     span.set_status(self._trace.StatusCode.ERROR)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._provider.shutdown()
 
 
@@ -88,5 +88,5 @@ def _processor_from_environment() -> SpanProcessor:
     name = os.environ.get(_EXPORTER, "otlp").strip()
     found = entry_points(group="opentelemetry_traces_exporter", name=_OTLP if name == "otlp" else name)
     if not found:
-        raise InvalidRequest(f"{_EXPORTER}={name!r} names no exporter that is installed; `otlp` and `console` are")
+        raise InvalidRequest(f"{_EXPORTER}={name!r}: this exporter is not installed; `otlp` and `console` are")
     return BatchSpanProcessor(next(iter(found)).load()())

@@ -1,4 +1,4 @@
-"""What following a link from a hit says of that hit. The page has no script: the next address carries it."""
+"""Feedback in links: the page has no script, so the address behind a hit's link also rates or clicks that hit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrieval.search.hits import Hit
 from service.api.schemas import Feedback
 from service.experiments.entities import FeedbackKind, ShownResult
 
-# Names in an address; none is a field of the form, so that the next page's links do not say it again.
+# Names in an address, and the fields of `Feedback`. None is a field of the form, so the next page's links drop them.
 _NAMES = {
     "said": "kind",
     "said_of": "search_id",
@@ -22,8 +22,8 @@ _NAMES = {
 }
 
 
-def say_of_hit(result: ShownResult, hit: Hit, kind: FeedbackKind) -> str:
-    """What to add to the address of a link from `hit`; empty if the search takes no feedback."""
+def feedback_parameters(result: ShownResult, hit: Hit, kind: FeedbackKind) -> str:
+    """The end of an address that gives feedback on `hit`; empty if the search takes no feedback."""
     if result.search_id is None:
         return ""
     values = {
@@ -36,11 +36,11 @@ def say_of_hit(result: ShownResult, hit: Hit, kind: FeedbackKind) -> str:
     return "&" + urlencode({name: values[field] for name, field in _NAMES.items()})
 
 
-def said_by(fields: Mapping[str, str]) -> Feedback | None:
-    """The feedback that an address carries, if it does and it is well-formed."""
-    if fields.get("said") not in get_args(FeedbackKind):
+def parse_feedback(parameters: Mapping[str, str]) -> Feedback | None:
+    """The feedback in the parameters of an address; None if there is none, or if it is malformed."""
+    if parameters.get("said") not in get_args(FeedbackKind):
         return None
-    values = {field: fields[name] for name, field in _NAMES.items() if name in fields}
+    values = {field: parameters[name] for name, field in _NAMES.items() if name in parameters}
     try:
         return msgspec.convert(values, Feedback)
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""`/login` and `/logout`: the page's way in where keys are needed. No script; the cookie is not the key."""
+"""`/login` and `/logout`: the session of the page, where keys are needed. The cookie does not hold the key."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from service.api.problems import Problem, describe_error, respond
 from service.refusals import Refusal
 
 _SEE_OTHER: Literal[303] = 303
-# Thumbnails stay in the browser's cache for a year otherwise, on a workstation that others use next.
-_FORGET = {"Clear-Site-Data": '"cache"'}
+# Otherwise thumbnails stay in the browser's cache for a year, also on a shared workstation.
+_CLEAR_CACHE = {"Clear-Site-Data": '"cache"'}
 
 
 class LoginController(Controller):
-    """A form for the key, and the way out."""
+    """Log in with a key, and log out."""
 
     path = "/"
     include_in_schema = False
@@ -31,7 +31,7 @@ class LoginController(Controller):
 
     @get("/login", sync_to_thread=False)
     def show(self, request: Request[Any, Any, Any], authenticator: NamedDependency[Authenticator]) -> Response[Any]:
-        """The form. What the address holds beside it is searched for after the login."""
+        """The form for the key. A query in the address is kept, and runs after the login."""
         if "read" in request.auth.scopes:
             return Redirect(_address("/", request), status_code=_SEE_OTHER)
         return _form(request)
@@ -43,12 +43,12 @@ class LoginController(Controller):
         authenticator: NamedDependency[Authenticator],
         audit: NamedDependency[AuditLog],
     ) -> Response[Any]:
-        """Begin a session of the key."""
+        """Start a session of the key."""
         secret = (await request.form()).get("key")
         try:
             key = await authenticator.verify(request, secret.strip() if isinstance(secret, str) else "")
             if "read" not in key.allowed:
-                raise InvalidKey(f"the key {key.name} may not search: it has not the scope read")
+                raise InvalidKey(f"the key {key.name} cannot search: it lacks the scope `read`")
             await audit.record(request, "login", login=key.name)
         except RetrievalError as error:
             return _form(request, describe_error(error), error.headers if isinstance(error, Refusal) else None)
@@ -67,11 +67,11 @@ class LoginController(Controller):
         if token and request.auth.by_cookie:
             authenticator.sessions.end(token)
             await audit.record(request, "logout")
-        return Redirect("/login", status_code=_SEE_OTHER, cookies=[_cookie(authenticator, "", 0)], headers=_FORGET)
+        return Redirect("/login", status_code=_SEE_OTHER, cookies=[_cookie(authenticator, "", 0)], headers=_CLEAR_CACHE)
 
 
-def ask_to_log_in(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    """The answer of pages to who has no key: browsers are led to the form, programs are told."""
+def redirect_to_login(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """The answer of a page to a request without a key: browsers go to the login form, programs get a problem document."""
     if "text/html" not in request.headers.get("accept", ""):
         return respond(request, error)
     return Redirect(_address("/login", request), status_code=_SEE_OTHER)
@@ -87,7 +87,7 @@ def _form(request: Request[Any, Any, Any], problem: Problem | None = None, heade
 
 
 def _address(path: str, request: Request[Any, Any, Any]) -> str:
-    """`path` with the query of this request. The path is ours: nobody can be led elsewhere."""
+    """`path` with the query of this request. The path is fixed, so the redirect never leaves this service."""
     query = request.scope["query_string"].decode("latin-1")
     return f"{path}?{query}" if query else path
 

@@ -1,10 +1,11 @@
-"""The web page at `/`: one form, and hits as cards. Rendered here; it needs no script."""
+"""The web page at `/`: one form, and hits as cards. It is rendered here and needs no script."""
 
 from __future__ import annotations
 
 import base64
 import io
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,32 +22,47 @@ from retrieval.imaging.decoder_pool import PreparedImage
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
 from service.access.scopes import READ, KeyRequired
+<<<<<<< HEAD
 from service.api.feedback import save_feedback
 from service.api.problems import describe_error
 from service.api.search_runner import SearchRunner, kind_of
+=======
+from service.api.feedback import keep_feedback
+from service.api.problems import Problem, describe_error
+from service.api.searches import Searches, kind_of
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 from service.experiments.entities import ShownResult
 from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
 from service.experiments.routing import ModelRouter
 from service.experiments.runtime import ExperimentRuntime
 from service.refusals import Refusal
-from service.web.feedback_links import said_by
-from service.web.login import ask_to_log_in
-from service.web.page_content import PageContent, render_results
-from service.web.page_form import PageForm, read_form
+from service.web.feedback_links import parse_feedback
+from service.web.login import redirect_to_login
+from service.web.page_content import PageContent, arrange_results
+from service.web.page_form import PageForm, read_page_form
 
-_PREVIEW_SIDE = 320
+_PREVIEW_SIZE = 320
+_NO_STORE = (ResponseHeader(name="Cache-Control", value="no-store"),)
 _log = logging.getLogger("cxr.service.experiments")
-_NOT_KEPT = (ResponseHeader(name="Cache-Control", value="no-store"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """The bytes of an uploaded image, with the decoded image or the problem with it."""
+
+    content: bytes
+    decoded: Prepared | None = None
+    problem: Problem | None = None
 
 
 class PageController(Controller):
-    """Search by words, and cases like a stored study."""
+    """Search by text, and by a stored study."""
 
     path = "/"
     include_in_schema = False
     opt = READ
-    exception_handlers = {KeyRequired: ask_to_log_in}  # noqa: RUF012
-    response_headers = _NOT_KEPT
+    exception_handlers = {KeyRequired: redirect_to_login}  # noqa: RUF012
+    response_headers = _NO_STORE
 
     @get()
     async def show(
@@ -56,20 +72,27 @@ class PageController(Controller):
         runner: NamedDependency[SearchRunner],
         experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
+<<<<<<< HEAD
         """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
         form = read_form(request.query_params.multi_items())
         await keep_said(request, experiments, runner.audit)
         return await _render(request, form, catalog, runner)
+=======
+        """The form, and the hits if the address holds a query. Feedback in the address is recorded."""
+        form = read_page_form(request.query_params.multi_items())
+        await record_link_feedback(request, experiments, searches.audit)
+        return await _render(request, form, catalog, searches)
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 
 
 class ImagePageController(Controller):
-    """Search by image from the page's form."""
+    """Search by image."""
 
     path = "/search/image"
     include_in_schema = False
     opt = READ
-    exception_handlers = {KeyRequired: ask_to_log_in}  # noqa: RUF012
-    response_headers = _NOT_KEPT
+    exception_handlers = {KeyRequired: redirect_to_login}  # noqa: RUF012
+    response_headers = _NO_STORE
 
     @post(status_code=200)
     async def search(
@@ -78,21 +101,27 @@ class ImagePageController(Controller):
         catalog: NamedDependency[Catalog],
         runner: NamedDependency[SearchRunner],
     ) -> Template:
-        """Hits for the uploaded image. The image is not kept, so changing a filter needs it once more."""
+        """The hits for an uploaded image. The image is not stored; to change a filter, the user uploads it again."""
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
+<<<<<<< HEAD
         texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
         return await _render(request, read_form(texts), catalog, runner, image=content)
+=======
+        return await _render(request, read_page_form(fields.multi_items()), catalog, searches, content)
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 
 
-async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog) -> None:
-    """Keep what following the link has said. An old link, or one that was made up, says nothing.
+async def record_link_feedback(
+    request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog
+) -> None:
+    """Record the feedback in the address of `request`, unless the address is outdated or invented.
 
     Raises:
-        AuditUnavailable: it could not be recorded.
+        AuditUnavailable: the audit log cannot be written.
     """
-    feedback = said_by(request.query_params)
+    feedback = parse_feedback(request.query_params)
     if feedback is None:
         return
     try:
@@ -100,7 +129,7 @@ async def keep_said(request: Request[Any, Any, Any], experiments: ExperimentRunt
     except (UnknownSearch, NotShown):
         return
     except ExperimentsUnavailable as error:
-        _log.warning("feedback was lost: %s", error)
+        _log.warning("feedback lost: %s", error)
 
 
 async def _render(
@@ -111,44 +140,71 @@ async def _render(
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
+<<<<<<< HEAD
     permits, audit, router = runner.permits, runner.audit, runner.router
     cookies = router.begin_visit() if image or form.looks else []
     try:
         prepared = await _prepare(form, runner, image) if image else None
         view, retriever, result = await permits.run(_look_up, form, catalog, router, image, prepared)
+=======
+    permits, audit, router = searches.permits, searches.audit, searches.router
+    cookies = router.begin_visit() if image or form.has_query else []
+    content, retriever, result = PageContent(), None, None
+    try:
+        upload = await _decode(image, form, searches) if image is not None else None
+        retriever, result = await permits.run(_fill, content, form, catalog, router, upload)
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
     except Refusal as error:
-        problem, headers = describe_error(error), error.headers
-        view, retriever, result = PageContent(status=problem.status, problem=problem), None, None
-    if view.study and retriever:
-        await run_sync(audit.study, request, retriever, view.study)
+        content, headers = PageContent(), error.headers
+        content.fail(describe_error(error))
+    if content.study and retriever:
+        await run_sync(audit.study, request, retriever, content.study)
     if result:
         permits.add_timings(result)
         await run_sync(partial(audit.search, request, result, kind=kind_of(form.query(image)), k=form.k))
-    view.session = request.auth.name if request.auth.by_cookie else None
-    if view.problem:
-        request.scope["state"]["code"] = view.problem.code  # for the log and the metrics
+    content.session = request.auth.name if request.auth.by_cookie else None
+    if content.problem:
+        request.scope["state"]["code"] = content.problem.code  # for the log and the metrics
     return Template(
-        "page.html", context={"view": view, "form": form}, status_code=view.status, headers=headers, cookies=cookies
+        "page.html",
+        context={"page": content, "form": form},
+        status_code=content.status,
+        headers=headers,
+        cookies=cookies,
     )
 
 
+<<<<<<< HEAD
 async def _prepare(form: PageForm, runner: SearchRunner, image: bytes) -> PreparedImage | RetrievalError | None:
     """The uploaded image, decoded, or why it cannot be: that is said on the page.
+=======
+async def _decode(image: bytes, form: PageForm, searches: Searches) -> _Upload:
+    """The uploaded image, decoded. A problem with it does not keep the page from being shown.
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 
     Raises:
-        Refusal: the service is too busy.
+        Refusal: the service is overloaded.
     """
     try:
         form.require_valid()
+<<<<<<< HEAD
         query = form.query(image)
         (prepared,) = await runner.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
+=======
+        if not image:
+            raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
+        (decoded,) = await searches.prepare(
+            [form.query(image)], form.model, name="the uploaded file", side=_PREVIEW_SIZE
+        )
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
     except Refusal:
         raise
     except RetrievalError as error:
-        return error
-    return prepared
+        return _Upload(image, problem=describe_error(error))
+    return _Upload(image, decoded)
 
 
+<<<<<<< HEAD
 def _look_up(
     form: PageForm,
     catalog: Catalog,
@@ -161,38 +217,43 @@ def _look_up(
     A request that cannot be answered still shows the form, and says why.
     """
     view, retriever, result = PageContent(), None, None
+=======
+def _fill(
+    content: PageContent, form: PageForm, catalog: Catalog, router: ModelRouter, upload: _Upload | None
+) -> tuple[Retriever | None, ShownResult | None]:
+    """Fill `content` as far as possible; the model of the form and the search result, for the audit log."""
+    retriever = None
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
     try:
-        view.models = [status.key for status in catalog.models() if status.is_searchable]
+        content.models = [status.key for status in catalog.models() if status.is_searchable]
         retriever = catalog.retriever(form.model)
-        view.model = retriever.model
-        view.findings = retriever.facet("present")
-        view.severities = sorted(retriever.facet("severities"))
-        view.datasets = sorted(retriever.facet("dataset"))
-        view.images = sum(retriever.facet("view").values())
+        content.model = retriever.model
+        content.findings = retriever.facet("present")
+        content.severities = sorted(retriever.facet("severities"))
+        content.datasets = sorted(retriever.facet("dataset"))
+        content.images = sum(retriever.facet("view").values())
         form.require_valid()
-        if image is not None and not image:
-            raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
-        if isinstance(prepared, RetrievalError):
-            raise prepared
-        decoded = prepared
+        if upload and upload.problem:
+            content.fail(upload.problem)
+            return retriever, None
+        decoded = upload.decoded if upload else None
         if decoded and decoded.small:
-            view.preview = _preview(decoded.small)
+            content.preview = _preview(decoded.small)
         if form.study:
-            view.study = retriever.study(form.study, dataset=form.dataset)
-        if image or form.looks:
-            query = form.query(image)
-            (result,) = router.search_batch(form.model, lambda retriever: retriever.search_batch([query], [decoded]))
+            content.study = retriever.study(form.study, dataset=form.dataset)
+        if not (upload or form.has_query):
+            return retriever, None
+        query = form.query(upload.content if upload else None)
+        (result,) = router.search_batch(form.model, lambda model: model.search_batch([query], [decoded]))
     except RetrievalError as error:
-        prepared = None  # the error's traceback holds this frame
-        view.problem = describe_error(error)
-        view.status = view.problem.status
-    if result:
-        view.results = render_results(result)
-    return view, retriever, result
+        content.fail(describe_error(error))
+        return retriever, None
+    content.results = arrange_results(result)
+    return retriever, result
 
 
 def _preview(small: Image.Image) -> str:
-    """The query image as a data address: it goes back to who sent it and is stored nowhere."""
+    """The query image as a data address: it is sent back and stored nowhere."""
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What the page shows: plain values that the template only arranges."""
+"""Content of the page: plain values that the templates only arrange."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import get_args
 from retrieval.search.hits import Hit, StudyRecord
 from service.api.problems import Problem
 from service.experiments.entities import FeedbackKind, ShownResult
-from service.web.feedback_links import say_of_hit
+from service.web.feedback_links import feedback_parameters
 
 SIGNALS = {
     "image": "Image",
@@ -16,18 +16,18 @@ SIGNALS = {
     "impression": "Impression text",
     "mesh": "MeSH terms",
     "problems": "Problems",
-    "bm25": "Words of the report",
-    "rank": "Place in the list",
+    "bm25": "Report words",
+    "rank": "Rank",
 }
-"""Names of the signals as the page gives them, in the order of the bars."""
+"""Labels of the signals, in the order of the bars."""
 
 BAR_WIDTH = 100.0
-"""Width of a bar in units of its drawing; a score of 1 fills it."""
+"""Width of a bar in units of its drawing. A score of 1 fills it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One signal's share of a hit's score: where its segment of the bar starts and how wide it is, 0..100."""
+    """One signal's share of a hit's score, with the start and width of its segment of the bar, 0..100."""
 
     name: str
     label: str
@@ -38,22 +38,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One hit with its rank, counted from 1, and its bar."""
+    """One hit with its rank, counted from 1, and its bar. `feedback` holds link parameters by kind of feedback."""
 
     rank: int
     hit: Hit
     parts: list[Part]
-    said: dict[str, str]
-    """What a link of the card adds to its address, by kind of feedback, to say what following it means."""
+    feedback: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A search result, arranged."""
+    """A search result, arranged. `filters`, `denied` and `unread` say how the query was understood."""
 
     model: str
     cards: list[Card]
-    applied: list[str]
+    filters: list[str]
     denied: list[str]
     unread: list[str]
     english: bool
@@ -63,7 +62,10 @@ class Results:
 
 @dataclass(slots=True)
 class PageContent:
-    """The page's content, filled in as far as it could be looked up."""
+    """Everything the page shows. If a step fails, the rest keeps its defaults, and `problem` says why.
+
+    `session` is the name of the key that the page was logged in with.
+    """
 
     status: int = 200
     model: str | None = None
@@ -77,20 +79,28 @@ class PageContent:
     results: Results | None = None
     problem: Problem | None = None
     session: str | None = None
-    """Name of the key of the session, if the page was logged in to."""
+
+    def fail(self, problem: Problem) -> None:
+        """Show `problem`, and answer with its status."""
+        self.problem, self.status = problem, problem.status
 
 
-def render_results(result: ShownResult) -> Results:
-    """The cards of a search result."""
+def arrange_results(result: ShownResult) -> Results:
+    """The search result as cards."""
     cards = [
-        Card(rank, hit, _segments(hit.parts), {kind: say_of_hit(result, hit, kind) for kind in get_args(FeedbackKind)})
+        Card(
+            rank,
+            hit,
+            _segments(hit.parts),
+            {kind: feedback_parameters(result, hit, kind) for kind in get_args(FeedbackKind)},
+        )
         for rank, hit in enumerate(result.hits, start=1)
     ]
     used = {part.name for card in cards for part in card.parts}
     return Results(
         model=result.model,
         cards=cards,
-        applied=_describe_filters(result.interpreted["filters"]),
+        filters=_describe_filters(result.interpreted["filters"]),
         denied=result.interpreted.get("denied", []),
         unread=result.interpreted.get("unread", []),
         english=result.interpreted.get("english", True),
@@ -100,7 +110,7 @@ def render_results(result: ShownResult) -> Results:
 
 
 def _segments(parts: dict[str, float]) -> list[Part]:
-    """Segments of the bar, side by side. A part below zero, from a signal that speaks against the hit, has no width."""
+    """Segments of the bar, side by side. A negative part lowers the score and has no width."""
     total = sum(max(value, 0.0) for value in parts.values())
     scale = BAR_WIDTH / max(total, 1.0)
     segments, start = [], 0.0
@@ -112,12 +122,12 @@ def _segments(parts: dict[str, float]) -> list[Part]:
 
 
 def _describe_filters(filters: dict[str, object]) -> list[str]:
-    """The conditions in words, one each, as the engine applied them."""
+    """One phrase for each condition, as the engine applied it."""
     words = {
         "all": "with {}",
         "none": "without {}",
-        "absent": "{} denied",
-        "certainty": "findings {}",
+        "absent": "{} absent",
+        "certainty": "{} findings",
         "view": "{} view",
         "dataset": "dataset {}",
         "study_id": "study {}",

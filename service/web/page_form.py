@@ -1,48 +1,57 @@
-"""The fields of the page's form, as an address or a multipart body carries them."""
+"""The page's search form: its fields, as an address or a multipart body carries them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Annotated, Any
 from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
-from retrieval.labels.laterality import SIDES, Side
+from retrieval.labels.laterality import Side
 from retrieval.records import View
+<<<<<<< HEAD
 from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
 from retrieval.search.rerank import Collapse, Match, Preset
+=======
+from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_TEXT, Case, Query, add_choices
+from retrieval.search.rerank import Collapse, Match
+from service.api.problems import CHOICES
+from service.api.schemas import K, Preset
+>>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 
 K_DEFAULT = 12
-"""Fills the page's rows of three and four cards."""
+"""Fills rows of three and of four cards."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageForm:
-    """What the user has filled in. `refused` says what cannot be used; the form is shown all the same."""
+class PageForm(msgspec.Struct, frozen=True, kw_only=True, rename={"present": "with", "absent": "without"}):
+    """The form as filled in. `errors` names the values that cannot be used; they are left out."""
 
     text: str = ""
     study: str = ""
+    like: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     view: View | None = None
-    dataset: str | None = None
+    side: Side | None = None
+    severity: Annotated[str, Meta(max_length=100)] | None = None
+    dataset: Annotated[str, Meta(max_length=200)] | None = None
     model: str | None = None
-    k: int = K_DEFAULT
+    k: K = K_DEFAULT
     rerank: Preset = "signals"
     match: Match = "dense"
     collapse: Collapse = "none"
-    side: Side | None = None
-    severity: str | None = None
-    like: tuple[str, ...] = ()
-    unlike: tuple[str, ...] = ()
-    literal: bool = False
-    refused: tuple[str, ...] = ()
+    literal: str = ""
+    errors: tuple[str, ...] = ()
 
     @property
     def filters(self) -> Filters:
-        """The filters chosen."""
+        """The chosen filters."""
         return Filters(
             all=self.present,
             none=self.absent,
@@ -53,12 +62,12 @@ class PageForm:
         )
 
     @property
-    def looks(self) -> bool:
-        """Whether there is anything to look for."""
+    def has_query(self) -> bool:
+        """Whether there is anything to search for, apart from an uploaded image."""
         return bool(self.text or self.study or self.like)
 
     def query(self, image: bytes | None = None) -> Query:
-        """The query that the form describes, with an uploaded image if there is one."""
+        """The query of the form and of the uploaded image, if there is one."""
         return Query(
             text=self.text or None,
             image=image,
@@ -74,123 +83,80 @@ class PageForm:
         )
 
     def require_valid(self) -> None:
-        """Raise what was refused.
+        """Refuse a form with errors.
 
         Raises:
             InvalidRequest: naming the fields.
         """
-        if self.refused:
-            raise InvalidRequest("; ".join(self.refused))
+        if self.errors:
+            raise InvalidRequest("; ".join(self.errors))
 
     def link_to_similar(self, study_id: str) -> str:
-        """Address of the cases like a study, under the same filters."""
+        """Address of the cases similar to a study, under the same filters."""
         return replace(self, text="", study=study_id, like=(), unlike=()).link()
 
-    def link_judged(self, study_id: str, *, fits: bool) -> str:
-        """Address of the same search with a study among those that hits shall be like, or unlike."""
-        like = tuple(each for each in self.like if each != study_id)
-        unlike = tuple(each for each in self.unlike if each != study_id)
-        if fits:
-            return replace(self, like=(*like, study_id), unlike=unlike).link()
-        return replace(self, like=like, unlike=(*unlike, study_id)).link()
+    def link_rated(self, study_id: str, *, relevant: bool) -> str:
+        """Address of the same search with a study rated as relevant or not relevant."""
+        unrated = self._without_rating(study_id)
+        if relevant:
+            return replace(unrated, like=(*unrated.like, study_id)).link()
+        return replace(unrated, unlike=(*unrated.unlike, study_id)).link()
 
-    def link_unjudged(self, study_id: str) -> str:
-        """Address of the same search without a judgement of the study."""
-        like = tuple(each for each in self.like if each != study_id)
-        return replace(self, like=like, unlike=tuple(each for each in self.unlike if each != study_id)).link()
+    def link_unrated(self, study_id: str) -> str:
+        """Address of the same search without the rating of a study."""
+        return self._without_rating(study_id).link()
 
     def link_literal(self) -> str:
-        """Address of the same search with what the text denies left alone."""
-        return replace(self, literal=True).link()
+        """Address of the same search, with negated findings in the text not used as filters."""
+        return replace(self, literal="yes").link()
 
     def link_without_query(self) -> str:
         """Address of the form with its filters and no query."""
         return replace(self, text="", study="", like=(), unlike=()).link()
 
     def link(self) -> str:
-        """Address of this form; what is as it is by default is left out."""
+        """Address of this form, without fields that have their default value."""
         pairs: list[tuple[str, str]] = []
-        for name, field in FIELDS.items():
-            value = getattr(self, field)
+        for field in _FIELDS:
+            value = getattr(self, field.name)
             if isinstance(value, tuple):
-                pairs += [(name, each) for each in value]
-            elif value is True:
-                pairs.append((name, "yes"))
-            elif value and value != getattr(_BLANK, field):
-                pairs.append((name, str(value)))
+                pairs += [(field.encode_name, each) for each in value]
+            elif value and value != field.default:
+                pairs.append((field.encode_name, str(value)))
         return "/?" + urlencode(pairs) if pairs else "/"
 
-
-FIELDS = {
-    "text": "text",
-    "study": "study",
-    "like": "like",
-    "unlike": "unlike",
-    "with": "present",
-    "without": "absent",
-    "view": "view",
-    "side": "side",
-    "severity": "severity",
-    "dataset": "dataset",
-    "model": "model",
-    "k": "k",
-    "rerank": "rerank",
-    "match": "match",
-    "collapse": "collapse",
-    "literal": "literal",
-}
-"""Fields of the form by their names in an address."""
-
-_BLANK = PageForm()
+    def _without_rating(self, study_id: str) -> PageForm:
+        like, unlike = (tuple(each for each in rated if each != study_id) for rated in (self.like, self.unlike))
+        return replace(self, like=like, unlike=unlike)
 
 
-def read_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
-    """The form from its fields; empty and unknown ones are ignored, as browsers send them."""
-    values: dict[str, list[str]] = {}
+_FIELDS = tuple(field for field in msgspec.structs.fields(PageForm) if field.name != "errors")
+FIELD_NAMES = frozenset(field.encode_name for field in _FIELDS)
+"""Names of the form's fields in an address."""
+
+
+def read_page_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
+    """The form from its fields. Empty and unknown fields are ignored, since browsers send them, too."""
+    texts: dict[str, list[str]] = {}
     for name, value in fields:
         if isinstance(value, str) and value.strip():
-            values.setdefault(name, []).append(value.strip())
-    refused = []
-
-    def last(name: str) -> str:
-        return values.get(name, [""])[-1]
-
-    def choice(name: str, allowed: tuple[str, ...]) -> Any:
-        if last(name) and last(name) not in allowed:
-            refused.append(f"{name} must be one of {', '.join(allowed)}")
-            return None
-        return last(name) or None
-
-    def judged(name: str) -> tuple[str, ...]:
-        studies = tuple(dict.fromkeys(values.get(name, ())))
-        if len(studies) > LIMIT_EXAMPLES:
-            refused.append(f"{name} takes at most {LIMIT_EXAMPLES} studies; take one of them back")
-        return studies[:LIMIT_EXAMPLES]
-
-    k = K_DEFAULT
-    if last("k"):
-        if len(last("k")) <= 3 and last("k").isascii() and last("k").isdigit() and 1 <= int(last("k")) <= LIMIT_K:
-            k = int(last("k"))
-        else:
-            refused.append(f"k must be a whole number from 1 to {LIMIT_K}")
-    if len(last("text")) > LIMIT_TEXT:
-        refused.append(f"text may have at most {LIMIT_TEXT:,} characters")
-    return PageForm(
-        text=last("text")[:LIMIT_TEXT],
-        study=last("study"),
-        present=tuple(dict.fromkeys(values.get("with", ()))),
-        absent=tuple(dict.fromkeys(values.get("without", ()))),
-        view=choice("view", get_args(View)),
-        dataset=last("dataset")[:200] or None,
-        model=last("model") or None,
-        k=k,
-        rerank=choice("rerank", get_args(Preset)) or "signals",
-        match=choice("match", get_args(Match)) or "dense",
-        collapse=choice("collapse", get_args(Collapse)) or "none",
-        side=choice("side", SIDES),
-        severity=last("severity")[:100] or None,
-        like=judged("like"),
-        unlike=judged("unlike"),
-        literal=bool(last("literal")),
-        refused=tuple(refused),
-    )
+            texts.setdefault(name, []).append(value.strip())
+    values: dict[str, Any] = {}
+    errors = []
+    for field in _FIELDS:
+        given = texts.get(field.encode_name)
+        if given is None:
+            continue
+        value = list(dict.fromkeys(given)) if field.default == () else given[-1]
+        try:
+            values[field.name] = msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            errors.append(f"{field.encode_name}: {add_choices(str(error), field.encode_name, CHOICES)}")
+    if len(values.get("text", "")) > LIMIT_TEXT:
+        errors.append(f"text: at most {LIMIT_TEXT:,} characters")
+        values["text"] = values["text"][:LIMIT_TEXT]
+    for name in ("like", "unlike"):
+        if len(values.get(name, ())) > LIMIT_EXAMPLES:
+            errors.append(f"{name}: at most {LIMIT_EXAMPLES} studies; remove one")
+            values[name] = values[name][:LIMIT_EXAMPLES]
+    return PageForm(**values, errors=tuple(errors))

@@ -177,7 +177,7 @@ def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
     whole = manifest.read_text()
     manifest.write_text(json.dumps(json.loads(whole) | {"tokenization": None}))
     record(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
-    with pytest.raises(ModelsDiffer, match="tiny-b reads no texts"):
+    with pytest.raises(ModelsDiffer, match="tiny-b does not encode texts"):
         start()
     manifest.write_text(whole)
     with pytest.raises(BundleMismatch):

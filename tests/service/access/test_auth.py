@@ -280,7 +280,7 @@ def test_a_wrong_key_shows_the_form_again(keyed: Client, keys: dict[str, str]) -
         assert "set-cookie" not in answer.headers
     refused = log_in(keyed, keys["ingest"])
     assert refused.status_code == 401
-    assert "has not the scope read" in refused.text
+    assert "lacks the scope `read`" in refused.text
     assert "set-cookie" not in refused.headers
 
 

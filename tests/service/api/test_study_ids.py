@@ -157,7 +157,7 @@ def test_the_links_of_the_page_open_every_id(odd_client: Client) -> None:
     for link in links:
         answer = odd_client.get(unescape(link))
         assert answer.status_code == 200, link
-        (title,) = re.findall(r"<h2>Cases like study (.*?)</h2>", answer.text, re.DOTALL)
+        (title,) = re.findall(r"<h2>Similar to study (.*?)</h2>", answer.text, re.DOTALL)
         opened.add(unescape(title))
     assert opened == set(IDS)
 

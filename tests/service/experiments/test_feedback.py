@@ -121,7 +121,7 @@ def links(page: str, label: str) -> list[str]:
     return [html.unescape(link) for link in re.findall(rf'<a[^>]* ?href="([^"]*)">{label}<', page)]
 
 
-KINDS = {"More like this": "click", "fits": "relevant", "does not fit": "not_relevant"}
+KINDS = {"More like this": "click", "Relevant": "relevant", "Not relevant": "not_relevant"}
 
 
 def test_following_a_link_of_the_page_says_what_it_means(own_client: Client, catalog: Catalog) -> None:

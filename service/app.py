@@ -146,7 +146,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=settings.json_limit_bytes,
         request_class=BodyRequest,
-        openapi_config=openapi_config(templates, login_handlers={KeyRequired: ask_to_log_in}),
+        openapi_config=openapi_config(templates, login_handlers={KeyRequired: redirect_to_login}),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(templates)),
         # uvicorn has configured logging already.
         logging_config=None,
@@ -229,52 +229,3 @@ def template_environment() -> Environment:
     )
     environment.globals["disclaimer"] = DISCLAIMER
     return environment
-<<<<<<< HEAD
-=======
-
-
-def _openapi() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Chest X-ray retrieval",
-        version=_version(),
-        description=DESCRIPTION,
-        license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        use_handler_docstrings=True,
-        tags=[
-            Tag(name="search", description="Cases by words or by image."),
-            Tag(name="studies", description="Stored studies and the cases like them."),
-            Tag(name="feedback", description="What users did with hits, and think of them."),
-            Tag(name="models", description="Which models there are, and which one is active."),
-            Tag(name="images", description="Thumbnails."),
-            Tag(name="health", description="For whatever watches the service."),
-        ],
-        components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(type="http", scheme="bearer"),
-                "key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
-            }
-        ),
-        # Without any key made, and on loopback, none is needed.
-        security=[{"bearer": []}, {"key": []}, {}],
-        openapi_router=Router(
-            "/schema",
-            route_handlers=[],
-            include_in_schema=False,
-            opt=READ,
-            exception_handlers={KeyRequired: redirect_to_login},
-        ),
-        path="/schema",
-        render_plugins=[
-            ReferencePlugin(template_environment()),
-            JsonRenderPlugin(),
-            YamlRenderPlugin(path=["/openapi.yaml", "/openapi.yml"]),
-        ],
-    )
-
-
-def _version() -> str:
-    try:
-        return version("cxr-retrieval")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "0+checkout"
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)

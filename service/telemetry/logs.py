@@ -7,14 +7,9 @@ import sys
 
 import structlog
 
-<<<<<<< HEAD
 from service.settings import LogFormat
 
-# httpx writes the address of each request to the index at INFO.
-=======
-LogFormat = Literal["console", "json"]
 # At INFO, httpx logs the address of each request to the index.
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 _CHATTY = ("httpx", "httpcore", "opentelemetry")
 
 

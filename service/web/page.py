@@ -22,15 +22,9 @@ from retrieval.imaging.decoder_pool import PreparedImage
 from retrieval.search.retriever import Retriever
 from service.access.audit import AuditLog
 from service.access.scopes import READ, KeyRequired
-<<<<<<< HEAD
 from service.api.feedback import save_feedback
-from service.api.problems import describe_error
-from service.api.search_runner import SearchRunner, kind_of
-=======
-from service.api.feedback import keep_feedback
 from service.api.problems import Problem, describe_error
-from service.api.searches import Searches, kind_of
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
+from service.api.search_runner import SearchRunner, kind_of
 from service.experiments.entities import ShownResult
 from service.experiments.experiment_errors import ExperimentsUnavailable, NotShown, UnknownSearch
 from service.experiments.routing import ModelRouter
@@ -51,7 +45,7 @@ class _Upload:
     """The bytes of an uploaded image, with the decoded image or the problem with it."""
 
     content: bytes
-    decoded: Prepared | None = None
+    decoded: PreparedImage | None = None
     problem: Problem | None = None
 
 
@@ -72,17 +66,10 @@ class PageController(Controller):
         runner: NamedDependency[SearchRunner],
         experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
-<<<<<<< HEAD
-        """The form; with `text` or `study` in the address, its hits, too. A link from a hit says what was made of that."""
-        form = read_form(request.query_params.multi_items())
-        await keep_said(request, experiments, runner.audit)
-        return await _render(request, form, catalog, runner)
-=======
         """The form, and the hits if the address holds a query. Feedback in the address is recorded."""
         form = read_page_form(request.query_params.multi_items())
-        await record_link_feedback(request, experiments, searches.audit)
-        return await _render(request, form, catalog, searches)
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
+        await record_link_feedback(request, experiments, runner.audit)
+        return await _render(request, form, catalog, runner)
 
 
 class ImagePageController(Controller):
@@ -105,12 +92,7 @@ class ImagePageController(Controller):
         fields = await request.form()
         upload = fields.get("image")
         content = await upload.read() if isinstance(upload, UploadFile) else b""
-<<<<<<< HEAD
-        texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
-        return await _render(request, read_form(texts), catalog, runner, image=content)
-=======
-        return await _render(request, read_page_form(fields.multi_items()), catalog, searches, content)
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
+        return await _render(request, read_page_form(fields.multi_items()), catalog, runner, content)
 
 
 async def record_link_feedback(
@@ -140,20 +122,12 @@ async def _render(
     image: bytes | None = None,
 ) -> Template:
     headers: dict[str, str] = {}
-<<<<<<< HEAD
     permits, audit, router = runner.permits, runner.audit, runner.router
-    cookies = router.begin_visit() if image or form.looks else []
-    try:
-        prepared = await _prepare(form, runner, image) if image else None
-        view, retriever, result = await permits.run(_look_up, form, catalog, router, image, prepared)
-=======
-    permits, audit, router = searches.permits, searches.audit, searches.router
     cookies = router.begin_visit() if image or form.has_query else []
     content, retriever, result = PageContent(), None, None
     try:
-        upload = await _decode(image, form, searches) if image is not None else None
+        upload = await _decode(image, form, runner) if image is not None else None
         retriever, result = await permits.run(_fill, content, form, catalog, router, upload)
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
     except Refusal as error:
         content, headers = PageContent(), error.headers
         content.fail(describe_error(error))
@@ -174,29 +148,17 @@ async def _render(
     )
 
 
-<<<<<<< HEAD
-async def _prepare(form: PageForm, runner: SearchRunner, image: bytes) -> PreparedImage | RetrievalError | None:
-    """The uploaded image, decoded, or why it cannot be: that is said on the page.
-=======
-async def _decode(image: bytes, form: PageForm, searches: Searches) -> _Upload:
+async def _decode(image: bytes, form: PageForm, runner: SearchRunner) -> _Upload:
     """The uploaded image, decoded. A problem with it does not keep the page from being shown.
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
 
     Raises:
         Refusal: the service is overloaded.
     """
     try:
         form.require_valid()
-<<<<<<< HEAD
-        query = form.query(image)
-        (prepared,) = await runner.prepare([query], form.model, name="the uploaded file", side=_PREVIEW_SIDE)
-=======
         if not image:
             raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
-        (decoded,) = await searches.prepare(
-            [form.query(image)], form.model, name="the uploaded file", side=_PREVIEW_SIZE
-        )
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
+        (decoded,) = await runner.prepare([form.query(image)], form.model, name="the uploaded file", side=_PREVIEW_SIZE)
     except Refusal:
         raise
     except RetrievalError as error:
@@ -204,26 +166,11 @@ async def _decode(image: bytes, form: PageForm, searches: Searches) -> _Upload:
     return _Upload(image, decoded)
 
 
-<<<<<<< HEAD
-def _look_up(
-    form: PageForm,
-    catalog: Catalog,
-    router: ModelRouter,
-    image: bytes | None,
-    prepared: PreparedImage | RetrievalError | None,
-) -> tuple[PageContent, Retriever | None, ShownResult | None]:
-    """Everything the page shows, and what it was found with, for the audit log.
-
-    A request that cannot be answered still shows the form, and says why.
-    """
-    view, retriever, result = PageContent(), None, None
-=======
 def _fill(
     content: PageContent, form: PageForm, catalog: Catalog, router: ModelRouter, upload: _Upload | None
 ) -> tuple[Retriever | None, ShownResult | None]:
     """Fill `content` as far as possible; the model of the form and the search result, for the audit log."""
     retriever = None
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
     try:
         content.models = [status.key for status in catalog.models() if status.is_searchable]
         retriever = catalog.retriever(form.model)

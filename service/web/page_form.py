@@ -14,15 +14,10 @@ from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
 from retrieval.labels.laterality import Side
 from retrieval.records import View
-<<<<<<< HEAD
-from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_K, LIMIT_TEXT, Case, Query
-from retrieval.search.rerank import Collapse, Match, Preset
-=======
 from retrieval.search.query import LIMIT_EXAMPLES, LIMIT_TEXT, Case, Query, add_choices
-from retrieval.search.rerank import Collapse, Match
+from retrieval.search.rerank import Collapse, Match, Preset
 from service.api.problems import CHOICES
-from service.api.schemas import K, Preset
->>>>>>> ae3534e (Page: short labels, form fields read by msgspec, rendered pages compared with snapshots; access, telemetry and experiments in plain language)
+from service.api.schemas import K
 
 K_DEFAULT = 12
 """Fills rows of three and of four cards."""

@@ -1,4 +1,4 @@
-"""Without a valid key the service starts only where nobody but this machine reaches it."""
+"""Startup check: without a valid key the service starts only if no other machine can reach it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def nothing(file: KeyFile) -> None:
 
 @pytest.mark.parametrize("settings", REMOTE)
 @pytest.mark.parametrize("make", [nothing, expired, revoked, removed, lost])
-def test_what_others_reach_does_not_start_without_a_valid_key(
+def test_a_service_that_other_machines_reach_needs_a_valid_key_to_start(
     settings: dict[str, object], make: Callable[[KeyFile], None], tmp_path: Path
 ) -> None:
     file = KeyFile(tmp_path)
@@ -73,7 +73,7 @@ def test_what_others_reach_does_not_start_without_a_valid_key(
 
 
 @pytest.mark.parametrize("settings", LOCAL)
-def test_what_only_this_machine_reaches_starts_without_keys_unless_they_were_lost(
+def test_a_service_for_this_machine_starts_without_keys_unless_they_were_lost(
     settings: dict[str, object], tmp_path: Path
 ) -> None:
     file = KeyFile(tmp_path)
@@ -97,7 +97,7 @@ def test_damaged_keys_are_refused_everywhere_until_all_are_removed(tmp_path: Pat
     assert not require_keys(ServiceSettings(), file)
 
 
-def test_a_home_that_got_its_keys_by_a_copy_remembers_them_after_the_first_start(tmp_path: Path) -> None:
+def test_a_home_with_copied_keys_notices_their_loss_after_the_first_start(tmp_path: Path) -> None:
     KeyFile(tmp_path / "a").create("ward-3", ("read",))
     (tmp_path / "b").mkdir()
     file = KeyFile(tmp_path / "b")
@@ -108,9 +108,7 @@ def test_a_home_that_got_its_keys_by_a_copy_remembers_them_after_the_first_start
         require_keys(ServiceSettings(), file)
 
 
-def test_the_command_to_serve_is_refused_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cxr_serve_is_refused_before_models_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CXR_SERVICE_HTTPS", "true")
     with pytest.raises(RemoteBindRefused, match="CXR_SERVICE_HTTPS"):
@@ -125,7 +123,7 @@ def test_the_command_to_serve_is_refused_before_anything_is_loaded(
         serve(port=0)
 
 
-def test_an_application_on_a_home_without_its_keys_answers_nobody(catalog: Catalog) -> None:
+def test_an_application_whose_keys_were_lost_answers_no_request(catalog: Catalog) -> None:
     file = KeyFile(catalog.settings.home)
     lost(file)
     try:
@@ -137,7 +135,7 @@ def test_an_application_on_a_home_without_its_keys_answers_nobody(catalog: Catal
         assert client.get("/v1/models").status_code == 200
 
 
-def test_removing_all_keys_asks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_all_keys_asks_for_confirmation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path))
     file = KeyFile(tmp_path)
     file.create("ward-3", ("read",))

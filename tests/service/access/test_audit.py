@@ -1,4 +1,4 @@
-"""The audit log: what is in it, what never is, and that nothing is answered that it could not record."""
+"""The audit log: its content, what it never contains, and that unrecorded requests are not answered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retrieval.catalog import Catalog
 from service.access import audit
 from service.access.audit import AuditLog, AuditUnavailable
 from service.settings import ServiceSettings
-from tests.service.access.test_auth import log_in, same_site
+from tests.service.access.test_login import log_in, same_site
 from tests.service.conftest import Client, assert_problem, bearer, connect
 
 SECRETS = ("Jane", "Doe", "4711")
@@ -98,7 +98,7 @@ def test_every_way_to_see_a_study_is_recorded(recorded: Client, keys: dict[str, 
             assert (line["key"], line["model"], line["collection"]) == ("read", "tiny-a", "cxr_tiny-a")
 
 
-def test_nothing_that_a_client_wrote_or_was_shown_is_in_the_log(
+def test_the_log_contains_no_text_of_queries_or_reports(
     recorded: Client, keys: dict[str, str], folder: Path, png: bytes
 ) -> None:
     headers = bearer(keys["admin"])
@@ -118,7 +118,7 @@ def test_nothing_that_a_client_wrote_or_was_shown_is_in_the_log(
     assert text.count("\n") >= 6
     for secret in (*SECRETS, *keys.values(), "testclient", "127.0.0.1"):
         assert secret not in text
-    for finding in ("effusion left", "Small nodule", "cardiomegaly."):  # words of reports that were shown
+    for finding in ("effusion left", "Small nodule", "cardiomegaly."):  # from reports in the answers
         assert finding not in text
 
 
@@ -154,7 +154,7 @@ def test_switching_models_is_recorded_before_and_after(catalog: Catalog, own_cli
     ]
 
 
-def test_what_cannot_be_recorded_is_not_answered(catalog: Catalog, folder: Path, png: bytes) -> None:
+def test_requests_that_cannot_be_recorded_are_refused(catalog: Catalog, folder: Path, png: bytes) -> None:
     folder.write_text("a file is in the way")
     with connect(catalog, ServiceSettings(audit_dir=folder)) as client:
         answers = [
@@ -180,7 +180,7 @@ def test_what_cannot_be_recorded_is_not_answered(catalog: Catalog, folder: Path,
     assert [line["action"] for line in lines(folder)] == ["audit_resumed", "search"]
 
 
-def test_a_login_that_cannot_be_recorded_is_none(keyed_catalog: Catalog, keys: dict[str, str], folder: Path) -> None:
+def test_a_login_that_cannot_be_recorded_fails(keyed_catalog: Catalog, keys: dict[str, str], folder: Path) -> None:
     folder.write_text("a file is in the way")
     with connect(keyed_catalog, ServiceSettings(audit_dir=folder)) as client:
         answer = log_in(client, keys["read"])
@@ -197,7 +197,7 @@ def test_the_log_can_be_switched_off(catalog: Catalog) -> None:
     assert not (catalog.settings.home / "audit").exists()
 
 
-def test_the_log_is_its_owners_only(recorded: Client, keys: dict[str, str], folder: Path) -> None:
+def test_only_the_owner_can_read_the_log(recorded: Client, keys: dict[str, str], folder: Path) -> None:
     recorded.get("/v1/studies/1", headers=bearer(keys["read"]))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(today(folder).stat().st_mode) == 0o600
@@ -208,13 +208,13 @@ def append(log: AuditLog, number: int) -> None:
 
 
 def test_lines_of_several_writers_do_not_mix(folder: Path) -> None:
-    logs = [AuditLog(folder) for _ in range(4)]  # as of as many processes
+    logs = [AuditLog(folder) for _ in range(4)]  # like four processes
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: append(logs[number % 4], number), range(200)))
     assert sorted(line["number"] for line in lines(folder)) == list(range(200))
 
 
-def test_a_line_that_was_cut_short_does_not_spoil_the_next(folder: Path) -> None:
+def test_a_truncated_line_does_not_damage_the_next(folder: Path) -> None:
     log = AuditLog(folder)
     append(log, 1)
     with today(folder).open("ab") as file:
@@ -225,7 +225,7 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(folder: Path) -> None
     assert cut == '{"number": 2, "padd'
 
 
-def test_half_a_line_on_a_full_disk_is_a_failure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_written_line_on_a_full_disk_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = AuditLog(folder)
     real = audit.os.write
     monkeypatch.setattr(audit.os, "write", lambda descriptor, content: real(descriptor, content[:10]))
@@ -238,7 +238,7 @@ def test_half_a_line_on_a_full_disk_is_a_failure(folder: Path, monkeypatch: pyte
     assert json.loads(today(folder).read_text().splitlines()[-1])["action"] == "audit_resumed"
 
 
-def test_the_log_is_not_written_through_a_link(folder: Path, tmp_path: Path) -> None:
+def test_the_log_does_not_follow_symbolic_links(folder: Path, tmp_path: Path) -> None:
     folder.mkdir()
     today(folder).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AuditUnavailable):
@@ -246,7 +246,7 @@ def test_the_log_is_not_written_through_a_link(folder: Path, tmp_path: Path) -> 
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_new_day_is_a_new_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_day_has_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Clock(datetime):
         day = 1
 
@@ -262,7 +262,7 @@ def test_a_new_day_is_a_new_file(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [path.name for path in sorted(folder.iterdir())] == ["2026-01-01.jsonl", "2026-01-02.jsonl"]
 
 
-def test_a_result_that_is_shown_and_its_line_name_the_same_studies(
+def test_an_answer_and_its_line_name_the_same_studies(
     recorded: Client, keyed_catalog: Catalog, keys: dict[str, str], folder: Path
 ) -> None:
     expected = keyed_catalog.retriever("tiny-b").search_text("nodule", k=7)

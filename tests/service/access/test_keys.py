@@ -1,4 +1,4 @@
-"""API keys: how they are made, kept, revoked and noticed, in Python and on the command line."""
+"""API keys: created, stored, revoked and read again by a running service; in Python and on the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.access.keys import KeyFile, KeyRefused, KeyRing, KeysDamaged, hash_
 from service.access.login_sessions import LIFETIME_S, LoginSessions
 
 
-def test_the_secret_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
+def test_the_secret_is_random_and_only_its_hash_is_stored(tmp_path: Path) -> None:
     file = KeyFile(tmp_path)
     key, secret = file.create("ward-3", ("read",))
     _, other = file.create("ward-4", ("read",))
@@ -32,7 +32,7 @@ def test_the_secret_is_random_and_only_its_hash_is_kept(tmp_path: Path) -> None:
     assert key.sha256 in content
 
 
-def test_the_file_is_its_owners_only_whatever_the_umask(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         KeyFile(tmp_path).create("ward-3", ("read",))
@@ -62,12 +62,12 @@ def test_a_key_is_valid_until_it_expires_or_is_revoked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "ä", "x" * 65, "../keys", "a\nb", 'a"'])
-def test_names_that_would_be_hard_to_read_in_a_log_are_refused(tmp_path: Path, name: str) -> None:
+def test_malformed_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyRefused, match="name of a key"):
         KeyFile(tmp_path).create(name, ("read",))
 
 
-def test_a_name_is_used_once_even_after_it_was_revoked(tmp_path: Path) -> None:
+def test_the_name_of_a_revoked_key_cannot_be_used_again(tmp_path: Path) -> None:
     file = KeyFile(tmp_path)
     file.create("ward-3", ("read",))
     with pytest.raises(KeyRefused, match="used once"):
@@ -77,14 +77,14 @@ def test_a_name_is_used_once_even_after_it_was_revoked(tmp_path: Path) -> None:
         file.create("ward-3", ("admin",))
 
 
-def test_keys_need_a_scope_and_only_known_ones_are_revoked(tmp_path: Path) -> None:
+def test_keys_need_a_scope_and_only_existing_keys_are_revoked(tmp_path: Path) -> None:
     with pytest.raises(KeyRefused, match="scope"):
         KeyFile(tmp_path).create("ward-3", ())
     with pytest.raises(KeyRefused, match="no key 'nobody'"):
         KeyFile(tmp_path).revoke("nobody")
 
 
-def test_keys_made_at_once_are_all_kept(tmp_path: Path) -> None:
+def test_keys_created_at_the_same_time_are_all_stored(tmp_path: Path) -> None:
     threads = [
         threading.Thread(target=KeyFile(tmp_path).create, args=(f"key-{number}", ("read",))) for number in range(12)
     ]
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_an_error_and_is_never_overwritten(tmp_path: Path, con
     assert (tmp_path / "keys.json").read_bytes() == content
 
 
-def test_a_ring_needs_no_key_until_one_is_made_and_then_notices_every_change(tmp_path: Path) -> None:
+def test_a_ring_requires_keys_once_one_exists_and_notices_every_change(tmp_path: Path) -> None:
     file = KeyFile(tmp_path)
     ring = KeyRing(KeyFile(tmp_path), always_required=False)
     assert not ring.required
@@ -142,11 +142,11 @@ def test_a_lost_file_does_not_open_a_service_that_had_keys(tmp_path: Path) -> No
     assert ring.find(hash_secret(secret)) is None
 
 
-def test_a_ring_for_other_machines_needs_keys_from_the_start(tmp_path: Path) -> None:
+def test_a_ring_for_other_machines_always_requires_keys(tmp_path: Path) -> None:
     assert KeyRing(KeyFile(tmp_path), always_required=True).required
 
 
-def test_a_file_that_gets_damaged_closes_the_ring_until_it_is_whole(tmp_path: Path) -> None:
+def test_a_damaged_file_closes_the_ring_until_it_is_repaired(tmp_path: Path) -> None:
     _, secret = KeyFile(tmp_path).create("ward-3", ("read",))
     ring = KeyRing(KeyFile(tmp_path), always_required=False)
     whole = (tmp_path / "keys.json").read_bytes()
@@ -158,7 +158,7 @@ def test_a_file_that_gets_damaged_closes_the_ring_until_it_is_whole(tmp_path: Pa
     assert ring.find(hash_secret(secret))
 
 
-def test_sessions_end_by_themselves_and_when_told() -> None:
+def test_login_sessions_expire_and_can_be_ended() -> None:
     now = [0.0]
     sessions = LoginSessions(secure=False, clock=lambda: now[0])
     first, second = sessions.begin("a"), sessions.begin("b")
@@ -173,13 +173,13 @@ def test_sessions_end_by_themselves_and_when_told() -> None:
 
 
 def run(*words: str) -> str:
-    """What a `cxr keys` command prints on stdout."""
+    """Standard output of a `cxr keys` command."""
     result = CliRunner().invoke(cxr.main.app, ["keys", *words], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_commands_make_list_and_revoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_create_list_and_revoke_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_HOME", str(tmp_path))
     secret = run("create", "ward-3").strip()
     made = json.loads(run("create", "ops", "--scope", "admin", "--scope", "ingest", "--days", "90", "--json"))
@@ -206,7 +206,7 @@ def test_an_unknown_scope_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "keys.json").exists()
 
 
-def test_help_says_what_each_scope_opens_today() -> None:
+def test_help_describes_every_scope() -> None:
     text = " ".join(run("create", "--help").split())
     assert "ingest: reserved for endpoints that write cases; none exists yet" in text
     assert "admin: switch the active model" in text

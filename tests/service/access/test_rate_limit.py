@@ -1,4 +1,4 @@
-"""How many requests a minute are answered, of whom, and what the others are told."""
+"""Rate limit by key and by address, and the answer to excess requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.service.conftest import assert_problem, bearer, connect
 
 
 def allowed(times: list[float], per_minute: int) -> list[bool]:
-    """A slow, obvious reference: tokens counted second by second, in the order of `times`."""
+    """Slow reference: tokens counted one request after the other, in the order of `times`."""
     tokens, last, answers = float(per_minute), 0.0, []
     for time in times:
         tokens = min(per_minute, tokens + (time - last) * per_minute / 60)
@@ -24,14 +24,14 @@ def allowed(times: list[float], per_minute: int) -> list[bool]:
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 0.25, 0.5, 1.0, 1.5])
-def test_a_bucket_allows_a_minutes_worth_at_once_and_then_the_rate(gap_s: float) -> None:
+def test_a_bucket_allows_a_burst_of_one_minute_and_then_the_rate(gap_s: float) -> None:
     times = [number * gap_s for number in range(200)]
     clock = iter(times)
     buckets = TokenBuckets(60, clock=lambda: next(clock))
     assert [buckets.take("a") == 0 for _ in times] == allowed(times, 60)
 
 
-def test_the_wait_is_what_a_token_takes() -> None:
+def test_the_wait_is_the_time_until_the_next_token() -> None:
     now = [0.0]
     buckets = TokenBuckets(6, clock=lambda: now[0])
     assert [buckets.take("a") for _ in range(7)] == [0] * 6 + [10]
@@ -41,20 +41,20 @@ def test_the_wait_is_what_a_token_takes() -> None:
     assert buckets.take("a") == 0
 
 
-def test_names_do_not_share_and_nought_never_refuses() -> None:
+def test_names_have_their_own_buckets_and_zero_means_no_limit() -> None:
     buckets = TokenBuckets(1, clock=lambda: 0.0)
     assert [buckets.take(name) == 0 for name in ("a", "b", "a", "b")] == [True, True, False, False]
     assert not any(TokenBuckets(0, clock=lambda: 0.0).take("a") for _ in range(100))
 
 
-def test_memory_is_bounded_however_many_names_ask() -> None:
+def test_memory_is_bounded_for_any_number_of_names() -> None:
     buckets = TokenBuckets(1, clock=itertools.count().__next__)
     for number in range(20_000):
         buckets.take(str(number))
     assert len(buckets._buckets) == 10_000
 
 
-def test_requests_beyond_the_rate_are_told_when_to_come_back(shared_catalog: Catalog) -> None:
+def test_excess_requests_get_429_with_retry_after(shared_catalog: Catalog) -> None:
     with connect(shared_catalog, ServiceSettings(rate_per_minute=6)) as client:
         assert [client.get("/v1/models").status_code for _ in range(6)] == [200] * 6
         answer = client.get("/v1/models")
@@ -66,9 +66,7 @@ def test_requests_beyond_the_rate_are_told_when_to_come_back(shared_catalog: Cat
         assert client.get("/static/page.css").status_code == 200
 
 
-def test_each_key_has_its_own_rate_and_the_header_of_a_proxy_changes_nothing(
-    keyed_catalog: Catalog, keys: dict[str, str]
-) -> None:
+def test_each_key_has_its_own_limit_and_proxy_headers_are_ignored(keyed_catalog: Catalog, keys: dict[str, str]) -> None:
     with connect(keyed_catalog, ServiceSettings(rate_per_minute=3)) as client:
         for name in ("read", "admin"):
             statuses = [client.get("/v1/models", headers=bearer(keys[name])).status_code for _ in range(4)]
@@ -83,7 +81,7 @@ def test_requests_without_a_key_are_counted_by_address(keyed_catalog: Catalog, k
         assert client.get("/v1/models", headers=bearer(keys["read"])).status_code == 200
 
 
-def test_wrong_keys_are_limited_more_and_do_not_lock_out_right_ones(
+def test_wrong_keys_have_a_lower_limit_that_does_not_affect_valid_keys(
     keyed_catalog: Catalog, keys: dict[str, str]
 ) -> None:
     with connect(keyed_catalog) as client:
@@ -105,7 +103,9 @@ def test_each_query_of_a_batch_counts_as_a_request(shared_catalog: Catalog, size
         assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
-def test_a_refused_batch_says_when_it_is_answered(monkeypatch: pytest.MonkeyPatch, shared_catalog: Catalog) -> None:
+def test_a_refused_batch_is_answered_after_its_retry_after(
+    monkeypatch: pytest.MonkeyPatch, shared_catalog: Catalog
+) -> None:
     now = [0.0]
     batch = {"queries": [{"text": "heart", "k": 1}] * 20}
     with connect(shared_catalog, ServiceSettings(rate_per_minute=30)) as client:
@@ -118,7 +118,7 @@ def test_a_refused_batch_says_when_it_is_answered(monkeypatch: pytest.MonkeyPatc
         assert client.post("/v1/search/batch", json=batch).status_code == 200
 
 
-def test_a_batch_larger_than_the_rate_takes_a_whole_minute(
+def test_a_batch_larger_than_the_limit_uses_a_whole_minute(
     monkeypatch: pytest.MonkeyPatch, shared_catalog: Catalog
 ) -> None:
     now = [0.0]

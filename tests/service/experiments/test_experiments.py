@@ -1,4 +1,4 @@
-"""Experiments as clients meet them: who gets which model, what is kept, and what goes on when something fails."""
+"""Experiments over HTTP: which model answers, what is stored, and that searches work when something fails."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def store(catalog: Catalog) -> Iterator[ExperimentStore]:
 
 
 @pytest.fixture
-def begin(catalog: Catalog, store: ExperimentStore) -> Callable[..., Experiment]:
-    def begin(kind: str, share: float = 50.0, name: str = "e") -> Experiment:
+def start_experiment(catalog: Catalog, store: ExperimentStore) -> Callable[..., Experiment]:
+    def start_experiment(kind: str, share: float = 50.0, name: str = "e") -> Experiment:
         experiment = design(catalog, name=name, kind=kind, model_a="tiny-a", model_b="tiny-b", share=share)  # type: ignore[arg-type]
         store.start(experiment)
         return experiment
 
-    return begin
+    return start_experiment
 
 
 def search(client: Client, *, session: str | None = None, **query: Any) -> dict[str, Any]:
@@ -56,7 +56,9 @@ def search(client: Client, *, session: str | None = None, **query: Any) -> dict[
     return found
 
 
-def say(client: Client, found: dict[str, Any], rank: int = 0, kind: str = "click", session: str | None = None) -> Any:
+def give_feedback(
+    client: Client, found: dict[str, Any], rank: int = 0, kind: str = "click", session: str | None = None
+) -> Any:
     hit = found["hits"][rank]
     said = {"search_id": found["search_id"], "kind": kind} | {name: hit[name] for name in ("study_id", "image_id")}
     return client.post("/v1/feedback", json=said, headers={"x-cxr-session": session} if session else {})
@@ -66,7 +68,7 @@ def images(found: dict[str, Any]) -> list[str]:
     return [hit["image_id"] for hit in found["hits"]]
 
 
-def test_every_kind_of_search_outside_an_experiment_has_an_id_of_its_own(client: Client, png: bytes) -> None:
+def test_every_kind_of_search_has_its_own_id(client: Client, png: bytes) -> None:
     answers = [
         client.post("/v1/search", json={"text": "heart"}).json(),
         client.post(SEARCH, json={"text": "heart", "model": "tiny-b"}).json(),
@@ -77,13 +79,13 @@ def test_every_kind_of_search_outside_an_experiment_has_an_id_of_its_own(client:
     ids = [answer["search_id"] for answer in answers]
     assert len(set(ids)) == 6 and all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     assert {answer["experiment"] for answer in answers} == {None}
-    assert all(say(client, answer).status_code == 200 for answer in answers)
+    assert all(give_feedback(client, answer).status_code == 200 for answer in answers)
 
 
 def test_a_split_gives_each_session_one_model_in_every_kind_of_search(
-    own_client: Client, begin: Callable[..., Experiment], catalog: Catalog, png: bytes
+    own_client: Client, start_experiment: Callable[..., Experiment], catalog: Catalog, png: bytes
 ) -> None:
-    experiment = begin("split", share=40)
+    experiment = start_experiment("split", share=40)
     seen = set()
     for number in range(12):
         session, headers = f"user {number}", {"x-cxr-session": f"user {number}"}
@@ -104,21 +106,21 @@ def test_a_split_gives_each_session_one_model_in_every_kind_of_search(
 
 
 def test_a_search_that_names_a_model_is_outside_the_experiment(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore
 ) -> None:
-    begin("interleave")
+    start_experiment("interleave")
     found = search(own_client, model="tiny-b")
     assert (found["model"], found["experiment"]) == ("tiny-b", None)
     assert store.outcomes("e") == []
-    assert say(own_client, found).status_code == 200
+    assert give_feedback(own_client, found).status_code == 200
 
 
-def test_an_interleaved_answer_holds_hits_of_both_and_says_of_none_whose_it_is(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+def test_an_interleaved_answer_has_hits_of_both_models_without_naming_them(
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore
 ) -> None:
     lists = {model: images(search(own_client, model=model)) for model in ("tiny-a", "tiny-b")}
-    begin("interleave")
-    time.sleep(1.1)  # the service looks once a second
+    start_experiment("interleave")
+    time.sleep(1.1)  # the service reads the store once a second
     found = search(own_client)
     assert (found["experiment"], found["model"]) == ("e", "tiny-a+tiny-b")
     assert len(set(images(found))) == 5
@@ -135,25 +137,25 @@ def test_an_interleaved_answer_holds_hits_of_both_and_says_of_none_whose_it_is(
 
 
 def test_clicks_on_the_hits_of_one_model_make_it_the_winner(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore
 ) -> None:
-    experiment = begin("interleave")
+    experiment = start_experiment("interleave")
     for number in range(9):
         found = search(own_client, session=f"user {number}", k=8)
         shown = store.exposure(found["search_id"]).shown
         rank = next(rank for rank, hit in enumerate(shown) if hit.team == "b")
-        assert say(own_client, found, rank, session=f"user {number}").status_code == 200
+        assert give_feedback(own_client, found, rank, session=f"user {number}").status_code == 200
     summary = summarize(store, experiment)
     assert summary["wins"] == {"tiny-a": 0, "tiny-b": 9}
     assert (summary["winner"], summary["verdict"]) == ("tiny-b", "tiny-b wins")
 
 
-def test_a_shadow_answers_after_the_answer_was_sent_and_changes_nothing_of_it(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore, catalog: Catalog
+def test_a_shadow_search_runs_after_the_answer_and_does_not_change_it(
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore, catalog: Catalog
 ) -> None:
     plain = search(own_client, model="tiny-a")
     unseen = search(own_client, model="tiny-b")
-    experiment = begin("shadow")
+    experiment = start_experiment("shadow")
     time.sleep(1.1)
     found = search(own_client)
     assert (found["model"], found["experiment"]) == ("tiny-a", "e")
@@ -167,10 +169,13 @@ def test_a_shadow_answers_after_the_answer_was_sent_and_changes_nothing_of_it(
     assert summary["latency_ms"]["tiny-a"]["p50"] > 0 and summary["latency_ms"]["tiny-b"]["p95"] > 0
 
 
-def test_a_shadow_that_hangs_or_fails_neither_slows_nor_fails_a_search(
-    begin: Callable[..., Experiment], store: ExperimentStore, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+def test_a_shadow_search_that_hangs_or_fails_does_not_affect_searches(
+    start_experiment: Callable[..., Experiment],
+    store: ExperimentStore,
+    catalog: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    experiment = begin("shadow")
+    experiment = start_experiment("shadow")
     gate = threading.Event()
     encoder = catalog.retriever("tiny-b").encoder
 
@@ -184,22 +189,22 @@ def test_a_shadow_that_hangs_or_fails_neither_slows_nor_fails_a_search(
         assert [answer.status_code for answer in answers] == [200] * 15
         assert {answer.json()["model"] for answer in answers} == {"tiny-a"}
         gate.set()
-        # Eight run or wait; the rest is left out.
+        # Eight run or wait; further ones are skipped.
         until(lambda: summarize(store, experiment)["failed"] == {"RuntimeError": 8})
     assert summarize(store, experiment)["exposures"] == 15
 
 
-def test_a_running_service_notices_an_experiment_that_begins_and_one_that_ends(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+def test_a_running_service_notices_the_start_and_end_of_an_experiment(
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore
 ) -> None:
     assert search(own_client)["experiment"] is None
-    begin("interleave")
+    start_experiment("interleave")
     until(lambda: search(own_client)["experiment"] == "e", limit_s=3)
     store.stop("e", {})
     until(lambda: search(own_client)["experiment"] is None, limit_s=3)
 
 
-def test_the_commands_work_beside_a_service_that_has_the_index_open(own_client: Client) -> None:
+def test_the_commands_work_while_a_service_has_the_index_open(own_client: Client) -> None:
     for model in ("tiny-a", "tiny-b"):
         search(own_client, model=model)
     begun = CliRunner().invoke(
@@ -214,9 +219,9 @@ def test_the_commands_work_beside_a_service_that_has_the_index_open(own_client: 
 
 
 def test_each_search_of_a_batch_is_interleaved_by_itself(
-    own_client: Client, begin: Callable[..., Experiment], store: ExperimentStore
+    own_client: Client, start_experiment: Callable[..., Experiment], store: ExperimentStore
 ) -> None:
-    begin("interleave")
+    start_experiment("interleave")
     queries = [{"text": "heart", "k": 3}, {"text": "small effusion", "k": 6}]
     results = own_client.post("/v1/search/batch", json={"queries": queries}).json()["results"]
     assert [len(result["hits"]) for result in results] == [3, 6]
@@ -226,36 +231,40 @@ def test_each_search_of_a_batch_is_interleaved_by_itself(
     assert len(store.outcomes("e")) == 2
 
 
-def test_a_model_that_is_gone_leaves_users_with_the_active_one(
-    own_client: Client, begin: Callable[..., Experiment], catalog: Catalog, store: ExperimentStore
+def test_the_active_model_answers_when_a_model_was_dropped(
+    own_client: Client, start_experiment: Callable[..., Experiment], catalog: Catalog, store: ExperimentStore
 ) -> None:
-    begin("split", share=99)
+    start_experiment("split", share=99)
     catalog.drop("tiny-b")
     found = search(own_client)
     assert (found["model"], found["experiment"]) == ("tiny-a", None)
-    assert say(own_client, found).status_code == 200
+    assert give_feedback(own_client, found).status_code == 200
 
 
-def test_what_a_client_does_wrong_is_refused_as_ever(own_client: Client, begin: Callable[..., Experiment]) -> None:
-    begin("interleave")
+def test_errors_of_clients_are_refused_as_without_an_experiment(
+    own_client: Client, start_experiment: Callable[..., Experiment]
+) -> None:
+    start_experiment("interleave")
     answer = own_client.post(SEARCH, json={"text": "heart", "filters": {"all": ["Nonsense"]}})
     assert (answer.status_code, answer.json()["code"]) == (400, "unknown_finding")
     assert own_client.get("/v1/studies/none/similar").status_code == 404
 
 
-def test_a_store_that_cannot_be_used_fails_no_search(catalog: Catalog) -> None:
+def test_searches_are_answered_while_the_store_is_unusable(catalog: Catalog) -> None:
     (catalog.settings.home / FILE_NAME).write_bytes(b"no database" * 1000)
     with connect(catalog) as client:
         found = search(client)
         assert len(found["hits"]) == 5
         assert (found["search_id"], found["experiment"]) == (None, None)
-        refused = say(client, found | {"search_id": "x"})
+        refused = give_feedback(client, found | {"search_id": "x"})
         assert (refused.status_code, refused.json()["code"]) == (503, "experiments_unavailable")
         assert client.get("/?text=heart").status_code == 200
 
 
-def test_nothing_that_was_written_or_names_a_person_is_kept(catalog: Catalog, begin: Callable[..., Experiment]) -> None:
-    begin("interleave")
+def test_the_store_contains_no_queries_and_no_names(
+    catalog: Catalog, start_experiment: Callable[..., Experiment]
+) -> None:
+    start_experiment("interleave")
     _, secret = KeyFile(catalog.settings.home).create("dr-no", ("read",))
     with connect(catalog) as client:
         for headers in ({}, {"x-cxr-session": "miss-moneypenny"}):
@@ -272,9 +281,7 @@ def test_nothing_that_was_written_or_names_a_person_is_kept(catalog: Catalog, be
         assert word not in content
 
 
-def test_sessions_are_the_header_then_the_login_then_the_key_then_the_pages_cookie(
-    catalog: Catalog, store: ExperimentStore
-) -> None:
+def test_a_session_is_the_header_else_login_else_key_else_cookie(catalog: Catalog, store: ExperimentStore) -> None:
     def session(found: dict[str, Any]) -> str:
         return store.exposure(found["search_id"]).session
 
@@ -295,7 +302,7 @@ def test_sessions_are_the_header_then_the_login_then_the_key_then_the_pages_cook
         assert session(one) == session(two) == hash_uid(load_salt(catalog.settings.home), "session key ward")
 
 
-def test_searches_are_forgotten_after_the_days_that_are_set(
+def test_searches_are_deleted_after_the_configured_days(
     catalog: Catalog, store: ExperimentStore, tmp_path: Path
 ) -> None:
     with connect(catalog, ServiceSettings(rate_per_minute=0, exposure_days=3)) as client:
@@ -306,5 +313,5 @@ def test_searches_are_forgotten_after_the_days_that_are_set(
     database.close()
     with connect(catalog, ServiceSettings(rate_per_minute=0, exposure_days=3)) as client:
         new = search(client)
-        assert say(client, new).status_code == 200
-        assert say(client, new | {"search_id": old}).json()["code"] == "unknown_search"
+        assert give_feedback(client, new).status_code == 200
+        assert give_feedback(client, new | {"search_id": old}).json()["code"] == "unknown_search"

@@ -1,4 +1,4 @@
-"""`/v1/feedback`, and what following the page's links says."""
+"""Feedback by `/v1/feedback` and by the links of the page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def said(own_client: Client) -> dict[str, Any]:
     }
 
 
-def test_feedback_is_kept_once_for_each_session_and_kind(
+def test_feedback_is_stored_once_per_session_and_kind(
     own_client: Client, said: dict[str, Any], catalog: Catalog
 ) -> None:
     first = own_client.post("/v1/feedback", json=said)
@@ -70,7 +70,7 @@ REFUSED: list[tuple[dict[str, str], int, str]] = [
 ]
 
 
-def test_feedback_that_is_about_nothing_shown_is_refused_and_not_recorded(
+def test_feedback_on_images_not_shown_is_refused_and_not_recorded(
     own_client: Client, said: dict[str, Any], catalog: Catalog
 ) -> None:
     for change, status, code in REFUSED:
@@ -79,9 +79,7 @@ def test_feedback_that_is_about_nothing_shown_is_refused_and_not_recorded(
     assert "feedback" not in {line["action"] for line in lines(catalog)}
 
 
-def test_the_audit_log_says_who_said_what_of_which_study(
-    own_client: Client, said: dict[str, Any], catalog: Catalog
-) -> None:
+def test_the_audit_log_names_key_kind_and_study(own_client: Client, said: dict[str, Any], catalog: Catalog) -> None:
     own_client.post("/v1/feedback", json=said)
     (line,) = [line for line in lines(catalog) if line["action"] == "feedback"]
     assert {name: line[name] for name in ("search_id", "kind", "studies", "key")} == {
@@ -92,7 +90,7 @@ def test_the_audit_log_says_who_said_what_of_which_study(
     }
 
 
-def test_feedback_that_cannot_be_recorded_is_not_kept(
+def test_feedback_that_cannot_be_recorded_is_not_stored(
     own_client: Client, said: dict[str, Any], catalog: Catalog
 ) -> None:
     folder = catalog.settings.home / "audit"
@@ -111,7 +109,7 @@ def test_feedback_needs_the_scope_read(keyed: Client, keys: dict[str, str]) -> N
     assert keyed.post("/v1/feedback", json=said, headers=bearer(keys["read"])).status_code == 200
 
 
-def test_feedback_counts_against_the_rate(shared_catalog: Catalog) -> None:
+def test_feedback_counts_towards_the_rate_limit(shared_catalog: Catalog) -> None:
     with connect(shared_catalog, ServiceSettings(rate_per_minute=3)) as client:
         codes = [client.post("/v1/feedback", json={}).status_code for _ in range(4)]
     assert codes == [400, 400, 400, 429]
@@ -124,7 +122,7 @@ def links(page: str, label: str) -> list[str]:
 KINDS = {"More like this": "click", "Relevant": "relevant", "Not relevant": "not_relevant"}
 
 
-def test_following_a_link_of_the_page_says_what_it_means(own_client: Client, catalog: Catalog) -> None:
+def test_following_a_link_of_the_page_gives_feedback(own_client: Client, catalog: Catalog) -> None:
     for count, (label, kind) in enumerate(KINDS.items()):
         first, *others = links(own_client.get("/?text=heart&k=3").text, label)
         assert len(others) == 2
@@ -137,13 +135,13 @@ def test_following_a_link_of_the_page_says_what_it_means(own_client: Client, cat
         assert (dataset, found, len(session)) == ("indiana", kind, 32)
         own_client.get(first)
         assert len(rows(catalog)) == count + 1
-        # What was said is not said again by the links of the page that follows.
+        # Links of the next page do not repeat the feedback.
         again = parse_qsl(urlsplit(links(followed.text, label)[0]).query)
         (search_of_next,) = [value for name, value in again if name == "said_of"]
         assert search_of_next != search_id
 
 
-def test_a_link_that_was_made_up_says_nothing_and_shows_its_page(client: Client) -> None:
+def test_an_invented_link_shows_its_page_without_feedback(client: Client) -> None:
     for query in (
         "said=click",
         "said=click&said_of=x&said_study=1&said_image=y",
@@ -156,7 +154,7 @@ def test_a_link_that_was_made_up_says_nothing_and_shows_its_page(client: Client)
         assert answer.text.count('<li class="card">') == 2
 
 
-def test_the_page_of_an_interleaved_search_shows_no_model_of_a_hit(own_client: Client, catalog: Catalog) -> None:
+def test_the_page_of_an_interleaved_search_does_not_reveal_the_models(own_client: Client, catalog: Catalog) -> None:
     store = ExperimentStore(catalog.settings.home)
     store.start(design(catalog, name="e", kind="interleave", model_a="tiny-a", model_b="tiny-b", share=50))
     page = own_client.get("/?text=heart&k=4").text

@@ -1,4 +1,4 @@
-"""Team-draft interleaving, and verdicts of users simulated on it."""
+"""Team-draft interleaving, and its verdict with simulated users."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def draft(first: str, second: str, k: int, seed: int) -> list[tuple[str, str | N
     return [(each.hit.image_id, each.team) for each in drafted]
 
 
-def test_the_draft_of_the_paper() -> None:
-    # Two lists without a common document: whoever wins the coin begins each round.
+def test_a_draft_alternates_as_in_the_paper() -> None:
+    # Two lists without a common document: the winner of the coin toss begins each round.
     assert {tuple(draft("ab", "cd", 4, seed)) for seed in range(40)} == {
         (("a", "a"), ("c", "b"), ("b", "a"), ("d", "b")),
         (("a", "a"), ("c", "b"), ("d", "b"), ("b", "a")),
@@ -57,14 +57,14 @@ def test_the_draft_of_the_paper() -> None:
     }
 
 
-def test_a_hit_of_both_is_shown_once_and_each_team_takes_its_next() -> None:
+def test_a_common_hit_is_shown_once_and_the_other_team_takes_its_next() -> None:
     for seed in range(20):
         drafted = draft("abc", "acb", 3, seed)
         assert drafted[0][0] == "a"
         assert sorted(name for name, _ in drafted) == ["a", "b", "c"]
 
 
-def test_what_a_team_has_left_when_the_other_has_nothing_is_credited_to_nobody() -> None:
+def test_hits_left_when_the_other_team_has_none_get_no_team() -> None:
     for seed in range(20):
         drafted = draft("abc", "a", 3, seed)
         assert drafted in (
@@ -89,12 +89,12 @@ def test_drafts_are_fair_and_each_team_keeps_its_order(first: str, second: str, 
         assert places == sorted(places)
 
 
-def test_equal_lists_are_credited_to_either_team_equally_often() -> None:
+def test_equal_lists_give_both_teams_equal_credit() -> None:
     firsts = [draft("abcd", "abcd", 4, seed)[0][1] for seed in range(2000)]
     assert 900 < firsts.count("a") < 1100
 
 
-def test_an_interleaved_result_says_of_no_hit_whose_it_is() -> None:
+def test_an_interleaved_result_does_not_reveal_the_teams() -> None:
     one, two = result("tiny-a", "abcdef"), result("tiny-b", "fedcba")
     merged, drafted = interleave(one, two, Random(0))
     assert {each.team for each in drafted} == {"a", "b"}
@@ -104,7 +104,7 @@ def test_an_interleaved_result_says_of_no_hit_whose_it_is() -> None:
         assert (hit.score, hit.parts, hit.signals, hit.percentiles) == (1 / rank, {"rank": 1 / rank}, {}, {})
 
 
-def test_one_hit_per_study_stays_so_when_both_models_show_another_image_of_it() -> None:
+def test_collapsed_studies_stay_collapsed_when_the_models_show_different_images() -> None:
     one, two = result("a", "abc", "study"), result("b", "ABC", "study")
     merged, _ = interleave(one, two, Random(0))
     assert [hit.study_id for hit in merged.hits] == ["a", "b", "c"]
@@ -121,18 +121,18 @@ def experiment(kind: str, share: float = 50.0, salt: bytes = b"s" * 32) -> Exper
 
 
 @pytest.mark.parametrize("share", [5.0, 50.0, 80.0])
-def test_sessions_are_split_by_the_share_and_stay_where_they_are(share: float) -> None:
+def test_sessions_are_split_by_the_share_and_keep_their_model(share: float) -> None:
     sessions = [f"session {n}" for n in range(4000)]
     teams = [team_of(experiment("split", share), session) for session in sessions]
     assert teams == [team_of(experiment("split", share), session) for session in sessions]
     assert abs(teams.count("b") / 40 - share) < 2.5
     other = [team_of(experiment("split", share, b"t" * 32), session) for session in sessions]
     agree = sum(a == b for a, b in zip(teams, other, strict=True)) / 4000
-    assert abs(agree - ((share / 100) ** 2 + (1 - share / 100) ** 2)) < 0.05  # another experiment draws anew
+    assert abs(agree - ((share / 100) ** 2 + (1 - share / 100) ** 2)) < 0.05  # another salt, another draw
 
 
 def simulate(store: ExperimentStore, preference: float, sessions: int, seed: int) -> None:
-    """Users who each search once and pick a hit that A found with that probability, else one that B found."""
+    """Users who search once and click a hit of A with probability `preference`, else a hit of B."""
     random = Random(seed)
     exposures = []
     picks = []
@@ -152,7 +152,7 @@ def test_two_thousand_simulated_users_who_prefer_a_model_make_it_the_winner(
     tmp_path: Path, preference: float, winner: str
 ) -> None:
     store = ExperimentStore(tmp_path)
-    with store._database.use() as database:  # what is measured here is not the disk
+    with store._database.use() as database:  # no waits for the disk
         database.execute("PRAGMA synchronous=OFF")
     simulate(store, preference, 2000, seed=1)
     summary = summarize(store, experiment("interleave"))
@@ -181,7 +181,7 @@ def test_a_search_is_won_by_the_team_with_more_positive_hits(tmp_path: Path) -> 
     assert (summary["verdict"], summary["winner"], summary["sessions"]) == (UNDECIDED, None, 1)
 
 
-def test_a_split_counts_each_session_once_whatever_it_does(tmp_path: Path) -> None:
+def test_a_split_counts_each_session_once(tmp_path: Path) -> None:
     store = ExperimentStore(tmp_path)
     hit = ShownHit("d", "1", "1")
     for search, (session, team) in enumerate([("x", "a"), ("x", "a"), ("y", "b"), ("z", "b"), ("z", "b")]):

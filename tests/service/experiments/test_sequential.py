@@ -1,4 +1,4 @@
-"""Tests that may be read at any time: worked by hand, and against simulated users."""
+"""Sequential tests: values worked by hand, and error rates with simulated users."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_preference_e_values_are_those_worked_by_hand(wins: int, losses: int, e_
     assert read_preference(wins, losses).e_value == pytest.approx(e_value)
 
 
-def test_preference_e_value_is_a_fair_bet_if_the_models_are_equal() -> None:
+def test_preference_e_value_is_one_on_average_if_the_models_are_equal() -> None:
     for n in (1, 4, 9):
         mean = sum(math.comb(n, w) / 2**n * math.exp(float(preference_log_e(w, n - w))) for w in range(n + 1))
         assert mean == pytest.approx(1)
 
 
-def test_nothing_seen_decides_nothing() -> None:
+def test_without_data_there_is_no_winner() -> None:
     reading = read_preference(0, 0)
     assert (reading.e_value, reading.estimate, reading.interval, reading.winner) == (1.0, None, (0.0, 1.0), None)
     reading = read_successes([], [], 0.5)
@@ -58,7 +58,7 @@ def test_interval_of_straight_wins_is_the_one_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(8, 0), (60, 40), (70, 30), (300, 250), (3, 2)])
-def test_preference_interval_leaves_one_half_out_exactly_when_there_is_a_winner(wins: int, losses: int) -> None:
+def test_preference_interval_excludes_one_half_exactly_when_there_is_a_winner(wins: int, losses: int) -> None:
     reading = read_preference(wins, losses)
     low, high = reading.interval
     assert low < wins / (wins + losses) <= high
@@ -66,7 +66,7 @@ def test_preference_interval_leaves_one_half_out_exactly_when_there_is_a_winner(
 
 
 def test_split_e_values_are_those_worked_by_hand() -> None:
-    # Before anything is seen both rates are 1/2: the first session is no bet. Then A is believed to succeed with
+    # At the start both rates are 1/2, so the first session adds no evidence. Then the estimated rate of A is
     # (1 + 0.18) / (1 + 0.36), B with 1/2, and their mean at equal shares is (0.867647 + 0.5) / 2 = 0.683824.
     log_e = split_log_e([0, 0], [1, 1], 0.5)
     assert np.exp(log_e) == pytest.approx([1.0, 0.8676470588 / 0.6838235294])
@@ -77,7 +77,7 @@ def test_split_e_values_are_those_worked_by_hand() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_split_bet_is_fair_whatever_the_common_rate(share: float, rate: float) -> None:
+def test_split_e_value_is_one_on_average_for_any_common_rate(share: float, rate: float) -> None:
     before = ([0, 1, 1, 0], [1, 0, 0, 1])
     start = split_log_e(*before, share)[-1]
     mean = sum(
@@ -97,7 +97,7 @@ def preferences(rng: np.random.Generator, p: float, ties: float, count: int) -> 
     return np.cumsum(wins, axis=1), np.cumsum(decided & ~wins, axis=1)
 
 
-def test_equal_models_interleaved_and_read_after_every_session_are_told_apart_in_at_most_five_per_cent() -> None:
+def test_interleaving_of_equal_models_has_a_winner_in_at_most_five_per_cent() -> None:
     wins, losses = preferences(np.random.default_rng(1), 0.5, 0.4, EXPERIMENTS)
     false = (preference_log_e(wins, losses).max(axis=1) >= math.log(1 / ALPHA)).mean()
     assert false <= ALPHA
@@ -105,15 +105,13 @@ def test_equal_models_interleaved_and_read_after_every_session_are_told_apart_in
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
-def test_equal_models_split_and_read_after_every_session_are_told_apart_in_at_most_five_per_cent(
-    share: float, rate: float
-) -> None:
+def test_a_split_of_equal_models_has_a_winner_in_at_most_five_per_cent(share: float, rate: float) -> None:
     rng = np.random.default_rng(2)
     is_b, success = rng.random((EXPERIMENTS, SESSIONS)) < share, rng.random((EXPERIMENTS, SESSIONS)) < rate
     assert (split_log_e(is_b, success, share).max(axis=1) >= math.log(1 / ALPHA)).mean() <= ALPHA
 
 
-def test_intervals_hold_the_truth_at_all_times_in_95_of_100_experiments() -> None:
+def test_intervals_contain_the_truth_at_all_times_in_95_of_100_experiments() -> None:
     rng = np.random.default_rng(3)
     wins = np.cumsum(rng.random((100, 300)) < 0.7, axis=1)
     missed = 0
@@ -124,7 +122,7 @@ def test_intervals_hold_the_truth_at_all_times_in_95_of_100_experiments() -> Non
 
 
 @pytest.mark.parametrize("preferred", ["a", "b"])
-def test_users_who_prefer_one_model_are_understood_within_two_thousand_sessions(preferred: str) -> None:
+def test_a_clear_preference_is_found_within_two_thousand_sessions(preferred: str) -> None:
     rng = np.random.default_rng(4)
     p = 0.6 if preferred == "a" else 0.4
     wins, losses = preferences(rng, p, 0.4, EXPERIMENTS)

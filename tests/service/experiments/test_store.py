@@ -1,4 +1,4 @@
-"""What is kept of experiments outlasts kill -9, and concurrent writers lose nothing."""
+"""The store of experiments: durability, concurrent writers, and rules of experiments and feedback."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def positive(store: ExperimentStore) -> list[str]:
     return sorted(image for outcome in store.outcomes("e") for _, image in outcome.positive)
 
 
-# Run as a process of its own: writes feedback until it is killed, and says what is safe.
+# Run as a process: writes feedback until it is killed, and prints the number of each stored one.
 ENDLESS = """
 import sys
 from pathlib import Path
@@ -59,7 +59,7 @@ for n in range(100_000):
     print(n, flush=True)
 """
 
-# Run in several processes at once, each with several threads.
+# Run in several processes, each with several threads.
 MANY = """
 import sys, threading
 from pathlib import Path
@@ -79,7 +79,7 @@ workers = [threading.Thread(target=write, args=(n,)) for n in range(threads)]
 """
 
 
-def test_feedback_that_was_accepted_survives_kill_9(tmp_path: Path, store: ExperimentStore) -> None:
+def test_accepted_feedback_survives_kill_9(tmp_path: Path, store: ExperimentStore) -> None:
     with subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         said = [int(writer.stdout.readline()) for _ in range(25)]
@@ -109,7 +109,7 @@ def test_several_processes_with_several_threads_lose_nothing(tmp_path: Path, sto
     store.close()
 
 
-def test_threads_that_say_the_same_at_once_say_it_once(store: ExperimentStore) -> None:
+def test_the_same_feedback_from_several_threads_is_stored_once(store: ExperimentStore) -> None:
     expose(store)
     threads = [threading.Thread(target=store.add_feedback, args=("one", HITS[0], "click", "same")) for _ in range(8)]
     for thread in threads:
@@ -122,7 +122,7 @@ def test_threads_that_say_the_same_at_once_say_it_once(store: ExperimentStore) -
     store.close()
 
 
-def test_only_its_owner_may_read_the_file_and_feedback_is_on_the_disk(store: ExperimentStore) -> None:
+def test_the_file_is_private_and_feedback_is_synced_to_disk(store: ExperimentStore) -> None:
     expose(store)
     store.add_feedback("one", HITS[0], "click", "s")
     assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
@@ -151,7 +151,7 @@ def test_one_experiment_runs_at_a_time_and_names_are_used_once(store: Experiment
     store.close()
 
 
-def test_the_last_rating_of_a_session_stands_over_its_clicks(store: ExperimentStore) -> None:
+def test_the_last_rating_of_a_session_replaces_its_clicks(store: ExperimentStore) -> None:
     expose(store)
     for kind in ("click", "not_relevant"):
         store.add_feedback("one", HITS[0], kind, "s")  # type: ignore[arg-type]
@@ -164,7 +164,7 @@ def test_the_last_rating_of_a_session_stands_over_its_clicks(store: ExperimentSt
     store.close()
 
 
-def test_feedback_is_only_about_what_was_shown(store: ExperimentStore) -> None:
+def test_feedback_must_refer_to_a_shown_image(store: ExperimentStore) -> None:
     expose(store)
     assert store.find_shown("one", "s1", "i1", None)[1] == HITS[1]
     assert store.find_shown("one", "s1", "i1", "d")[1] == HITS[1]
@@ -176,7 +176,7 @@ def test_feedback_is_only_about_what_was_shown(store: ExperimentStore) -> None:
     store.close()
 
 
-def test_pruning_forgets_old_searches_but_none_of_a_running_experiment(
+def test_pruning_deletes_old_searches_except_those_of_a_running_experiment(
     store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.start(experiment("e"))
@@ -206,7 +206,7 @@ def test_pruning_forgets_old_searches_but_none_of_a_running_experiment(
     store.close()
 
 
-def test_a_damaged_file_or_one_of_another_version_is_said_so(tmp_path: Path) -> None:
+def test_damaged_files_and_files_of_another_version_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"no database" * 1000)
     with pytest.raises(ExperimentsUnavailable, match="not a database"):
         ExperimentStore(tmp_path).experiments()
@@ -218,7 +218,7 @@ def test_a_damaged_file_or_one_of_another_version_is_said_so(tmp_path: Path) -> 
         ExperimentStore(tmp_path).experiments()
 
 
-def test_who_only_asks_makes_no_file(store: ExperimentStore) -> None:
+def test_reading_creates_no_file(store: ExperimentStore) -> None:
     assert store.running() is None
     with pytest.raises(UnknownExperiment):
         store.experiment("e")

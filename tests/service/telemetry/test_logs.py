@@ -1,4 +1,4 @@
-"""Request ids, and what stands in the log: one line per request, and nothing that was asked."""
+"""Request ids, and the log: one line per request, without queries."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from service.app import create_app
 from service.settings import LogFormat, ServiceSettings
 from service.telemetry.logs import configure_logs
 from tests.service.conftest import Client
-from tests.service.telemetry.test_metrics import SECRET, ask_for_secrets
+from tests.service.telemetry.test_metrics import SECRET, send_secrets
 
 Line = dict[str, Any]
 
 
 class Log:
-    """What `configure_logs` made the process write."""
+    """Captures the log that `configure_logs` sets up."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
 
     def switch(self, form: LogFormat) -> None:
-        with redirect_stderr(self._stream):  # only for now: pytest sets its own between the phases of a test
+        with redirect_stderr(self._stream):  # pytest replaces stderr between the phases of a test
             configure_logs(form)
 
     @property
@@ -50,10 +50,10 @@ class Log:
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """The process's log as JSON, and as it was again afterwards."""
+    """The log of this process as JSON; the previous logging is restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    root.handlers.clear()  # pytest's own would be closed by a new configuration
+    root.handlers.clear()  # a new configuration would close pytest's handlers
     log = Log(io.StringIO())
     log.switch("json")
     yield log
@@ -62,7 +62,7 @@ def log() -> Iterator[Log]:
 
 
 @pytest.mark.parametrize("given", ["abc", "0af7651916cd43dd-8448_eb.21", "x" * 64])
-def test_a_plain_request_id_is_taken_over_and_returned(client: Client, given: str) -> None:
+def test_a_plain_request_id_of_the_client_is_used_and_returned(client: Client, given: str) -> None:
     assert client.get("/health/live", headers={"x-request-id": given}).headers["x-request-id"] == given
 
 
@@ -72,7 +72,7 @@ def test_any_other_request_id_is_replaced(client: Client, given: str) -> None:
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-def test_every_request_has_an_id_of_its_own_whatever_becomes_of_it(client: Client) -> None:
+def test_every_request_has_its_own_id_also_if_it_fails(client: Client) -> None:
     ids = {
         client.get(path).headers["x-request-id"]
         for path in ("/health/live", "/v1/models", "/v1/nothing", "/v1/studies/nobody", "/static/page.css")
@@ -80,7 +80,7 @@ def test_every_request_has_an_id_of_its_own_whatever_becomes_of_it(client: Clien
     assert len(ids) == 5
 
 
-def test_a_request_is_one_line_with_its_route_and_without_its_path(client: Client, log: Log) -> None:
+def test_a_request_is_one_line_with_its_route_but_not_its_path(client: Client, log: Log) -> None:
     answer = client.get("/v1/studies/1?model=tiny-a", headers={"x-request-id": "abc"})
     (line,) = log.requests
     assert line["event"] == "request"
@@ -101,14 +101,14 @@ def test_refused_requests_are_logged_with_their_code(client: Client, log: Log) -
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_the_log_never_holds_what_was_asked(client: Client, log: Log, form: LogFormat) -> None:
+def test_the_log_contains_no_queries(client: Client, log: Log, form: LogFormat) -> None:
     log.switch(form)
-    ask_for_secrets(client)
+    send_secrets(client)
     assert log.text.count("cxr.service.requests") == 9
     assert SECRET not in log.text
 
 
-def test_what_a_request_makes_others_log_carries_its_id(shared_catalog: Catalog, log: Log) -> None:
+def test_lines_of_libraries_carry_the_request_id(shared_catalog: Catalog, log: Log) -> None:
     @get("/careful", sync_to_thread=True, opt=UNCOUNTED)
     def careful() -> None:
         logging.getLogger("some.library").warning("from a thread")

@@ -1,4 +1,4 @@
-"""`/metrics`, and the spans: what is counted, and that no name of a patient, a study or a query is in it."""
+"""`/metrics` and spans: what they count, and that they contain no query, study id or patient data."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_metrics_name_models_and_their_collections(metered: Client) -> None:
     assert value(samples, "process_resident_memory_bytes") > 1 << 20
 
 
-def test_metrics_tell_of_an_index_that_cannot_be_read(tiny_home, monkeypatch) -> None:
+def test_metrics_report_an_index_that_cannot_be_read(tiny_home, monkeypatch) -> None:
     def fail(_: EdgeIndex) -> list[str]:
         raise IndexFailure("the disk does not answer")
 
@@ -98,7 +98,7 @@ def test_metrics_tell_of_an_index_that_cannot_be_read(tiny_home, monkeypatch) ->
         monkeypatch.setattr(EdgeIndex, "collections", fail)
         samples = scrape(client.get("/metrics").text)
         assert value(samples, "cxr_index_up") == 0
-        assert value(samples, "cxr_collection_images", model="tiny-a") == 24  # what it was
+        assert value(samples, "cxr_collection_images", model="tiny-a") == 24  # the last known value
 
 
 def test_batches_waiting_requests_and_refusals_are_counted(tiny_home) -> None:
@@ -131,19 +131,19 @@ def test_batches_waiting_requests_and_refusals_are_counted(tiny_home) -> None:
             assert value(samples, "cxr_encode_batch_seconds_count", tower="text") == 2
 
 
-def test_metrics_never_hold_what_was_asked(metered: Client) -> None:
-    ask_for_secrets(metered)
+def test_metrics_contain_no_queries(metered: Client) -> None:
+    send_secrets(metered)
     assert SECRET not in metered.get("/metrics").text
 
 
-def test_openmetrics_is_served_to_who_asks_for_it(metered: Client) -> None:
+def test_openmetrics_is_served_if_the_accept_header_asks_for_it(metered: Client) -> None:
     answer = metered.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
 
 
-def ask_for_secrets(client: Client) -> None:
-    """Requests that hold a secret wherever one can stand."""
+def send_secrets(client: Client) -> None:
+    """Send requests with a secret in every possible place."""
     client.post("/v1/search/text", json={"text": SECRET})
     client.post("/v1/search/text", json={"text": "heart", "filters": {"all": [SECRET]}})
     client.post("/v1/search/text", json={"text": "heart", "model": SECRET})
@@ -157,7 +157,7 @@ def ask_for_secrets(client: Client) -> None:
 
 @pytest.fixture
 def spans(shared_catalog: Catalog) -> Iterator[tuple[Client, InMemorySpanExporter]]:
-    """A client, and the spans of its requests."""
+    """A client and the spans of its requests."""
     exporter = InMemorySpanExporter()
     settings = ServiceSettings(rate_per_minute=0)
     operations = Operations.of(settings)
@@ -178,7 +178,7 @@ def test_each_request_is_a_span_named_by_its_route(spans: tuple[Client, InMemory
     assert float(str(found.attributes["cxr.encode_ms"])) >= 0
     assert lost.name == "GET /v1/studies/{study_id}"
     assert lost.attributes["error.type"] == "unknown_study"
-    assert lost.status.status_code is StatusCode.UNSET  # the client's mistake
+    assert lost.status.status_code is StatusCode.UNSET  # an error of the client
 
 
 def test_a_span_continues_the_trace_of_the_caller(spans: tuple[Client, InMemorySpanExporter]) -> None:
@@ -190,15 +190,15 @@ def test_a_span_continues_the_trace_of_the_caller(spans: tuple[Client, InMemoryS
     assert span.parent is not None and f"{span.parent.span_id:016x}" == parent
 
 
-def test_spans_never_hold_what_was_asked(spans: tuple[Client, InMemorySpanExporter]) -> None:
+def test_spans_contain_no_queries(spans: tuple[Client, InMemorySpanExporter]) -> None:
     client, exporter = spans
-    ask_for_secrets(client)
+    send_secrets(client)
     finished = exporter.get_finished_spans()
     assert len(finished) == 9
     assert SECRET not in "".join(span.to_json() for span in finished)
 
 
-def test_spans_go_where_the_standard_variables_say(shared_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_otel_variables_select_the_exporter(shared_catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -220,7 +220,7 @@ def test_spans_go_where_the_standard_variables_say(shared_catalog: Catalog, monk
         operations = Operations.of(settings)
         assert operations.tracing is not None
         with TestClient(create_app(settings, shared_catalog, operations), base_url="http://127.0.0.1") as client:
-            ask_for_secrets(client)
+            send_secrets(client)
         operations.tracing.close()
         collector.shutdown()
         thread.join()
@@ -231,18 +231,18 @@ def test_spans_go_where_the_standard_variables_say(shared_catalog: Catalog, monk
     assert SECRET.encode() not in b"".join(body for _, body in received)
 
 
-def test_an_unknown_exporter_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_exporter_is_an_error_at_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
     with pytest.raises(InvalidRequest, match="carrier-pigeon"):
         Operations.of(ServiceSettings(tracing=True))
 
 
-def test_tracing_without_its_extra_says_what_to_install() -> None:
+def test_tracing_without_its_extra_names_what_to_install() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "from retrieval.errors import MissingExtra\n"
         "from service.telemetry.operations import Operations; from service.settings import ServiceSettings\n"
-        "Operations.of(ServiceSettings())\n"  # off: nothing is missed
+        "Operations.of(ServiceSettings())\n"  # tracing is off, so nothing is missing
         "try: Operations.of(ServiceSettings(tracing=True))\n"
         "except MissingExtra as error: print(error)\n"
     )

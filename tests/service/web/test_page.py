@@ -1,4 +1,4 @@
-"""The web page: what it shows, and that nothing from a report or a request can become markup."""
+"""The web page: its content, and that text of reports and requests is always escaped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Markup(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def cards_of(text: str) -> int:
+def count_cards(text: str) -> int:
     return text.count('<li class="card">')
 
 
@@ -39,7 +39,7 @@ def test_home_shows_form_findings_and_disclaimer(client: Client) -> None:
     assert answer.status_code == 200
     assert "24 images" in answer.text
     assert "For research use only" in answer.text
-    assert cards_of(answer.text) == 0
+    assert count_cards(answer.text) == 0
     markup = _Markup(answer.text)
     assert {"name": "with", "value": "Cardiomegaly", "type": "checkbox"} in markup.attributes("input")
     assert "<option>tiny-b</option>" in answer.text
@@ -47,7 +47,7 @@ def test_home_shows_form_findings_and_disclaimer(client: Client) -> None:
 
 def test_text_search_shows_hits_and_applied_filters(client: Client) -> None:
     text = client.get("/?text=enlarged+heart&with=Cardiomegaly&view=frontal&k=3").text
-    assert cards_of(text) == 3
+    assert count_cards(text) == 3
     assert "with Cardiomegaly" in text
     assert "frontal view" in text
     assert 'class="bar"' in text
@@ -72,17 +72,17 @@ def test_more_like_this_keeps_the_filters(client: Client) -> None:
     assert "without Cardiomegaly" not in followed
 
 
-def test_image_search_shows_the_query_image_and_keeps_nothing(client: Client, png: bytes, shared_home: Path) -> None:
+def test_image_search_shows_the_query_image_and_stores_nothing(client: Client, png: bytes, shared_home: Path) -> None:
     before = sorted(shared_home.rglob("*.webp"))
     answer = client.post("/search/image", files={"image": ("a.png", png)}, data={"with": "Nodule", "k": "2"})
     assert answer.status_code == 200
-    assert cards_of(answer.text) == 2
+    assert count_cards(answer.text) == 2
     assert 'src="data:image/webp;base64,' in answer.text
     assert "with Nodule" in answer.text
     assert sorted(shared_home.rglob("*.webp")) == before
 
 
-def test_what_is_searched_together_is_said(client: Client, png: bytes) -> None:
+def test_a_combined_search_names_its_text_and_study(client: Client, png: bytes) -> None:
     image = {"image": ("a.png", png)}
     words = "Combined with the text “a <b>”".replace("<b>", "&lt;b&gt;")
     alone = client.post("/search/image", files=image).text
@@ -96,9 +96,7 @@ def test_what_is_searched_together_is_said(client: Client, png: bytes) -> None:
     assert client.get("/?study=2&text=a+<b>").text.count(words) == 1
 
 
-def test_studies_of_two_datasets_are_told_apart_by_choosing_one(
-    catalog: Catalog, own_client: Client, tiny_home: Path
-) -> None:
+def test_a_study_id_in_two_datasets_needs_the_dataset(catalog: Catalog, own_client: Client, tiny_home: Path) -> None:
     assert "<option>other" not in own_client.get("/").text
     archive, retriever = tiny_home / "archive", catalog.retriever()
     other = IndianaSource(archive / "reports.csv", archive / "projections.csv", archive / "images", dataset="other")
@@ -128,24 +126,24 @@ def test_fields_of_the_address_are_escaped(client: Client, name: str) -> None:
     assert "<script" not in answer.text
 
 
-def test_findings_denied_in_the_text_are_said_to_be_filters(client: Client) -> None:
+def test_negated_findings_are_shown_as_filters(client: Client) -> None:
     text = client.get("/?text=cardiomegaly,+no+pleural+effusion").text
     assert "since the text negates it: Pleural Effusion" in text
     assert "without Pleural Effusion" in text
 
 
-def test_denials_that_filter_nothing_are_said(client: Client) -> None:
+def test_negations_of_unknown_findings_are_shown(client: Client) -> None:
     assert "since the finding is unknown: “no pnumothorax”" in client.get("/?text=nodule,+no+pnumothorax").text
     assert "is unknown" not in client.get("/?text=nodule,+no+pneumothorax").text
 
 
-def test_words_that_no_report_holds_are_said(client: Client) -> None:
+def test_words_that_no_report_contains_are_reported(client: Client) -> None:
     text = client.get("/?text=xyzzy&match=bm25").text
     assert "No report contains these words" in text
     assert "Remove one" not in text
 
 
-def test_no_hit_is_said(client: Client) -> None:
+def test_a_search_without_hits_says_so(client: Client) -> None:
     answer = client.get("/?text=heart&with=Nodule&with=Opacity")
     assert answer.status_code == 200
     assert "No case matches all filters" in answer.text
@@ -170,7 +168,7 @@ def test_errors_are_shown_with_the_form(client: Client, address: str, status: in
     assert 'name="text"' in answer.text
 
 
-def test_more_examples_than_a_search_takes_are_refused(client: Client) -> None:
+def test_too_many_rated_studies_are_refused(client: Client) -> None:
     page = client.get("/?text=heart&" + "&".join(f"unlike={number}" for number in range(21)))
     assert page.status_code == 400
     assert "unlike: at most 20 studies" in page.text
@@ -186,7 +184,7 @@ def test_upload_errors_are_shown_with_the_form(client: Client) -> None:
 
 
 @pytest.mark.parametrize("address", ["/", "/?text=heart", "/schema"])
-def test_pages_load_nothing_from_elsewhere(client: Client, address: str) -> None:
+def test_pages_load_nothing_from_other_sites(client: Client, address: str) -> None:
     answer = client.get(address)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -210,6 +208,6 @@ def test_every_field_has_a_label(client: Client) -> None:
     assert all(field.get("id") in labelled for field in fields)
 
 
-def test_static_folder_serves_nothing_beside_itself(client: Client) -> None:
+def test_the_static_folder_serves_only_its_own_files(client: Client) -> None:
     for path in ("/static/../app.py", "/static/%2e%2e/templates/page.html", "/static/nothing.css"):
         assert client.get(path).status_code == 404

@@ -91,7 +91,7 @@ class KeyFile:
         return self._lock.exists() and not self.path.exists()
 
     def read(self) -> tuple[ApiKey, ...] | None:
-        """All keys, also revoked and expired ones, oldest first; None if there is no file.
+        """All keys, also revoked and expired ones, oldest first; None if there is no file, empty after `remove_all`.
 
         Raises:
             KeysDamaged: the file cannot be read, or has an unknown format.

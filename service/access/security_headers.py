@@ -10,7 +10,7 @@ SECURITY_HEADERS = {
         "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    # The page's address holds the query. `no-referrer` would also remove the Origin header of forms, which is checked.
+    # The page's address holds the query. `no-referrer` would also hide the Origin of forms, which is checked.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }

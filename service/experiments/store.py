@@ -209,7 +209,7 @@ class ExperimentStore:
         return [Shadow(*row) for row in rows]
 
     def prune(self, days: float) -> int:
-        """Delete searches older than `days` with their feedback, except those of the running experiment; their number."""
+        """Number of deleted searches: all older than `days`, with their feedback, except those of the running experiment."""
         with self._database.transaction() as database:
             old = (
                 "SELECT search_id FROM exposures WHERE at < ? AND "

@@ -19,7 +19,7 @@ def session_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
     """The session of a request: its header, else its login, its key, or the page's cookie; None without any of them."""
     caller = connection.scope["auth"]
     given = connection.headers.get(HEADER)
-    if given:  # the key's name keeps programs apart
+    if given:  # two programs may use the same names of sessions
         return f"header {caller.name or ''} {given}"
     if caller.by_cookie:
         return f"login {read_cookie(connection)}"

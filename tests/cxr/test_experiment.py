@@ -169,7 +169,7 @@ def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
     with pytest.raises(ModelsDiffer, match=r"24 of indiana.*23 of indiana"):
         start()
     record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=False)
-    with pytest.raises(ModelsDiffer, match="not complete"):
+    with pytest.raises(ModelsDiffer, match="is incomplete"):
         start()
     assert document("experiment", "status") == {"experiments": []}
     record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=True)

@@ -119,7 +119,7 @@ def test_cxr_serve_is_refused_before_models_are_loaded(tmp_path: Path, monkeypat
         serve(port=0)
     monkeypatch.delenv("CXR_SERVICE_ALLOWED_HOSTS")
     lost(KeyFile(tmp_path / "home"))
-    with pytest.raises(KeysLost, match=r"keys\.json is gone"):
+    with pytest.raises(KeysLost, match=r"keys\.json is missing"):
         serve(port=0)
 
 

@@ -63,17 +63,17 @@ def test_a_key_is_valid_until_it_expires_or_is_revoked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "ä", "x" * 65, "../keys", "a\nb", 'a"'])
 def test_malformed_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(KeyRefused, match="name of a key"):
+    with pytest.raises(KeyRefused, match="a key's name"):
         KeyFile(tmp_path).create(name, ("read",))
 
 
 def test_the_name_of_a_revoked_key_cannot_be_used_again(tmp_path: Path) -> None:
     file = KeyFile(tmp_path)
     file.create("ward-3", ("read",))
-    with pytest.raises(KeyRefused, match="used once"):
+    with pytest.raises(KeyRefused, match="used only once"):
         file.create("ward-3", ("read",))
     file.revoke("ward-3")
-    with pytest.raises(KeyRefused, match="used once"):
+    with pytest.raises(KeyRefused, match="used only once"):
         file.create("ward-3", ("admin",))
 
 

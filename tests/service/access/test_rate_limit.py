@@ -113,7 +113,7 @@ def test_a_refused_batch_is_answered_after_its_retry_after(
         monkeypatch.setattr(limit._buckets, "_clock", lambda: now[0])
         assert client.post("/v1/search/batch", json=batch).status_code == 200
         refused = client.post("/v1/search/batch", json=batch)
-        assert "20 requests" in refused.json()["detail"]
+        assert "counts as 20" in refused.json()["detail"]
         now[0] += float(refused.headers["retry-after"])
         assert client.post("/v1/search/batch", json=batch).status_code == 200
 

@@ -11,8 +11,13 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 
-NEEDS = ("gpu", "machine", "hub", "containers")
-"""What a block may need that a test does not have."""
+NEEDS = {
+    "gpu": "a GPU",
+    "machine": "another machine, or a server on one",
+    "hub": "the model hub, or data of your own",
+    "containers": "a container runtime",
+}
+"""What a block may need that a test does not have, as the comment before it says."""
 
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = re.compile(r"<!-- (needs|exit|background)(?:: ([\w, ]+))? -->\s*\Z")

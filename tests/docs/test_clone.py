@@ -6,9 +6,11 @@ test belongs to.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,15 +26,17 @@ ONE_FILE = "tests/docs/test_links.py"
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """No variables of this run, and a home of its own; the cache of packages is shared."""
+    """No variables of this run, a home of its own, and the interpreter of this run as `python3`; the package cache is shared."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("CXR_", "PYTEST_", "VIRTUAL_ENV"))
     }
     cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-    return kept | {"HOME": str(folder / "home"), "CXR_HOME": str(folder / "cxr"), "UV_CACHE_DIR": cache}
+    path = f"{Path(sys.base_prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    home = {"HOME": str(folder / "home"), "CXR_HOME": str(folder / "cxr")}
+    return kept | home | {"PATH": path, "UV_CACHE_DIR": cache}
 
 
-def wait_for_page(process: subprocess.Popen[bytes], limit_s: float) -> str:
+def wait_for_page(process: subprocess.Popen[bytes], printed: Path, limit_s: float) -> str:
     deadline = time.monotonic() + limit_s
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -40,7 +44,7 @@ def wait_for_page(process: subprocess.Popen[bytes], limit_s: float) -> str:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):
             time.sleep(1)
-    raise AssertionError(f"no page within {limit_s:.0f} s; the command's exit code: {process.poll()}")
+    raise AssertionError(f"no page (exit code {process.poll()}):\n{printed.read_text(errors='replace')[-4000:]}")
 
 
 @pytest.mark.real
@@ -57,9 +61,10 @@ def test_the_two_commands_of_the_readme_run_in_a_clone(tmp_path: Path) -> None:
             ["bash", "-c", demo], cwd=clone, env=own, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            page = wait_for_page(process, limit_s=1500)
+            page = wait_for_page(process, tmp_path / "demo.txt", limit_s=1500)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=60)
     assert "<form" in page
     printed = (tmp_path / "demo.txt").read_text(errors="replace")

@@ -1,7 +1,7 @@
-"""An opened picture -> 8 bits, as a viewer shows it: 16 bits by what they use, transparency where it hides nothing.
+"""A picture (PNG, JPEG, WebP) -> 8 bits a channel, as a viewer shows it.
 
-Pictures of 8 bits stay as they are. Everything else is done strip by strip, so that beside the picture and the result
-little memory is in use.
+8-bit pictures stay as they are. 16-bit pictures are scaled by the bits they use. Transparency is applied unless it would
+hide the image. The work is done in strips, so that it needs little memory beside the picture and the result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.imaging.contrast import FULL_SPREAD, LEAST_SPREAD, Contrast, choose
+from retrieval.imaging.contrast import FULL_SPREAD, LEAST_SPREAD, Contrast, choose_first_kept
 from retrieval.imaging.dicom.grayscale import OWN_RANGE, Grayscale, Rendering, Rescale, Window, count_words, look_up
 from retrieval.imaging.dicom.stored_bits import StoredBits
 from retrieval.imaging.png_header import PngHeader, describe_png
@@ -23,7 +23,7 @@ _STRIP_PIXELS = 1 << 20
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _WIDE_MODES = ("I", "F")
 GREY_MODES = (*_SIXTEEN_BIT_MODES, *_WIDE_MODES)
-"""Modes of more than 8 bits, which become `L`."""
+"""Modes of more than 8 bits; they become `L`."""
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WORD = StoredBits(16, 15, is_signed=False)
 _RAW_LOW_BYTES = {3: "RGB;16L", 4: "RGBA;16L"}
@@ -46,42 +46,42 @@ def to_eight_bit(image: Image.Image, data: bytes = b"") -> tuple[Image.Image, No
     `info` of `image`.
     """
     image.load()
-    shown, notes = _shown(image, data, describe_png(data))
+    shown, notes = _convert(image, data, describe_png(data))
     if shown is not image:
         shown.info = image.info.copy()
     return shown, notes
 
 
-def _shown(image: Image.Image, data: bytes, png: PngHeader | None) -> tuple[Image.Image, Notes]:
+def _convert(image: Image.Image, data: bytes, png: PngHeader | None) -> tuple[Image.Image, Notes]:
     if image.mode in _SIXTEEN_BIT_MODES:
-        return _scaled("L", image.size, lambda: _words(image), png.significant_bits if png else None)
+        return _scale_words("L", image.size, lambda: _word_strips(image), png.significant_bits if png else None)
     if image.mode in _WIDE_MODES:
-        return _wide(image)
+        return _convert_wide(image)
     if png and png.depth == 16 and png.channels > 1 and not _high_bytes_suffice(image):
-        return _deep(image, data, png)
+        return _convert_deep(image, data, png)
     if image.mode in ("L", "RGB"):
         return image, ()
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
-        return _opaque(image)
+        return _flatten_alpha(image)
     return image.convert("L" if image.mode == "1" else "RGB"), ()
 
 
-def _scaled(
+def _scale_words(
     mode: str, size: tuple[int, int], strips: Strips, significant_bits: int | None
 ) -> tuple[Image.Image, Notes]:
-    """An image of 16-bit words, all channels scaled alike. `strips` is called for the counts, and again for the pixels."""
+    """An image of 16-bit words, all channels scaled alike. `strips` is called twice: to count values, and to map them."""
     counts = sum((count_words(words) for _, words in strips()), np.zeros(1 << 16, dtype=np.int64))
-    table, notes = _grayscale(significant_bits, int(np.flatnonzero(counts)[-1])).table(counts)
+    table, notes = _grayscale_of_bits(significant_bits, int(np.flatnonzero(counts)[-1])).table(counts)
     shown = Image.new(mode, size)
     for top, words in strips():
         shown.paste(Image.fromarray(look_up(table, words)), (0, top))
     return shown, notes
 
 
-def _grayscale(significant_bits: int | None, highest: int) -> Grayscale:
-    """From 0 to the largest value of as many bits as the sBIT chunk says, else as the highest value needs.
+def _grayscale_of_bits(significant_bits: int | None, highest: int) -> Grayscale:
+    """The grayscale from 0 to the largest value of the significant bits (sBIT chunk), or of the bits that are used.
 
-    PNG wants values of fewer bits scaled to 16; many writers leave them as they are.
+    The PNG standard wants fewer bits scaled up to 16; many writers do not scale them.
     """
     used = highest.bit_length()
     if significant_bits is None:
@@ -100,8 +100,8 @@ def _grayscale(significant_bits: int | None, highest: int) -> Grayscale:
     )
 
 
-def _wide(image: Image.Image) -> tuple[Image.Image, Notes]:
-    """Whole numbers of 32 bits and fractions, which only an image in memory can hold: first as 16 bits, by their range."""
+def _convert_wide(image: Image.Image) -> tuple[Image.Image, Notes]:
+    """32-bit integers and floats, scaled to 16 bits by their range. Only images in memory have them, no accepted file."""
     low, high = np.inf, -np.inf
     for values in _arrays(image):
         finite = values[np.isfinite(values)]
@@ -111,35 +111,35 @@ def _wide(image: Image.Image) -> tuple[Image.Image, Notes]:
     offset, scale = (0.0, 1.0) if is_word or high <= low else (low, 65535.0 / (high - low))
 
     def strips() -> Iterator[tuple[int, Words]]:
-        for top, values in _placed(image):
+        for top, values in _array_strips(image):
             words = np.nan_to_num((values.astype(np.float64) - offset) * scale, posinf=65535.0, neginf=0.0)
             yield top, np.rint(words.clip(0, 65535)).astype(np.uint16)
 
-    return _scaled("L", image.size, strips, None)
+    return _scale_words("L", image.size, strips, None)
 
 
 def _high_bytes_suffice(image: Image.Image) -> bool:
-    """Whether the upper 8 of 16 bits, which are all that Pillow reads of several channels, keep the contrast."""
+    """Whether the upper 8 of 16 bits keep the contrast; Pillow reads no more of images with several channels."""
     colours = 1 if image.mode == "LA" else 3
     histogram = sum((count_words(pixels[:, :, :colours]) for pixels in _arrays(image)), np.zeros(256, dtype=np.int64))
     return Contrast.of(histogram).is_kept(FULL_SPREAD)
 
 
-def _deep(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Image.Image, Notes]:
-    """A 16-bit PNG of several channels that uses a part of its range."""
+def _convert_deep(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Image.Image, Notes]:
+    """A 16-bit PNG of several channels whose values use a part of the range."""
     shown, notes = _with_low_bytes(image, data, png)
     if png.channels == 3:
         return shown, notes
     shown.putalpha(image.getchannel("A"))
-    opaque, more = _opaque(shown)
-    return opaque, (*notes, *more)
+    flat, more = _flatten_alpha(shown)
+    return flat, (*notes, *more)
 
 
 def _with_low_bytes(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Image.Image, Notes]:
-    """Its colours, for which it is decoded once more."""
+    """The colours of a 16-bit PNG, with their lower 8 bits from a second decoding."""
     low = Image.open(BytesIO(data), formats=("PNG",))
     if png.channels == 2:
-        # Grey and alpha of 16 bits lie in a file as the four bytes of RGBA do.
+        # In the file, 16-bit grey and alpha take the same four bytes as 8-bit RGBA.
         low._mode, raw = "RGBA", "RGBA"
     else:
         raw = _RAW_LOW_BYTES[png.channels]
@@ -147,17 +147,17 @@ def _with_low_bytes(image: Image.Image, data: bytes, png: PngHeader) -> tuple[Im
     low.load()
 
     def strips() -> Iterator[tuple[int, Words]]:
-        for (top, upper), lower in zip(_placed(image), _arrays(low), strict=True):
+        for (top, upper), lower in zip(_array_strips(image), _arrays(low), strict=True):
             if png.channels == 2:
                 yield top, lower[:, :, 0].astype(np.uint16) << 8 | lower[:, :, 1]
             else:
                 yield top, upper[:, :, :3].astype(np.uint16) << 8 | lower[:, :, :3]
 
-    return _scaled("L" if png.channels == 2 else "RGB", image.size, strips, png.significant_bits)
+    return _scale_words("L" if png.channels == 2 else "RGB", image.size, strips, png.significant_bits)
 
 
-def _opaque(image: Image.Image) -> tuple[Image.Image, Notes]:
-    """On black, as a viewer with a black background shows it, unless that hides the image."""
+def _flatten_alpha(image: Image.Image) -> tuple[Image.Image, Notes]:
+    """The image without its alpha channel: on black, unless that hides it; then without alpha, or on white."""
     mode = "L" if image.mode in ("LA", "La") else "RGB"
     layered = image if image.mode in ("LA", "RGBA") else image.convert("LA" if image.mode == "La" else "RGBA")
     lowest, highest = layered.getextrema()[-1]  # type: ignore[misc]
@@ -165,9 +165,9 @@ def _opaque(image: Image.Image) -> tuple[Image.Image, Notes]:
         return layered.convert(mode), () if lowest == 255 else (CONSTANT_ALPHA_NOTE,)
 
     ways: tuple[tuple[Callable[[Image.Image], Image.Image], Notes], ...] = (
-        (lambda strip: _laid_on(strip, 0), ()),
+        (lambda strip: _on_background(strip, 0), ()),
         (lambda strip: strip, (ALPHA_NOTE,)),
-        (lambda strip: _laid_on(strip, 255), (ON_WHITE_NOTE,)),
+        (lambda strip: _on_background(strip, 255), (ON_WHITE_NOTE,)),
     )
     contrasts: list[Contrast] = []
     for way, _ in ways:
@@ -175,32 +175,32 @@ def _opaque(image: Image.Image) -> tuple[Image.Image, Notes]:
         contrasts.append(Contrast.of(np.asarray(histogram)))
         if contrasts[-1].is_kept():
             break
-    way, notes = ways[choose(contrasts, [LEAST_SPREAD] * len(contrasts))]
+    way, notes = ways[choose_first_kept(contrasts, [LEAST_SPREAD] * len(contrasts))]
     shown = Image.new(mode, layered.size)
     for top, strip in _strips(layered):
         shown.paste(way(strip).convert(mode), (0, top))
     return shown, notes
 
 
-def _laid_on(strip: Image.Image, shade: int) -> Image.Image:
+def _on_background(strip: Image.Image, shade: int) -> Image.Image:
     coloured = strip.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", coloured.size, (shade, shade, shade, 255)), coloured)
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Pieces of full width from top to bottom, each with its first row."""
+    """Strips of full width from top to bottom, each with the number of its first row."""
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _placed(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
+def _array_strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
     return ((top, np.asarray(strip)) for top, strip in _strips(image))
 
 
 def _arrays(image: Image.Image) -> Iterator[NDArray[Any]]:
-    return (array for _, array in _placed(image))
+    return (array for _, array in _array_strips(image))
 
 
-def _words(image: Image.Image) -> Iterator[tuple[int, Words]]:
-    return ((top, array.astype(np.uint16, copy=False)) for top, array in _placed(image))
+def _word_strips(image: Image.Image) -> Iterator[tuple[int, Words]]:
+    return ((top, array.astype(np.uint16, copy=False)) for top, array in _array_strips(image))

@@ -1,4 +1,4 @@
-"""DICOM UIDs -> ids that say nothing of the patient, the same in every run of one installation."""
+"""DICOM UIDs -> pseudonymous ids, the same in every run of one installation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SALT_BYTES = 32
 
 
 def load_salt(home: Path) -> bytes:
-    """The secret of `home`, 32 random bytes in the file `salt`, made when it is not there; processes at once get the same.
+    """The secret of `home`: 32 random bytes in the file `salt`. It is created once, even by several processes at once.
 
-    Whoever has it can tell which UID an id stands for: the file is readable by its owner only. Without it, the same
+    With the salt, one can find the UID of an id, so only the owner can read the file. With another salt, the same DICOM
     files get other ids.
 
     Raises:
@@ -33,7 +33,7 @@ def load_salt(home: Path) -> bytes:
         raise SystemFailure(f"{path} cannot be read or written: {error.strerror}") from error
     if len(salt) != SALT_BYTES:
         raise SaltDamaged(
-            f"{path} holds {len(salt)} bytes instead of {SALT_BYTES}; restore it, or remove it and ingest DICOM anew "
+            f"{path} holds {len(salt)} bytes instead of {SALT_BYTES}; restore it, or remove it and ingest DICOM again "
             "with --recreate"
         )
     return salt
@@ -45,7 +45,7 @@ def hash_uid(salt: bytes, uid: str) -> str:
 
 
 def fingerprint(salt: bytes) -> str:
-    """16 hexadecimal digits that tell one salt from another and say nothing else of it (HMAC-SHA256 of a fixed text)."""
+    """16 hexadecimal digits that identify a salt without revealing it (HMAC-SHA256 of a fixed text)."""
     return hmac.new(salt, b"cxr-retrieval: fingerprint of a salt", hashlib.sha256).hexdigest()[:16]
 
 
@@ -58,7 +58,7 @@ def _write_once(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # Unlike a rename, a link never takes the place of what another process was quicker to write.
+        # Unlike a rename, a link never replaces the salt that another process wrote first.
         os.link(draft, path)
     except FileExistsError:
         pass

@@ -1,6 +1,6 @@
-"""Limits on how a picture file is put together: few of its bytes must not cost much time.
+"""Limits on the structure of a picture file, so that a small file cannot take long to decode.
 
-Each limit is many times what honest files have, and is checked in a pass over the bytes that stops where it is exceeded.
+Each limit is many times what normal files have. It is checked in one pass over the bytes, before decoding.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from retrieval.errors import ImageTooComplex
 from retrieval.imaging.signatures import RasterFormat
 
 LIMIT_SCANS = 64
-"""Of one JPEG. Encoders write 1 to 10; every scan is a pass over all pixels, however little data it has."""
+"""Scans of one JPEG. Encoders write 1 to 10. Each scan is a pass over all pixels, however little data it has."""
 
 LIMIT_SEGMENTS = 1_024
-"""Of one JPEG, and chunks beside the pixels of PNG and WebP. A colour profile takes up to 255."""
+"""Segments of one JPEG, and chunks beside the pixels of PNG and WebP. A colour profile takes up to 255."""
 
 LIMIT_PHOTOSHOP_SEGMENTS = 32
-"""APP13 segments of one JPEG, each a list that Pillow walks through in Python."""
+"""APP13 segments of one JPEG. Pillow parses each in Python."""
 
 LIMIT_EXIF_BYTES = 128 * 1024
-"""All EXIF of one file; a segment holds 64 KiB. Its entries may all point to the same bytes, so the cost is quadratic."""
+"""EXIF of one file; a segment holds 64 KiB. Its entries may all point to the same bytes, so the cost is quadratic."""
 
 LIMIT_PADDING_BYTES = 64 * 1024
-"""Fill bytes and garbage between the segments of one JPEG, which Pillow reads one at a time."""
+"""Fill bytes and garbage between the segments of one JPEG. Pillow reads them one by one."""
 
 LIMIT_CHUNKS = 32_768
-"""All chunks of one PNG: libpng cuts 64 MiB of pixels into 8,192."""
+"""Chunks of one PNG. libpng divides 64 MiB of pixels into 8,192."""
 
 _FILL = re.compile(rb"\xff+")
 # Within a scan, FF 00 is a value and FF D0 to FF D7 are restart markers.
@@ -37,7 +37,7 @@ _APP1, _APP13, _SOS, _EOI = 0xE1, 0xED, 0xDA, 0xD9
 
 
 def require_simple_file(data: bytes, kind: RasterFormat, name: str) -> None:
-    """Refuse a picture that is cut into too many parts. A damaged one passes: its decoder says what is wrong.
+    """Refuse a picture with too many parts. A damaged picture passes: its decoder reports the damage.
 
     Raises:
         ImageTooComplex: more scans, segments, chunks, padding or EXIF than the limits.
@@ -52,7 +52,7 @@ def require_simple_file(data: bytes, kind: RasterFormat, name: str) -> None:
 
 
 def require_simple_jpeg(data: bytes, name: str) -> None:
-    """As `require_simple_file`, for JPEG and JPEG-LS data, which also stand in DICOM (ISO 10918-1 B.1)."""
+    """As `require_simple_file`, for JPEG and JPEG-LS data, also of DICOM (ISO 10918-1 B.1)."""
     position = 2
     segments = scans = padding = exif = photoshop = 0
     while fill := _FILL.search(data, position):
@@ -92,7 +92,7 @@ def _require_simple_png(data: bytes, name: str) -> None:
             _limit(length, LIMIT_EXIF_BYTES, "bytes of EXIF", name)
         if kind == b"IEND":
             return
-        if kind not in (b"IDAT", b"fdAT", b"fcTL"):  # of an animation the decoder says that it is one
+        if kind not in (b"IDAT", b"fdAT", b"fcTL"):  # an animation is refused by the decoder
             others += 1
             _limit(others, LIMIT_SEGMENTS, "PNG chunks beside its pixels", name)
         position += 12 + length
@@ -114,5 +114,5 @@ def _require_simple_webp(data: bytes, name: str) -> None:
 def _limit(found: int, limit: int, what: str, name: str) -> None:
     if found > limit:
         raise ImageTooComplex(
-            f"{name} has more than {limit:,} {what}, which would take long to decode; save it anew with an image program"
+            f"{name} has more than {limit:,} {what}, which would take long to decode; save it again with an image program"
         )

@@ -1,4 +1,4 @@
-"""Bytes -> an 8-bit image in memory, within limits on bytes and pixels."""
+"""Bytes of a file -> an 8-bit image, within limits on bytes and pixels."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from retrieval.imaging.warning_filter import ignore_decoder_warnings
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXEL_RULES = 2
-"""Number of the rules in docs/explanation/pixels.md; raised when a file that could be read is shown differently."""
+"""Version of the rules in docs/explanation/pixels.md. It is raised when an accepted file is shown differently."""
 LIMIT_BYTES = 64 * 1024 * 1024
 LIMIT_PIXELS = 64_000_000
-"""A digital radiograph has 4 to 16 million pixels; four times the largest leaves room and bounds memory at 192 MB."""
+"""A digital radiograph has 4 to 16 million pixels. Four times the largest leaves room, and limits memory to 192 MB."""
 
 Reserve = Callable[[int, int, int, int], None]
-"""Told width, height, bytes a pixel once decoded, and bytes that decoding needs, before any pixel is decoded."""
+"""Called before any pixel is decoded, with width, height, bytes per decoded pixel, and bytes that decoding needs."""
 
-# Bytes a pixel while an image is decoded: Pillow keeps colours in four, and brings all to 8 bits beside the original.
+# Bytes per pixel during decoding: Pillow keeps colours in four bytes, and converts to 8 bits beside the original.
 _BYTES_BY_MODE = {"1": 2, "L": 2, "P": 5, "I;16": 4, "I;16B": 4, "I;16L": 4, "I;16N": 4, "I": 8, "RGB": 5}
 _MOST_BYTES = 12
 
-# Pillow's decoders raise these for damaged input, depending on format and where the damage lies.
+# Errors of Pillow for damaged input; which one depends on the format and the place of the damage.
 _DECODER_ERRORS = (
     OSError,
     ValueError,
@@ -58,33 +58,33 @@ _DECODER_ERRORS = (
 )
 
 
-def _need_nothing(width: int, height: int, channel_bytes: int, needed: int) -> None:
-    """A `Reserve` for callers that bound memory in no other way."""
+def _reserve_nothing(width: int, height: int, channel_bytes: int, needed: int) -> None:
+    """A `Reserve` for callers without a limit on memory."""
 
 
 def decode_image(
-    data: bytes, *, name: str = "the image", allow_burned_in: bool = False, reserve: Reserve = _need_nothing
+    data: bytes, *, name: str = "the image", allow_burned_in: bool = False, reserve: Reserve = _reserve_nothing
 ) -> Image.Image:
-    """Decode PNG, JPEG, WebP or DICOM bytes into an image of mode `L` or `RGB`, upright, 8 bits a channel.
+    """Decode PNG, JPEG, WebP or DICOM bytes into an upright image of mode `L` or `RGB`, 8 bits a channel.
 
-    It runs in this process, which a hostile file can hold up or end: files that nobody vouches for belong to
+    It runs in this process, which a hostile file can block or crash. Decode untrusted files with
     `retrieval.imaging.decoder_pool`.
 
-    Pictures are shown as `retrieval.imaging.raster` says, those of 8 bits as they are; DICOM as its own tags ask
-    (`retrieval.imaging.dicom.image`). What contradicts the pixels, or would hide them, is ignored, with a note. `name`
-    is what error messages call the image. Nothing of the file's metadata stays with the image: `info` is empty, or
-    holds `notes`, a tuple of short strings that say how the pixels were made where that was a decision.
+    Pictures are converted by `retrieval.imaging.raster`, DICOM files by `retrieval.imaging.dicom.image`. Header values that
+    contradict the pixels or would hide them are ignored, with a note. `name` is the name of the image in error messages.
+    The image keeps no metadata of the file. Its `info` is empty, or holds `notes`: short strings on how the pixels were
+    converted.
 
     Raises:
         ImageTooLarge: more than `LIMIT_BYTES` bytes.
         ImageBomb: more than `LIMIT_PIXELS` pixels; checked before any pixel is decoded.
-        ImageTooComplex: cut into so many parts that decoding it would take long.
-        EmptyFile, WrongType, TruncatedImage, UnreadableImage: no bytes, another format, cut short, damaged.
-        NoContrast: all its pixels are the same.
+        ImageTooComplex: so many parts that decoding would take long.
+        EmptyFile, WrongType, TruncatedImage, UnreadableImage: no bytes, another format, incomplete, damaged.
+        NoContrast: all pixels have the same value.
         MultiFrame: an animation, or a DICOM object of several frames.
-        BurnedIn: a DICOM file says that it holds annotations, and `allow_burned_in` is not set.
+        BurnedIn: a DICOM file with burned-in annotations, and `allow_burned_in` is not set.
         ImageError: as `retrieval.imaging.dicom.image.decode_dicom`.
-        MissingExtra: the image is DICOM and pydicom is not installed.
+        MissingExtra: a DICOM file, and pydicom is not installed.
     """
     if not data:
         raise EmptyFile(f"{name} is empty (0 bytes)")
@@ -98,7 +98,7 @@ def decode_image(
     else:
         image, notes = _decode_raster(data, name, reserve)
     require_contrast(image, name)
-    # EXIF, XMP and colour profiles can name people and places, and Pillow would write them into whatever is saved.
+    # EXIF, XMP and colour profiles can name people and places, and Pillow would write them into saved images.
     image.info = {"notes": notes} if notes else {}
     return image
 
@@ -109,16 +109,16 @@ def read_file(path: Path) -> bytes:
     Raises:
         MissingFile: there is no such file.
         EmptyFile, ImageTooLarge: no bytes, or too many; counted before they are read.
-        UnreadableImage: the system does not give them, or it is no regular file.
+        UnreadableImage: the system refuses to read it, or it is no regular file.
     """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            # A pipe would be waited on for ever.
-            raise UnreadableImage(f"{path.name} cannot be read: it is not a regular file")
+            # Reading a pipe could block for ever.
+            raise UnreadableImage(f"{path.name} cannot be read: it is not a regular file, such as a pipe or a folder")
         _require_size(path.name, found.st_size)
         with path.open("rb") as file:
-            data = file.read(LIMIT_BYTES + 1)  # it may have grown meanwhile
+            data = file.read(LIMIT_BYTES + 1)  # the file may have grown since
     except FileNotFoundError:
         raise MissingFile(f"no file {path.name} in {path.parent}") from None
     except OSError as error:
@@ -138,20 +138,22 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Imag
     kind = raster_format(data[:HEAD_BYTES])
     if kind is None:
         raise WrongType(
-            f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM"
+            f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM; convert it to one"
         )
     require_simple_file(data, kind, name)
     try:
-        # Pillow only warns between one and two times its own limit; ours below is the one that counts.
+        # Between one and two times its own limit Pillow only warns; the limit below decides.
         with ignore_decoder_warnings:
             image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
             if image.width * image.height > LIMIT_PIXELS:
                 raise ImageBomb(
                     f"{name} is {image.width} x {image.height}; at most {LIMIT_PIXELS:,} pixels are accepted"
                 )
-            # Not for JPEG: a phone's photograph carries a second image for bright screens, and that is no animation.
+            # A JPEG of a phone may hold a second image for bright screens, which is no animation.
             if kind != "JPEG" and getattr(image, "is_animated", False):
-                raise MultiFrame(f"{name} is an animation; a radiograph has one frame")
+                raise MultiFrame(
+                    f"{name} is an animation; a radiograph has one frame. Save the frame as a picture of its own"
+                )
             pixels = image.width * image.height
             png = describe_png(data)
             is_hard = "transparency" in image.info or (png is not None and png.depth == 16 and png.channels > 1)
@@ -166,16 +168,18 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Imag
         raise ImageBomb(f"{name} has more than the {LIMIT_PIXELS:,} pixels that are accepted") from None
     except _DECODER_ERRORS as error:
         if is_cut_short(data, kind):
-            raise TruncatedImage(f"{name} ends after {len(data):,} bytes, before its image does") from error
+            raise TruncatedImage(
+                f"{name} ends after {len(data):,} bytes, before its image does; copy or export it again"
+            ) from error
         raise UnreadableImage(
-            f"{name} is not a readable {kind} image ({len(data):,} bytes): {type(error).__name__}"
+            f"{name} is not a readable {kind} image ({len(data):,} bytes, {type(error).__name__}); copy or export it again"
         ) from error
 
 
 def _turn_upright(image: Image.Image) -> None:
-    # EXIF as hexadecimal text; Pillow would read each of its entries, which may all be as long as the whole.
+    # EXIF as hexadecimal text: Pillow would read each entry, and each may be as long as the whole.
     if len(image.info.get("Raw profile type exif", "")) > 2 * LIMIT_EXIF_BYTES:
         return
-    # Damaged EXIF names no orientation, and says nothing against the pixels.
+    # With damaged EXIF the pixels may still be good: the image is not turned.
     with contextlib.suppress(*_DECODER_ERRORS):
         ImageOps.exif_transpose(image, in_place=True)

@@ -1,4 +1,4 @@
-"""One decoding process, as the process that started it sees it."""
+"""A client of one decoding process (`retrieval.imaging.decoder_process`), which it starts and ends."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _PIPE_BYTES = 1024 * 1024
 _START_SECONDS = 60.0
 
 
-class Decoder:
-    """One process, used by one thread at a time. `was_ready` tells that it has started well."""
+class DecoderClient:
+    """Starts a decoding process and sends it tasks; used by one thread at a time. `was_ready`: the process has started."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start `command`; OSError where that fails. On Linux the descriptor of its lifeline is added to the command."""
+        """Start `command`; OSError if that fails. On Linux the descriptor of the lifeline is appended to the command."""
         self.was_ready = False
-        # One memory arena and no threads of numpy: the address space is limited.
+        # The address space is limited, so one memory arena and no numpy threads.
         paths = [str(Path(retrieval.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -46,10 +46,10 @@ class Decoder:
         self._reader = open_reader(self._pipes[1].fileno())
 
     def is_alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(
+    def request(
         self,
         task: Task,
         data: bytes,
@@ -58,11 +58,13 @@ class Decoder:
         held: ExitStack,
         raise_if_cancelled: Callable[[], None],
     ) -> tuple[bytes, bytearray]:
-        """Kind and content of the answer. The memory it needs is taken from `budget` into `held`; waiting costs no time.
+        """Kind and content of the response to `task`.
+
+        The memory for it is reserved from `budget` and released by `held`; waiting for memory does not count as time.
+        `raise_if_cancelled` is called ten times a second; its exceptions are passed on.
 
         Raises:
-            TimeoutError: there is none within `seconds`. OSError, EOFError: the process died.
-            Exception: what `raise_if_cancelled`, which is called ten times a second, raises.
+            TimeoutError: no response within `seconds`. OSError, EOFError: the process ended.
         """
         if not self.was_ready:
             self._read(time.monotonic() + _START_SECONDS, raise_if_cancelled)
@@ -70,18 +72,18 @@ class Decoder:
         encoded = msgspec.msgpack.encode(task)
         self._write(REQUEST.pack(len(encoded), len(data)) + encoded, data)
         deadline = time.monotonic() + seconds
-        while (answer := self._read(deadline, raise_if_cancelled))[0] == NEED:
-            held.enter_context(budget.hold(struct.unpack("<Q", answer[1])[0], raise_if_cancelled))
+        while (response := self._read(deadline, raise_if_cancelled))[0] == NEED:
+            held.enter_context(budget.hold(struct.unpack("<Q", response[1])[0], raise_if_cancelled))
             self._write(GO)
             deadline = time.monotonic() + seconds
-        return answer
+        return response
 
     def end(self) -> int:
-        """End the process; gives its exit code."""
+        """End the process and return its exit code."""
         self.kill()
         self._reader.close()
         for pipe in self._pipes:
-            with contextlib.suppress(OSError):  # what was still to be written has no reader
+            with contextlib.suppress(OSError):  # nobody reads the rest of the buffer
                 pipe.close()
         if self._lifeline >= 0:
             os.close(self._lifeline)
@@ -89,7 +91,7 @@ class Decoder:
         return self._process.wait()
 
     def kill(self) -> None:
-        """End the process while another thread may still wait for its answer."""
+        """End the process, even while another thread waits for its response."""
         self._process.kill()
         self._process.wait()
 
@@ -108,7 +110,7 @@ class Decoder:
     def _read(self, deadline: float, raise_if_cancelled: Callable[[], None]) -> tuple[bytes, bytearray]:
         kind, length = HEAD.unpack(self._read_bytes(HEAD.size, deadline, raise_if_cancelled))
         if kind not in (READY, NEED, DONE, FAILED, LAST_FAILED) or length > _LIMIT_MESSAGE_BYTES:
-            raise EOFError  # it has lost its mind
+            raise EOFError  # the process is corrupted
         return kind, self._read_bytes(length, deadline, raise_if_cancelled)
 
     def _read_bytes(self, count: int, deadline: float, raise_if_cancelled: Callable[[], None]) -> bytearray:
@@ -129,7 +131,7 @@ class Decoder:
 
 
 def _start_watching(command: Sequence[str], environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """The process, which watches its parent itself, and -1: there is no lifeline."""
+    """The process, which watches its parent itself, and -1 instead of a lifeline."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Processes that decode images whose origin nobody vouches for, under limits on time and memory."""
+"""A pool of processes that decode untrusted images, with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from PIL import Image
 from retrieval import errors
 from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, SystemFailure
 from retrieval.imaging.decode import read_file
-from retrieval.imaging.decoder_client import Decoder
+from retrieval.imaging.decoder_client import DecoderClient
 from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
 from retrieval.imaging.memory_budget import MemoryBudget, never_cancelled
 from retrieval.imaging.model_input import Preprocessing
 
 LIMIT_SECONDS = 10
-"""Processor time of one image. The largest that is accepted takes 1 to 5 s (benchmarks/results, "Decoding processes")."""
+"""Processor time of one image. The largest accepted image takes 1 to 5 s (benchmarks/results, "Decoding processes")."""
 
 LIMIT_WALL_SECONDS = 30.0
-"""The same by the clock, for a machine that does much else and a decoder that waits for nothing."""
+"""Wall time of one image, for busy machines and for decoders that hang without using the processor."""
 
 LIMIT_MEMORY_BYTES = 768 * 1024 * 1024
-"""What all images may take while they are decoded: one of 64 million pixels in colour, or twenty of 16 million in grey."""
+"""Memory of all images during decoding: one of 64 million pixels in colour, or twenty of 16 million in grey."""
 
 _MODULE = "retrieval.imaging.decoder_process"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """What was made of an image: the squares of the models by preprocessing, and a small picture if one was asked for.
+    """A decoded image, reduced: one square for each preprocessing, and a small preview if requested.
 
-    `notes` say how its pixels were made, where that was a decision; `seconds` is how long it took.
+    `notes` say how its pixels were converted; `seconds` is the time that decoding took.
     """
 
     squares: dict[Preprocessing, Image.Image]
@@ -51,9 +51,10 @@ class PreparedImage:
 
 
 class DecoderPool:
-    """One process for each thread that decodes at the same time, kept for the next image. Safe from several threads.
+    """Decodes images in other processes: one for each thread that decodes at the same time. Safe in threads.
 
-    Such a process dies with this one. One that does not answer in time is ended, and its image refused.
+    Idle processes are kept for the next image, and end with this process. A process that exceeds its time is ended, and its
+    image is refused.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class DecoderPool:
         limit_memory_bytes: int = LIMIT_MEMORY_BYTES,
         command: Sequence[str] = (sys.executable, "-P", "-m", _MODULE),
     ) -> None:
-        """`limit_seconds` of processor time and `limit_wall_seconds` by the clock end the decoding of an image."""
+        """An image may take `limit_seconds` of processor time and `limit_wall_seconds` of wall time."""
         self.limit_seconds = limit_seconds
         self.limit_wall_seconds = limit_wall_seconds
         self.budget = MemoryBudget(limit_memory_bytes)
         self._command = command
         self._lock = threading.Lock()
-        self._idle: list[Decoder] = []
-        self._all: set[Decoder] = set()
+        self._idle: list[DecoderClient] = []
+        self._all: set[DecoderClient] = set()
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=self._forget)
 
@@ -79,8 +80,8 @@ class DecoderPool:
         """As `retrieval.imaging.decode.decode_image`, in another process.
 
         Raises:
-            ImageError: as `decode_image`, and:
-            DecodeTimeout: it took longer than the limits. DecoderCrashed: it ended the process.
+            ImageError: as `decode_image`.
+            DecodeTimeout: it took longer than the limits. DecoderCrashed: it crashed the process.
             SystemFailure: no process could be started.
         """
         notes, images = self._run(data, Task(name, self._seconds, allow_burned_in, whole=True))
@@ -97,15 +98,15 @@ class DecoderPool:
         side: int = 0,
         raise_if_cancelled: Callable[[], None] = never_cancelled,
     ) -> PreparedImage:
-        """Decode a file and reduce it, in another process: only what is made of the image comes back.
+        """Decode a file and reduce it in another process; only the reduced images are transferred.
 
         Args:
             data: The file.
-            preprocessings: Of each model whose square is wanted.
-            name: What errors call the image.
+            preprocessings: One for each square that is needed.
+            name: The name of the image in error messages.
             allow_burned_in: As in `decode_image`.
-            side: Largest width and height of the small picture; 0 for none.
-            raise_if_cancelled: Called ten times a second; if it raises, the process is ended, and the error passed on.
+            side: Largest width and height of the preview; 0 for none.
+            raise_if_cancelled: Called ten times a second. If it raises, the process ends, and the error is passed on.
 
         Raises:
             ImageError, SystemFailure: as `decode`.
@@ -118,23 +119,23 @@ class DecoderPool:
         return PreparedImage(squares, images[-1] if side else None, notes, time.perf_counter() - started)
 
     def start(self) -> None:
-        """Start a process if none waits, without waiting for it: the next image finds it ready."""
+        """Start a process for the next image if none is idle; does not wait for it."""
         with self._lock:
             if self._idle:
                 return
         self._put_back(self._launch())
 
     def close(self) -> None:
-        """End all processes, those at work, too; the next image starts a new one."""
+        """End all processes, also busy ones; the next image starts a new one."""
         with self._lock:
             processes, idle, self._all, self._idle = self._all, self._idle, set(), []
         for process in processes:
             process.kill()
-        for process in idle:  # the others are put away by the threads that wait for them
+        for process in idle:  # busy ones are closed by the threads that wait for them
             process.end()
 
     def _forget(self) -> None:
-        """Begin without processes; after a fork they are the parent's."""
+        """Start without processes: after a fork they belong to the parent."""
         self._lock = threading.Lock()
         self._idle, self._all = [], set()
 
@@ -146,26 +147,28 @@ class DecoderPool:
         self, data: bytes, task: Task, raise_if_cancelled: Callable[[], None] = never_cancelled
     ) -> tuple[tuple[str, ...], list[Image.Image]]:
         process = self._take()
-        is_sound = False
+        is_usable = False
         try:
             with ExitStack() as held:
-                kind, content = process.ask(task, data, self.limit_wall_seconds, self.budget, held, raise_if_cancelled)
-            is_sound = kind in (DONE, FAILED)
+                kind, content = process.request(
+                    task, data, self.limit_wall_seconds, self.budget, held, raise_if_cancelled
+                )
+            is_usable = kind in (DONE, FAILED)
         except TimeoutError:
-            raise self._timeout(task.name) from None
-        except (OSError, EOFError):  # it died
-            raise self._death(process, task.name) from None
+            raise self._timeout_error(task.name) from None
+        except (OSError, EOFError):  # the process ended
+            raise self._crash_error(process, task.name) from None
         finally:
-            if is_sound:
+            if is_usable:
                 self._put_back(process)
             else:
                 self._end(process)
         if kind == DONE:
-            return _pictures(content)
+            return _read_pictures(content)
         failure = msgspec.msgpack.decode(content, type=Failure)
         raise _error_class(failure.error)(failure.message)
 
-    def _take(self) -> Decoder:
+    def _take(self) -> DecoderClient:
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
@@ -175,38 +178,44 @@ class DecoderPool:
                 return process
             self._end(process)
 
-    def _put_back(self, process: Decoder) -> None:
+    def _put_back(self, process: DecoderClient) -> None:
         with self._lock:
             if process in self._all:
                 self._idle.append(process)
 
-    def _launch(self) -> Decoder:
+    def _launch(self) -> DecoderClient:
         try:
-            process = Decoder(self._command)
+            process = DecoderClient(self._command)
         except OSError as error:
-            raise SystemFailure(f"no process for decoding images can be started: {error.strerror}") from error
+            raise SystemFailure(
+                f"no process for decoding images can be started: {error.strerror}; check the limits on processes and memory"
+            ) from error
         with self._lock:
             self._all.add(process)
         return process
 
-    def _end(self, process: Decoder) -> None:
+    def _end(self, process: DecoderClient) -> None:
         with self._lock:
             self._all.discard(process)
         process.end()
 
-    def _timeout(self, name: str) -> DecodeTimeout:
-        return DecodeTimeout(f"{name} was not decoded within {self._seconds} s; an honest radiograph takes less than 5")
+    def _timeout_error(self, name: str) -> DecodeTimeout:
+        return DecodeTimeout(
+            f"{name} was not decoded within {self._seconds} s; a normal radiograph takes less than 5 s"
+        )
 
-    def _death(self, process: Decoder, name: str) -> RetrievalError:
+    def _crash_error(self, process: DecoderClient, name: str) -> RetrievalError:
         code = process.end()
         if not process.was_ready:
-            return SystemFailure(f"a process for decoding images ended while it started (exit code {code})")
+            return SystemFailure(f"a process for decoding images ended during its start (exit code {code})")
         if sys.platform != "win32" and code == -signal.SIGXCPU:
-            return self._timeout(name)
-        return DecoderCrashed(f"{name} ended the process that decoded it (exit code {code}); it is damaged or hostile")
+            return self._timeout_error(name)
+        return DecoderCrashed(
+            f"{name} crashed the process that decoded it (exit code {code}); the file is damaged or hostile"
+        )
 
 
-def _pictures(content: bytearray) -> tuple[tuple[str, ...], list[Image.Image]]:
+def _read_pictures(content: bytearray) -> tuple[tuple[str, ...], list[Image.Image]]:
     view = memoryview(content)
     start = 4 + struct.unpack("<I", view[:4])[0]
     result = msgspec.msgpack.decode(view[4:start], type=Result)
@@ -235,5 +244,5 @@ def read_image(path: Path) -> tuple[Image.Image, bytes]:
 
 
 decoders = DecoderPool()
-"""Those of this process."""
+"""The pool of this process."""
 atexit.register(decoders.close)

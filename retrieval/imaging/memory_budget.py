@@ -1,4 +1,4 @@
-"""How much memory all images together may take while they are decoded."""
+"""A limit on the memory that all images together take while they are decoded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 CHECK_SECONDS = 0.1
-"""How often those who wait look whether their result is still wanted."""
+"""Interval at which waiting threads check for cancellation."""
 
 
 def never_cancelled() -> None:
-    """For callers who wait for their result whatever happens."""
+    """For callers without cancellation."""
 
 
 class MemoryBudget:
-    """At most `limit_bytes` are held at once; further holders wait, first come first served. Safe from several threads."""
+    """Lends at most `limit_bytes` at once; further callers wait, first come, first served. Safe in threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -25,9 +25,9 @@ class MemoryBudget:
 
     @contextmanager
     def hold(self, size: int, raise_if_cancelled: Callable[[], None] = never_cancelled) -> Iterator[None]:
-        """Wait for `size` bytes and hold them; what is larger than the limit takes all of it.
+        """Wait for `size` bytes and hold them; a size above the limit holds all of it.
 
-        `raise_if_cancelled` is called now and then meanwhile; what it raises ends the wait.
+        `raise_if_cancelled` is called every 0.1 s while waiting; an exception that it raises ends the wait.
         """
         size = min(size, self.limit_bytes)
         turn = object()

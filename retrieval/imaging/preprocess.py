@@ -1,4 +1,4 @@
-"""An 8-bit image -> `pixel_values`, exactly as the model's reference processor makes them, without torch."""
+"""An 8-bit image -> `pixel_values`, equal to those of the model's reference processor, without torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# A strip of 1 x 100,000 pixels grows to gigabytes on its way to a square; a radiograph of 64 megapixels does not.
+# A strip of 1 x 100,000 pixels would need gigabytes as a square; a radiograph of 64 megapixels does not.
 LIMIT_CANVAS_PIXELS = 128_000_000
 
 
 class ImagePreprocessor:
-    """Applies the preprocessing that a bundle's manifest describes. Stateless after construction; safe in threads."""
+    """Applies the preprocessing of a bundle's manifest. Stateless after construction; safe in threads."""
 
     def __init__(self, settings: Preprocessing) -> None:
         self.settings = settings
@@ -41,11 +41,11 @@ class ImagePreprocessor:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """`pixel_values` of one image: float32 [3, size, size]."""
-        # Resizing treats channels alike, so a grey image is resized once and not three times over.
+        # Resizing treats channels alike, so a grey image is resized once instead of three times.
         return self.normalize(self.resize(to_eight_bit(image)[0]))
 
     def normalize(self, square: Image.Image) -> NDArray[np.float32]:
-        """`pixel_values` of what `resize` gave: float32 [3, size, size]."""
+        """`pixel_values` of a result of `resize`: float32 [3, size, size]."""
         pixels = np.asarray(square, dtype=np.float32)
         channels = pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         return channels * self._scale + self._shift
@@ -58,8 +58,8 @@ class ImagePreprocessor:
         """The image, of mode L or RGB, at `size` x `size`, still 8 bit and of the same mode.
 
         Raises:
-            ImageTooLarge: the image is so elongated that a step between would not fit into memory.
-            BundleError: the manifest names a mode this version does not know.
+            ImageTooLarge: the image is so elongated that an intermediate image would not fit into memory.
+            BundleError: the manifest names an unknown mode.
         """
         size = self.size
         match self.settings.mode:
@@ -106,5 +106,5 @@ class ImagePreprocessor:
 def _require_room(image: Image.Image, width: int, height: int) -> None:
     if width * height > LIMIT_CANVAS_PIXELS:
         raise ImageTooLarge(
-            f"the image is {image.width} x {image.height}; it is too elongated to be prepared for this model"
+            f"the image is {image.width} x {image.height}, which is too elongated for this model; crop it to the radiograph"
         )

@@ -39,11 +39,10 @@ Notes = tuple[str, ...]
 
 
 def to_eight_bit(image: Image.Image, data: bytes = b"") -> tuple[Image.Image, Notes]:
-    """The picture in mode `L` or `RGB`, 8 bits a channel, and notes on what had to be decided.
+    """The picture in mode `L` or `RGB`, 8 bits a channel, and notes on how it was converted.
 
-    `data` are the bytes of the file that Pillow opened: of a PNG they say more than Pillow does. The
-    rules are in docs/explanation/pixels.md. A picture that is `L` or `RGB` of 8 bits comes back as it is; a new one has the
-    `info` of `image`.
+    `data` are the bytes of the file that Pillow opened; the header of a PNG says more than Pillow does. An 8-bit picture of
+    mode `L` or `RGB` is returned as it is; a new one gets the `info` of `image`. Rules: docs/explanation/pixels.md.
     """
     image.load()
     shown, notes = _convert(image, data, describe_png(data))

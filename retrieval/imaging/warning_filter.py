@@ -1,4 +1,4 @@
-"""The decoders' warnings, silenced for all threads at once."""
+"""A filter that drops the warnings of image decoders, safe in threads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import warnings
 
 
 class DecoderWarningFilter:
-    """While any thread is inside, warnings that Pillow and pydicom raise are dropped; what matters of them is an error here.
+    """Context manager: drops warnings of Pillow and pydicom while any thread is inside. Serious ones are errors here anyway.
 
-    `warnings.catch_warnings` alone changes the filters of the whole process, and two threads that enter and leave it in
-    turn undo each other's work. Here the first to enter changes them and the last to leave puts them back.
+    `warnings.catch_warnings` changes the filters of the whole process, so two threads that overlap would undo each other's
+    change. Here the first thread to enter changes the filters, and the last one to leave restores them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a compressed frame says of itself, so that it can be held against the DICOM header before a decoder sees it."""
+"""The header of a compressed frame, to be compared with the DICOM header before decoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _JP2_BOX = b"\x00\x00\x00\x0cjP  "
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Rows, columns, samples a pixel and bits a sample. `process` is the marker of a JPEG frame, 0 for JPEG 2000."""
+    """Rows, columns, samples per pixel and bits per sample. `process` is the marker of a JPEG frame, 0 for JPEG 2000."""
 
     rows: int
     columns: int
@@ -25,7 +25,7 @@ class Codestream:
 def describe_codestream(frame: bytes) -> Codestream | None:
     """The frame header of JPEG (ISO 10918-1 B.2.2), JPEG-LS (ISO 14495-1) or JPEG 2000 (ISO 15444-1 A.5.1) data.
 
-    None where there is none, or none that can be read.
+    None if there is none, or it cannot be read.
     """
     try:
         if frame.startswith(b"\xff\xd8"):
@@ -37,7 +37,7 @@ def describe_codestream(frame: bytes) -> Codestream | None:
 
 
 def has_end(frame: bytes) -> bool:
-    """Whether the codestream runs to its end, but for a few bytes of padding; its data cannot hold the end's bytes."""
+    """Whether the codestream has its end marker, with up to 16 bytes of padding. The marker cannot occur within the data."""
     return _END in frame[-_LIMIT_PADDING_BYTES:]
 
 

@@ -1,4 +1,4 @@
-"""Which bits of a word are the stored value, and whether it has a sign: as the header says, or as the pixels show."""
+"""The bits of a word that hold the stored value, and its sign: from the header, corrected by the pixels."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ HIGH_BIT_NOTE = "HighBit contradicts the pixels: ignored"
 BITS_NOTE = "BitsStored contradicts the pixels: all bits used"
 SIGN_NOTE = "PixelRepresentation contradicts the pixels: ignored"
 
-# Where the ring of values is cut, those within this share of it on either side are looked at.
+# Share of the ring of values on each side of a cut that is examined.
 _MARGIN = 64
 _SAMPLED_ROWS = 256
-# Values that are cut where they should not be jump from end to end; overlays in other bits (retired) make them rougher.
+# A wrong sign or overlay bits (retired) make neighbouring pixels differ more; the right reading is smoother by this factor.
 _SMOOTHER = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBits:
-    """The value is `bits` wide and ends at `high_bit` of its word, in two's complement if signed (PS3.3 C.7.6.3.1.1)."""
+    """A value of `bits` bits whose highest bit is `high_bit` of its word; two's complement if signed (PS3.3 C.7.6.3.1.1)."""
 
     bits: int
     high_bit: int
     is_signed: bool
 
     def within(self, width: int) -> StoredBits:
-        """The same in words of `width` bits."""
+        """The same value in words of `width` bits."""
         bits = min(self.bits, width)
         return replace(self, bits=bits, high_bit=max(min(self.high_bit, width - 1), bits - 1))
 
     @property
     def shift(self) -> int:
-        """How many bits of the word lie below the value."""
+        """Bits of the word below the value."""
         return self.high_bit + 1 - self.bits
 
     def values(self, width: int) -> NDArray[np.int64]:
-        """The stored value in each word of `width` bits: int64 [2 ** width]."""
+        """The stored value of each word of `width` bits: int64 [2 ** width]."""
         fitted = self.within(width)
         value = np.arange(1 << width, dtype=np.int64) >> fitted.shift & ((1 << fitted.bits) - 1)
         return value - (value >> (fitted.bits - 1) << fitted.bits) if self.is_signed else value
 
 
 def fit_bits(stated: StoredBits, words: Words, counts: Counts) -> tuple[StoredBits, str]:
-    """`stated`, or what the pixels show where it cannot be so; and a note, empty if it is as stated.
+    """`stated`, corrected if the pixels contradict it, and a note; the note is empty if nothing was corrected.
 
-    `counts` has the pixels of each word. Only what is certain is corrected: an image that could be either stays as stated.
+    `counts` are the pixels with each word. Only certain contradictions are corrected.
     """
     width = 8 * words.dtype.itemsize
     stated = stated.within(width)
@@ -67,40 +67,40 @@ def fit_bits(stated: StoredBits, words: Words, counts: Counts) -> tuple[StoredBi
 
 
 def _is_sign_extended(used: NDArray[np.intp], bits: int, width: int) -> bool:
-    """Whether there are negative values, and every word is one of `bits` bits whose sign fills the bits above it."""
+    """Whether some values are negative, and in all words the sign fills the bits above the value."""
     half = 1 << (bits - 1)
     is_negative = used >= (1 << width) - half
     return bool(is_negative.any() and (is_negative | (used < half)).all())
 
 
 def _is_cut_through(stated: StoredBits, other: StoredBits, words: Words, counts: Counts) -> bool:
-    """Whether the stated sign parts values that belong together, and the other sign does not.
+    """Whether the stated sign cuts through the values of the image, and the other sign does not.
 
-    Values are a ring: unsigned, it is cut between the highest and 0; signed, in its middle.
+    The values form a ring. Unsigned values cut it between the highest and 0, signed values in its middle.
     """
     if stated.shift or stated.bits < 10:
         return False
     ring = counts.reshape(-1, 1 << stated.bits).sum(axis=0) > 0
     margin = len(ring) // _MARGIN
-    # As densely as elsewhere, by half.
+    # At least half as dense as the rest.
     dense = max(2.0, ring.sum() / len(ring) * margin / 2.0)
 
     def used_around(cut: int) -> int:
-        """The used values on that side of `cut` that has fewer."""
+        """The used values on the side of `cut` with fewer of them."""
         around = np.roll(ring, margin - cut)
         return min(int(around[:margin].sum()), int(around[margin : 2 * margin].sum()))
 
     middle, ends = used_around(len(ring) // 2), used_around(0)
     if stated.is_signed:
-        # A single value at an end is where an image is clipped.
+        # One value at an end is that of clipped pixels.
         return middle >= dense and (ends <= 1 or _is_smoother(other, stated, words))
-    # An unsigned image may well have dark and bright parts and little between: its middle half must be quite empty.
+    # An unsigned image may have dark and bright parts and little between: so the middle half must be empty.
     quarter = len(ring) // 4
     return ends >= dense and not ring[quarter : 3 * quarter].any()
 
 
 def _is_smoother(one: StoredBits, other: StoredBits, words: Words) -> bool:
-    """Whether neighbours in a row, of some rows, differ less by far if the words are read as `one` and not as `other`."""
+    """Whether neighbouring pixels differ clearly less if the words are read as `one` instead of `other`; on sampled rows."""
     width = 8 * words.dtype.itemsize
     rows = words.reshape(words.shape[0], -1)[:: max(1, words.shape[0] // _SAMPLED_ROWS)]
     first, second = (float(np.abs(np.diff(bits.values(width)[rows], axis=1)).sum()) for bits in (one, other))

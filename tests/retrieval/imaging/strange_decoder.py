@@ -51,5 +51,5 @@ if __name__ == "__main__":
         os.write(1, HEAD.pack(b"?", 2**60))
         time.sleep(60)
     else:
-        decoder_process._answer = WAYS[how]  # type: ignore[assignment]
+        decoder_process._process = WAYS[how]  # type: ignore[assignment]
         decoder_process.main(lifeline)

@@ -138,7 +138,7 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Imag
     kind = raster_format(data[:HEAD_BYTES])
     if kind is None:
         raise WrongType(
-            f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM; convert it to one"
+            f"{name} is not a readable image: its {len(data):,} bytes are not {', '.join(FORMATS)} or DICOM"
         )
     require_simple_file(data, kind, name)
     try:
@@ -151,9 +151,7 @@ def _decode_raster(data: bytes, name: str, reserve: Reserve) -> tuple[Image.Imag
                 )
             # A JPEG of a phone may hold a second image for bright screens, which is no animation.
             if kind != "JPEG" and getattr(image, "is_animated", False):
-                raise MultiFrame(
-                    f"{name} is an animation; a radiograph has one frame. Save the frame as a picture of its own"
-                )
+                raise MultiFrame(f"{name} is an animation; a radiograph has one frame")
             pixels = image.width * image.height
             png = describe_png(data)
             is_hard = "transparency" in image.info or (png is not None and png.depth == 16 and png.channels > 1)

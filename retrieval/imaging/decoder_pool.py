@@ -187,9 +187,7 @@ class DecoderPool:
         try:
             process = DecoderClient(self._command)
         except OSError as error:
-            raise SystemFailure(
-                f"no process for decoding images can be started: {error.strerror}; check the limits on processes and memory"
-            ) from error
+            raise SystemFailure(f"no process for decoding images can be started: {error.strerror}") from error
         with self._lock:
             self._all.add(process)
         return process
@@ -211,7 +209,7 @@ class DecoderPool:
         if sys.platform != "win32" and code == -signal.SIGXCPU:
             return self._timeout_error(name)
         return DecoderCrashed(
-            f"{name} crashed the process that decoded it (exit code {code}); the file is damaged or hostile"
+            f"{name} crashed the process that decoded it (exit code {code}); it is damaged or hostile"
         )
 
 

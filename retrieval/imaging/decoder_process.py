@@ -112,9 +112,8 @@ class _Connection:
 
 def main(lifeline: int | None = None) -> None:
     """Process tasks until stdin ends. `lifeline`, on Linux, is a pipe that closes when the parent ends."""
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # systemd sends it to all processes of a service; the parent still finishes its requests
+    # A service manager sends SIGTERM to all processes of a service; the parent still finishes its requests.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux" and lifeline is not None:
         _end_with(lifeline)
     else:

@@ -11,7 +11,7 @@ author = "The cxr-retrieval developers"
 copyright = author
 release = version = installed_version("cxr-retrieval")
 
-extensions = ["myst_parser", "sphinx_design"]
+extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4  # links to headings, as `page.md#heading`, work here and on code hosts
 

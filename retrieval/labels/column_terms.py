@@ -1,4 +1,4 @@
-"""Terms of the label columns of other data sets: NIH ChestX-ray14, PadChest, CheXpert, MIMIC-CXR."""
+"""Terms in the label columns of other datasets: NIH ChestX-ray14, PadChest, CheXpert, MIMIC-CXR."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Term = list[str]
 """A head and its qualifiers."""
 
 SAYS_NOTHING = "Unchanged"
-"""PadChest: the labels of an earlier report hold; they are not in this cell."""
+"""PadChest: the labels of an earlier report apply, but this cell does not have them."""
 
-# A CheXpert observation that one head stands for.
+# CheXpert observations with one head of the same meaning.
 _HEAD_OF_CHEXPERT = {"Edema": "Pulmonary Edema", "Atelectasis": "Pulmonary Atelectasis", "Fracture": "Fractures, Bone"}
-# Terms by head, where the words that reports use (`WORDS_OF_HEAD`) do not find it. NIH: Wang et al., CVPR 2017, whose
-# `Hernia` is hiatal (as torchxrayvision maps it). PadChest: the tree of terms in Bustos et al., 2020, appendix.
+# Terms by head, beside the words of reports (`WORDS_OF_HEAD`). NIH: Wang et al., CVPR 2017, whose `Hernia` is hiatal (as in
+# torchxrayvision). PadChest: the tree of terms in Bustos et al., 2020, appendix.
 _TERMS_OF_HEAD = {
     "Pulmonary Atelectasis": "laminar atelectasis|lobar atelectasis|segmental atelectasis|total atelectasis"
     "|round atelectasis|atelectasis basal",
@@ -60,7 +60,7 @@ _TERMS_OF_HEAD = {
     "No Finding": "no findings|no abnormality",
 }
 _HEAD_OF_TERM = {term: head for head, terms in _TERMS_OF_HEAD.items() for term in terms.split("|")}
-# Thickening of the pleura, whose head needs the qualifier to be a finding.
+# Thickening of the pleura: its head is a finding only with the qualifier `pleura`.
 _PLEURAL = frozenset(
     {
         "pleural thickening",
@@ -85,11 +85,11 @@ _MISSING_ENTRIES = frozenset({"", "nan", "none", "null", "n/a", "<na>", "unknown
 
 
 def read_terms(field: str) -> list[Term]:
-    """The terms of a cell, each under the head that either vocabulary has for it, and else under its own name.
+    """The terms of a cell, each under its head in either vocabulary, or under its own name if neither has it.
 
-    Terms stand between `;` (Indiana) or `|` (NIH), or in a Python or JSON list (PadChest). Qualifiers follow after `/`.
-    Commas belong to MeSH names: they separate only where every part is a known term and the whole is none. A mapping
-    (`is_mapping`) has none: its keys say nothing without its values.
+    Separators are `;` (Indiana), `|` (NIH), or those of a Python or JSON list (PadChest). Qualifiers follow after `/`. MeSH
+    names contain commas, so a comma separates only if every part is a known term and the whole is not. A mapping
+    (`is_mapping`) has no terms: its keys mean nothing without its values.
     """
     found: list[Term] = []
     for entry in [] if is_mapping(field) else _entries(field):
@@ -120,18 +120,18 @@ def _find(name: str) -> tuple[str, ...] | None:
 
 
 def find_term(name: str) -> Term | None:
-    """The term (head, and the qualifier that the name implies) that `name` means in whatever spelling; None if unknown."""
+    """The term of `name` in any spelling: its head, and the qualifier that the name implies. None if it is unknown."""
     found = _find(name)
     return list(found) if found else None
 
 
 def is_mapping(cell: str) -> bool:
-    """Whether a cell holds values by name, as of JSON: `{"Edema": 1, "Fracture": 0}`, or a list of such."""
+    """Whether a cell holds a mapping such as `{"Edema": 1, "Fracture": 0}`, or a list of mappings."""
     return _MAPPING.match(cell) is not None
 
 
 def read_status(cell: str) -> Status | None:
-    """What a cell of a finding's column says (CheXpert: 1, 0, -1); None for anything that is no status."""
+    """The status in a cell of a finding's column (CheXpert: 1, 0, -1); None if it is no status."""
     text = cell.strip().casefold().replace("−", "-")
     if text in _PRESENT:
         return "present"
@@ -147,7 +147,7 @@ def read_status(cell: str) -> Status | None:
 
 def _entries(field: str) -> list[str]:
     text = field.strip()
-    # Parquet lists of lists, and cells that repeat a study's, come with `;` between several lists.
+    # Several lists, from nested lists in Parquet or from several rows of a study, are separated by `;`.
     if matched := _LIST.fullmatch(text):
         inner = matched[1]
         quoted = [" ".join((one or two).split()) for one, two in _ENTRY.findall(inner)]

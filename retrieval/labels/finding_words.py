@@ -1,11 +1,12 @@
-"""What reports and queries call each finding, and how they say it of a structure ("the heart is enlarged").
+"""The words for each finding, and for findings that are said of a structure ("the heart is enlarged").
 
-The heads are those whose words predict the head in the Indiana collection, whose indexers worked from the report text.
+To add a word for a finding, add it to the regular expression of its head in `WORDS_OF_HEAD`. Heads are included if their
+words predict the head in the Indiana collection, whose indexers worked from the report text.
 """
 
 from __future__ import annotations
 
-# In this order: at one place in a text the first that fits is taken, so what contains another stands before it.
+# At one place in a text the first match wins, so longer names come before the names that they contain.
 WORDS_OF_HEAD = {
     "Cardiomegaly": (
         r"cardiomegaly|(?:increased|raised) (?:cardio-?thoracic ratio|ctr)|(?:cardio-?thoracic ratio|ctr)"
@@ -95,7 +96,7 @@ WORDS_OF_HEAD = {
         r"|nasojejunal|dobb?-?hoff|intercostal|thoracostomy) (?:tubes?|drains?)|tracheostomy|ett|ngt|ogt|dobb?-?hoff"
         r"|tube (?:placement|insertion)|pigtail(?: catheter| drain)?|(?:chest|pleural) drains?"
     ),
-    # Reports from which names were removed still say where a catheter ends.
+    # Where the name of a catheter was removed (XXXX), the report still says where its tip is.
     "Catheters, Indwelling": (
         r"catheters?|shunt tubing|picc(?: lines?)?|port-?a-?caths?|mediports?|swan-?ganz(?: catheter)?|vas-?cath|perm-?cath"
         r"|(?:central|ij|jugular|subclavian|femoral|dialysis|hickman)(?: venous)? lines?(?: catheters?)?|hickman|cvc|cvl"
@@ -106,8 +107,8 @@ WORDS_OF_HEAD = {
     "Surgical Instruments": r"(?:surgical |vascular )?clips|surgical (?:staples|instruments)",
 }
 
-# What a finding is said of, where its name is not: each structure, and what it means that it is normal, enlarged, ...
-SUBJECTS = {
+# Structures and predicates. Together they state findings without naming them: "heart size is normal".
+STRUCTURES = {
     "cardiomediastinum": (
         r"cardio-? ?mediastinal(?: (?:silhouettes?|contours?|structures?|size|shadow|borders?))?|cardiomediastinum"
     ),
@@ -141,9 +142,9 @@ PREDICATES = {
     "same": r"unchanged|stable",
 }
 _CLEAR_LUNGS = ("Consolidation", "Infiltrate", "Airspace Disease", "Pneumonia", "Pulmonary Edema")
-# "The lungs are clear" denies what no report of the collection says together with it (of 1,157 studies with these words,
-# 4 in all are indexed with one of the five); opacities, scars, atelectasis and nodules are found beside it.
-DENIED_BY = {
+# "The lungs are clear" negates these five: of 1,157 Indiana studies with these words, only 4 are indexed with one of them.
+# It does not negate opacities, scars, atelectasis and nodules, which occur beside it.
+NEGATED_BY = {
     ("cardiomediastinum", "normal"): ("Cardiomegaly", "Enlarged Cardiomediastinum"),
     ("heart", "normal"): ("Cardiomegaly",),
     ("mediastinum", "normal"): ("Enlarged Cardiomediastinum",),
@@ -155,12 +156,12 @@ DENIED_BY = {
     ("angles", "normal"): ("Pleural Effusion", "Costophrenic Angle"),
     ("bones", "intact"): ("Fractures, Bone",),
 }
-FOUND_BY = {
+AFFIRMED_BY = {
     ("cardiomediastinum", "enlarged"): ("Cardiomegaly", "Enlarged Cardiomediastinum"),
     ("heart", "enlarged"): ("Cardiomegaly",),
     ("mediastinum", "enlarged"): ("Enlarged Cardiomediastinum",),
 }
-DOUBTED_BY = {
+UNCERTAIN_BY = {
     ("cardiomediastinum", "borderline"): ("Cardiomegaly", "Enlarged Cardiomediastinum"),
     ("heart", "borderline"): ("Cardiomegaly",),
     ("mediastinum", "borderline"): ("Enlarged Cardiomediastinum",),

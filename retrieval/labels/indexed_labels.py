@@ -1,4 +1,4 @@
-"""What the indexing says of a study: MeSH and Problems fields as Open-i writes them, and the label columns of others."""
+"""Labels from the indexing of a study: the MeSH and Problems fields of Open-i, and the label columns of other datasets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retrieval.labels.vocabulary import (
 )
 from retrieval.records import Status
 
-# Neither says anything about findings: the study was not indexed, or could not be judged.
+# Terms of studies without labels: not indexed, or image quality too poor.
 _UNLABELLED = {"No Indexing", "Technical Quality of Image Unsatisfactory"}
 _UNCERTAIN_QUALIFIERS = {"borderline"}
 
@@ -71,21 +71,21 @@ SITES = frozenset(
         "upper lobe",
     }
 )
-"""Qualifiers of the Indiana indexing that name a place; what is neither side, severity nor place describes (`patchy`)."""
+"""Qualifiers of the Indiana indexing that name a site. All others (`patchy`) are neither side, severity nor site."""
 
 QUALIFIERS = {"sides": frozenset(SIDES), "sites": SITES, "severities": frozenset(SEVERITIES)}
-"""Qualifiers by the field that holds them."""
+"""Qualifiers by their field in `Labels`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What is known of one study; every tuple is free of duplicates and in the order of the source.
+    """The labels of one study. Every tuple is in the order of the source, without duplicates.
 
-    `present`, `uncertain` and `absent` hold names of both vocabularies, no name in two of them. `mesh` holds each term with
-    its ancestors (`Opacity`, `Opacity/lung`, `Opacity/lung/base`), `problems` the heads; both are the indexing's alone.
-    `qualified` holds each present finding with each of its qualifiers (`Opacity/left`, `Lung Opacity/left`); `sides`,
-    `sites` and `severities` are those qualifiers by kind. `from_indexing` and `from_text` name the findings whose status
-    here is also what that source says.
+    `present`, `uncertain` and `absent` hold names of both vocabularies; no name is in two of them. `mesh` holds each term
+    with its ancestors (`Opacity`, `Opacity/lung`, `Opacity/lung/base`), and `problems` the heads; both come from the
+    indexing only. `qualified` holds each present finding with each of its qualifiers (`Opacity/left`, `Lung Opacity/left`);
+    `sides`, `sites` and `severities` are the qualifiers by kind. `from_indexing` and `from_text` hold the findings whose
+    status that source supports.
     """
 
     present: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class Labels:
 
 
 def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status]] = ()) -> Labels:
-    """Labels of a study from its MeSH and Problems fields (`Opacity/lung/base/left;Nodule`) and its label columns alone.
+    """Labels of a study from its MeSH and Problems fields (`Opacity/lung/base/left;Nodule`) and its label columns only.
 
     Terms may come from other datasets (`retrieval.labels.column_terms`). `statuses` are findings with their status, as
     the label columns of CheXpert hold them. A term with the qualifier `borderline` is uncertain. `normal` counts only if it
@@ -112,7 +112,7 @@ def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status
     terms = _terms(mesh)
     heads = [term[0] for term in terms]
     problem_terms = _terms(problems)
-    # Problems repeat the heads without qualifiers; only a head that MeSH does not have adds anything.
+    # Problems repeat the heads of MeSH without qualifiers; only other heads add anything.
     every = terms + [term for term in problem_terms if term[0] not in heads]
 
     present: list[str] = []
@@ -134,7 +134,7 @@ def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status
     for name, status in statuses:
         head, *qualifiers = find_term(name) or [clean_head(name)]
         if head in (NORMAL, NO_FINDING) and status != "present":
-            continue  # that something was found does not say what
+            continue  # "not normal" does not say what was found
         names = denied_names(head) if status == "absent" else chexpert_names(head, qualifiers)
         {"present": present, "uncertain": uncertain, "absent": absent}[status].extend([head, *names])
         affirmed += [head] if status == "present" else []
@@ -153,22 +153,22 @@ def read_indexing(mesh: str, problems: str, statuses: Iterable[tuple[str, Status
 
 
 def unknown_terms(mesh: str, problems: str) -> tuple[str, ...]:
-    """The heads in MeSH and Problems fields that neither vocabulary has."""
+    """The heads in the MeSH and Problems fields that are in neither vocabulary."""
     return unique(term[0] for field in (mesh, problems) for term in read_terms(field) if find_term(term[0]) is None)
 
 
 def _findings(present: Iterable[str], uncertain: Iterable[str]) -> set[str]:
-    """The observations of CheXpert that speak against `No Finding`."""
+    """The CheXpert observations that contradict `No Finding`."""
     return ({*present, *uncertain} & set(CHEXPERT_14)) - {NO_FINDING, SUPPORT_DEVICES}
 
 
 def _terms(field: str) -> list[list[str]]:
-    # Numbers are classes that only their own data set can name.
+    # Numbers are class ids; only their dataset knows the names.
     return [term for term in read_terms(field) if term[0] != SAYS_NOTHING and any(map(str.isalpha, term[0]))]
 
 
 def facets(qualified: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Qualified findings, and their qualifiers by kind, as the fields of `Labels`."""
+    """The fields `qualified`, `sides`, `sites` and `severities` of `Labels`."""
     every = unique(qualified)
     qualifiers = unique(name.rpartition("/")[2] for name in every)
     return {

@@ -1,7 +1,7 @@
-"""Whether a text is English: labels are read from English text alone.
+"""Tells whether a text is English, since labels are read from English text only.
 
-Words such as `pneumothorax` are spelt alike in many languages, the words that deny them are not. A detector decides
-(py3langid, all its languages), but not against a text of which nearly all words are known here: detectors take short
+Words such as `pneumothorax` are the same in many languages, but the words that negate them are not. If most words of a text
+are known here, it is English. Otherwise a detector decides (py3langid, with all its languages); detectors mistake short
 lines of medical English ("No edema") for other languages.
 """
 
@@ -10,22 +10,20 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from typing import TYPE_CHECKING
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.spans import is_in_span
 
-if TYPE_CHECKING:
-    from py3langid.langid import LanguageIdentifier
-
-_READ = 2_000  # characters: the language shows in fewer
-# Share of words that must be unknown before the detector is asked.
+_READ = 2_000  # characters; fewer are enough to tell the language
+# Share of unknown words from which on the detector decides.
 _UNKNOWN = 0.26
 _WORD = re.compile(r"[^\W\d_]+")
-_FREE_OF_WORDS = re.compile(r"\bx{3,}\b|_{2,}", re.IGNORECASE)  # what de-identification left
-# Two or three words with capitals in a row; a name if none of them is known.
+_FREE_OF_WORDS = re.compile(r"\bx{3,}\b|_{2,}", re.IGNORECASE)  # left by de-identification
+# Two or three capitalised words in a row are a name if none of them is known.
 _NAME = re.compile(r"\b[A-Z][^\W\d_]+(?: [A-Z][^\W\d_]+){1,2}\b")
-# Of the words of English reports, those that neither findings nor triggers hold.
+# Words of English reports that are neither findings nor triggers.
 _ENGLISH_WORDS = """
     a abdomen abdominal active acute aerated again all an and annular any aorta aortic apex apical apparent appearance
     appearances appearing area areas artery as aspiration at atelectatic available bandlike basal base bases be been
@@ -58,7 +56,7 @@ _FINDINGS = (
 )
 _OFTEN_NAMED = _FINDINGS.split()
 _ENGLISH = frozenset(_ENGLISH_WORDS.split())
-# Denials of languages that spell findings as English does: in an English report they would be read as affirmed.
+# Negations of languages that spell findings as English does; read as English, the finding would be present.
 _FOREIGN_DENIAL = re.compile(
     r"\b(?:pas d(?:e|es|u|['’])|aucune?s?|kein(?:e[nmrs]?)?|nicht|geen|niet|sin|sem|senza|nessun[ao]?|inge[nt]|inga|ikke"
     r"|inte|bez|brak|yok|f[aă]r[aă]|absentes?|ausentes?|assent[ei])\b(?!['’])"
@@ -68,7 +66,7 @@ _FOREIGN_DENIAL = re.compile(
 
 
 def is_english(text: str) -> bool:
-    """Whether `text` is English, or too short of words to tell; not if a part of it denies in another language."""
+    """Whether `text` is English, or has no words. A text with a negation in another language is not English."""
     return not _FOREIGN_DENIAL.search(text) and _is_english(text[:_READ])
 
 
@@ -84,23 +82,21 @@ def _is_english(text: str) -> bool:
 
 
 def _is_known(lowered: str, word: re.Match[str]) -> bool:
-    return word.group() in _ENGLISH or is_in_span(lowered, word.start()) or _is_slip(word.group())
+    return word.group() in _ENGLISH or is_in_span(lowered, word.start()) or _is_misspelling(word.group())
 
 
 def _without_name(match: re.Match[str]) -> str:
-    """Nothing for a name of a person or place, which is of no language; else the words as they are."""
+    """A blank for the name of a person or place; any other words unchanged."""
     lowered = match.group().lower()
     return match.group() if any(_is_known(lowered, word) for word in _WORD.finditer(lowered)) else " "
 
 
-def _is_slip(word: str) -> bool:
-    """Whether a word is a finding with a slip of the pen ("pnumothorax"), or its name in a related language."""
+def _is_misspelling(word: str) -> bool:
+    """Whether a word is a misspelt finding ("pnumothorax"), or its name in a related language."""
     return len(word) > 5 and bool(difflib.get_close_matches(word, _OFTEN_NAMED, 1, 0.8))
 
 
 @functools.cache
 def _detector() -> LanguageIdentifier:
-    # About 100 MB and a second or more, which only a text with many unknown words needs.
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
+    # The model takes about 100 MB and a second; only a text with many unknown words needs it.
     return LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -1,4 +1,4 @@
-"""The sentences of a text, however its lines are broken and its words shortened."""
+"""The sentences of a text, with wrapped lines joined and short forms written out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-# "Pneumonia?" ends a sentence that it doubts; "? pneumonia" doubts what follows.
+# In "pneumonia? Effusion" the question mark ends a sentence; in "? pneumonia" it does not.
 _SENTENCE_END = re.compile(r"(?<!\d)\.|\.(?!\d)|[;!\n]|(?<=\w\?)(?=[\s),]|$)")
 _LONGEST = 1_000  # characters of a sentence
 _BLANKS = re.compile(r"[ \t]{2,}")
@@ -16,17 +16,17 @@ _LINE_END = re.compile(r"\r\n?|\n")
 _CELL = re.compile(
     r"[ \t]*[|\t][ \t]*(?=(?:none|no|nil|negative|absent|yes|present)\b[ \t]*(?:$|[|.,;\r\n]))", re.IGNORECASE
 )
-# Items that stand in one line: "1) cardiomegaly 2) no effusion"; what is in brackets is none.
+# Items in one line: "1) cardiomegaly 2) no effusion". Text in brackets is no item.
 _ITEM_IN_LINE = re.compile(r"\([^()\n]*\)|(?<!\S)(?:(?:\d{1,2}|[a-h])\)|[*•▪●])(?= )")
-# What a line ends in that denies each item below it.
-_DENIES_ITEMS = re.compile(
+# The end of a line that negates each item below it.
+_NEGATES_ITEMS = re.compile(
     r"\b(?:no|not|without|evidence of|evidence for|negatives?|negative for|free of"
     r"|absent|excluded|not (?:seen|present|identified))"
     r"(?: (?:any of )?the following(?: \w+)?)? ?:$",
     re.IGNORECASE,
 )
 
-# No statement ends in one of these ("effusion: no" does), or begins with one of those.
+# A line that ends like `_GOES_ON` is continued ("effusion: no" is complete); a line like `_CONTINUES` continues one.
 _GOES_ON = re.compile(
     r"(?:[,(/&]|\w-|(?<![:=])(?<![:=] )\bno|\b(?:not|without|w/o|or|and|nor|neither|of|the|an?|with|w/|is|are|was|were"
     r"|for|any|evidence|focal|pleural|significant|definite))$",
@@ -35,11 +35,11 @@ _GOES_ON = re.compile(
 _CONTINUES = re.compile(r"(?:or|and|nor|of|is|are|was|were)\b", re.IGNORECASE)
 _ANSWER = re.compile(r"(?:none|no|negative|neg|absent)\b[ .]*$", re.IGNORECASE)
 _ITEM = re.compile(r"(?:[-*•+]|\d+[.)])\s")
-# Lines of a list of findings have no full stop, no verb, and are short.
+# Lines of prose have a full stop or a verb; lines of a list of findings do not, and are short.
 _PROSE = re.compile(r"\.(?!\d)|\b(?:is|are|was|were|has|have)\b", re.IGNORECASE)
 _LONG, _LONG_IN_ONE_CASE = 30, 50
 
-# A side may end a sentence, too: "on the lt. No effusion."
+# A short form of a side may end a sentence: "on the lt. No effusion."
 _SHORTENED = re.compile(r"\b(?:(sig|signif|evid|poss|prob|vs)|(lt|rt|bilat)(?=\.[ -]*(?-i:[a-z])))\.", re.IGNORECASE)
 _BOXED = r"(yes|no|none|present|absent)\b(?= *(?:$|[.,;\n\[(☐☑☒]))"
 _MEANINGS = [
@@ -52,7 +52,7 @@ _MEANINGS = [
         # Boxes with answers: "pneumothorax: [ ] yes [x] no".
         (rf"(?:\[ ?\]|\( \)|☐) *{_BOXED}", " "),
         (rf"(?:\[[x✓✔]\]|\([x✓✔]\)|☑|☒) *{_BOXED}", r" : \1,"),
-        # A box before its finding; a sign before its finding, where the first of a line stands so; a sign at its finding.
+        # A box before its finding, or a sign after its finding.
         (r"(?:\[ ?\]|\( \)|☐)(?= *\w)", "; no "),
         (r"(?:\[[x✓✔]\]|\([x✓✔]\)|☑|☒)(?= *\w)", "; "),
         (r"[\[\]]", " "),
@@ -77,32 +77,32 @@ _MEANINGS = [
 
 
 def read_sentences(text: str) -> Iterator[str]:
-    """The sentences of `text` in lower case with blanks folded, none of them empty; short forms are written out."""
+    """The non-empty sentences of `text`, in lower case, with single blanks and short forms written out."""
     text = _CELL.sub(": ", _DOTS.sub("…", _BLANKS.sub(" ", text)))
     text = _ITEM_IN_LINE.sub(lambda item: item[0] if item[0].startswith("(") else ";", text)
-    plain = _SIGNS_FIRST.sub(_say_signs, _unwrap(_SHORTENED.sub(r"\1\2", text)).lower())
+    plain = _SIGNS_FIRST.sub(_spell_signs, _unwrap(_SHORTENED.sub(r"\1\2", text)).lower())
     for pattern, meaning in _MEANINGS:
         plain = pattern.sub(meaning, plain)
     for sentence in _SENTENCE_END.split(plain):
-        folded = " ".join(sentence.split())
-        while len(folded) > _LONGEST:  # no statement is so long; work grows with the square of it
-            cut = folded.rfind(" ", 0, _LONGEST) + 1 or _LONGEST
-            yield folded[:cut].rstrip()
-            folded = folded[cut:]
-        if folded:
-            yield folded
+        rest = " ".join(sentence.split())
+        while len(rest) > _LONGEST:  # longer than any statement; the time grows with the square of the length
+            cut = rest.rfind(" ", 0, _LONGEST) + 1 or _LONGEST
+            yield rest[:cut].rstrip()
+            rest = rest[cut:]
+        if rest:
+            yield rest
 
 
-# "+ve effusion, -ve pneumothorax": where a statement begins with a sign, each sign belongs to what follows it.
+# "+ve effusion, -ve pneumothorax": if a statement begins with a sign, each sign belongs to the finding after it.
 _SIGNS_FIRST = re.compile(r"(?:^|(?<=[.;\n]))[ \t]*[-+]ve\b(?! for)[^.;\n]*")
 
 
-def _say_signs(match: re.Match[str]) -> str:
+def _spell_signs(match: re.Match[str]) -> str:
     return match.group().replace("+ve", ", positive for").replace("-ve", ", negative for")
 
 
 def _unwrap(text: str) -> str:
-    """`text` with a line feed only where a statement ends."""
+    """`text` with line feeds only between statements."""
     lines = [" ".join(line.split()) for line in _LINE_END.split(text)]
     if len(lines) == 1:
         return text
@@ -120,7 +120,7 @@ def _unwrap(text: str) -> str:
 
 
 def _join_denied_items(lines: list[str]) -> Iterator[str]:
-    """`lines` with the items below "No evidence of:" joined to it as a list."""
+    """`lines`, with the items below a heading such as "No evidence of:" joined to it as a list."""
     waiting = ""
     for line in lines:
         item = _ITEM.match(line) if waiting else None
@@ -129,7 +129,7 @@ def _join_denied_items(lines: list[str]) -> Iterator[str]:
             continue
         if waiting:
             yield waiting
-        waiting = line if _DENIES_ITEMS.search(line) else ""
+        waiting = line if _NEGATES_ITEMS.search(line) else ""
         if not waiting:
             yield line
     if waiting:
@@ -137,7 +137,7 @@ def _join_denied_items(lines: list[str]) -> Iterator[str]:
 
 
 def _is_wrapped(line: str, following: str, *, prose: bool, cased: bool) -> bool:
-    """Whether the statement of `line` goes on in the one `following` it."""
+    """Whether the statement of `line` continues in the line `following`."""
     if not line or not following or _ITEM.match(following):
         return False
     if line[-1] in ".;!?:":

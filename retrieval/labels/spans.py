@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from retrieval.labels import triggers
 from retrieval.labels.descriptor_words import OTHER_DESCRIPTORS, SIDES, SIZES, VERBS
-from retrieval.labels.finding_words import PREDICATES, SUBJECTS, WORDS_OF_HEAD
+from retrieval.labels.finding_words import PREDICATES, STRUCTURES, WORDS_OF_HEAD
 from retrieval.labels.kinds import Dialect, Kind
 
 ADJACENT = 12
@@ -63,7 +63,7 @@ def _patterns(dialect: Dialect) -> tuple[tuple[Kind, str, str], ...]:
         *((Kind.PREDICATE, name, pattern) for name, pattern in PREDICATES.items()),
         *((Kind.FINDING, head, pattern) for head, pattern in WORDS_OF_HEAD.items()),
         *trigger_patterns(triggers.AFTER_FINDINGS),
-        *((Kind.STRUCTURE, name, pattern) for name, pattern in SUBJECTS.items()),
+        *((Kind.STRUCTURE, name, pattern) for name, pattern in STRUCTURES.items()),
         (Kind.SIZE, "", SIZES),
         (Kind.DESCRIPTOR, "", "|".join((*SIDES.values(), *_DEGREES, OTHER_DESCRIPTORS))),
         (Kind.VERB, "", VERBS),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from retrieval.labels.finding_words import DENIED_BY, DOUBTED_BY, FOUND_BY
+from retrieval.labels.finding_words import AFFIRMED_BY, NEGATED_BY, UNCERTAIN_BY
 from retrieval.labels.kinds import COMMAS, CONJUNCTIONS, Kind
 from retrieval.labels.spans import ADJACENT, Span, gap
 from retrieval.records import Status
@@ -55,13 +55,13 @@ def judge_structures(
         key = (structure.name, predicate.name)
         if _is_partial(sentence, structure, predicate):
             continue
-        if key in DENIED_BY and not is_negated:
-            yield JudgedStructure(structure, DENIED_BY[key], "absent", is_by_scope=False)
-        elif key in FOUND_BY:
-            yield JudgedStructure(structure, FOUND_BY[key], status, is_by_scope=True)
-        elif key in DOUBTED_BY:
+        if key in NEGATED_BY and not is_negated:
+            yield JudgedStructure(structure, NEGATED_BY[key], "absent", is_by_scope=False)
+        elif key in AFFIRMED_BY:
+            yield JudgedStructure(structure, AFFIRMED_BY[key], status, is_by_scope=True)
+        elif key in UNCERTAIN_BY:
             doubted: Status = "absent" if is_negated else "uncertain"
-            yield JudgedStructure(structure, DOUBTED_BY[key], doubted, is_by_scope=is_negated)
+            yield JudgedStructure(structure, UNCERTAIN_BY[key], doubted, is_by_scope=is_negated)
 
 
 def _is_partial(sentence: str, structure: Span, predicate: Span) -> bool:

@@ -1,4 +1,4 @@
-"""The labels of a study: the indexing first, completed by the words of the report."""
+"""The labels of a study: from its indexing, completed by the text of its report."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from retrieval.labels.report_labels import LONGEST_TEXT, TextLabels, read_report
 from retrieval.labels.vocabulary import CHEXPERT_14, NO_FINDING, NORMAL, SUPPORT_DEVICES, chexpert_names, unique
 from retrieval.records import Status
 
-# A report that names no finding and denies fewer says too little to call the study normal.
+# Heads that a report without findings must negate before its study is called normal.
 _DENIALS_OF_A_NORMAL_REPORT = 2
 
 
 def label_study(
     mesh: str, problems: str, findings: str, impression: str, statuses: Sequence[tuple[str, Status]] = ()
 ) -> Labels:
-    """Labels of a study from its indexing, its label columns and its report; any of them may be empty.
+    """Labels of a study from its indexing, its label columns and its report. Any of them may be empty.
 
-    The status that the indexing gives a finding stands; the text adds what the indexing does not name. Where the indexing
-    says `normal`, what the text alone affirms is uncertain: the sources disagree. `No Finding` disputes CheXpert's
-    observations alone. A study that nobody indexed is labelled by its text; it has `No Finding` if the text affirms and
-    doubts nothing and denies at least two heads that are no support devices. (`normal` is the indexers' word for more than
-    text can tell: nothing at all, not even of what no word list has.) Of text that is not English nothing is read.
+    The status from the indexing has precedence; the text adds findings that the indexing does not name. If the indexing says
+    `normal`, findings that only the text affirms are uncertain, because the sources disagree. `No Finding` has this effect
+    on CheXpert observations only. A study without indexing is labelled by its text. It gets `No Finding` if the text has no
+    present or uncertain finding, and negates at least two heads that are not support devices. It does not get `normal`,
+    which covers more than the word lists do. Text that is not English is not read.
     """
     indexed = read_indexing(mesh, problems, statuses)
     text = read_report(findings, impression) if is_english(f"{findings}\n{impression}") else TextLabels()
@@ -50,7 +50,7 @@ def label_study(
 
 
 def unread_text(findings: str, impression: str) -> tuple[str, ...]:
-    """Why labels do not tell all that a report says: notes for a summary, without its words."""
+    """Reasons why the text of a report was not read or not read whole, for a summary; they quote no text."""
     if not is_english(f"{findings}\n{impression}"):
         return ("report not in English: no labels from its text",)
     if max(len(findings), len(impression)) > LONGEST_TEXT:
@@ -59,7 +59,7 @@ def unread_text(findings: str, impression: str) -> tuple[str, ...]:
 
 
 def _disputes(indexed: Labels, name: str) -> bool:
-    """Whether the indexing says that there is no such finding, without naming it."""
+    """Whether `normal` or `No Finding` in the indexing contradicts the finding `name`."""
     if NORMAL in indexed.present:
         return True
     observations = {name, *chexpert_names(name)} & set(CHEXPERT_14)
@@ -76,7 +76,7 @@ def _new(names: tuple[str, ...], known: set[str]) -> list[str]:
 
 
 def _added(qualified: tuple[str, ...], indexed: tuple[str, ...], present: list[str]) -> list[str]:
-    """What the text says of a present finding's side or severity, where the indexing says none."""
+    """Sides and severities of present findings in the text, where the indexing has none."""
     settled = {(name, _kind(mark)) for name, _, mark in (each.rpartition("/") for each in indexed)}
     added = []
     for each in qualified:
@@ -93,11 +93,11 @@ def _kind(mark: str) -> str:
 def _supported(
     text: TextLabels, present: list[str], uncertain: list[str], absent: list[str], disputed: list[str]
 ) -> tuple[str, ...]:
-    """Names whose kept status is also the text's; a doubt that the sources' disagreement made is nobody's but the text's."""
-    said_normal = (NO_FINDING,) if _says_normal(text) else ()
+    """Names whose final status the text supports; `disputed` names are uncertain because of the text."""
+    no_finding = (NO_FINDING,) if _says_normal(text) else ()
     return unique(
         [
-            *(name for name in present if name in text.present or name in said_normal),
+            *(name for name in present if name in text.present or name in no_finding),
             *(name for name in uncertain if name in text.uncertain or name in disputed),
             *(name for name in absent if name in text.absent),
         ]

@@ -1,4 +1,4 @@
-"""The two vocabularies of findings, and how a name of one becomes a name of the other."""
+"""The two vocabularies of findings, and the mapping from Indiana heads to CheXpert observations."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OTHER_HEADS = (
     ),
     *("Technical Quality of Image Unsatisfactory", "Thoracic Vertebrae", "Thorax", "Trachea", "Trachea, Carina"),
 )
-"""Heads of the Indiana indexing that are not looked for in texts: structures, and what is rare."""
+"""Heads of the Indiana indexing that are not read from texts: structures and rare findings."""
 
 NORMAL = "normal"
 NO_FINDING = "No Finding"
@@ -74,7 +74,7 @@ _CHEXPERT_OF_HEAD = {
     "Stents": SUPPORT_DEVICES,
     "Surgical Instruments": SUPPORT_DEVICES,
 }
-# Heads that name a structure, and become a finding only with this qualifier.
+# Heads of structures that are a finding only with this qualifier.
 _CHEXPERT_OF_QUALIFIED = {
     ("Thickening", "pleura"): "Pleural Other",
     ("Mediastinum", "enlarged"): "Enlarged Cardiomediastinum",
@@ -85,7 +85,7 @@ _SPELLINGS = {name.lower(): name for name in (*CHEXPERT_14, *_CHEXPERT_OF_HEAD, 
 
 
 def clean_head(head: str) -> str:
-    """A head with white space folded and words capitalised as MeSH does, so that `Lymph nodes` is `Lymph Nodes`."""
+    """A head with single blanks, and capitals as in MeSH: `Lymph  nodes` becomes `Lymph Nodes`."""
     words = head.split()
     if len(words) == 1 and words[0].lower() == NORMAL:
         return NORMAL
@@ -93,25 +93,25 @@ def clean_head(head: str) -> str:
 
 
 def chexpert_names(head: str, qualifiers: Iterable[str] = ()) -> list[str]:
-    """The observations of CheXpert that a head with its qualifiers stands for; none or one, so far."""
+    """The CheXpert observations of a head with its qualifiers: none or one."""
     marks = set(qualifiers)
     names = [_CHEXPERT_OF_HEAD[head]] if head in _CHEXPERT_OF_HEAD else []
     return names + [name for (noun, mark), name in _CHEXPERT_OF_QUALIFIED.items() if noun == head and mark in marks]
 
 
 def denied_names(head: str) -> list[str]:
-    """The observations of CheXpert that are absent where a head is; none that has other heads (no mass, but a nodule)."""
+    """The CheXpert observations that are absent if a head is: those of no other head (without a mass, a nodule may be there)."""
     parts = Counter(_CHEXPERT_OF_HEAD.values())
     return [name for name in chexpert_names(head) if parts[name] == 1]
 
 
 def resolve_finding(name: str, known: Callable[[], Iterable[str]]) -> str:
-    """The spelling of finding `name`, whatever case it is written in, among both vocabularies and what `known` gives.
+    """The canonical spelling of the finding `name`, in any case, from both vocabularies and the names that `known` returns.
 
-    `known` is called only for a name that neither vocabulary has: it asks a collection, which costs a request.
+    `known` is called only for a name that neither vocabulary has, since it sends a request to the index.
 
     Raises:
-        UnknownFinding: no such finding; the message suggests the nearest names.
+        UnknownFinding: there is no such finding. The message suggests the nearest names.
     """
     wanted = " ".join(name.split()).lower()
     if wanted in _SPELLINGS:

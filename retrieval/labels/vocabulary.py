@@ -100,7 +100,7 @@ def chexpert_names(head: str, qualifiers: Iterable[str] = ()) -> list[str]:
 
 
 def denied_names(head: str) -> list[str]:
-    """The CheXpert observations that are absent if a head is: those of no other head (without a mass, a nodule may be there)."""
+    """The CheXpert observations that are absent if a head is: those of no other head (no mass, but maybe a nodule)."""
     parts = Counter(_CHEXPERT_OF_HEAD.values())
     return [name for name in chexpert_names(head) if parts[name] == 1]
 

@@ -9,8 +9,10 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from retrieval.labels.kinds import Dialect, Kind
+from retrieval.labels.laterality import Side
 from retrieval.labels.modifiers import read_denied_modifiers, read_modifiers
 from retrieval.labels.scanner import Scan, scan_sentence
 from retrieval.labels.sentences import read_sentences
@@ -30,7 +32,7 @@ class Assertion:
 
     head: str
     status: Status
-    side: str = ""
+    side: Side | Literal[""] = ""
     severity: str = ""
 
 
@@ -64,7 +66,9 @@ def _read_sentence(sentence: str, dialect: Dialect) -> tuple[Assertion, ...]:
     return tuple(each for mention in scan.mentions for each in assert_mention(sentence, scan, mention, dialect))
 
 
-def _modifiers(sentence: str, scan: Scan, mention: Mention, head: str, dialect: Dialect) -> tuple[str, str]:
+def _modifiers(
+    sentence: str, scan: Scan, mention: Mention, head: str, dialect: Dialect
+) -> tuple[Side | Literal[""], str]:
     if mention.status == "present":
         return read_modifiers(sentence, scan.spans, mention.index, head)
     is_finding = scan.spans[mention.index].kind is Kind.FINDING

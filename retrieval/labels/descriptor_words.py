@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from retrieval.labels.laterality import Side
+
 VERBS = (
     r"is|are|was|were|has|have|had|be|been|appears?|remains?|demonstrates?|shows?|reveals?"
     r"|obscur(?:es|ing)|project(?:s|ing)?"
     r"|seen|noted|identified|present|visuali[sz]ed|evident|detected|found|suggested"
 )
 
-SIDES = {
+WORDS_OF_SIDE: dict[Side, str] = {
     "left": r"left(?:[- ]sided)?|lt",
     "right": r"right(?:[- ]sided)?|rt",
     "bilateral": r"bilat(?:eral(?:ly)?)?|bibasilar|bibasal|both|biapical",
 }
-SEVERITIES = {
+WORDS_OF_SEVERITY = {
     "mild": r"mild(?:ly)?|minimal(?:ly)?|slight(?:ly)?",
     "moderate": r"moderate(?:ly)?",
     "severe": r"severe(?:ly)?",

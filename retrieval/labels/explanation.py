@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from retrieval.labels.kinds import Dialect
+from retrieval.labels.laterality import Side
 from retrieval.records import Status
 
 
@@ -44,7 +47,7 @@ class ExplainedMention(msgspec.Struct, frozen=True):
     start: int
     end: int
     status: Status | None
-    side: str
+    side: Side | Literal[""]
     severity: str
     rule: str
     trigger: ExplainedTrigger | None

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from retrieval.labels import triggers
-from retrieval.labels.descriptor_words import OTHER_DESCRIPTORS, SIDES, SIZES, VERBS
+from retrieval.labels.descriptor_words import OTHER_DESCRIPTORS, SIZES, VERBS, WORDS_OF_SIDE
 from retrieval.labels.finding_words import PREDICATES, STRUCTURES, WORDS_OF_HEAD
 from retrieval.labels.kinds import Dialect, Kind
 
@@ -65,7 +65,7 @@ def _patterns(dialect: Dialect) -> tuple[tuple[Kind, str, str], ...]:
         *trigger_patterns(triggers.AFTER_FINDINGS),
         *((Kind.STRUCTURE, name, pattern) for name, pattern in STRUCTURES.items()),
         (Kind.SIZE, "", SIZES),
-        (Kind.DESCRIPTOR, "", "|".join((*SIDES.values(), *_DEGREES, OTHER_DESCRIPTORS))),
+        (Kind.DESCRIPTOR, "", "|".join((*WORDS_OF_SIDE.values(), *_DEGREES, OTHER_DESCRIPTORS))),
         (Kind.VERB, "", VERBS),
         (Kind.AND, "", "and"),
         (Kind.OR, "", "or"),

@@ -21,8 +21,8 @@ import service
 from retrieval.catalog import Catalog
 from retrieval.errors import RetrievalError
 from retrieval.index.filters import Filters
-from retrieval.labels import descriptor_words
 from retrieval.labels.finding_words import WORDS_OF_HEAD
+from retrieval.labels.indexed_labels import QUALIFIERS
 from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS, chexpert_names
 from retrieval.search.query import Facet, Query
 from retrieval.search.rerank import PRESETS, WEIGHTS
@@ -207,11 +207,9 @@ def render_filters() -> str:
         lines.append(f"| `{head}` | {_list(chexpert_names(head)) or '–'} |")
     lines += ["", "Taken from MeSH and Problems only:", "", _list(OTHER_HEADS), "", "## Qualifiers", ""]
     lines += [
-        "Read from report text. The indexing has more of them; a facet over `sides`, `sites` or `severities` lists those",
-        "of a collection.",
+        *(f"- {name}: {_list(sorted(values))}" for name, values in QUALIFIERS.items()),
         "",
-        f"- sides: {_list(descriptor_words.SIDES)}",
-        f"- severities: {_list(descriptor_words.SEVERITIES)}",
+        "Report text gives sides and severities, the indexing all three. A facet counts those of a collection.",
     ]
     return "\n".join(lines) + "\n"
 

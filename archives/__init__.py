@@ -1,9 +1,10 @@
 '''Archives that studies are read from.
 
-A source is any object with a `dataset`, an `image_count()` and an `__iter__` that gives `Study` and `Quarantined`
-(`retrieval.records.Source`). Open all that can fail as a whole in `__init__`; set single bad rows aside. One file is enough:
+A source is an object with `dataset`, `image_count()` and `__iter__`, which yields `Study` and `Quarantined`
+(`retrieval.records.Source`). `__init__` raises errors of the archive as a whole; a single bad row is quarantined. A new
+source needs one file:
 
-    """A file of JSON lines, one study a line: {"case": "7", "files": ["7/pa.png"], "findings": "Clear."}."""
+    """A file of JSON lines with one study in each line: {"case": "7", "files": ["7/pa.png"], "findings": "Clear."}."""
 
     import json
     from archives.file_tree import FileTree
@@ -31,7 +32,7 @@ A source is any object with a `dataset`, an `image_count()` and an `__iter__` th
                 if images:
                     yield Study(case["case"], self.dataset, tuple(images), Report(findings=case["findings"]))
 
-`Worker.run(JsonLinesSource(path))` ingests it. To have `cxr ingest` offer it, add its kind to `archives/source_spec.py`.
+`Worker.run(JsonLinesSource(path))` ingests it. To add it to `cxr ingest`, add its kind to `archives/source_spec.py`.
 '''
 
 import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off

@@ -1,4 +1,4 @@
-"""The image files of an archive: found by name inside the folder they belong to, never outside it."""
+"""Finds the files of an archive by name, inside its folder and never outside."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from retrieval.errors import MissingFile, PathOutside, SourceError, SystemFailure
 from retrieval.records import Quarantined
 
-# What the system says of names that no file can have; anything else may pass, as of a mount that is away.
+# Errors of the system for impossible file names. Other errors may be temporary, such as a missing mount.
 _IMPOSSIBLE = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _LIMIT_NAME = 1024
 _CONTENT = re.compile(r"""b['"]|\{\s*['"]bytes['"]|data:|\[\[?[0-9]|.*[\0-\x1f]""", re.DOTALL)
-# Five words, or a word with a full stop, a comma or a colon, and no suffix: reports where file names were expected.
+# Text instead of a file name: five words, or a word before a full stop, comma or colon; without a suffix.
 _TEXT = re.compile(
     r"(?!.*\.[a-z0-9]{3,5}$)(?:(?:\S+\s+){4}\S|.*[^\W\d_]{2}[.,:;!?](?:\s|$))", re.DOTALL | re.IGNORECASE
 )
@@ -26,11 +26,14 @@ _WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class FileTree:
-    """The files in a folder and below it, as they were when they were first asked for.
+    """The files of a folder tree.
 
-    Each subfolder is listed once instead of asking the system for every file. Links are followed where they lead to a
-    file inside; a link to a folder is not entered where all files are named, so a circle of links is no trap. Hidden
-    files are found by name, and left out where all files are named.
+    Each subfolder is listed once, when it is first needed. Links to files inside the folder are followed. `names` enters no
+    link to a folder, so a circle of links does no harm, and leaves out hidden files; `locate` finds hidden files, too.
+
+    Attributes:
+        path: The folder.
+        unreadable: Errors of subfolders that were needed and could not be listed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,12 +46,11 @@ class FileTree:
             raise SourceError(f"the images folder {path} does not exist; give the folder that holds the image files")
         self.path = path
         self.unreadable: dict[str, SystemFailure] = {}
-        """Subfolders that were needed and could not be listed."""
         self._above = f"{path.absolute()}/"
         self._inside = path.resolve()
         self._files: set[str] = set()
         self._folders: set[str] = set()
-        self._others: set[str] = set()  # links, and what is neither file nor folder
+        self._others: set[str] = set()  # links, and entries that are neither file nor folder
         self._listed: set[str] = set()
         self._resolved: dict[str, Path] = {}
         self._list("")
@@ -56,49 +58,50 @@ class FileTree:
             raise SourceError(str(self.unreadable[""]))
 
     def locate(self, name: str) -> Path:
-        """The path of the file that a row calls `name`: relative to the folder, or absolute and inside it; `\\` is `/`.
+        """The path of the file `name`: relative to the folder, or absolute and inside it; `\\` means `/`.
 
         Raises:
-            PathOutside: the name leads out of the folder, by `..`, as an absolute path or through a link.
+            PathOutside: the name leads outside the folder, by `..`, as an absolute path or through a link.
             MissingFile: there is no such file.
-            SystemFailure: the system refuses to look.
+            SystemFailure: the system cannot read the path.
         """
         inner = self._inner(name)
         return self.path / inner if self._is_plain(inner) else self._resolve(inner)
 
     def is_name(self, cell: str) -> bool:
-        """Whether a cell can name a file: it is no image as text (bytes, base64), nor a report, neither of which belongs
-        in a message. A file that is there has a name, whatever it reads like.
+        """Whether a cell can be a file name, and so may appear in messages.
+
+        Image content (bytes, base64) and report text cannot; the name of an existing file always can.
         """
         if len(cell) > _LIMIT_NAME or _CONTENT.match(cell):
             return False
         return not _TEXT.match(cell) or self._is_plain(self._inner(cell))
 
     def identity(self, name: str) -> str:
-        """What all names of one file have in common: its relative path, links followed; `name` itself if there is none."""
+        """The relative path of the file, with links followed; equal for all names of a file. `name` if there is no file."""
         return self._file_of(self._inner(name))
 
     def names(self) -> list[str]:
-        """Relative paths, with `/`, of everything that is neither hidden nor a folder (links are named), sorted."""
+        """Sorted relative paths, with `/`, of all files and links that are not hidden."""
         while waiting := [name for name in self._folders - self._listed if not _is_hidden(name)]:
             for folder in waiting:
                 self._list(folder)
         return sorted(name for name in self._files | self._others if not _is_hidden(name))
 
-    def empty_folders(self, strangers: Collection[str] = ()) -> frozenset[str]:
-        """Relative paths of the folders that hold no file that `names` gives, neither themselves nor below.
+    def empty_folders(self, ignored: Collection[str] = ()) -> frozenset[str]:
+        """Relative paths of folders without any file of `names` in them or below them.
 
-        `strangers` are files that do not count: some put a note where a file system will be mounted.
+        Files in `ignored` do not count: some administrators put a note into the folder of a mount point.
         """
-        names = [name for name in self.names() if name not in strangers]
+        names = [name for name in self.names() if name not in ignored]
         filled = {parent for name in names for parent in accumulate(name.split("/")[:-1], "{}/{}".format)}
         return frozenset(printable(name) for name in self._folders - filled if not _is_hidden(name))
 
     def unlisted(self, named: Iterable[str]) -> list[Quarantined]:
-        """The files that are there though no row calls one by a name in `named`, each as `unlisted_file`."""
+        """The files that no name in `named` refers to, each quarantined as `unlisted_file`."""
         listed = {self.identity(name) for name in named}
         return [
-            Quarantined(printable(name), "unlisted_file", f"no row names this file, which lies in {self.path}")
+            Quarantined(printable(name), "unlisted_file", f"no row names this file in {self.path}")
             for name in self.names()
             if self._file_of(name) not in listed and not self.links_to_folder(name)
         ]
@@ -114,14 +117,14 @@ class FileTree:
             return False
 
     def _inner(self, name: str) -> str:
-        """`name` as a relative path, if it is the absolute path of something inside; a way out stays as it is."""
+        """`name` as a relative path. Absolute paths outside the folder stay as they are."""
         if "\\" in name and not self._is_plain(name) and not _WINDOWS_ROOT.match(name):
             name = name.replace("\\", "/")
         inner = name.removeprefix(self._above)
         return name if inner.startswith("/") else inner
 
     def _file_of(self, name: str) -> str:
-        """The relative path of the file that `name` comes down to; `name` itself where there is none."""
+        """The relative path of the file that `name` resolves to; `name` itself if there is none."""
         if self._is_plain(name):
             return name
         try:
@@ -130,12 +133,12 @@ class FileTree:
             return name
         if self._is_plain(found):
             return found
-        # A file system that ignores case has found it under another spelling than it lists.
+        # A file system that ignores case finds a file under another spelling than it lists.
         alike = self._by_spelling.get(_spelling(found), [])
         return alike[0] if len(alike) == 1 else found
 
     def _is_plain(self, name: str) -> bool:
-        """Whether `name` is a regular file without a link on the way to it, which needs no more care."""
+        """Whether `name` is a regular file and no folder above it is a link; such a path cannot lead outside."""
         folder = name.rpartition("/")[0]
         if folder not in self._listed:
             for parent in accumulate(folder.split("/"), "{}/{}".format):
@@ -153,13 +156,13 @@ class FileTree:
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte; RuntimeError: a circle of links
             if isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno == errno.ELOOP):
                 raise MissingFile(
-                    f"{name!r} in {self.path} is or lies below a link that leads back to itself"
+                    f"{name!r} in {self.path} is a link that leads back to itself, or lies below one"
                 ) from None
             if isinstance(error, OSError) and error.errno not in _IMPOSSIBLE:
                 raise SystemFailure(f"{name!r} in {self.path} cannot be read: {error.strerror}") from error
-            raise MissingFile(f"no file can have this name of {len(name):,} characters") from None
+            raise MissingFile(f"a name of {len(name):,} characters cannot be a file name here") from None
         if not resolved.is_relative_to(self._inside):
-            raise PathOutside(f"{name!r} leads outside {self.path}; give an --images-dir that contains every image")
+            raise PathOutside(f"{name!r} leads outside {self.path}; give an --images-dir that contains all images")
         if not found:
             raise MissingFile(f"no file {name!r} in {self.path}{self._hint(name)}")
         self._resolved[name] = resolved
@@ -167,13 +170,13 @@ class FileTree:
 
     def _hint(self, name: str) -> str:
         if _WINDOWS_ROOT.match(name):
-            return "; this is an absolute path of a Windows computer: give paths relative to --images-dir"
+            return "; this is an absolute Windows path: give paths relative to --images-dir"
         alike = self._by_spelling.get(_spelling(os.path.normpath(name)), [])
         if name in alike:
-            return "; what has this name is neither a file nor a link to one"
+            return "; this name is neither a file nor a link to a file"
         if alike and alike[0].lower() != os.path.normpath(name).lower():
-            return "; a file's name looks the same and has other Unicode characters (NFC and NFD): rename the file"
-        return f"; {alike[0]!r} is spelled in another case" if alike else ""
+            return "; a file with the same letters in another Unicode form (NFC or NFD) exists: rename it"
+        return f"; {alike[0]!r} differs only in upper and lower case" if alike else ""
 
     @cached_property
     def _by_spelling(self) -> dict[str, list[str]]:
@@ -202,12 +205,12 @@ class FileTree:
 
 
 def printable(name: str) -> str:
-    """`name` with those bytes escaped that are not UTF-8, which an index, a ledger and a terminal would refuse."""
+    """`name` with bytes escaped that are not UTF-8; index, ledger and terminal accept only UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _spelling(name: str) -> str:
-    """What names have in common that differ in case, or in how letters with accents are composed."""
+    """A key that is equal for names that differ only in case or in the Unicode form of accents."""
     return unicodedata.normalize("NFC", name).lower()
 
 

@@ -1,4 +1,4 @@
-"""The sections of a report whose text holds its own headings: `INDICATION: … FINDINGS: … IMPRESSION: …`."""
+"""Splits a report text with headings into sections: `INDICATION: … FINDINGS: … IMPRESSION: …`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from retrieval.records import Report
 
 _FIELDS = ("findings", "impression", "indication", "comparison")
 
-# `technique` and `closing` belong to no field of a report. A `title` starts the text anew. A `part` is one organ or view of
-# the findings. Tried in this order: "previous findings" are no findings of today.
+# Sections `technique` and `closing` are dropped. A `title` starts a new report text. A `part` is the heading of an organ or
+# view inside the findings. The order matters: "previous findings" must match `comparison` before `findings`.
 _STUDY = r"(?:stud(?:y|ies)|exam(?:ination)?s?|imaging|films?|radiographs?|x-?rays?|cxr|reports?|findings?)"
 _OF_HISTORY = (
     "brief|relevant|patient|clinical|medical|surgical|past|presenting|prior|previous|remote|social|family|interval|smoking"
@@ -72,18 +72,18 @@ _GROUPS = "|".join(f"(?P<{kind}>{names})" for kind, names in _NAMES.items())
 _CLOSE = r"(?:[*_]{1,3}|</(?:b|i|u|h\d|strong|em|span)>){0,2}"
 _OPEN = r"[ \t>#*_=-]*(?:<(?:b|i|u|h\d|strong|em|span)>){0,2}"
 _COLON = rf"{_CLOSE}[ \t]*[:：]+{_CLOSE}"
-# "AP CHEST, 3:45 P.M.:", "PORTABLE UPRIGHT RADIOGRAPH OF THE CHEST:": the view that the findings are of.
+# The view before the findings: "AP CHEST, 3:45 P.M.:", "PORTABLE UPRIGHT RADIOGRAPH OF THE CHEST:".
 _VIEW = (
     r"(?-i:(?=[A-Z0-9_,.:/()& -]{0,60}\b(?:CHEST|VIEWS?|RADIOGRAPHS?|FILMS?|CXR|AP|PA)\b)[A-Z][A-Z0-9_,.:/()& -]{2,80})"
 )
-# At the start of a line a colon or a dash follows a heading, or nothing, or the marks that make it bold.
+# A heading at the start of a line ends with a colon, a dash, the end of the line, or the end of bold markup.
 _AT_LINE = re.compile(
     rf"^{_OPEN}(?:(?:{_GROUPS})(?:\(s\))?(?:{_COLON}|[ \t]*[–—-]+[ \t]|{_CLOSE}[ \t*_=#-]*$|(?:\*\*|__|</(?:b|strong|h\d)>))"
     rf"|(?P<view>{_VIEW}):(?=\s|$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _IN_LINE = re.compile(rf"(?<![^\s.;!?*>)\]_/])(?:{_GROUPS})(?:\(s\))?{_COLON}", re.IGNORECASE)
-# Capitals in a text that has small letters need no colon.
+# A heading in capitals needs no colon if the text also has lower-case letters.
 _CAPITALS = re.compile(
     r"(?<!\S)(?:(?P<indication>(?:CLINICAL )?(?:INDICATION|HISTORY|INFORMATION)S?)|(?P<comparison>COMPARISONS?)"
     r"|(?P<technique>TECHNIQUE)|(?P<findings>FINDINGS)|(?P<impression>IMPRESSION|CONCLUSION)S?|(?P<closing>RECOMMENDATIONS?|NOTIFICATION))"
@@ -93,7 +93,7 @@ _BREAK = re.compile(r"\r\n?|(?:\\r)?\\n|_x000D_\n?|<br ?/?>|</?(?:p|div|li)>", r
 _BRACKETED = re.compile(rf"(?:\[|</?)({'|'.join(_NAMES[kind] for kind in list(_NAMES)[:6])})[\]>]:?", re.IGNORECASE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _SENTENCE = re.compile(r"(?<=[^\d\s]\.)\s+(?=[A-Z])")
-# "Comparison: None." and "Comparison: ___." say no more; what follows is of today.
+# After "Comparison: None." or "Comparison: ___." the findings of today follow.
 _NO_COMPARISON = re.compile(
     r"\W{0,3}(?:none|nil|n/?a|no [^.]{1,40}|not available|unavailable|[\d_/]{2,12})\W{0,3}$", re.IGNORECASE
 )
@@ -108,23 +108,25 @@ class _Heading:
 
 
 def split_report(report: Report) -> Report:
-    """`report` with the headings in its findings and its impression obeyed; what has no headings stays where it is.
+    """`report` with the headings in its findings and impression split into sections.
 
-    What stands under headings that are no field (technique, recommendations, signatures) is left out. What stands before the
-    first heading stays, but is indication if there is a heading for findings. Where there is none, paragraphs that follow
-    indication, comparison or technique are findings. A preliminary reading counts if there is no other.
+    - Text without headings stays in its field.
+    - Text under technique, recommendations or signatures is dropped.
+    - Text before the first heading stays in its field; if there is a heading for findings, it is the indication.
+    - Without a heading for findings, paragraphs after indication, comparison or technique are findings.
+    - A preliminary reading is used if there is no other.
     """
     texts: dict[str, dict[str, None]] = {field: {} for field in _FIELDS}
     for field, text in asdict(report).items():
         parts = _split(text, field) if field in ("findings", "impression") else [(field, text)]
         for section, part in parts:
             if section in texts and (stripped := part.strip()):
-                texts[section][stripped] = None  # a text that stands in two columns is one
+                texts[section][stripped] = None  # the same text in two columns counts once
     return Report(**{field: "\n".join(found) for field, found in texts.items()})
 
 
 def _split(text: str, field: str) -> list[tuple[str, str]]:
-    """The parts of `text`, the content of `field`, each with its section."""
+    """Pairs (section, text) of the text of a field."""
     plain = _BRACKETED.sub(r"\n\1:\n", _BREAK.sub("\n", text.replace("\xa0", " ")))
     headings = _find_headings(plain)
     if not headings:
@@ -136,7 +138,7 @@ def _split(text: str, field: str) -> list[tuple[str, str]]:
 
 
 def _find_headings(text: str) -> list[_Heading]:
-    """The headings of `text` in order; those of organs and views only where they begin the findings."""
+    """The headings of `text` in order. Headings of organs and views count only if they start the findings."""
     found = {match.start(_kind(match)): match for match in _AT_LINE.finditer(text)}
     has_small, has_capitals = text.upper() != text, text.lower() != text
     for match in _IN_LINE.finditer(text):
@@ -168,7 +170,7 @@ def _read_parts(text: str, headings: list[_Heading], field: str) -> Iterator[tup
     kinds = [each.kind for each in headings]
     preamble = "indication" if field == "findings" and "findings" in kinds else field
     yield preamble, text[: headings[0].start]
-    # Without a heading, findings follow the last of these.
+    # Without a heading for findings, they follow the last of these sections.
     last = (
         -1
         if {"findings", "part"} & {*kinds}
@@ -190,7 +192,7 @@ def _read_parts(text: str, headings: list[_Heading], field: str) -> Iterator[tup
 
 
 def _leave_section(kind: str, text: str, *, is_all: bool) -> tuple[str, str]:
-    """What of `text` belongs to its section, and what follows it without a heading; `is_all`: no impression follows."""
+    """The text of the section, and the text after it without a heading; `is_all`: the report has no impression heading."""
     own, *rest = _PARAGRAPH.split(text.strip("\n "), maxsplit=1)
     if not rest and kind != "indication":
         first, *others = _SENTENCE.split(own, maxsplit=1)

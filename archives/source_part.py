@@ -1,4 +1,4 @@
-"""A share of a source, so that several processes or machines can divide a job between them."""
+"""A part of a source, so that several processes or machines can share an ingest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from retrieval.records import Quarantined, Source, Study
 
 
 class SourcePart:
-    """The studies of `source` that fall to part `number` of `count`, by a checksum of their id.
+    """The studies of a source in part `number` of `count`, chosen by a checksum of their id.
 
-    Every study falls to exactly one part, whoever asks, in whatever order, and however the source grows.
+    Each study is in exactly one part, independent of the order of the source and of new studies.
     """
 
     WHOLE: ClassVar[str] = "1/1"
-    """The name of the one part that is the whole source."""
+    """The name of the part that is the whole source."""
 
     def __init__(self, source: Source, number: int, count: int) -> None:
         """Parts are numbered from 1.
@@ -41,7 +41,7 @@ class SourcePart:
                 yield record
 
     def image_count(self) -> int:
-        """About as many images as fall to this part: the count of all over the count of parts."""
+        """The expected number of images: those of the source divided by the number of parts."""
         return -(-self.whole.image_count() // self._count)
 
 
@@ -49,7 +49,7 @@ def parse_part(text: str) -> tuple[int, int]:
     """`2/8` as (2, 8).
 
     Raises:
-        InvalidRequest: it is not of this form.
+        InvalidRequest: the text does not have this form.
     """
     if not (matched := re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip())):
         raise InvalidRequest(f"--worker takes a part such as 2/8, found {text!r}")

@@ -1,4 +1,4 @@
-"""The view of an image, from table cells, DICOM headers and file names. What says nothing for certain is `unknown`."""
+"""Reads the view of an image from table cells, DICOM headers and file names; `unknown` if it is not certain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS: dict[str, Named] = {
     "rld": "other",
     **dict.fromkeys(("obl", "lao", "rao", "lpo", "rpo", "llo", "rlo"), "other"),
 }
-# In German, Spanish, French and Italian too: `seitlich`, `oblicua`, `Schrägaufnahme`, `Linksseitenlage`.
+# Word beginnings, also in German, Spanish, French and Italian: `seitlich`, `oblicua`, `Schrägaufnahme`.
 _BEGINNINGS: tuple[tuple[str, Named], ...] = (
     ("frontal", "frontal"),
     ("lateral", "lateral"),
@@ -38,7 +38,7 @@ _BEGINNINGS: tuple[tuple[str, Named], ...] = (
     ("schrag", "other"),
     ("schraeg", "other"),
 )
-# Clear in a column of views or a header, and anything in a file's name.
+# Clear in a view column or header, but ambiguous in a file name.
 _NOT_IN_NAMES: dict[str, Named] = {
     "ll": "lateral",
     "rl": "lateral",
@@ -57,9 +57,9 @@ _SPELLINGS = (
     (re.compile(rf"\bp{_GAP}a\b"), "pa"),
     (re.compile(rf"\b([lr]){_GAP}l\b"), r"\1l"),
     (re.compile(rf"\b([lr]){_GAP}l{_GAP}d\b"), r"\1ld"),
-    # Spanish for supine and prone: how the patient lies, from which the view does not follow.
+    # Spanish for supine and prone: the position of the patient, not the view.
     (re.compile(rf"\bdecubito{_GAP}(?:supino|prono)\b"), " "),
-    # Of a patient who lies on one side the image is taken from front or back; the side is no view.
+    # Lateral decubitus: the patient lies on one side, and the image is taken from front or back.
     (
         re.compile(
             rf"(?:\b(?:left|right|lt|rt|links|rechts|lateral\w*|lat|l|r|ll|rl){_GAP})*(?:\bdecub\w*|\b\w*seitenlage)"
@@ -69,7 +69,7 @@ _SPELLINGS = (
     ),
 )
 
-# CID 4010 of PS3.16, in SNOMED CT, and in the SNOMED RT of older files.
+# CID 4010 of PS3.16: SNOMED CT codes, and SNOMED RT codes of older files.
 _CODES: dict[str, Named] = {
     "399033003": "frontal",
     "399348003": "frontal",  # antero-posterior
@@ -85,18 +85,18 @@ _CODES: dict[str, Named] = {
 
 
 def read_view(text: str) -> View:
-    """The view that the words of a table cell or a header name, in any case and with any separator between their parts.
+    """The view in a table cell or header, in any case and with any separators.
 
-    `unknown` for no view, for both (`PA and lateral` names a pair, and not which of it this is), and for oblique and
-    decubitus views, which are neither. `Portable` says how the machine came to the patient, not the view.
+    `unknown` if it names no view, both views (`PA and lateral` is a pair of images), or an oblique or decubitus view.
     """
     return _view_of(_named(text))
 
 
 def view_of_header(position: str, codes: Iterable[tuple[str, str]], descriptions: Iterable[str]) -> View:
-    """The view by ViewPosition, else by the (value, meaning) of ViewCodeSequence, else by words of the descriptions.
+    """The view from ViewPosition, else from ViewCodeSequence (value, meaning), else from the descriptions.
 
-    A code or description that names an oblique or decubitus view alone stands above a ViewPosition of the beam (`AP`).
+    If a code or description names an oblique or decubitus view only, it overrides ViewPosition, which may be that of the
+    beam (`AP`).
     """
     found = [
         _named(position),
@@ -109,20 +109,20 @@ def view_of_header(position: str, codes: Iterable[tuple[str, str]], descriptions
 
 
 def view_of_name(name: str) -> View:
-    """The view that the file `name`, a path with `/`, says in its own name, or else in that of the folder it is in."""
+    """The view in the name of a file (a path with `/`), else in the name of its folder."""
     path = PurePosixPath(name)
     return _view_of(_named(path.stem, in_name=True) or _named(path.parent.name, in_name=True))
 
 
-@lru_cache(1024)  # the cells of a column say few things
+@lru_cache(1024)  # a column has few different values
 def _named(text: str, *, in_name: bool = False) -> frozenset[Named]:
-    """The views that `text` names. Beside `other` stands no single view: `PA oblique` is oblique."""
+    """The views that `text` names. `PA oblique` is only `other`."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter)).replace("_", " ")
     for spelling, word in _SPELLINGS:
         plain = spelling.sub(word, plain)
     words = re.findall(r"[^\W_]+", plain)
-    if words == ["l"] and not in_name:  # PadChest's lateral; in a longer text it is a side
+    if words == ["l"] and not in_name:  # PadChest's lateral; in a longer text it means left
         return frozenset({"lateral"})
     views = frozenset(view for view in (_view_of_word(word, in_name) for word in words) if view)
     return frozenset({"other"}) if "other" in views and len(views) == 2 else views

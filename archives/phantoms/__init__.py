@@ -1,6 +1,6 @@
-"""Phantoms: seeded synthetic chest X-rays with known findings and matching reports, for the demo, tests and training.
+"""Phantoms: synthetic chest X-rays from a seed, with known findings and matching reports, for demo, tests and training.
 
-They are drawn, not derived from any patient's images.
+They are drawn. No image of a patient was used.
 """
 
 from archives.phantoms.archive import PhantomFiles, write_phantoms

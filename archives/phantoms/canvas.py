@@ -1,7 +1,7 @@
-"""The film plane: a grid in body coordinates, soft edges, strokes and noise, all in float32.
+"""Drawing tools: a grid in body coordinates, soft edges, strokes and noise, all in float32.
 
 Body coordinates are pixels of a 256 x 256 image of an upright, centred patient of average size: x to the image's right,
-y downwards. The frontal views' midline is x = 0, the lateral views' x runs from 0 at the image's left.
+y downwards. In frontal views the midline is x = 0; in lateral views x = 0 is the left edge of the image.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SIZE = 256
 Field = NDArray[np.floating[Any]]
 Points = Sequence[tuple[float, float]]
 
-# Curves are tabulated every quarter pixel over a range that a rotated or shifted grid does not leave.
+# Curves are tabulated in steps of a quarter pixel. The range includes all rotated and shifted grids.
 _STEPS = 4
 _LOW, _HIGH = -90, 370
 _SUPERSAMPLING = 2
 
 
 class Canvas:
-    """A 256 x 256 grid that knows where each of its pixels lies in the body.
+    """A 256 x 256 grid with the body coordinates of each pixel.
 
     Attributes:
         x: body x of each pixel, float32 [256, 256].
@@ -34,7 +34,7 @@ class Canvas:
     """
 
     def __init__(self, *, origin_x: float, scale: float, turn_deg: float, shift: tuple[float, float]) -> None:
-        """Lay the grid: body (`origin_x`, 128) falls on the image's centre plus `shift`, `scale` magnifies."""
+        """Make the grid: body point (`origin_x`, 128) lies at the image centre plus `shift`; `scale` magnifies."""
         self._origin = (origin_x, SIZE / 2)
         self.scale = scale
         self._cos = math.cos(math.radians(turn_deg))
@@ -61,7 +61,7 @@ class Canvas:
         return table[_index(y)]
 
     def ellipse(self, x: float, y: float, half_x: float, half_y: float, *, turn_deg: float = 0.0) -> Field:
-        """Radius of each pixel in units of the ellipse's: below 1 inside."""
+        """The distance of each pixel from the centre, in units of the ellipse: below 1 inside."""
         dx, dy = self.x - np.float32(x), self.y - np.float32(y)
         if turn_deg:
             cos, sin = (math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg)))
@@ -70,12 +70,12 @@ class Canvas:
         return radius
 
     def disc(self, x: float, y: float, half_x: float, half_y: float, *, soft: float, turn_deg: float = 0.0) -> Field:
-        """A filled ellipse, 1 inside and 0 outside, its edge `soft` pixels wide."""
+        """A filled ellipse: 1 inside, 0 outside, with an edge `soft` pixels wide."""
         radius = self.ellipse(x, y, half_x, half_y, turn_deg=turn_deg)
         return edge((1 - radius) * np.float32(math.sqrt(half_x * half_y)), soft)
 
     def strokes(self) -> Strokes:
-        """An empty layer to draw lines and polygons on."""
+        """An empty layer for lines and polygons."""
         return Strokes(self)
 
     def to_layer(self, points: Points | NDArray[np.float64]) -> list[float]:
@@ -85,14 +85,14 @@ class Canvas:
         return flat
 
     def to_layers(self, lines: Sequence[Points]) -> list[list[float]]:
-        """The same for many lines of equally many points, at once."""
+        """The same for many lines with the same number of points."""
         placed = np.asarray(lines, dtype=np.float64) @ self._to_layer + self._layer_shift
         flat: list[list[float]] = placed.reshape(len(lines), -1).tolist()
         return flat
 
 
 class Strokes:
-    """Lines and polygons at twice the resolution; what is drawn later covers what was drawn before."""
+    """Lines and polygons at twice the resolution; later ones cover earlier ones."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
@@ -104,7 +104,7 @@ class Strokes:
         self._stroke(self._canvas.to_layer(points), width, level)
 
     def lines(self, lines: Sequence[tuple[Points, float, float]]) -> None:
-        """Many lines of equally many points: (points, width, level) each."""
+        """Many lines with the same number of points, each as (points, width, level)."""
         for placed, (_, width, level) in zip(self._canvas.to_layers([line[0] for line in lines]), lines, strict=True):
             self._stroke(placed, width, level)
 
@@ -113,7 +113,7 @@ class Strokes:
         self._draw.polygon(self._canvas.to_layer(points), fill=round(255 * level))
 
     def band(self, centre: NDArray[np.float64], widths: NDArray[np.float64], *, fill: float, rim: float) -> None:
-        """A long bone about the `centre` line [N, 2], `widths` [N] wide, its cortex brighter than its marrow."""
+        """A long bone along the `centre` line [N, 2] with `widths` [N]; the cortex is brighter than the marrow."""
         along = np.empty_like(centre)
         along[1:-1] = centre[2:] - centre[:-2]
         along[0], along[-1] = centre[1] - centre[0], centre[-1] - centre[-2]
@@ -127,7 +127,7 @@ class Strokes:
 
     def _stroke(self, placed: list[float], width: float, level: float) -> None:
         pixels = max(1, round(width * self._canvas.scale * _SUPERSAMPLING))
-        # Joints are filled only where a gap would be wide enough to see.
+        # Joints are filled only if a gap would be visible.
         self._draw.line(placed, fill=round(255 * level), width=pixels, joint="curve" if pixels > 3 else None)
 
     def field(self) -> Field:
@@ -136,7 +136,7 @@ class Strokes:
 
 
 def curve(knots: Points, *, smooth: float = 4.0) -> Field:
-    """A table for `Canvas.by_row` or `by_column`: (position, value) knots joined and smoothed over `smooth` pixels."""
+    """A table for `Canvas.by_row` or `by_column`: knots (position, value), smoothed over `smooth` pixels."""
     positions = np.arange(_LOW * _STEPS, _HIGH * _STEPS) / _STEPS
     places, values = zip(*sorted(knots), strict=True)
     table = np.interp(positions, places, values)
@@ -155,7 +155,7 @@ def value(table: Field, position: float) -> float:
 
 def edge(distance: Field, soft: float) -> Field:
     """A smooth step: 0 where `distance` is below -soft, 1 where it is above."""
-    # In place: at 256 x 256 the time goes into allocating, not into arithmetic.
+    # In place: at 256 x 256 allocation takes longer than arithmetic.
     step: Field = distance * np.float32(0.5 / soft)
     step += np.float32(0.5)
     np.maximum(step, 0, out=step)
@@ -185,14 +185,14 @@ def blur(field: Field, sigma: float) -> Field:
 
 
 def haze(field: Field) -> Field:
-    """A very wide blur, some 14 pixels: what scattered radiation makes of an image."""
+    """A wide blur of about 14 pixels, like scattered radiation."""
     coarse = field.reshape(SIZE // 8, 8, SIZE // 8, 8).mean(axis=(1, 3))
     image = Image.fromarray(np.ascontiguousarray(blur(coarse, 1.7)))
     return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def clouds(rng: np.random.Generator, grain: int) -> Field:
-    """Smooth noise of unit variance or so, with bumps of about `grain` pixels."""
+    """Smooth noise of about unit variance, with bumps of about `grain` pixels."""
     cells = SIZE // grain + 2
     coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
     return np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""From attenuation to the 8-bit picture: exposure, scatter, grain, collimation, the side marker."""
+"""Turns attenuation into an 8-bit image: exposure, scatter, noise, collimation, side marker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archives.phantoms.canvas import SIZE, Field, blur, haze
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """How one film was taken. Both views of a study share most of it."""
+    """The exposure of one film."""
 
     black: float
     white: float
@@ -25,7 +25,7 @@ class Exposure:
 
 
 def choose_exposure(rng: np.random.Generator) -> Exposure:
-    """A technician's day: mostly right, sometimes a little light, dark, soft or grainy."""
+    """A random exposure: mostly correct, sometimes a little bright, dark, soft or noisy."""
     sides = [int(side) for side in rng.integers(1, 12, size=4)] if rng.random() < 0.3 else [0, 0, 0, 0]
     return Exposure(
         black=rng.uniform(0.02, 0.12),
@@ -40,13 +40,13 @@ def choose_exposure(rng: np.random.Generator) -> Exposure:
 
 
 def expose(attenuation: Field, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture: uint8 [256, 256], dense tissue bright."""
+    """The image: uint8 [256, 256], dense tissue bright."""
     image = blur(attenuation, exposure.sharpness_px)
     image = (1 - exposure.scatter) * image + exposure.scatter * haze(attenuation)
     level = np.clip((image - exposure.black) / np.float32(exposure.white - exposure.black), 0, None)
-    # The film's shoulder: dense parts lose contrast smoothly instead of clipping.
+    # Shoulder of the film curve: dense parts lose contrast smoothly instead of clipping.
     level = np.where(level > 0.75, 0.75 + 0.25 * np.tanh((level - 0.75) / 0.25), level) ** np.float32(exposure.gamma)
-    # Quantum noise grows where little radiation arrives.
+    # Quantum noise is stronger where less radiation arrives.
     level += rng.standard_normal(level.shape, dtype=np.float32) * (0.5 + level) * np.float32(exposure.noise)
     if exposure.marker:
         _stamp(level, *exposure.marker)
@@ -60,6 +60,6 @@ def expose(attenuation: Field, exposure: Exposure, rng: np.random.Generator) -> 
 
 
 def _stamp(level: Field, column: int, row: int) -> None:
-    """A lead letter L."""
+    """Stamp a lead letter L."""
     level[row : row + 10, column : column + 2] = 0.97
     level[row + 8 : row + 10, column : column + 7] = 0.97

@@ -1,4 +1,4 @@
-"""What can be wrong with a phantom patient, and the terms an indexer would write for it."""
+"""The findings of phantom patients, and their MeSH terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Kind = Literal[
 ]
 LungSide = Literal["left", "right"]
 
-# Heads as Open-i's indexers wrote them in the Indiana collection.
+# The heads that the indexers of Open-i use in the Indiana collection.
 HEADS: dict[Kind, str] = {
     "cardiomegaly": "Cardiomegaly",
     "effusion": "Pleural Effusion",
@@ -53,10 +53,14 @@ _PAIR_SHARE = 0.28
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One finding: where it is, how large, and whether the reader was sure.
+    """One finding.
 
-    `site` is a lobe (nodule, consolidation) or the kind of line (catheter); `grade` a severity or a size; each is empty
-    where it does not apply. `sure` is False for what the report calls possible or borderline.
+    Attributes:
+        kind: Its kind.
+        side: Its laterality; empty if it has none.
+        site: The lobe (nodule, consolidation) or the kind of line (catheter); else empty.
+        grade: Severity or size; empty if it has none.
+        sure: False if the report calls it possible or borderline.
     """
 
     kind: Kind
@@ -67,19 +71,19 @@ class Finding:
 
     @property
     def head(self) -> str:
-        """The term's head, as it stands in `Problems`."""
+        """The head of its term, as in the column `Problems`."""
         return HEADS[self.kind]
 
     @property
     def mesh(self) -> str:
-        """The term with its qualifiers, as it stands in `MeSH`: `Pleural Effusion/left/small`."""
+        """The term with qualifiers, as in the column `MeSH`: `Pleural Effusion/left/small`."""
         match self.kind:
             case "cardiomegaly" | "hernia":
                 parts = [self.grade]
             case "pneumothorax":
                 parts = ["apex" if self.grade == "small" else "", self.side, self.grade]
             case "nodule" | "consolidation":
-                # The lingula is the left lung's alone, so the indexers leave its side out.
+                # Only the left lung has a lingula, so the indexers leave out the side.
                 parts = ["lung", self.site, "" if self.site == "lingula" else self.side]
                 parts.append("small" if self.kind == "nodule" and self.grade == "small" else "")
             case "atelectasis":
@@ -96,11 +100,11 @@ class Finding:
 
 
 def choose_findings(rng: np.random.Generator) -> tuple[Finding, ...]:
-    """None (30 %), borderline heart size alone (5 %), one, or two that can be told apart on one film."""
-    lot = rng.random()
-    if lot < _NORMAL_SHARE:
+    """Random findings: none (30 %), borderline heart size only (5 %), one, or two that do not overlap on a film."""
+    draw = rng.random()
+    if draw < _NORMAL_SHARE:
         return ()
-    if lot < _NORMAL_SHARE + _BORDERLINE_SHARE:
+    if draw < _NORMAL_SHARE + _BORDERLINE_SHARE:
         return (Finding("cardiomegaly", grade="borderline", sure=False),)
     kinds: list[Kind] = list(HEADS)
     first, second = rng.choice(len(kinds), size=2, replace=False)
@@ -150,7 +154,7 @@ def _describe(kind: Kind, rng: np.random.Generator, *, alone: bool) -> Finding:
 
 
 def _overlap(pair: tuple[Finding, Finding]) -> bool:
-    """Whether two findings would lie on each other: devices with devices, or both low in the same lung."""
+    """Whether two findings overlap on a film: both are devices, or both lie low in the same lung."""
     kinds = {finding.kind for finding in pair}
     if kinds in ({"catheter", "pacemaker"}, {"effusion", "atelectasis"}):
         return True

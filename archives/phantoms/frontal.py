@@ -1,4 +1,4 @@
-"""The PA view: attenuation of a chest seen from behind, the patient's left on the image's right."""
+"""The PA view: attenuation of a chest, with the patient's left on the right of the image."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SIDES: tuple[Literal["right", "left"], ...] = ("right", "left")
 
 
 class FrontalChest:
-    """Layers of one PA film in units of the attenuation of a trunk of average thickness.
+    """The layers of one PA film, in units of the attenuation of a trunk of average thickness.
 
     Attributes:
-        soft: soft tissue, as if the lungs were filled.
-        air: what the lungs take away from it.
-        bone: what the skeleton adds.
-        device: what metal and plastic add.
+        soft: Soft tissue, as if the lungs had no air.
+        air: Attenuation that the air of the lungs removes.
+        bone: Attenuation of the skeleton.
+        device: Attenuation of metal and plastic.
     """
 
     def __init__(self, canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -40,11 +40,11 @@ class FrontalChest:
 
     @property
     def attenuation(self) -> Field:
-        """All layers together; 0 is empty air."""
+        """The sum of all layers; 0 is air."""
         return self.soft - self.air + self.bone + self.device
 
     def wall_x(self, y: float) -> float:
-        """Inner chest wall's distance from the midline at height `y`."""
+        """Distance of the inner chest wall from the midline at height `y`."""
         return value(self.wall, y)
 
     def diaphragm_y(self, side: Literal["left", "right"], away: float) -> float:
@@ -97,7 +97,7 @@ class FrontalChest:
         thickness = np.sqrt(1 - (1 - rim) ** 2)
         by_height = curve([(0, 0.50), (30, 0.56), (60, 0.80), (100, 0.98), (170, 1.06), (256, 1.22)], smooth=14)
         body = thickness * c.by_row(by_height) * np.float32(0.98 + 0.22 * p.fat)
-        # The arms hang a little away from the trunk, or the elbows point forward and only their upper ends show.
+        # The arms hang a little away from the trunk; of raised arms only the upper ends are visible.
         reach = half + flesh + 22
         arm = curve([(-40, 118), (60, 122), (90, reach - 4), (160, reach + 6), (300, reach + 20)], smooth=12)
         within = 21 + 5 * p.fat - np.abs(self.away - c.by_row(arm))
@@ -105,7 +105,7 @@ class FrontalChest:
         body = np.maximum(body, limb)
         if p.female:
             body += self._breasts()
-        # Folds of the axilla and the trapezius blur the shoulders' upper edge.
+        # Folds of axilla and trapezius blur the upper edge of the shoulders.
         fold = edge(c.y - 44, 14) * edge(92 - c.y, 22) * edge(self.away - 70, 14) * edge(inside, 6)
         folded: Field = body + 0.05 * fold
         return folded
@@ -116,13 +116,13 @@ class FrontalChest:
         shadow = np.zeros_like(self.x)
         for sign in (-1, 1):
             radius = self.canvas.ellipse(sign * 0.56 * p.chest_half, y - 22 * size, 36 * size, 34 * size)
-            # A hemisphere hanging down: thickest low, with a sharp lower edge that fades upwards.
+            # A hanging hemisphere: thickest at the bottom, with a sharp lower edge, fading upwards.
             ball = np.sqrt(np.clip(1 - radius**2, 0, 1))
             shadow += ball * np.clip((self.canvas.y - (y - 52 * size)) / np.float32(48 * size), 0, 1)
         return shadow * np.float32(0.10 + 0.10 * p.fat)
 
     def _silhouette(self) -> Field:
-        """Heart and great vessels: how much of the lungs' depth they fill, 0..1."""
+        """Heart and great vessels: the share of the depth of the lungs that they fill, 0..1."""
         p, c = self.patient, self.canvas
         width = p.heart_ratio * 2 * p.chest_half
         left = min(0.655 * width, p.chest_half - 5)
@@ -149,14 +149,14 @@ class FrontalChest:
         left_edge = edge(c.by_row(self.left_border) - self.x, 1.6)
         right_edge = edge(self.x + c.by_row(self.right_border), 1.6)
         thick = curve([(40, 0.62), (waist, 0.66), (waist + 35, 0.80), (floor, 0.88), (floor + 30, 0.9)], smooth=8)
-        # Thicker towards the middle, so that the border is soft and the centre dense.
+        # Thicker towards the middle: a soft border and a dense centre.
         reach = c.by_row(self.left_border) + c.by_row(self.right_border)
         middle = (c.by_row(self.left_border) - c.by_row(self.right_border)) / 2
         bulge = 1 - np.clip(np.abs(self.x - middle) / (reach / 2), 0, 1) ** 2
         return left_edge * right_edge * c.by_row(thick) * (0.80 + 0.20 * bulge)
 
     def _lung_field(self) -> Field:
-        """Where lung can be, 0..1: within the chest wall and above the diaphragm."""
+        """The lung area, 0..1: inside the chest wall and above the diaphragm."""
         c = self.canvas
         depth = c.by_row(self.wall) - self.away
         rim = np.clip(depth / np.float32(46), 0, 1)
@@ -173,12 +173,12 @@ class FrontalChest:
         c = self.canvas
         depth = c.by_row(curve([(30, 0.34), (60, 0.55), (100, 0.68), (150, 0.72), (190, 0.70)], smooth=10))
         air = self.field * depth * (1 - self.heart)
-        # Lung behind the dome: a faint lucency that reaches below it.
+        # Lung behind the dome: a faint lucency below it.
         behind = edge(self.floor + 16 - c.y, 14) * edge(c.by_row(self.wall) - self.away, 14) * (1 - self.heart)
         air += 0.07 * behind * edge(c.y - self.floor, 3)
         self.vessels = self._vessels()
         air -= self.vessels * np.clip(self.field, 0, 1) * (1 - 0.8 * self.heart)
-        # The trachea and the main bronchi, seen through the mediastinum.
+        # Trachea and main bronchi, visible through the mediastinum.
         carina = self.patient.apex_y + 56
         tube = edge(6.2 - np.abs(self.x - self.midline - 1), 3) * edge(carina - c.y, 8) * edge(c.y + 30, 10)
         layer = c.strokes()
@@ -196,7 +196,7 @@ class FrontalChest:
         return bubble * np.float32(self.rng.uniform(0.0, 0.26)) * edge(self.canvas.y - self.floor - 3, 2)
 
     def _vessels(self) -> Field:
-        """Pulmonary arteries and veins branching from the hila, thinner and fainter outwards."""
+        """Pulmonary arteries and veins that branch from the hila, thinner and fainter outwards."""
         layer, lines = self.canvas.strokes(), list[Line]()
         hilum_y = self.patient.apex_y + 66
         for sign, y in ((-1, hilum_y + 6), (1, hilum_y)):
@@ -221,7 +221,7 @@ class FrontalChest:
                 _rib(self, back, front, number, sign)
         ribs = blur(0.17 * back.field() + 0.10 * front.field() * edge(self.away - 34, 24), 0.6)
         ribs *= 0.35 + 0.65 * np.clip(self.field * 1.6, 0, 1)
-        # Along the inner wall the ribs are seen end on and add up.
+        # Along the inner wall the ribs are seen end-on and add up.
         ribs += (
             0.07
             * edge(5 - np.abs(self.canvas.by_row(self.wall) + 1.5 - self.away), 5)
@@ -280,7 +280,7 @@ class FrontalChest:
 
 
 def _rib(chest: FrontalChest, back: Strokes, front: Strokes, number: int, sign: int) -> None:
-    """One rib: from the spine up and out, around the wall, and forwards down to its cartilage."""
+    """Draw one rib: from the spine up and outwards, around the wall, and down at the front to its cartilage."""
     p = chest.patient
     y = p.apex_y - 1 + number * (14.2 + 0.10 * number) * (p.dome_right_y - p.apex_y + 40) / 180
     t = np.linspace(0, 1, 22)

@@ -1,4 +1,4 @@
-"""How findings change a PA film. Heart size and diaphragm height are the patient's own; the rest is added here."""
+"""Draws findings into a PA film. Heart size and diaphragm height come from the patient; other findings are added here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from archives.phantoms.canvas import Points, blur, clouds, curve, edge
 from archives.phantoms.findings import Finding, LungSide
 from archives.phantoms.frontal import FrontalChest
 
-# Centre and half axes of each lobe: distance from the midline as a share of the chest's half width, height as a share
-# of the way from apex to dome.
+# Centre and half axes of each lobe. x: distance from the midline as a share of half the chest width; y: height as a share
+# of the distance from apex to dome.
 _LOBES = {
     "upper lobe": (0.52, 0.33, 0.27, 0.20),
     "middle lobe": (0.47, 0.80, 0.25, 0.14),
@@ -61,7 +61,7 @@ def _lobe(chest: FrontalChest, finding: Finding) -> tuple[float, float, float, f
 
 
 def _effusion(chest: FrontalChest, finding: Finding) -> None:
-    """Fluid with a meniscus: it climbs along the wall and hides the diaphragm and the costophrenic angle."""
+    """Draw fluid with a meniscus, which rises along the wall and hides diaphragm and costophrenic angle."""
     p, rng = chest.patient, chest.rng
     for side in _sides(finding):
         dome, half = p.dome_y(side), p.chest_half
@@ -88,19 +88,19 @@ def _effusion(chest: FrontalChest, finding: Finding) -> None:
         fluid = edge(chest.canvas.y - surface, 4.5) * chest.sided(side)
         chest.air *= 1 - np.float32(0.92) * fluid
         chest.bone *= 1 - np.float32(0.55) * fluid * edge(chest.away - 14, 10)
-        # Fluid behind the abdomen adds no visible density there; above the floor it is as white as the liver.
+        # Below the diaphragm fluid adds no visible density; above it, it is as white as the liver.
         chest.soft += (
             np.float32(0.05) * fluid * edge(chest.floor + 8 - chest.canvas.y, 8) * np.clip(chest.field * 2, 0, 1)
         )
 
 
 def _pneumothorax(chest: FrontalChest, finding: Finding) -> None:
-    """A dark rim without vessels outside the thin white line of the visceral pleura; the lung itself shrinks."""
+    """Draw a dark rim without vessels outside the thin white line of the visceral pleura; the lung shrinks."""
     p, c, rng = chest.patient, chest.canvas, chest.rng
     side: LungSide = "left" if finding.side == "left" else "right"
     squeeze_x, squeeze_y = (rng.uniform(0.80, 0.86), rng.uniform(0.82, 0.88)) if finding.grade == "small" else (
         rng.uniform(0.50, 0.68), rng.uniform(0.62, 0.78))  # fmt: skip
-    # The lung shrinks towards the lower hilum: a point of the small lung is where it was before, scaled about it.
+    # The lung shrinks towards the lower hilum: all points are scaled about it.
     root_x, root_y = 0.20 * p.chest_half, p.dome_y(side) + 2
     before_x = root_x + (chest.away - root_x) / np.float32(squeeze_x)
     before_y = root_y + (c.y - root_y) / np.float32(squeeze_y)
@@ -120,7 +120,7 @@ def _pneumothorax(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _consolidation(chest: FrontalChest, finding: Finding) -> None:
-    """Airspaces filled in one lobe: a patchy cloud, sharp at a fissure, with branching air in it."""
+    """Draw a patchy cloud in one lobe, sharp at a fissure, with an air bronchogram."""
     c, rng = chest.canvas, chest.rng
     x, y, half_x, half_y = _lobe(chest, finding)
     radius = c.ellipse(
@@ -144,7 +144,7 @@ def _consolidation(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _nodule(chest: FrontalChest, finding: Finding) -> None:
-    """A round opacity of 1.5 to 3 cm (6.5 pixels a centimetre); a possible one is small and faint."""
+    """Draw a round opacity of 1.5 to 3 cm (6.5 pixels per centimetre); a possible nodule is small and faint."""
     c, rng = chest.canvas, chest.rng
     x, y, half_x, half_y = _lobe(chest, finding)
     x += rng.uniform(-0.35, 0.35) * half_x
@@ -159,7 +159,7 @@ def _nodule(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _atelectasis(chest: FrontalChest, finding: Finding) -> None:
-    """Plates of collapsed lung above a raised diaphragm."""
+    """Draw plates of collapsed lung above a raised diaphragm."""
     c, rng = chest.canvas, chest.rng
     layer = c.strokes()
     for side in _sides(finding):
@@ -181,7 +181,7 @@ def _atelectasis(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _hernia(chest: FrontalChest, finding: Finding) -> None:
-    """Stomach behind the heart: a round wall, air above, a level of fluid below."""
+    """Draw a stomach behind the heart: a round wall, air above a fluid level."""
     rng, p = chest.rng, chest.patient
     size = rng.uniform(20, 27) if finding.grade == "large" else rng.uniform(14, 17)
     c, x, y = chest.canvas, rng.uniform(0, 12), p.dome_right_y - 0.62 * size + 2
@@ -197,7 +197,7 @@ def _hernia(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _catheter(chest: FrontalChest, finding: Finding) -> None:
-    """A central line, or a port with its reservoir on the chest wall; the tip lies at the cavoatrial junction."""
+    """Draw a central line, or a port with a reservoir on the chest wall; the tip is at the cavoatrial junction."""
     p, rng, sign = chest.patient, chest.rng, _sign(finding.side)
     layer = chest.canvas.strokes()
     cava = [(-16.0, p.apex_y + 52), (-17.0, p.apex_y + 74), (-18.0, p.apex_y + rng.uniform(82, 100))]
@@ -225,7 +225,7 @@ def _catheter(chest: FrontalChest, finding: Finding) -> None:
 
 
 def _pacemaker(chest: FrontalChest, finding: Finding) -> None:
-    """A pulse generator below the collar bone, leads to the right atrium and ventricle."""
+    """Draw a pulse generator below the clavicle, with leads to the right atrium and ventricle."""
     p, rng, sign = chest.patient, chest.rng, _sign(finding.side)
     layer, can = chest.canvas.strokes(), chest.canvas.strokes()
     x, y = sign * rng.uniform(60, 72), p.apex_y + rng.uniform(34, 48)
@@ -249,7 +249,7 @@ def _pacemaker(chest: FrontalChest, finding: Finding) -> None:
 
 
 def smooth_path(points: Points) -> list[tuple[float, float]]:
-    """The points joined by a Catmull-Rom spline, eight pieces between each two."""
+    """The points joined by a Catmull-Rom spline, with eight pieces between neighbours."""
     line = np.array(points)
     padded = np.vstack([2 * line[0] - line[1], line, 2 * line[-1] - line[-2]])
     path = []

@@ -1,4 +1,4 @@
-"""The lateral view: attenuation of a chest seen from its left side, the front on the image's left."""
+"""The lateral view: attenuation of a chest seen from its left, with the front on the left of the image."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HILUM = (128.0, 108.0)
 
 
 class LateralChest:
-    """Layers of one lateral film, in the units of `FrontalChest`."""
+    """The layers of one lateral film, in the units of `FrontalChest`."""
 
     def __init__(self, canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
         self.canvas, self.patient, self.rng = canvas, patient, rng
-        # Depth of the chest: all x scale about its middle.
+        # Depth of the chest: all x are scaled about its middle.
         self.x = (canvas.x - 128) / np.float32(patient.depth) + 128
         self._lay_borders()
         self.soft = self._body()
@@ -29,19 +29,19 @@ class LateralChest:
 
     @property
     def attenuation(self) -> Field:
-        """All layers together; 0 is empty air."""
+        """The sum of all layers; 0 is air."""
         return self.soft - self.air + self.bone + self.device
 
     def place(self, x: float) -> float:
-        """Body x of a position given for a chest of average depth."""
+        """Body x for a position in a chest of average depth."""
         return (x - 128) * self.patient.depth + 128
 
     def diaphragm_y(self, x: float) -> float:
-        """Height of the upper dome at a position given for a chest of average depth."""
+        """Height of the upper dome at a position in a chest of average depth."""
         return value(self.domes[0], x)
 
     def front_x(self, y: float) -> float:
-        """Back of the sternum at height `y`, for a chest of average depth."""
+        """Position of the back of the sternum at height `y`, in a chest of average depth."""
         return value(self.front, y)
 
     def _lay_borders(self) -> None:
@@ -123,7 +123,7 @@ class LateralChest:
         thickness = np.sqrt(1 - (1 - rim) ** 2)
         by_height = curve([(-10, 1.10), (30, 1.12), (60, 1.0), (110, 0.98), (170, 1.05), (256, 1.20)], smooth=12)
         body = thickness * c.by_row(by_height) * np.float32(1.0 + 0.16 * p.fat)
-        # Raised arms cross the film's upper front corner.
+        # Raised arms cross the upper front corner of the film.
         slope = self.rng.uniform(-0.15, 0.4)
         centre = self.rng.uniform(4, 26)
         arm = 22 + 5 * p.fat - np.abs(c.y - centre - slope * (self.x - 60))
@@ -164,7 +164,7 @@ class LateralChest:
         profile = np.sqrt(1 - (1 - rim) ** 2)
         self.floor = c.by_column(self.domes[0], self.x)
         second = c.by_column(self.domes[1], self.x)
-        # Each dome takes one lung's half of the lucency.
+        # Each dome limits the lucency of one lung.
         above = 0.55 * edge(self.floor - c.y, 1.4) + 0.45 * edge(second - c.y, 1.4)
         field: Field = profile * above * edge(c.y - p.apex_y, 14)
         return field
@@ -222,7 +222,7 @@ class LateralChest:
             * edge(p.dome_right_y + 2 - self.canvas.y, 10)
         )
         cortex = 0.35 * blur(ribs.field(), 0.7) * (0.25 + 0.75 * np.clip(self.field, 0, 1))
-        # The spine darkens downwards as the shoulders are left behind, unless something lies over it.
+        # The spine becomes darker below the shoulders, unless something lies over it.
         bodies = blur(spine.field(), 0.7) * self.canvas.by_row(
             curve([(0, 0.12), (45, 0.18), (90, 0.34), (170, 0.30), (256, 0.20)], smooth=10)
         )

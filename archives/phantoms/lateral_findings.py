@@ -1,4 +1,4 @@
-"""How findings change a lateral film: both lungs lie over each other, so what is in one shows half as strong."""
+"""Draws findings into a lateral film. Both lungs overlap, so a finding in one of them has half the contrast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archives.phantoms.findings import Finding
 from archives.phantoms.frontal_findings import smooth_path
 from archives.phantoms.lateral import LateralChest
 
-# Centre and half axes of each lobe for a chest of average depth: x, height as a share from apex to dome.
+# Centre and half axes of each lobe in a chest of average depth; y as a share of the distance from apex to dome.
 _LOBES = {
     "upper lobe": (112.0, 0.32, 27.0, 0.18),
     "middle lobe": (86.0, 0.76, 24.0, 0.14),
@@ -76,7 +76,7 @@ def _effusion(chest: LateralChest, finding: Finding) -> None:
 def _pneumothorax(chest: LateralChest, finding: Finding) -> None:
     p, rng = chest.patient, chest.rng
     gap = rng.uniform(12, 17) if finding.grade == "small" else rng.uniform(22, 34)
-    # Depth below the chest's surface, its corners rounded: a harmonic mean instead of the smallest distance.
+    # Depth below the chest surface. A harmonic mean instead of the smallest distance rounds the corners.
     depth = sum(
         1 / np.clip(away, 2, None) ** 3
         for away in (chest.from_front, chest.from_back, (chest.canvas.y - p.apex_y - 4) * np.float32(0.85))
@@ -96,7 +96,7 @@ def _consolidation(chest: LateralChest, finding: Finding) -> None:
     cloud = edge((1 - radius + 0.20 * clouds(rng, 20) + 0.07 * clouds(rng, 8)) * np.float32(22), 15)
     cloud *= np.float32(rng.uniform(0.50, 0.62)) * np.clip(1 + 0.10 * clouds(rng, 9), 0, 1.2)
     chest.air *= 1 - np.clip(cloud, 0, 0.9)
-    # What the airless lobe hides: the edge of the heart, the vessels.
+    # The airless lobe hides the edge of the heart and the vessels.
     chest.soft += 0.05 * cloud * np.clip(chest.field, 0, 1)
 
 

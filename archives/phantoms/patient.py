@@ -1,4 +1,4 @@
-"""The patient: one body that both views are drawn of."""
+"""The patient: the body that both views show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from archives.phantoms.findings import Finding, Kind
 
-# Width of the heart over inner width of the chest on a PA film; .50 is where enlargement begins (Danzer 1919).
+# Cardiothoracic ratio on a PA film; above 0.50 the heart is enlarged (Danzer 1919).
 _NORMAL_RATIO = (0.405, 0.462)
 _RATIOS = {"borderline": (0.498, 0.520), "mild": (0.555, 0.585), "moderate": (0.61, 0.65), "severe": (0.69, 0.75)}
 
@@ -26,13 +26,13 @@ class Patient:
     dome_right_y: float
     dome_left_y: float
     angle_depth: float
-    """From dome to costophrenic angle."""
+    """Height from dome to costophrenic angle."""
     heart_ratio: float
     fat: float
-    """0 lean .. 1 obese."""
+    """0 (lean) to 1 (obese)."""
     female: bool
     lean: float
-    """Curvature of the spine to one side, -1..1."""
+    """Lateral curvature of the spine, -1 to 1."""
     knob: float
     """Prominence of the aortic knob."""
     rib_slope: float
@@ -46,7 +46,7 @@ class Patient:
         return next((finding for finding in self.findings if finding.kind == kind), None)
 
     def dome_y(self, side: Literal["left", "right"]) -> float:
-        """Height of the hemidiaphragm's dome; atelectasis pulls it up."""
+        """Height of the dome of the hemidiaphragm; atelectasis raises it."""
         dome = self.dome_right_y if side == "right" else self.dome_left_y
         collapse = self.of("atelectasis")
         return dome - 9 if collapse and collapse.on(side) else dome

@@ -1,4 +1,4 @@
-"""The report a reader would dictate: findings, negations, doubts; many normals word for word the same."""
+"""Writes reports of phantoms: findings, negations, uncertainty; many normal reports are identical, as in practice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from archives.phantoms.findings import Finding, Kind
 from retrieval.records import Report
 
-# (findings, impression); drawn unevenly, as departments have a macro that most readers use.
+# (findings, impression). The weights are uneven, because most readers of a department use the same macro.
 NORMALS: tuple[tuple[str, str], ...] = (
     (
         "The heart is normal in size. The lungs are clear. No pneumothorax or pleural effusion.",
@@ -57,7 +57,7 @@ _HEART_NORMAL = (
 )
 _BONES = ("Bony structures are intact.", "No acute bony abnormality.", "Osseous structures are unremarkable.")
 
-# What a reader says is not there, in this order.
+# Findings that a report denies, in this order.
 _DENIALS: tuple[tuple[Kind, str], ...] = (
     ("pneumothorax", "pneumothorax"),
     ("effusion", "pleural effusion"),
@@ -67,7 +67,7 @@ _DENIALS: tuple[tuple[Kind, str], ...] = (
 
 
 def write_report(findings: Sequence[Finding], rng: np.random.Generator) -> Report:
-    """The report of a study with these findings; none of them is denied, each is named."""
+    """The report of a study with these findings. It names each of them and denies none."""
     indication = _pick(rng, INDICATIONS)
     comparison = _pick(rng, COMPARISONS)
     if not findings:
@@ -77,12 +77,12 @@ def write_report(findings: Sequence[Finding], rng: np.random.Generator) -> Repor
     sentences = [] if "cardiomegaly" in kinds else [_pick(rng, _HEART_NORMAL)]
     conclusions = []
     for finding in findings:
-        sentence, conclusion = _say(finding, rng)
+        sentence, conclusion = _describe_finding(finding, rng)
         sentences.append(sentence)
         conclusions.append(conclusion)
     if not kinds & {"consolidation", "atelectasis", "nodule", "pneumothorax", "effusion"}:
         sentences.append(_pick(rng, ("The lungs are clear.", "Lungs are clear bilaterally.")))
-    sentences.append(_deny(kinds, rng))
+    sentences.append(_write_negation(kinds, rng))
     if rng.random() < 0.3:
         sentences.append(_pick(rng, _BONES))
     if len(conclusions) > 1:
@@ -92,7 +92,7 @@ def write_report(findings: Sequence[Finding], rng: np.random.Generator) -> Repor
     return Report(" ".join(sentences), impression, indication, comparison)
 
 
-def _deny(kinds: set[Kind], rng: np.random.Generator) -> str:
+def _write_negation(kinds: set[Kind], rng: np.random.Generator) -> str:
     absent = [words for kind, words in _DENIALS if kind not in kinds]
     count = min(len(absent), 2 if rng.random() < 0.6 else 3)
     chosen = absent[:count]
@@ -100,8 +100,8 @@ def _deny(kinds: set[Kind], rng: np.random.Generator) -> str:
     return _pick(rng, (f"No {listing}.", f"There is no {listing}.", f"No evidence of {listing}."))
 
 
-def _say(finding: Finding, rng: np.random.Generator) -> tuple[str, str]:
-    """A sentence for the findings, and one for the impression."""
+def _describe_finding(finding: Finding, rng: np.random.Generator) -> tuple[str, str]:
+    """One sentence for the findings, one for the impression."""
     side = {"bilateral": "bilateral", "": ""}.get(finding.side, finding.side)
     grade = finding.grade
     where = "lingula" if finding.site == "lingula" else f"{side} {finding.site}"

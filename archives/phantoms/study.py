@@ -1,4 +1,4 @@
-"""One phantom study: patient, findings, two films and the report, from a seed and a number."""
+"""One phantom study, drawn from a seed and a number: patient, findings, two films and the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LATERAL_SHARE = 0.90
 
 @dataclass(frozen=True, slots=True)
 class PhantomStudy:
-    """A study as the three Indiana inputs hold it; images are uint8 [256, 256], dense tissue bright."""
+    """A study with the content of the Indiana tables; images are uint8 [256, 256], dense tissue bright."""
 
     uid: str
     findings: tuple[Finding, ...]
@@ -48,12 +48,12 @@ class PhantomStudy:
 
 
 def draw_study(seed: int, number: int, *, findings: tuple[Finding, ...] | None = None) -> PhantomStudy:
-    """Study `number` of the archive `seed`: the same at every call, whatever else is drawn.
+    """Study `number` of the archive `seed`; each call gives the same study.
 
-    `findings` overrides what the seed would choose; patient, exposure and noise stay the same.
+    `findings` replaces the findings of the seed; patient, exposure and noise stay the same.
     """
     rng = np.random.default_rng([seed, number])
-    # One stream each, so that a finding more or less does not change the patient or the film.
+    # Separate random streams, so that other findings do not change patient and film.
     chooser, body, front, side, writer = rng.spawn(5)
     chosen = choose_findings(chooser) if findings is None else findings
     patient = draw_patient(body, chosen)

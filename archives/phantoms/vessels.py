@@ -1,4 +1,4 @@
-"""A pulmonary vessel that forks twice."""
+"""Pulmonary vessels that fork twice."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from archives.phantoms.canvas import Points
 
 Line = tuple[Points, float, float]
-"""Points, width in body pixels, level 0..1."""
+"""Points, width in body pixels, level from 0 to 1."""
 
 
 def branch(
     rng: np.random.Generator, sign: int, start: tuple[float, float], bearing: float, length: float
 ) -> list[Line]:
-    """A vessel and its branches. `bearing` in degrees: 0 outwards, 90 down."""
+    """A vessel with its branches. `bearing` in degrees: 0 is outwards, 90 is down."""
     lines: list[Line] = []
     open_ends = [(start, bearing, length, 3.1, 0.95)]
     turns = rng.uniform(-1, 1, size=(7, 5)).tolist()

@@ -1,4 +1,4 @@
-"""Tables on disk as strings: CSV, TSV and Parquet, whatever types and missing values they hold."""
+"""Reads tables as strings: CSV, TSV and Parquet, with any types and missing values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from archives.tables.delimited import DelimitedTable, strip_blank
 from archives.tables.parquet import ParquetTable, is_parquet
 from retrieval.errors import MissingColumn, SourceError
 
-# What pandas, numpy, R, SAS, SQL dumps and spreadsheets write for a value that is not there; compared in lower case.
+# Missing values of pandas, numpy, R, SAS, SQL dumps and spreadsheets, in lower case.
 _MISSING = re.compile(
     r"|[.?]|[-–—]+|[+-]?nan|(?:np|pd|numpy)\.nan?|nat|none|null|nil|undefined|\\n|n\.?a\.?|n ?/ ?a|[+-]?1\.#(?:ind|qnan)"
     r"|<(?:na|n/a|nan|nat|none|null)>|[(\[](?:none|null|nan)[)\]]|#n/?a(?: n/a)?|#div/0!"
-    r"|#[¡¿]?[^\W\d]{2,14}[!?]|#(?:nv|n/[bd]|i/t|н/д)"  # errors of spreadsheets in any language: `#WERT!`, `#NV`
+    r"|#[¡¿]?[^\W\d]{2,14}[!?]|#(?:nv|n/[bd]|i/t|н/д)"  # spreadsheet errors in any language: `#WERT!`, `#NV`
 )
 _DUMMY = re.compile(
     r"[0x*#?._-]+|(?:pseudo)?anon(?:ym(?:ous|i[sz]ed|e)?)?|(?:de-?)?identified|deid|removed|redacted|unknown|dummy"
@@ -24,14 +24,14 @@ _DUMMY = re.compile(
     r"|keine angaben?|k\. ?a\.|inconnu|desconocido|desconhecido|sconosciuto|onbekend",
     re.IGNORECASE,
 )
-# Rows without an id that a program filled with a number, and long ids that one has rounded: `1,23457E+11`.
+# No real ids: negative numbers as placeholders, and long ids rounded by a spreadsheet (`1,23457E+11`).
 _NO_NUMBER = re.compile(r"-[0-9]+(?:[.,]0+)?|[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.IGNORECASE)
-_LIMIT_EXACT = 2**53  # beyond it, different whole numbers are one float
-# What pandas makes of a second column of one name; `_x` and `_y` of two tables that it has merged.
+_LIMIT_EXACT = 2**53  # larger whole numbers are not exact as float
+# pandas calls a second column of the same name `name.1`, and columns of merged tables `name_x` and `name_y`.
 _REPEATED = re.compile(r"\.[0-9]+$")
 _MERGED = ("_x", "_y")
 _QUOTES = "\"'`“”‘’„«»"
-_LONGEST_MISSING = 32  # with white space and quotes around it; most cells are text and need no closer look
+_LONGEST_MISSING = 32  # including white space and quotes; longer cells are not missing
 _SHOWN_COLUMNS = 30
 _SHOWN_CHARACTERS = 40
 
@@ -39,12 +39,12 @@ _SHOWN_CHARACTERS = 40
 class CellTable:
     """A CSV, TSV or Parquet table: its column names, and its rows as cleaned strings (`as_text`).
 
-    Parquet is told by suffix or content; everything else is read as `DelimitedTable` says. `notes` say what had to be
-    assumed to read it.
+    Parquet is recognised by suffix or content; other files are read as `DelimitedTable`. `notes` list assumptions that were
+    needed to read the table.
     """
 
     def __init__(self, path: Path, is_key: Callable[[str], bool] = lambda _: False) -> None:
-        """Open the table; `is_key` tells the name of a column that it must have, by which the separator is found.
+        """Open the table; `is_key` recognises the name of a required column, which helps to find the separator.
 
         Raises:
             SourceError: the file is missing or not a table.
@@ -64,28 +64,26 @@ class CellTable:
 
     @property
     def found(self) -> str:
-        """The names of the columns, for a message: a table without a header may have anything here, so not all of it."""
+        """The column names for a message, shortened: without a header row they could be any cells."""
         names = ", ".join(name[:_SHOWN_CHARACTERS] for name in self.columns[:_SHOWN_COLUMNS])
         more = len(self.columns) - _SHOWN_COLUMNS
         separator = f" (separator {self._table.separator!r})" if isinstance(self._table, DelimitedTable) else ""
         return f"{names}{f' and {more} more' if more > 0 else ''}{separator}"
 
     def find(self, name: str, *, exactly: bool = False) -> str | None:
-        """The column called `name` in any case; None if there is none. `exactly` prefers the very spelling.
+        """The column with this name in any case; None if there is none. With `exactly`, the same spelling is preferred.
 
-        `name.1`, and `name_x` with `name_y`, are what pandas makes of several columns of this name.
+        `name.1`, and `name_x` with `name_y`, count as several columns with this name, because pandas writes them so.
 
         Raises:
-            SourceError: several columns are called so.
+            SourceError: several columns have this name.
         """
         if exactly and self.columns.count(name) == 1:
             return name
         wanted = name.strip().casefold()
         alike = [column for column in self.columns if column.casefold() == wanted]
         if alike:
-            alike += [
-                column for column in self.columns if _REPEATED.sub("", folded := column.casefold()) == wanted != folded
-            ]
+            alike += [c for c in self.columns if _REPEATED.sub("", lower := c.casefold()) == wanted != lower]
         else:
             merged = [column for column in self.columns if column.casefold() in {wanted + end for end in _MERGED}]
             alike = merged if len(merged) > 1 else []
@@ -94,19 +92,19 @@ class CellTable:
         return alike[0] if alike else None
 
     def ambiguous(self, alike: Sequence[str]) -> SourceError:
-        """The error that says that `alike` are several columns for one thing."""
+        """The error for several columns of one field."""
         if len(set(alike)) == 1:
             return SourceError(f"{self.path} has {len(alike)} columns {alike[0]!r}; rename or remove all but one")
         return SourceError(
-            f"{self.path} has the columns {' and '.join(map(repr, alike))}; --column says which is meant, where there is "
-            "that option; else rename or remove all but one"
+            f"{self.path} has the columns {' and '.join(map(repr, alike))}; choose one with --column, if the source has "
+            "this option, or rename or remove all but one"
         )
 
     def require(self, *names: str) -> None:
-        """Make sure that there is exactly one column of each of `names`.
+        """Check that there is exactly one column for each of `names`.
 
         Raises:
-            MissingColumn: one is missing. SourceError: one is there several times.
+            MissingColumn: a column is missing. SourceError: there are several columns for one name.
         """
         missing = [name for name in names if not self.find(name)]
         if missing:
@@ -125,10 +123,10 @@ class CellTable:
 
 
 def as_text(value: Any) -> str:
-    """A cell as it would be typed: 12.0 as `12`, a list joined by `;`, a missing value as the empty string.
+    """A cell as text: 12.0 as `12`, a list joined by `;`, a missing value as the empty string.
 
-    Missing are nulls, NaN, and the words that programs write for them (`nan`, `None`, `NULL`, `N/A`, `<NA>`, `#N/A`, `-`,
-    ...), in any case, with white space or quotes around them. White space at the ends goes.
+    Missing values are nulls, NaN, and words such as `nan`, `None`, `NULL`, `N/A`, `<NA>`, `#N/A` or `-`, in any case and
+    with white space or quotes around them. White space at the ends is removed.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -145,7 +143,7 @@ def as_text(value: Any) -> str:
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that it has no value."""
+    """Whether a cell stands for a missing value."""
     if len(text) > _LONGEST_MISSING:
         return False
     bare = text
@@ -155,14 +153,14 @@ def is_missing(text: str) -> bool:
 
 
 def as_report_text(text: str) -> str:
-    """A cell of findings or impression: `None.` is prose, and says no more than an empty cell."""
+    """A cell of findings or impression; `None.` with a full stop counts as empty, too."""
     return "" if is_missing(text.rstrip(". ")) else text
 
 
 def as_whole_numbers(cells: Sequence[str]) -> list[str]:
-    """A column of keys. Where every one is a whole number with `.0`, pandas had made floats of them: `12.0` is `12`.
+    """A column of keys. If all keys end in `.0` (pandas has turned them into floats), the `.0` is removed.
 
-    Leading zeros stay, and so does `.0` beside keys of another form.
+    Leading zeros stay.
     """
     given = [cell for cell in cells if cell]
     if given and all(re.fullmatch(r"[0-9]+\.0", cell) for cell in given):
@@ -171,10 +169,10 @@ def as_whole_numbers(cells: Sequence[str]) -> list[str]:
 
 
 def as_ids(cells: Sequence[str]) -> list[str]:
-    """A column of ids of studies, as whole numbers; a dummy such as `ANON` is missing, for it would make one study of many.
+    """A column of study ids, with values that are no ids replaced by the empty string.
 
-    So are negative numbers (`-1`) and rounded ones (`1.23E+11`). `0` is a dummy where every one of several rows has it, and
-    else an id.
+    These are dummies such as `ANON`, which would merge many studies into one, negative numbers (`-1`), and rounded numbers
+    (`1.23E+11`). `0` is a dummy only if all of several rows have it.
     """
     ids = as_whole_numbers(cells)
     given = [each for each in ids if each]
@@ -186,5 +184,5 @@ def as_ids(cells: Sequence[str]) -> list[str]:
 
 
 def is_dummy(key: str) -> bool:
-    """Whether a key is one that de-identification writes into every file (PS3.15 allows any dummy value)."""
+    """Whether a key is a dummy value of de-identification (PS3.15 allows any)."""
     return _DUMMY.fullmatch(key) is not None

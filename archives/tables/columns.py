@@ -1,4 +1,4 @@
-"""Which column of a table holds what: by the names of its columns, or as the user says."""
+"""Assigns the columns of a table to fields and findings, by their names or as the user maps them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from retrieval.errors import InvalidRequest, MissingColumn
 from retrieval.labels import find_term
 from retrieval.labels.vocabulary import OTHER_HEADS
 
-# What a study says, in every row of it or in one.
+# Fields of a study, given in all of its rows or in one.
 TEXTS = ("findings", "impression", "indication", "comparison", "mesh", "problems", "study_date")
 FIELDS = ("image", "study_id", "image_id", "view", *TEXTS, "report", "labels")
-# Names that data sets give a field: NIH ChestX-ray14.
+# Other names of a field in public data sets: NIH ChestX-ray14.
 _ALIASES = {"labels": ("finding labels", "finding_labels")}
 _PATIENT = ("patientid", "subjectid", "patient", "subject", "patientnumber", "mrn")
 
 
 @dataclass(frozen=True, slots=True)
 class TableColumns:
-    """Column by field; and by finding, those that the user named and those that bear a finding's name.
+    """The columns of a table.
 
-    `patient` is the column that tells patients apart, if there is one beside the study id.
+    Attributes:
+        fields: Column by field.
+        named: Column by finding, as mapped by the user.
+        found: Column by finding, for columns with the name of a finding.
+        patient: The column with patient ids, if there is one.
     """
 
     fields: dict[str, str]
@@ -36,7 +40,7 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
     """`["image=path", "Pleural Effusion=pe"]` as a mapping from field or finding to column.
 
     Raises:
-        InvalidRequest: a pair is not of this form, or names an unknown field or one that was named before.
+        InvalidRequest: a pair does not have this form, or its field is unknown or mapped twice.
     """
     columns: dict[str, str] = {}
     for pair in pairs:
@@ -44,24 +48,24 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
         if not field or not column:
             raise InvalidRequest(f"--column takes FIELD=COLUMN, as in image=path, found {pair!r}")
         if field in columns:
-            raise InvalidRequest(f"--column names the field {field} twice: {columns[field]!r} and {column!r}")
+            raise InvalidRequest(f"--column maps the field {field} twice: to {columns[field]!r} and to {column!r}")
         columns[field] = column
     _require_known(columns)
     return columns
 
 
 def is_key(wanted: Mapping[str, str], name: str) -> bool:
-    """Whether `name` is that of the column of images, which every table has."""
+    """Whether `name` is the name of the image column, which each table must have."""
     return name.casefold() == wanted.get("image", "image").casefold()
 
 
 def find_columns(table: CellTable, wanted: Mapping[str, str]) -> TableColumns:
-    """The columns that the table has: those `wanted`, and those of a field's or finding's name that nothing else takes.
+    """The columns of the table: first those that `wanted` maps, then free columns with the name of a field or finding.
 
     Raises:
-        MissingColumn: there is no column for the image, or none that is called as `wanted` says.
+        MissingColumn: there is no image column, or no column that `wanted` names.
         SourceError: several columns have the name of one field.
-        InvalidRequest: a field is unknown, or both findings and a whole report are wanted.
+        InvalidRequest: a field is unknown, or both findings and a whole report are mapped.
     """
     _require_known(wanted)
     fields: dict[str, str] = {}
@@ -75,13 +79,13 @@ def find_columns(table: CellTable, wanted: Mapping[str, str]) -> TableColumns:
             fields[field] = column
     if "image" not in fields:
         raise MissingColumn(
-            f"{table.path} has no column `image`; say which one names the files: --column image=COLUMN; "
+            f"{table.path} has no column `image`; name the column with the files: --column image=COLUMN; "
             f"found {table.found}"
         )
     if "report" in wanted and "findings" in fields:
         raise InvalidRequest(
-            f"{table.path} has findings in {fields['findings']!r}: a whole report is only read where there are none; "
-            "leave out --column report, or give findings=COLUMN instead"
+            f"{table.path} has findings in {fields['findings']!r}, and a whole report is read only without findings; "
+            "leave out --column report, or map findings=COLUMN instead"
         )
     taken = {*fields.values(), *named.values()}
     heads = {_head(finding) for finding in named}
@@ -100,7 +104,7 @@ def _find_field(table: CellTable, field: str, taken: set[str]) -> str | None:
 
 
 def _head(name: str) -> str | None:
-    """The finding that a column of this name tells of; structures and what says nothing of a patient are none."""
+    """The finding of a column with this name; None for anatomical structures and other terms."""
     term = find_term(name)
     return term[0] if term and term[0] not in OTHER_HEADS and any(map(str.isalpha, name)) else None
 
@@ -108,6 +112,6 @@ def _head(name: str) -> str | None:
 def _require_known(columns: Mapping[str, str]) -> None:
     if unknown := [field for field in columns if field not in FIELDS and find_term(field) is None]:
         raise InvalidRequest(
-            f"there is no field {', '.join(map(repr, unknown))} to map; fields: {', '.join(FIELDS)}, and the findings of "
-            "both vocabularies"
+            f"unknown field {', '.join(map(repr, unknown))}; fields: {', '.join(FIELDS)}, and the findings of both "
+            "vocabularies"
         )

@@ -1,4 +1,4 @@
-"""Text tables: CSV and TSV as programs and spreadsheets write them."""
+"""Reads text tables: CSV and TSV from programs and spreadsheets."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from retrieval.errors import SourceError
 
 _SEPARATORS = (",", "\t", ";", "|")
 _TAB_SUFFIXES = {".tsv", ".tab"}
-# Excel's own first line, which names the separator; saved again it has separators after it.
+# Excel's first line `sep=;`, which names the separator; saved again, separators follow it.
 _SEP_LINE = re.compile(r'"?sep=(?P<separator>[^\w\s"]|\t)"?[,;\t|]*[\r\n]*', re.IGNORECASE)
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _BLOCK_BYTES = 1 << 20
 
-_BLANK = "\u200b\u200c\u200d\u2060\ufeff\0"  # without width, and no white space to Python
+_BLANK = "\u200b\u200c\u200d\u2060\ufeff\0"  # characters without width that Python does not strip
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 csv.field_size_limit(1 << 30)  # Python's own limit is 131,072 characters, which a report can exceed
 
 
 def strip_blank(text: str) -> str:
-    """`text` without white space at its ends, of whatever width."""
+    """`text` without white space at its ends, including characters without width."""
     return text.strip().strip(_BLANK).strip()
 
 
 class DelimitedTable:
-    """The rows of a text file (also `.gz`), every cell a string as it stands there.
+    """The rows of a text file (also `.gz`), with each cell as an unchanged string.
 
-    The separator is that of a first line `sep=;`; else the first of comma, tab, semicolon and bar (tab first for `.tsv`) by
-    which the header has the column that is looked for; else the one that gives the header most cells. Rows say nothing
-    about it. UTF-8, UTF-16 with or without a mark, and Windows-1252, which a note names.
+    The separator comes from a first line `sep=;`. Without one it is the first of comma, tab, semicolon and bar (tab first
+    for `.tsv`) that gives a header with the required column, else the one that gives a header with most cells. Accepted
+    encodings: UTF-8, UTF-16 with or without a byte order mark, and Windows-1252 (with a note).
     """
 
     def __init__(self, path: Path, is_key: Callable[[str], bool]) -> None:
-        """Read the header; `is_key` tells the name of a column that must be there.
+        """Read the header; `is_key` recognises the name of a required column.
 
         Raises:
             SourceError: the file is missing or not a table.
@@ -54,17 +54,17 @@ class DelimitedTable:
             self._skips_line, self.separator = self._find_separator(is_key)
             self.columns = [strip_blank(name) for name in self._header(self.separator)]
         if not any(self.columns):
-            raise SourceError(f"the table {path} is not a table with a header row: it is empty")
+            raise SourceError(f"the table {path} has no header row: it is empty")
         self.notes: tuple[str, ...] = ()
         if self._encoding == "cp1252":
-            self.notes = (f"{path.name} is not UTF-8 and was read as Windows-1252; look at its accents",)
+            self.notes = (f"{path.name} is not UTF-8 and was read as Windows-1252; check its accents",)
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-        """The cells of `columns`; short rows end in empty cells, blank lines are no rows.
+        """The cells of `columns`, row by row. Missing cells at the end of a row are empty; blank lines are skipped.
 
         Raises:
-            SourceError: a row is longer than the header, a quote is never closed or has more than a separator after it (a
-                row would take in the next ones), or the file is damaged.
+            SourceError: a row is longer than the header, a quote is not closed or text follows a closing quote (either would
+                swallow further rows), or the file is damaged.
         """
         places = [self.columns.index(name) for name in columns]
         width = len(self.columns)
@@ -77,14 +77,14 @@ class DelimitedTable:
                     if len(record) > width:
                         raise SourceError(
                             f"the rows of {self._path} have more cells than its header: row {number} has {len(record)}, "
-                            f"the header {width} (separator {self.separator!r}); is a delimiter at their ends, or "
-                            "in a text without quotes?"
+                            f"the header {width} (separator {self.separator!r}); does the row end with a separator, or has "
+                            "a text without quotes one?"
                         )
                     yield tuple(record[place] if place < len(record) else "" for place in places)
             except csv.Error:
                 raise SourceError(
-                    f"the table {self._path} has a quote in row {number + 1} that is never closed, or text after a closing "
-                    'quote; a quote inside a text is written twice ("")'
+                    f"the table {self._path} has a quote in row {number + 1} that is not closed, or text after a closing "
+                    'quote; write a quote inside a text twice ("")'
                 ) from None
 
     def _header(self, separator: str) -> list[str]:
@@ -97,11 +97,11 @@ class DelimitedTable:
         return (record for record in csv.reader(lines, delimiter=separator, strict=strict) if record)
 
     def _find_separator(self, is_key: Callable[[str], bool]) -> tuple[bool, str]:
-        """Whether the first line says it, and the separator."""
+        """Whether the first line names the separator, and the separator."""
         self._skips_line = False
         with self._open() as file:
-            if said := _SEP_LINE.fullmatch(file.readline(64).removeprefix("\ufeff")):
-                return True, said["separator"]
+            if named := _SEP_LINE.fullmatch(file.readline(64).removeprefix("\ufeff")):
+                return True, named["separator"]
         is_tab = bool(_TAB_SUFFIXES & {suffix.lower() for suffix in self._path.suffixes})
         tried = sorted(_SEPARATORS, key=lambda each: each != "\t") if is_tab else _SEPARATORS
         headers = {separator: self._header(separator) for separator in tried}
@@ -112,11 +112,11 @@ class DelimitedTable:
         with self._open_bytes() as file:
             head = file.read(_BLOCK_BYTES)
             if head.startswith(_WORKBOOKS):
-                raise SourceError(f"the table {self._path} is a workbook of a spreadsheet program; save it as CSV")
+                raise SourceError(f"the table {self._path} is a spreadsheet workbook; save it as CSV")
             for mark, encoding in _MARKS:
                 if head.startswith(mark):
                     return encoding
-            # Of plain letters in UTF-16 every other byte is zero; a text in another encoding has none.
+            # Plain letters in UTF-16 have a zero in every second byte; other encodings have no zeros.
             for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
                 some = head[offset:512:2]
                 if some and some.count(0) > len(some) // 2 and head[1 - offset : 512 : 2].count(0) == 0:
@@ -147,15 +147,15 @@ class DelimitedTable:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turns what goes wrong in reading into an error that names the table."""
+        """Turn reading errors into errors that name the table."""
         try:
             yield
         except FileNotFoundError:
             raise SourceError(f"the table {self._path} does not exist") from None
         except UnicodeDecodeError as error:
             raise SourceError(f"the table {self._path} is not {error.encoding}; save it as UTF-8 CSV") from error
-        except (OSError, EOFError, zlib.error) as error:  # of the system, or of a compressed file that is cut short
+        except (OSError, EOFError, zlib.error) as error:  # zlib.error and EOFError: a damaged or truncated .gz
             reason = getattr(error, "strerror", None) or error
             raise SourceError(f"the table {self._path} cannot be read: {reason}") from error
         except csv.Error as error:
-            raise SourceError(f"the table {self._path} is not a table with a header row: {error}") from error
+            raise SourceError(f"the table {self._path} cannot be read as CSV: {error}") from error

@@ -1,4 +1,4 @@
-"""Images that lie as bytes in a column of a Parquet table, read one after the other with little memory."""
+"""Reads images from a column of a Parquet table, in the order of its rows, with little memory."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from retrieval.errors import ImageTooLarge, MissingFile, SourceError
 from retrieval.imaging.decode import LIMIT_BYTES
 
 _BATCH = 4  # rows decoded at once
-# Passed rows that are kept: of readers side by side one may ask for row 7 before another asks for row 5.
+# Rows kept after they were passed: one of several readers may read row 7 before another reads row 5.
 _KEPT = 48
 _KEPT_BYTES = 256 << 20
-_LARGE_GROUP = 1 << 30  # bytes; pyarrow puts 1,024 images into a page and needs about twice its size to decode it
+_LARGE_GROUP = (
+    1 << 30
+)  # bytes; pyarrow writes pages of 1,024 images and needs about twice the size of a page to decode it
 
 Rows = Generator[tuple[int, bytes | None], None, None]
 
 
 class ImageColumn:
-    """The images of one column; safe from several threads, and fast for those who read the rows in their order.
+    """The images of one column; safe from several threads, and fast if rows are read in order.
 
-    Row after row is decoded, page by page of the file, and what was read is forgotten. `notes` tell of a large page.
+    Rows are decoded page by page and dropped after reading. `notes` mention large pages.
     """
 
     def __init__(self, table: Path, column: str, images: Images) -> None:
-        """`images` is what `ParquetTable.images_in` says of the column."""
+        """`images` is the result of `ParquetTable.images_in` for the column."""
         self.table = table
         self.column = column
         self._leaf = f"{column}.bytes" if images == "struct" else column
@@ -45,8 +47,8 @@ class ImageColumn:
         self.notes: tuple[str, ...] = ()
         if largest > _LARGE_GROUP:
             self.notes = (
-                f"{table.name} has row groups of {largest >> 20:,} MB, whose pages are read whole; written with "
-                "row_group_size=100 it takes less memory",
+                f"{table.name} has row groups of {largest >> 20:,} MB; their pages are read as a whole. Written with "
+                "row_group_size=100 it needs less memory",
             )
         self._groups = [range(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
@@ -54,7 +56,7 @@ class ImageColumn:
         """The bytes of row `row`, from 0; None for a null.
 
         Raises:
-            SourceError: the file is damaged there.
+            SourceError: the file is damaged at this row.
         """
         with self._lock:
             if row not in self._kept:
@@ -65,7 +67,7 @@ class ImageColumn:
         if self._damaged and row in self._damaged[0]:
             raise self._damaged[1]
         group = next(number for number, rows in enumerate(self._groups) if row in rows)
-        # Going on is cheaper than starting anew, unless whole row groups can be passed over.
+        # Reading on is cheaper than a new start, unless whole row groups can be skipped.
         if self._rows is None or row < self._next or self._groups[group].start > self._next:
             self._start(group)
         assert self._rows is not None
@@ -73,7 +75,7 @@ class ImageColumn:
             for number, data in self._rows:
                 self._next = number + 1
                 self._kept[number] = data
-                self._forget(but=row)
+                self._drop_passed_rows(but=row)
                 if number == row:
                     return
         except SourceError as error:
@@ -81,7 +83,7 @@ class ImageColumn:
             self._damaged = (range(self._next, self._groups[group].stop), error)
             raise
         self._rows = None
-        raise SourceError(f"the table {self.table} ends before its row {row + 1}; was it changed meanwhile?")
+        raise SourceError(f"the table {self.table} ends before its row {row + 1}; was it changed during the run?")
 
     def _start(self, group: int) -> None:
         if self._rows:
@@ -98,7 +100,7 @@ class ImageColumn:
                     value = cell["bytes"] if self._is_struct and cell.is_valid else cell
                     yield row, value.as_py() if value.is_valid else None
 
-    def _forget(self, *, but: int) -> None:
+    def _drop_passed_rows(self, *, but: int) -> None:
         size = sum(len(data or b"") for data in self._kept.values())
         for number in list(self._kept):
             if number == but or (len(self._kept) <= _KEPT and size <= _KEPT_BYTES):
@@ -116,18 +118,18 @@ class CellImage:
 
     @property
     def location(self) -> str:
-        """Table, column and row, as the ledger keeps them."""
+        """Table, column and row, as recorded in the ledger."""
         return f"{self.images.table}#{self.images.column}/{self.row + 1}"
 
     def read(self) -> bytes:
         """The bytes of the image.
 
         Raises:
-            MissingFile: the cell is empty. ImageTooLarge: it holds more than is accepted. SourceError: it is damaged.
+            MissingFile: the cell is empty. ImageTooLarge: it has too many bytes. SourceError: the table is damaged.
         """
         data = self.images.read(self.row)
         if data is None:
-            raise MissingFile(f"{self.name} holds no image; the cell of {self.images.column!r} is empty")
+            raise MissingFile(f"{self.name} has no image; its cell in {self.images.column!r} is empty")
         if len(data) > LIMIT_BYTES:
             raise ImageTooLarge(f"{self.name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
         return data

@@ -1,4 +1,4 @@
-"""Parquet tables: their cells, and the images that lie in them as bytes."""
+"""Reads Parquet tables: their cells, and the images in them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Images = Literal["bytes", "struct", "paths"]
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether `path` is Parquet, by its suffix or its first bytes."""
+    """Whether `path` is a Parquet file, by its suffix or first bytes."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
     except OSError:
-        return False  # reading it as CSV says what is wrong
+        return False  # reading it as CSV will report the error
 
 
 class ParquetTable:
@@ -48,7 +48,7 @@ class ParquetTable:
         self.columns: list[str] = [str(name) for name in self._schema.names]
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """The cells of `columns`, row by row; no other column is read.
+        """The cells of `columns`, row by row; other columns are not read.
 
         Raises:
             SourceError: the file is damaged.
@@ -63,11 +63,13 @@ class ParquetTable:
                 yield from zip(*(cells[name] for name in columns), strict=True)
 
     def images_in(self, column: str) -> Images | None:
-        """How `column` holds images: as binary, as struct<bytes, path> (Hugging Face datasets), as such without any bytes,
-        whose paths name files; None if it is text that does.
+        """How `column` holds images; None if it is text with file names.
+
+        `bytes`: binary. `struct`: struct<bytes, path>, as in Hugging Face datasets. `paths`: such a struct without any
+        bytes, whose paths name files.
 
         Raises:
-            SourceError: it holds several images a row, or something that is neither image nor text.
+            SourceError: the type of the column is neither image nor text, or holds several images in a row.
         """
         import pyarrow.types as types
 
@@ -88,7 +90,7 @@ class ParquetTable:
         )
 
     def paths(self, column: str) -> Iterator[str]:
-        """The file name that each cell of a column of images gives, without reading an image; empty where it gives none."""
+        """The file names in a column of images (empty if there is none), without reading an image."""
         kind = self._schema.field(column).type
         with open_parquet(self._path) as file:
             if "path" not in [kind.field(place).name for place in range(kind.num_fields)]:
@@ -98,7 +100,7 @@ class ParquetTable:
                 yield from (str((cell or {}).get("path") or "") for cell in batch.column(0).to_pylist())
 
     def _all_null(self, leaf: str) -> bool:
-        """Whether the statistics say that a column has no value at all."""
+        """Whether a column has only nulls, by its statistics."""
         with open_parquet(self._path) as file:
             for group in range(file.metadata.num_row_groups):
                 row_group = file.metadata.row_group(group)
@@ -113,7 +115,7 @@ class ParquetTable:
 
 @contextmanager
 def open_parquet(path: Path) -> Iterator[Any]:
-    """The file at `path` as pyarrow's, with errors that name it."""
+    """The file at `path` as a pyarrow ParquetFile, with errors that name the file."""
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
@@ -122,7 +124,7 @@ def open_parquet(path: Path) -> Iterator[Any]:
             "or give the table as CSV"
         ) from error
     try:
-        # Page by page instead of a whole row group at once: a group of images can be gigabytes.
+        # Page by page, not by row group: a row group of images can have gigabytes.
         with parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:
             yield file
     except RetrievalError:

@@ -1,4 +1,4 @@
-"""The rows of a table of images, by study: what their cells say, and where they contradict each other."""
+"""The rows of an image table by study, and the contradictions between them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,18 @@ _REPORT_TEXTS = ("findings", "impression", "report")
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One image: the number of its row (from 1, the header not counted), its study, its file, its view, what cells say.
+    """The row of one image.
 
-    `study` is empty where the row names none. `statuses` has an entry for each finding column, None where it says nothing.
-    `has_content` tells of a cell for the image that is no file name and not empty.
+    Attributes:
+        number: From 1, without the header.
+        study: The study id; empty if the row has none.
+        file: The file name; empty if the row has none.
+        image_id: The id of the image.
+        view: The view.
+        texts: The cells of `TEXTS`.
+        statuses: One entry for each finding column; None for an empty cell.
+        stored: The image itself, if it is in the table.
+        has_content: The image cell is neither empty nor a file name.
     """
 
     number: int
@@ -38,25 +46,32 @@ class TableRow:
 
     @property
     def name(self) -> str:
-        """What people are told of the image."""
+        """The name of the image in messages."""
         return self.file or row_name(self.number)
 
     @property
     def key(self) -> Hashable:
-        """Of which study it is: of the one it names, or of one of its own."""
+        """The key of its study: the study id, or its row number for a separate study."""
         return self.study or self.number
 
     @property
     def claim(self) -> Hashable:
-        """What two rows with one file must have in common: the study, or, where they name none, everything they say."""
+        """Two rows may name one file if this is equal: the study id, or without one all texts and statuses."""
         return self.study or (self.texts, self.statuses)
 
 
 @dataclass(slots=True)
 class StudyRows:
-    """A study: its rows, the texts and statuses in which they agree, and the names of those in which they do not.
+    """A study with its rows.
 
-    `is_of_several_patients` says that the rows have the id in common and nothing else.
+    Attributes:
+        id: The study id.
+        rows: Its rows.
+        findings: The finding columns of the table.
+        is_of_several_patients: Rows of several patients have this id.
+        texts: The texts on which all rows agree; empty if they do not.
+        statuses: The findings on which all rows agree.
+        differing: Names of texts and findings on which the rows do not agree.
     """
 
     id: str
@@ -78,21 +93,26 @@ class StudyRows:
         self.texts = tuple(texts)
         agreed: list[tuple[str, Status]] = []
         for place, name in enumerate(self.findings):
-            said = {status for row in self.rows if (status := row.statuses[place])}
-            if len(said) > 1:
+            statuses = {status for row in self.rows if (status := row.statuses[place])}
+            if len(statuses) > 1:
                 self.differing.append(name)
-            agreed += [(name, status) for status in said if len(said) == 1]
+            agreed += [(name, status) for status in statuses if len(statuses) == 1]
         self.statuses = tuple(agreed)
 
 
 class TableRows:
     """The rows of a table, and its studies in the order in which they first appear.
 
-    `notes` say what had to be assumed to read the table; `holds_images` that the images are in the table itself.
+    Attributes:
+        all: All rows.
+        studies: All studies.
+        findings: The finding columns.
+        notes: Assumptions that were needed to read the table.
+        holds_images: Whether the images are in the table itself.
     """
 
     def __init__(self, path: Path, wanted: Mapping[str, str], is_file_name: Callable[[str], bool]) -> None:
-        """Read everything but images; `is_file_name` tells what a row calls its image. Raises as `TableSource`."""
+        """Read all cells except images; `is_file_name` recognises file names. Raises the errors of `TableSource`."""
         table = CellTable(path, lambda name: is_key(wanted, name))
         self._columns = find_columns(table, wanted)
         column = self._columns.fields["image"]
@@ -110,7 +130,7 @@ class TableRows:
             else list(table.parquet.paths(column))
         )
         files = [file if is_file_name(file) else "" for file in files]
-        if self.holds_images:  # a name that several bear names none of them
+        if self.holds_images:  # a name of several images identifies none of them
             count = Counter(files)
             files = [file if count[file] == 1 else "" for file in files]
         given = [row[fields.index("study_id")] for row in cells] if "study_id" in fields else [""] * len(cells)
@@ -127,12 +147,12 @@ class TableRows:
         self.all = [
             self._row(number, dict(zip(fields, row, strict=False)), study, file, said)
             for number, (row, study, file, said) in enumerate(zip(cells, ids, files, statuses, strict=True), start=1)
-            if file or any(row) or self.holds_images  # spreadsheets end in rows of empty cells
+            if file or any(row) or self.holds_images  # spreadsheets often end with empty rows
         ]
         self.studies = self._by_study()
 
     def pieces(self) -> Iterator[tuple[StudyRows, list[TableRow]]]:
-        """Each study and its rows; of images in the table each run of rows of a study, for these are read in order."""
+        """Each study with its rows. With images in the table, each run of rows of a study, to read them in order."""
         if not self.holds_images:
             yield from ((study, study.rows) for study in self.studies)
             return
@@ -178,12 +198,12 @@ class TableRows:
 
 
 def row_name(number: int) -> str:
-    """What a row is called that names no file."""
+    """The name of a row without a file, for messages."""
     return f"row {number}"
 
 
 def _shared_ids(ids: Sequence[str], patients: Sequence[str]) -> frozenset[str]:
-    """The study ids that rows of several patients have."""
+    """Study ids with rows of several patients."""
     patient_of: dict[str, str] = {}
     pairs = zip(ids, as_whole_numbers(patients), strict=True)
     return frozenset(id for id, patient in pairs if id and patient and patient_of.setdefault(id, patient) != patient)
@@ -191,19 +211,21 @@ def _shared_ids(ids: Sequence[str], patients: Sequence[str]) -> frozenset[str]:
 
 def _notes_on_ids(given: Sequence[str], ids: Sequence[str]) -> list[str]:
     count = sum(bool(before and not after) for before, after in zip(given, ids, strict=True))
-    what = "a study id that names none (a dummy such as ANON, a negative or a rounded number)"
-    return [f"rows with {what} are studies of their own: {count}"] if count else []
+    what = "a study id that is none (a dummy such as ANON, a negative or a rounded number)"
+    return [f"rows with {what} are separate studies: {count}"] if count else []
 
 
 def _notes_on_terms(cells: Sequence[str]) -> list[str]:
     count = sum(map(is_mapping, cells))
     return (
-        [f"cells of labels that are mappings, as of JSON, were not read; give each a column: {count}"] if count else []
+        [f"label cells with mappings, such as JSON, were not read; give each finding a column: {count}"]
+        if count
+        else []
     )
 
 
 def _has_other_codes(cells: Sequence[str]) -> bool:
-    """Whether a column is coded from 0 to 3, as by CheXbert (0 blank, 1 present, 2 absent, 3 uncertain) or by grades."""
+    """Whether a column has codes 0 to 3, as from CheXbert (0 blank, 1 present, 2 absent, 3 uncertain), or grades."""
     codes = {*as_whole_numbers(cells)} - {""}
     return codes <= {*"0123"} and not codes <= {*"01"}
 
@@ -211,23 +233,25 @@ def _has_other_codes(cells: Sequence[str]) -> bool:
 def _read_findings(
     table: CellTable, columns: TableColumns, cells: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The findings whose columns are read, and notes on that."""
+    """The findings whose columns are read, and notes."""
     read: dict[str, str] = {}
     notes: list[str] = []
     coded = [name for name in columns.found if _has_other_codes(cells[name])]
     if coded:
-        what = "hold 2 or 3, so that 0 and 1 may mean something else in this table"
-        notes.append(f"columns with findings' names were not read: {', '.join(coded)} {what}")
+        reason = "because they contain 2 or 3, and then 0 and 1 may have another meaning"
+        notes.append(f"columns with names of findings were not read, {reason}: {', '.join(coded)}")
     for name in cells:
         given = [cell for cell in cells[name] if cell]
-        strange = sum(read_status(cell) is None for cell in given)
+        unreadable = sum(read_status(cell) is None for cell in given)
         if name in columns.named:
-            if strange:
-                notes.append(f"{strange} cells of the column for {name} are not 1, 0 or -1 and were not read")
+            if unreadable:
+                notes.append(f"{unreadable} cells of the column for {name} are not 1, 0 or -1 and were not read")
         elif not given or coded:
             continue
-        elif strange:
-            notes.append(f"the column {name!r} has a finding's name, but cells other than 1, 0 and -1: it was not read")
+        elif unreadable:
+            notes.append(
+                f"the column {name!r} has the name of a finding, but cells other than 1, 0 and -1; it was not read"
+            )
             continue
         head = (find_term(name) or [name])[0]
         if head in read:

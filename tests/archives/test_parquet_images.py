@@ -221,6 +221,6 @@ def test_studies_whose_rows_stand_apart_come_in_the_order_of_the_rows(start, ind
 def test_an_empty_cell_says_so(tmp_path: Path) -> None:
     source = open_table(write(tmp_path / "t.parquet", [None, {"bytes": png(0), "path": None}]))
     images = [image for record in source if isinstance(record, Study) for image in record.images]
-    with pytest.raises(MissingFile, match="row 1 holds no image"):
+    with pytest.raises(MissingFile, match="row 1 has no image"):
         assert images[0].stored
         images[0].stored.read()

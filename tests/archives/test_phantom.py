@@ -296,7 +296,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_tables_of_somebody_else_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "reports.csv").write_text("mine")
-    with pytest.raises(InvalidRequest, match="no phantoms"):
+    with pytest.raises(InvalidRequest, match="not phantoms"):
         write_phantoms(tmp_path, 2, 0)
     assert (tmp_path / "reports.csv").read_text() == "mine"
 

@@ -114,7 +114,7 @@ def test_a_message_names_the_separator_and_not_a_whole_row(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1"])
 def test_a_workbook_is_told_from_a_table(tmp_path: Path, start: bytes) -> None:
-    with pytest.raises(SourceError, match="is a workbook of a spreadsheet program; save it as CSV"):
+    with pytest.raises(SourceError, match="is a spreadsheet workbook; save it as CSV"):
         source(tmp_path, start + bytes(range(256)), "t.xlsx")
 
 
@@ -215,11 +215,11 @@ def test_paths_with_backslashes_are_those_with_slashes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "says"),
     [
-        ("C:\\films\\a.png", "absolute path of a Windows computer"),
-        ("d:/films/a.png", "absolute path of a Windows computer"),
-        ("\\\\server\\films\\a.png", "absolute path of a Windows computer"),
-        ("A.PNG", "'a.png' is spelled in another case"),
-        (".\\A.png", "'a.png' is spelled in another case"),
+        ("C:\\films\\a.png", "absolute Windows path"),
+        ("d:/films/a.png", "absolute Windows path"),
+        ("\\\\server\\films\\a.png", "absolute Windows path"),
+        ("A.PNG", "'a.png' differs only in upper and lower case"),
+        (".\\A.png", "'a.png' differs only in upper and lower case"),
     ],
 )
 def test_paths_of_other_computers_are_told(tmp_path: Path, cell: str, says: str) -> None:
@@ -237,8 +237,8 @@ def test_names_that_only_look_alike_and_what_is_no_file_are_told(tmp_path: Path)
     (tmp_path / "images" / "loop.png").symlink_to("loop.png")
     folder = FileTree(tmp_path / "images")
     for name, says in (
-        (composed, "has other Unicode characters"),
-        ("pipe.png", "neither a file nor a link to one"),
+        (composed, "in another Unicode form"),
+        ("pipe.png", "neither a file nor a link to a file"),
         ("loop.png", "leads back to itself"),
     ):
         with pytest.raises(MissingFile, match=says):

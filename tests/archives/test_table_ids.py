@@ -44,7 +44,7 @@ def findings(found: TableSource) -> list[tuple[str, str]]:
 def test_rows_without_a_real_id_never_merge(tmp_path: Path, no_id: str) -> None:
     found = source(tmp_path, f"image,study_id,findings\na.png,{no_id},{MASS}\nb.png,{no_id},\nc.png,7,\n")
     assert findings(found) == [("a.png", MASS), ("b.png", ""), ("7", "")]
-    is_told = any("names none" in note and note.endswith(": 2") for note in studies(found)[0].notes)
+    is_told = any("a study id that is none" in note and note.endswith(": 2") for note in studies(found)[0].notes)
     assert is_told == (not no_id.startswith("#"))
 
 
@@ -110,7 +110,7 @@ def test_a_column_of_patients_that_is_the_study_id_is_no_second_one(tmp_path: Pa
     ],
 )
 def test_a_quote_that_would_swallow_the_next_row_is_refused(tmp_path: Path, rows: str) -> None:
-    with pytest.raises(SourceError, match=r"has a quote in row [12] that is never closed, or text after") as caught:
+    with pytest.raises(SourceError, match=r"has a quote in row [12] that is not closed, or text after") as caught:
         source(tmp_path, f"image,study_id,findings\n{rows}")
     assert "mass" not in str(caught.value)
 

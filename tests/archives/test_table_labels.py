@@ -75,7 +75,7 @@ def test_columns_of_parquet_may_be_numbers_or_truth_values(tmp_path: Path) -> No
 
 def test_a_column_is_named_as_a_finding(tmp_path: Path) -> None:
     assert parse_columns(["Pleural Effusion=pe", "image=path"]) == {"Pleural Effusion": "pe", "image": "path"}
-    with pytest.raises(InvalidRequest, match="'Plural Effusion' to map"):
+    with pytest.raises(InvalidRequest, match="unknown field 'Plural Effusion'"):
         parse_columns(["Plural Effusion=pe"])
     found = source(tmp_path, "image,pe,Effusion\na.png,1,0\nb.png,odd,1\n", **{"Pleural Effusion": "pe"})
     assert [study.statuses for study in studies(found)] == [(("Pleural Effusion", "present"),), ()]
@@ -100,7 +100,7 @@ def test_codes_from_0_to_3_make_no_column_a_label(tmp_path: Path, other: str, co
         (("Pleural Effusion", "present"),),
         (("Pleural Effusion", "absent"),),
     ]
-    assert "Edema hold 2 or 3" in studies(found)[0].notes[0]
+    assert "contain 2 or 3, and then 0 and 1 may have another meaning: Edema" in studies(found)[0].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_keys_of_a_mapping_are_no_labels(tmp_path: Path, cell: str, column: 
     (study,) = studies(source(tmp_path, f"image,{column}\na.png,{quoted}\n"))
     labels = label_study(study.mesh, study.problems, "", "", study.statuses)
     assert (labels.present, labels.uncertain, labels.absent) == ((), (), ())
-    assert study.notes == ("cells of labels that are mappings, as of JSON, were not read; give each a column: 1",)
+    assert study.notes == ("label cells with mappings, such as JSON, were not read; give each finding a column: 1",)
 
 
 def test_structs_of_parquet_are_mappings(tmp_path: Path) -> None:

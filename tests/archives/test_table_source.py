@@ -139,7 +139,7 @@ def test_a_path_that_leads_outside_is_set_aside_with_the_way_out(cases: Cases, n
     source = cases.source(f"image,study_id\na.png,1\n{name},1\np1/b.png,2\n", images_dir="images")
     assert read(source)[1] == [(name, "path_outside")]
     (told,) = (record for record in source if isinstance(record, Quarantined))
-    assert "--images-dir that contains every image" in told.detail
+    assert "--images-dir that contains all images" in told.detail
 
 
 def test_missing_files_are_set_aside_by_name_and_empty_cells_by_row(cases: Cases) -> None:
@@ -217,8 +217,8 @@ def test_a_source_can_be_read_twice(cases: Cases) -> None:
     [
         ("path\na.png\n", {}, MissingColumn, "--column image=COLUMN; found path"),
         ("path\na.png\n", {"image": "file"}, MissingColumn, "has no column 'file'; found path"),
-        ("image,View,VIEW\na.png,PA,PA\n", {}, SourceError, "the columns 'View' and 'VIEW'; --column says"),
-        ("image\na.png\n", {"uid": "image"}, InvalidRequest, "no field 'uid'"),
+        ("image,View,VIEW\na.png,PA,PA\n", {}, SourceError, "the columns 'View' and 'VIEW'; choose one with --column"),
+        ("image\na.png\n", {"uid": "image"}, InvalidRequest, "unknown field 'uid'"),
     ],
 )
 def test_columns_that_cannot_be_told_are_an_error(
@@ -244,8 +244,8 @@ def test_pairs_become_a_mapping() -> None:
         (["path"], "FIELD=COLUMN, as in image=path, found 'path'"),
         (["=path"], "found '=path'"),
         (["image="], "found 'image='"),
-        (["image=a", "image=b"], "the field image twice: 'a' and 'b'"),
-        (["picture=path"], f"no field 'picture' to map; fields: {', '.join(FIELDS)}"),
+        (["image=a", "image=b"], "the field image twice: to 'a' and to 'b'"),
+        (["picture=path"], f"unknown field 'picture'; fields: {', '.join(FIELDS)}"),
     ],
 )
 def test_pairs_that_are_none_are_refused(pairs: list[str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for a decoding process that goes wrong: `python strange_decoder.py HOW LIFELINE`, HOW as in `WAYS`."""
+"""A decoding process that fails: `python strange_decoder.py HOW LIFELINE`, with HOW from `WAYS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images are decoded in processes that may hang, die or swell: it costs the image, and nothing else."""
+"""A decoding process that hangs, crashes or fills memory refuses its image, and affects nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ FILES = {
 
 @pytest.fixture
 def strange() -> Iterator[Callable[..., DecoderPool]]:
-    """Makes pools whose processes go wrong."""
+    """Makes pools whose processes fail in a given way."""
     pools = []
 
     def make(how: str, **limits: float) -> DecoderPool:
@@ -66,7 +66,7 @@ def strange() -> Iterator[Callable[..., DecoderPool]]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_pixels_are_those_that_this_process_would_decode(name: str) -> None:
+def test_another_process_decodes_the_same_pixels(name: str) -> None:
     expected = decode_image(FILES[name])
     image = decoders.decode(FILES[name])
     assert (image.mode, image.info) == (expected.mode, expected.info)
@@ -81,7 +81,7 @@ def test_the_pixels_are_those_that_this_process_would_decode(name: str) -> None:
     np.testing.assert_array_equal(prepared.small, expected)
 
 
-def test_what_this_process_refuses_is_refused_with_the_same_words() -> None:
+def test_another_process_refuses_with_the_same_message() -> None:
     for content in (b"", b"hello", GRADIENT[:-500], dicom(STORED, Rows=65), dicom(), b"\xff\xd8\xff" + bytes(9)):
         with pytest.raises(ImageError) as expected:
             decode_image(content, name="a.img")
@@ -93,7 +93,7 @@ def test_what_this_process_refuses_is_refused_with_the_same_words() -> None:
     assert decoders.decode(dicom(STORED, BurnedInAnnotation="YES"), allow_burned_in=True).size == (48, 64)
 
 
-def test_one_process_serves_one_image_after_the_other_and_more_serve_more_at_once() -> None:
+def test_processes_are_reused_and_threads_get_one_each() -> None:
     pool = DecoderPool()
     for _ in range(3):
         pool.decode(GRADIENT)
@@ -120,7 +120,7 @@ def test_one_process_serves_one_image_after_the_other_and_more_serve_more_at_onc
         ("babble", DecoderCrashed, {}),
     ],
 )
-def test_a_process_that_hangs_dies_or_swells_costs_its_image(
+def test_a_process_that_hangs_crashes_or_fills_memory_refuses_its_image(
     strange: Callable[..., DecoderPool], how: str, error: type[ImageError], limits: dict[str, float]
 ) -> None:
     pool = strange(how, **limits)
@@ -133,14 +133,14 @@ def test_a_process_that_hangs_dies_or_swells_costs_its_image(
     assert not pool._all
 
 
-def test_a_process_that_does_not_start_is_no_fault_of_the_image(strange: Callable[..., DecoderPool]) -> None:
+def test_a_process_that_does_not_start_is_a_system_failure(strange: Callable[..., DecoderPool]) -> None:
     with pytest.raises(SystemFailure, match="exit code 3"):
         strange("never ready").decode(GRADIENT)
     with pytest.raises(SystemFailure, match="No such file"):
         DecoderPool(command=("/nowhere",)).decode(GRADIENT)
 
 
-def test_closing_ends_what_is_being_decoded(strange: Callable[..., DecoderPool]) -> None:
+def test_closing_the_pool_ends_busy_processes(strange: Callable[..., DecoderPool]) -> None:
     pool = strange("sleep")
     with ThreadPoolExecutor(3) as threads:
         asked = [threads.submit(pool.decode, GRADIENT) for _ in range(3)]
@@ -197,7 +197,7 @@ def until(holds: Callable[[], bool]) -> None:
 # Memory.
 
 
-def test_no_more_is_held_than_the_budget_and_all_get_their_turn() -> None:
+def test_the_budget_is_never_exceeded_and_every_caller_gets_memory() -> None:
     budget, held, most = MemoryBudget(100), 0, 0
     lock = threading.Lock()
 
@@ -217,7 +217,7 @@ def test_no_more_is_held_than_the_budget_and_all_get_their_turn() -> None:
     assert budget.held_bytes == 0
 
 
-def test_a_large_image_is_not_overtaken_for_ever() -> None:
+def test_a_large_image_is_not_starved_by_small_ones() -> None:
     budget, order = MemoryBudget(100), []
 
     def use(name: str, size: int) -> None:
@@ -235,19 +235,19 @@ def test_a_large_image_is_not_overtaken_for_ever() -> None:
     assert order == ["large", "small"]
 
 
-class NotWanted(Exception):
+class Cancelled(Exception):
     pass
 
 
 def refuse_from(moment: float) -> None:
     if time.monotonic() > moment:
-        raise NotWanted
+        raise Cancelled
 
 
-def test_who_is_no_longer_wanted_waits_for_no_memory() -> None:
+def test_a_cancelled_caller_stops_waiting_for_memory() -> None:
     budget = MemoryBudget(100)
     with budget.hold(60):
-        with pytest.raises(NotWanted), budget.hold(60, lambda: refuse_from(0)):
+        with pytest.raises(Cancelled), budget.hold(60, lambda: refuse_from(0)):
             pytest.fail("there was no memory")
         with budget.hold(40):
             pass
@@ -255,17 +255,17 @@ def test_who_is_no_longer_wanted_waits_for_no_memory() -> None:
 
 
 @pytest.mark.parametrize("how", ["sleep", "spin"])
-def test_an_image_that_is_no_longer_wanted_ends_its_process(strange: Callable[..., DecoderPool], how: str) -> None:
+def test_cancellation_ends_the_process(strange: Callable[..., DecoderPool], how: str) -> None:
     pool = strange(how)
     moment = time.monotonic() + 1.5
-    with pytest.raises(NotWanted):
+    with pytest.raises(Cancelled):
         pool.prepare(GRADIENT, SQUARES, raise_if_cancelled=lambda: refuse_from(moment))
     assert not pool._all
     assert time.monotonic() < moment + 5
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16", "P", "1"])
-def test_an_image_waits_for_the_memory_it_says_it_needs(mode: str) -> None:
+def test_an_image_waits_until_its_memory_is_free(mode: str) -> None:
     content = png(Image.linear_gradient("L").resize((900, 1000)).convert("L" if mode == "I;16" else mode).convert(mode))
     needs: list[int] = []
     decode_image(content, reserve=lambda width, height, channel, needed: needs.append(needed))
@@ -282,7 +282,7 @@ def test_an_image_waits_for_the_memory_it_says_it_needs(mode: str) -> None:
     pool.close()
 
 
-def test_what_is_refused_before_its_pixels_needs_no_memory() -> None:
+def test_a_file_refused_by_its_header_reserves_no_memory() -> None:
     def refuse(*_: int) -> None:
         pytest.fail("memory was asked for")
 

@@ -1,17 +1,13 @@
+"""DICOM files: what is read of them, which are refused, and what no message may say."""
+
 from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
-import hmac
 import logging
-import multiprocessing
-import os
-import stat
 import struct
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +25,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from archives.dicom.pseudonyms import hash_uid, load_salt
 from ingest.thumbnails import write_thumbnail
 from retrieval.errors import (
     BadPixelDescription,
@@ -39,8 +34,6 @@ from retrieval.errors import (
     MissingExtra,
     MultiFrame,
     NoPixels,
-    SaltDamaged,
-    SystemFailure,
     TruncatedImage,
     UnreadableImage,
     UnsupportedTransferSyntax,
@@ -69,17 +62,17 @@ def dataset_alone(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("strip", [bare, dataset_alone])
-def test_a_data_set_without_preamble_is_dicom_all_the_same(strip: Any) -> None:
+def test_a_data_set_without_preamble_is_dicom(strip: Any) -> None:
     data = dicom(STORED)
     np.testing.assert_array_equal(decode_image(strip(data)), decode_image(data))
 
 
-def test_an_executable_in_the_preamble_is_never_looked_at() -> None:
+def test_an_executable_in_the_preamble_is_ignored() -> None:
     data = written(dataset_of(STORED), preamble=(b"MZ\x90\0" + b"\x7fELF" * 31))
     assert decode_image(data).size == (48, 64)
 
 
-def test_nothing_but_notes_stays_with_the_image(tmp_path: Path) -> None:
+def test_the_image_keeps_notes_and_no_metadata(tmp_path: Path) -> None:
     data = dicom(STORED, BurnedInAnnotation="YES")
     image = decode_image(data, allow_burned_in=True)
     assert image.info == {"notes": ("burned-in annotation allowed", "no window: percentiles 0.5 to 99.5")}
@@ -110,13 +103,13 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("elements", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
-def test_a_description_that_is_missing_or_impossible_is_named(elements: dict[str, Any]) -> None:
+def test_a_missing_or_impossible_pixel_description_is_an_error(elements: dict[str, Any]) -> None:
     with pytest.raises(BadPixelDescription, match=r"a\.dcm"):
         decode_image(dicom(STORED, **elements), name="a.dcm")
 
 
 @pytest.mark.parametrize("value", [b"1A", b"1.5 ", b"x y "])
-def test_a_number_of_frames_that_is_none_is_not_taken_for_one(value: bytes) -> None:
+def test_a_number_of_frames_that_is_no_number_is_an_error(value: bytes) -> None:
     data = dicom(STORED, NumberOfFrames=1).replace(
         b"\x28\0\x08\0IS\x02\x001 ", b"\x28\0\x08\0IS" + struct.pack("<H", len(value)) + value
     )
@@ -133,7 +126,7 @@ def test_a_modality_table_that_is_too_short_is_ignored() -> None:
     np.testing.assert_array_equal(image, decode_image(dicom(STORED, **SHOWN)))
 
 
-def test_a_voi_table_that_cannot_be_used_is_noted_and_the_window_stands_in() -> None:
+def test_an_unusable_voi_lut_is_noted_and_the_window_is_used() -> None:
     item = Dataset()
     item.add_new(0x00283002, "US", [4096, 0, 16])
     data = dicom(STORED, VOILUTSequence=Sequence([item]), **SHOWN)
@@ -142,12 +135,12 @@ def test_a_voi_table_that_cannot_be_used_is_noted_and_the_window_stands_in() -> 
     np.testing.assert_array_equal(image, decode_image(dicom(STORED, **SHOWN)))
 
 
-def test_an_object_without_pixels_is_named() -> None:
+def test_an_object_without_pixels_is_an_error() -> None:
     with pytest.raises(NoPixels):
         decode_image(dicom())
 
 
-def test_floating_point_pixels_are_no_pixels_for_us() -> None:
+def test_floating_point_pixels_are_not_supported() -> None:
     dataset = dataset_of(STORED, PixelData=None, FloatPixelData=STORED.astype(np.float32).tobytes())
     with pytest.raises(NoPixels):
         decode_image(written(dataset))
@@ -181,7 +174,7 @@ def test_more_pixels_than_announced_are_padding() -> None:
     )
 
 
-def test_a_film_loop_is_no_radiograph() -> None:
+def test_several_frames_are_refused() -> None:
     with pytest.raises(MultiFrame, match="4 frames"):
         decode_image(dicom(STORED, Rows=16, NumberOfFrames=4))
 
@@ -210,7 +203,7 @@ def test_a_header_of_a_million_elements_is_not_read(monkeypatch: pytest.MonkeyPa
         decode_image(data[:place] + sequence + data[place:])
 
 
-def test_elements_that_nobody_asked_for_are_skipped_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_elements_are_skipped_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_header, "LIMIT_HEADER_BYTES", 10_000)
     dataset = dataset_of(STORED)
     dataset.add_new(0x00091010, "OB", bytes(500_000))
@@ -225,7 +218,7 @@ def test_an_element_longer_than_the_file_allocates_nothing() -> None:
         decode_image(data[:place] + lie + data[place:])
 
 
-def test_sequences_nested_a_thousand_deep_are_an_error_and_no_crash() -> None:
+def test_deeply_nested_sequences_are_an_error() -> None:
     nested = b"\x28\0\x00\x30SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
     data = dicom(STORED)
     place = data.index(b"\x28\0\x02\0")
@@ -234,7 +227,7 @@ def test_sequences_nested_a_thousand_deep_are_an_error_and_no_crash() -> None:
 
 
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, "1.2.840.10008.1.2.4.100", "1.2.3.4", "1.2.840.113619.5.2"])
-def test_a_compression_without_decoder_is_named_as_unsupported(syntax: str) -> None:
+def test_an_unsupported_transfer_syntax_is_an_error(syntax: str) -> None:
     with pytest.raises(UnsupportedTransferSyntax):
         decode_image(with_frame(dataset_of(STORED), b"\xff\x4f\xff\x51" + bytes(60), syntax))
 
@@ -253,19 +246,19 @@ def test_compressed_pixels_of_another_size_than_the_header_says_are_not_decoded(
 
 @pytest.mark.parametrize("frame", [b"\0\0", b"hello, no codestream here", b"\xff\xd8\xff", bytes(100)])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLossless, JPEG2000Lossless, RLELossless])
-def test_compressed_pixels_that_are_none_are_an_error(syntax: str, frame: bytes) -> None:
+def test_invalid_compressed_pixels_are_an_error(syntax: str, frame: bytes) -> None:
     with pytest.raises(ImageError):
         decode_image(with_frame(dataset_of(STORED), frame, syntax))
 
 
-def test_run_lengths_never_unfold_beyond_the_image() -> None:
+def test_rle_data_never_unfold_beyond_the_image() -> None:
     segment = bytes([0, 9]) + bytes([257 - 128, 0]) * 500_000  # 64 MB
     frame = np.array([1, 64, *[0] * 14], "<u4").tobytes() + segment
     image = decode_image(with_frame(dataset_of(np.zeros((8, 8), np.uint8)), frame, RLELossless))
     assert image.size == (8, 8)
 
 
-def test_a_decoder_that_dies_takes_nothing_along() -> None:
+def test_a_crashing_decoder_does_not_affect_the_next_image() -> None:
     good = base64.b64decode(JPEG_LOSSLESS)
     dataset = dataset_of(encoded_by_gdcm(), WindowCenter="99", WindowWidth="50")
     expected = np.asarray(decode_image(with_frame(dataset, good, JPEGLossless)))
@@ -277,7 +270,7 @@ def test_a_decoder_that_dies_takes_nothing_along() -> None:
         np.testing.assert_array_equal(decoders.decode(with_frame(dataset, good, JPEGLossless)), expected)
 
 
-def test_no_message_and_no_log_holds_what_names_the_patient(
+def test_no_message_and_no_log_names_the_patient(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -300,7 +293,7 @@ def test_no_message_and_no_log_holds_what_names_the_patient(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_bytes_are_changed_an_image_or_an_image_error_comes_out(seed: int) -> None:
+def test_damaged_files_give_an_image_or_an_image_error(seed: int) -> None:
     rng = np.random.default_rng(seed)
     small = STORED[:16, :16].copy()
     for data in (dicom(small), dicom(small, syntax=RLELossless), dicom(small, syntax=JPEG2000Lossless)):
@@ -312,7 +305,7 @@ def test_whatever_bytes_are_changed_an_image_or_an_image_error_comes_out(seed: i
                 decode_image(bytes(damaged))
 
 
-def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MissingExtra, match=r"cxr-retrieval\[dicom\]"):
         decode_image(dicom_bytes)
@@ -328,7 +321,7 @@ def test_other_formats_do_not_load_pydicom() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False).returncode == 0
 
 
-def test_bytes_that_only_look_a_little_like_dicom_are_of_the_wrong_type() -> None:
+def test_bytes_that_resemble_dicom_are_of_the_wrong_type() -> None:
     for data in (
         b"\x08\x00",
         b"\x08\x00\x05\x00hello world" * 20,
@@ -342,53 +335,7 @@ def test_bytes_that_only_look_a_little_like_dicom_are_of_the_wrong_type() -> Non
 dicom_bytes = dicom(STORED)
 
 
-def test_the_salt_is_made_once_secret_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    home = tmp_path / "new" / "home"
-    salt = load_salt(home)
-    assert len(salt) == 32
-    assert load_salt(home) == salt
-    assert load_salt(tmp_path / "other") != salt
-    assert stat.S_IMODE((home / "salt").stat().st_mode) == 0o600
-    assert os.listdir(home) == ["salt"]
-
-
-def _salt_of(home: Path) -> bytes:
-    return load_salt(home)
-
-
-def test_processes_at_once_get_the_same_salt(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        salts = set(pool.map(_salt_of, [tmp_path] * 16))
-    assert len(salts) == 1
-    assert os.listdir(tmp_path) == ["salt"]
-
-
-def test_threads_at_once_get_the_same_salt(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(pool.map(load_salt, [tmp_path] * 64))) == 1
-
-
-def test_a_damaged_salt_is_an_error_and_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "salt").write_bytes(b"short")
-    with pytest.raises(SaltDamaged, match="5 bytes instead of 32"):
-        load_salt(tmp_path)
-    assert (tmp_path / "salt").read_bytes() == b"short"
-
-
-def test_a_salt_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "home").write_bytes(b"a file")
-    with pytest.raises(SystemFailure):
-        load_salt(tmp_path / "home")
-
-
-def test_a_hash_is_the_hmac_of_the_uid_and_depends_on_the_salt() -> None:
-    salt = bytes(range(32))
-    expected = hmac.new(salt, b"1.2.840.1", hashlib.sha256).hexdigest()[:32]
-    assert hash_uid(salt, "1.2.840.1") == expected
-    assert len({hash_uid(salt, "1.2"), hash_uid(salt, "1.3"), hash_uid(bytes(32), "1.2")}) == 3
-
-
-def test_the_limit_on_pixels_is_that_of_every_format(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_on_pixels_holds_for_dicom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "LIMIT_PIXELS", 100)
     with pytest.raises(ImageBomb, match="48 x 64"):
         decode_image(dicom(STORED))

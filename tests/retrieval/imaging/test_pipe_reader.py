@@ -29,7 +29,7 @@ def read(reader: PipeReader, count: int) -> bytes:
     return bytes(content[:done])
 
 
-def test_bytes_come_in_order_and_the_end_is_told_apart_from_waiting(pipe):
+def test_bytes_arrive_in_order_and_the_end_differs_from_a_timeout(pipe):
     reader, writing = pipe
     assert reader.read_into(memoryview(bytearray(5)), 0.01) is None
     os.write(writing, b"first second")
@@ -55,7 +55,7 @@ def test_more_than_the_queue_holds_arrives_whole(pipe):
     thread.join()
 
 
-def test_closing_leaves_no_thread_behind_although_bytes_are_unread():
+def test_closing_ends_the_thread_even_with_unread_bytes():
     source = "import sys; sys.stdout.buffer.write(bytes(20_000_000))"
     process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE)
     assert process.stdout is not None

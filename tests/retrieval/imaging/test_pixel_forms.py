@@ -1,4 +1,4 @@
-"""One film in every form: it comes out as it was drawn, and what contradicted its pixels is noted."""
+"""One film in every pixel form: it is decoded to the same image, and header values that contradict it are noted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_like_film(pixels: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_every_form_comes_out_as_the_film_that_was_drawn(name: str) -> None:
+def test_every_form_is_decoded_to_the_same_film(name: str) -> None:
     assert_like_film(shown(FORMS[name](FILM))[0])
 
 
@@ -52,7 +52,7 @@ def test_every_contradiction_is_noted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_sound_files_have_no_notes(name: str) -> None:
+def test_correct_files_have_no_notes(name: str) -> None:
     expected = ("no window: percentiles 0.5 to 99.5",) if name == "no window" else ()
     assert shown(SOUND[name](FILM))[1] == expected
 
@@ -73,7 +73,7 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", NOTES)
-def test_pictures_say_what_was_decided(name: str) -> None:
+def test_pictures_have_notes_on_their_conversion(name: str) -> None:
     assert shown(PICTURES[name](FILM))[1] == NOTES[name]
 
 
@@ -144,7 +144,7 @@ def assert_kept(values: NDArray[Any], pixels: NDArray[np.uint8], *, inverted: bo
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_any_table_keeps_contrast_and_order_whatever_its_descriptor_says(data: st.DataObject) -> None:
+def test_any_table_keeps_contrast_and_order_with_any_descriptor(data: st.DataObject) -> None:
     bits = data.draw(st.integers(8, 16), "bits stored")
     count = data.draw(st.integers(1 << (bits - 1), 1 << bits), "entries")
     top = data.draw(st.integers(255, 65535), "highest entry")
@@ -181,7 +181,7 @@ def test_no_window_and_no_slope_hides_an_image(
 
 @settings(max_examples=40, deadline=None)
 @given(st.binary(min_size=64, max_size=64))
-def test_a_picture_of_eight_bits_stays_exactly_as_it_is(content: bytes) -> None:
+def test_an_eight_bit_picture_stays_unchanged(content: bytes) -> None:
     pixels = np.frombuffer(content, np.uint8).reshape(8, 8)
     if pixels.min() == pixels.max():
         return

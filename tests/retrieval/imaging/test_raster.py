@@ -1,4 +1,4 @@
-"""Pictures of every mode in 8 bits, in strips, as whole arrays would give them."""
+"""Pictures of every mode are converted to 8 bits in strips, as whole arrays would be."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pillow_on_black(image: Image.Image) -> np.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_transparency_is_laid_on_black_where_that_hides_nothing(mode: str) -> None:
+def test_transparency_is_shown_on_black_unless_that_hides_the_image(mode: str) -> None:
     alpha = Image.fromarray(NOISE.integers(0, 256, FILM.shape, dtype=np.uint8) | 0x80)
     image = Image.fromarray(FILM).convert({"RGBA": "RGB", "LA": "L", "PA": "P"}[mode])
     image.putalpha(alpha)
@@ -43,7 +43,7 @@ def test_transparency_is_laid_on_black_where_that_hides_nothing(mode: str) -> No
     assert notes == ()
 
 
-def test_an_opaque_picture_is_its_colours() -> None:
+def test_an_opaque_alpha_channel_changes_no_colour() -> None:
     colours = Image.fromarray(NOISE.integers(0, 256, (40, 50, 3), dtype=np.uint8))
     image = colours.convert("RGBA")
     shown, notes = to_eight_bit(image)
@@ -52,7 +52,7 @@ def test_an_opaque_picture_is_its_colours() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_a_mask_round_the_film_is_kept(kind: str) -> None:
+def test_a_mask_around_the_film_is_kept(kind: str) -> None:
     alpha = np.zeros_like(FILM)
     alpha[10:80, 10:80] = 255
     buffer = io.BytesIO()
@@ -86,7 +86,7 @@ def test_wide_modes_of_images_in_memory(mode: str, values: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "CMYK", "YCbCr", "HSV"])
-def test_other_modes_come_out_as_pillow_converts_them(mode: str) -> None:
+def test_other_modes_are_converted_by_pillow(mode: str) -> None:
     image = Image.fromarray(FILM).convert("RGB").convert(mode)
     shown, notes = to_eight_bit(image)
     np.testing.assert_array_equal(shown.convert("RGB"), image.convert("RGB"))
@@ -95,7 +95,7 @@ def test_other_modes_come_out_as_pillow_converts_them(mode: str) -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("factor", [257, 16, 1])
-def test_sixteen_bits_of_any_channels_are_scaled_alike(channels: int, factor: int) -> None:
+def test_all_sixteen_bit_channels_are_scaled_alike(channels: int, factor: int) -> None:
     samples = np.dstack([FILM.astype(np.uint16) * factor] * channels)
     if channels in (2, 4):
         samples[:, :, -1] = 65535
@@ -104,14 +104,14 @@ def test_sixteen_bits_of_any_channels_are_scaled_alike(channels: int, factor: in
     assert np.abs(pixels - FILM).max() <= 1
 
 
-def test_hues_of_sixteen_bits_stay() -> None:
+def test_hues_of_sixteen_bit_pictures_stay() -> None:
     colours = np.dstack([FILM, 255 - FILM, FILM // 2]).astype(np.uint16)
     pixels = np.asarray(decode_image(png16(colours * 4))).astype(int)
     assert np.abs(pixels - colours).max() <= 1
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_sixteen_bits_are_turned_upright_as_eight_are(orientation: int) -> None:
+def test_sixteen_bit_pictures_are_turned_upright_as_eight_bit_ones(orientation: int) -> None:
     from PIL import ImageOps
 
     tall = FILM[:60]
@@ -137,5 +137,5 @@ def test_sixteen_bits_are_turned_upright_as_eight_are(orientation: int) -> None:
         (b"\xff\xd8\xff", None),
     ],
 )
-def test_what_a_png_says_of_its_samples(data: bytes, expected: PngHeader | None) -> None:
+def test_the_header_of_a_png(data: bytes, expected: PngHeader | None) -> None:
     assert describe_png(data) == expected

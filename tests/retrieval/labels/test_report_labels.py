@@ -1,4 +1,4 @@
-"""Labels from the words of reports and queries: by rule, and against sentences labelled by hand."""
+"""Labels from the text of reports and queries: single rules, and agreement with sentences labelled by hand."""
 
 import csv
 from pathlib import Path
@@ -12,24 +12,24 @@ from retrieval.labels.assertions import read_assertions
 HERE = Path(__file__).parent
 
 
-def said(sentence):
+def read(sentence):
     return {(each.head, each.status) for each in read_assertions(sentence)}
 
 
 @pytest.mark.parametrize(
     ("sentence", "expected"),
     [
-        # denials: what they reach, and where they end
+        # negations: what they reach, and where they end
         ("No pleural effusion or pneumothorax.", {("Pleural Effusion", "absent"), ("Pneumothorax", "absent")}),
         ("No effusion, pneumothorax, or edema.", {(f, "absent") for f in ("Pleural Effusion", "Pneumothorax", "Pulmonary Edema")}),
         ("Pneumothorax is not seen.", {("Pneumothorax", "absent")}),
         ("The effusion has resolved.", {("Pleural Effusion", "absent")}),
         ("Negative for pneumonia.", {("Pneumonia", "absent")}),
         ("No pneumothorax but a small effusion.", {("Pneumothorax", "absent"), ("Pleural Effusion", "present")}),
-        # only the look of a denial
+        # pseudo-negations
         ("No change in the right effusion.", {("Pleural Effusion", "present")}),
         ("The effusion is not resolved.", {("Pleural Effusion", "present")}),
-        # doubts
+        # uncertainty
         ("Possible left lower lobe pneumonia.", {("Pneumonia", "uncertain")}),
         ("Opacity may represent atelectasis.", {("Opacity", "present"), ("Pulmonary Atelectasis", "uncertain")}),
         ("Pneumonia cannot be excluded.", {("Pneumonia", "uncertain")}),
@@ -43,19 +43,19 @@ def said(sentence):
         ("Is there a pneumothorax? Small effusion.", {("Pneumothorax", "uncertain"), ("Pleural Effusion", "present")}),
         ("? enlarged heart", {("Cardiomegaly", "uncertain")}),
         ("No pneumothorax?", {("Pneumothorax", "absent")}),
-        # said of a structure
+        # structures
         ("The heart is enlarged.", {("Cardiomegaly", "present")}),
         ("Heart size is normal.", {("Cardiomegaly", "absent")}),
         ("Heart size is borderline enlarged.", {("Cardiomegaly", "uncertain")}),
         ("Osseous structures are intact.", {("Fractures, Bone", "absent")}),
-        # neither found nor denied
+        # not stated
         ("History of pneumonia.", set()),
         ("Evaluate for effusion.", {("Pleural Effusion", "uncertain")}),
     ],
 )  # fmt: skip
-def test_what_a_sentence_says_of_a_finding(sentence, expected):
-    assert expected <= said(sentence)
-    assert {head for head, _ in said(sentence)} == {head for head, _ in expected}
+def test_the_status_of_a_finding_in_a_sentence(sentence, expected):
+    assert expected <= read(sentence)
+    assert {head for head, _ in read(sentence)} == {head for head, _ in expected}
 
 
 def test_side_and_severity_are_those_of_the_same_mention():
@@ -66,14 +66,14 @@ def test_side_and_severity_are_those_of_the_same_mention():
     assert labels.severities == ("small",)
 
 
-def test_a_report_affirms_what_one_sentence_affirms():
+def test_a_finding_that_one_sentence_affirms_is_present():
     text = read_report("No effusion on the right. Small left effusion.", "Possible pneumonia.")
     assert "Pleural Effusion" in text.present
     assert "Pleural Effusion" not in text.absent
     assert "Pneumonia" in text.uncertain
 
 
-def test_the_indexing_stands_and_the_text_adds_to_it():
+def test_the_indexing_has_precedence_and_the_text_adds_to_it():
     labels = label_study(
         "Cardiomegaly/borderline", "Cardiomegaly", "The heart is enlarged. No effusion. Left opacity.", ""
     )
@@ -88,7 +88,7 @@ def test_the_indexing_stands_and_the_text_adds_to_it():
     assert not {"Opacity", "Pleural Effusion"} & set(labels.from_indexing)
 
 
-def test_what_text_alone_affirms_of_a_study_indexed_as_normal_is_uncertain():
+def test_findings_of_the_text_are_uncertain_if_the_indexing_says_normal():
     labels = label_study("normal", "normal", "Small nodule.", "No acute disease.")
     assert "normal" in labels.present
     assert "Nodule" in labels.uncertain
@@ -96,7 +96,7 @@ def test_what_text_alone_affirms_of_a_study_indexed_as_normal_is_uncertain():
 
 
 @pytest.mark.parametrize("field", ["", "No Indexing"])
-def test_a_study_that_nobody_indexed_is_labelled_by_its_text(field):
+def test_a_study_without_indexing_is_labelled_by_its_text(field):
     labels = label_study(field, field, "Heart size normal. No effusion. No pneumothorax.", "")
     assert labels.present == ("No Finding",)
     assert {"Cardiomegaly", "Pleural Effusion", "Pneumothorax"} <= set(labels.absent)
@@ -118,7 +118,7 @@ def rows(table):
         return list(csv.DictReader(file))
 
 
-# Just below what was measured (benchmarks/results/report_labels.json): precision and recall by status.
+# Just below the measured figures (benchmarks/results/report_labels.json): precision and recall by status.
 FLOORS = {
     "labelled_sentences": {"present": (0.97, 0.97), "uncertain": (0.96, 0.93), "absent": (0.96, 0.98)},
     "held_out_sentences": {"present": (0.96, 0.90), "uncertain": (0.99, 0.99), "absent": (0.95, 0.98)},
@@ -126,7 +126,7 @@ FLOORS = {
 
 
 @pytest.mark.parametrize(("table", "fewest"), [("labelled_sentences", 150), ("held_out_sentences", 50)])
-def test_sentences_labelled_by_hand_are_read_as_they_were(table, fewest):
+def test_agreement_with_sentences_labelled_by_hand(table, fewest):
     phrases = rows(table)
     assert len(phrases) >= fewest
     scores = score_phrases(phrases)
@@ -137,13 +137,13 @@ def test_sentences_labelled_by_hand_are_read_as_they_were(table, fewest):
 
 
 @pytest.mark.parametrize("row", rows("negation_queries"), ids=lambda row: row["query"])
-def test_queries_deny_and_ask_for_what_their_words_say(row):
+def test_queries_ask_for_and_deny_the_labelled_findings(row):
     mentions = find_mentions(row["query"])
     assert set(mentions.denied) == set(filter(None, row["denied"].split(";")))
     assert set(mentions.asked) == set(filter(None, row["asked"].split(";")))
 
 
-def test_there_are_forty_probes_that_deny_something():
+def test_at_least_forty_labelled_queries_deny_a_finding():
     assert sum(bool(row["denied"]) for row in rows("negation_queries")) >= 40
 
 
@@ -157,5 +157,5 @@ def test_there_are_forty_probes_that_deny_something():
         ("The lungs are clear.", True),
     ],
 )
-def test_two_heads_that_are_no_devices_must_be_denied_for_a_normal_study(text, normal):
+def test_no_finding_needs_two_negated_heads_that_are_not_devices(text, normal):
     assert ("No Finding" in label_study("", "", text, "").present) is normal

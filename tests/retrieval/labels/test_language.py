@@ -1,4 +1,4 @@
-"""Labels come from English text alone; long reports are read to a limit."""
+"""Labels are read from English text only, and from long reports up to a limit."""
 
 import time
 
@@ -37,7 +37,7 @@ OTHER_LANGUAGES = {
 @pytest.mark.parametrize(
     ("language", "text"), [(name, text) for name, texts in OTHER_LANGUAGES.items() for text in texts]
 )
-def test_other_languages_make_no_labels(language, text):
+def test_text_in_another_language_gives_no_labels(language, text):
     labels = label_study("", "", text, "")
     assert (labels.present, labels.uncertain, labels.absent) == ((), (), ())
     mentions = find_mentions(text)
@@ -51,7 +51,7 @@ def test_other_languages_make_no_labels(language, text):
         lambda name: st.lists(st.sampled_from(OTHER_LANGUAGES[name]), min_size=1)
     )
 )
-def test_longer_reports_of_a_language_make_none_either(texts):
+def test_longer_texts_in_another_language_give_no_labels(texts):
     assert not is_english(" ".join(texts))
     assert not is_english("\n".join(texts).upper()) or not read_report("\n".join(texts).upper()).present
 
@@ -71,7 +71,7 @@ def test_short_english_reports_are_english_if_they_name_anything(text):
 
 
 @pytest.mark.parametrize("table", ["labelled_sentences", "held_out_sentences", "other_styles"])
-def test_hardly_a_sentence_of_the_tables_is_taken_for_another_language(table):
+def test_at_most_two_percent_of_the_tables_are_mistaken_for_another_language(table):
     rows = [row["phrase"] for row in read_table(table) if row["present"] or row["uncertain"] or row["absent"]]
     lost = [phrase for phrase in rows if not is_english(phrase)]
     assert len(lost) <= 0.02 * len(rows), lost
@@ -91,11 +91,11 @@ def test_a_line_in_another_language_leaves_a_report_unlabelled(text):
     assert unread_text(text, "")
 
 
-def test_the_indexing_stands_whatever_the_language_of_the_report():
+def test_the_indexing_counts_in_every_language_of_the_report():
     assert "Pneumothorax" in label_study("Pneumothorax", "Pneumothorax", "Pas de pneumothorax.", "").present
 
 
-def test_an_ingest_notes_what_was_not_read():
+def test_an_ingest_notes_text_that_was_not_read():
     def notes(report):
         study = Study("1", "own", (ImageRecord("a.png", "a.png"),), report)
         return [job.study.notes for job in read_images([study])]
@@ -105,7 +105,7 @@ def test_an_ingest_notes_what_was_not_read():
     assert notes(Report("Small effusion. " * 4000)) == [("long report: labels from its first 50,000 characters",)]
 
 
-def test_text_beyond_the_limit_makes_no_labels():
+def test_text_beyond_the_limit_gives_no_labels():
     filler = "The lungs are seen. " * (LONGEST_TEXT // 20)
     assert label_study("", "", f"Effusion. {filler}", "").present[0] == "Pleural Effusion"
     assert not label_study("", "", f"{filler} Effusion.", "").present
@@ -127,7 +127,7 @@ def test_no_text_takes_long(atoms):
 @pytest.mark.parametrize(
     "text", ["Jane Doe, effusion, no cardiomegaly", "no effusion, John Smith", "small effusion, Saint Mary Hospital"]
 )
-def test_names_are_of_no_language(text):
+def test_names_of_persons_do_not_count_as_another_language(text):
     assert is_english(text)
 
 
@@ -139,5 +139,5 @@ def test_names_are_of_no_language(text):
         "Nessun Versamento, Pneumothorax assente",
     ],
 )
-def test_other_languages_with_capitals_are_told_all_the_same(text):
+def test_other_languages_are_detected_in_words_with_capitals(text):
     assert not is_english(text)

@@ -1,4 +1,4 @@
-"""Label columns of other data sets, brought to the two vocabularies."""
+"""Label columns of other datasets become names of the two vocabularies."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ PADCHEST = {
 
 
 @pytest.mark.parametrize(("term", "name"), [*NIH.items(), *PADCHEST.items()])
-def test_terms_of_other_sets_become_findings_of_the_vocabularies(term: str, name: str) -> None:
+def test_terms_of_other_datasets_become_findings_of_the_vocabularies(term: str, name: str) -> None:
     assert name in read_indexing("", term).present
     assert unknown_terms("", term) == ()
 
 
-def test_every_name_of_both_vocabularies_is_known_and_stands_for_itself() -> None:
+def test_every_name_of_both_vocabularies_is_a_known_term() -> None:
     for head in (*WORDS_OF_HEAD, *OTHER_HEADS):
         assert (find_term(head) or [""])[0] == head
     for name in CHEXPERT_14[1:]:
@@ -77,7 +77,7 @@ def test_every_name_of_both_vocabularies_is_known_and_stands_for_itself() -> Non
         "Cardiomegaly, Pleural_Effusion",
     ],
 )
-def test_lists_of_terms_in_every_form_say_the_same(cell: str) -> None:
+def test_lists_of_terms_in_every_form_give_the_same_labels(cell: str) -> None:
     assert [term[0] for term in read_terms(cell)] == ["Cardiomegaly", "Pleural Effusion"]
     labels = read_indexing("", cell)
     assert labels.present == ("Cardiomegaly", "Pleural Effusion")
@@ -88,13 +88,13 @@ KNOWN = st.lists(st.sampled_from([*NIH, *PADCHEST]), min_size=1, max_size=5, uni
 
 
 @given(KNOWN, st.sampled_from([str.lower, str.upper, str]), st.sampled_from(["|", ";", " | ", "; "]))
-def test_separators_and_case_change_nothing(terms: list[str], case: object, separator: str) -> None:
+def test_separators_and_case_do_not_change_the_labels(terms: list[str], case: object, separator: str) -> None:
     alone = {name for term in terms for name in read_indexing("", term).present}
     assert set(read_indexing("", separator.join(case(term) for term in terms)).present) == alone  # type: ignore[operator]
     assert set(read_indexing("", repr(terms)).present) == alone
 
 
-def test_commas_of_mesh_names_separate_nothing() -> None:
+def test_commas_in_mesh_names_are_not_separators() -> None:
     assert read_terms("Pulmonary Disease, Chronic Obstructive") == [["Pulmonary Disease, Chronic Obstructive"]]
     assert read_terms("Aorta, Thoracic/tortuous;Lung, Hyperlucent") == [
         ["Aorta, Thoracic", "tortuous"],
@@ -103,7 +103,7 @@ def test_commas_of_mesh_names_separate_nothing() -> None:
     assert read_terms("Something, Other") == [["Something, Other"]]
 
 
-def test_terms_that_no_vocabulary_has_are_kept_and_told() -> None:
+def test_terms_outside_the_vocabularies_are_kept_and_reported() -> None:
     cell = "['aortic elongation', 'cardiomegaly', 'chronic changes']"
     assert unknown_terms("", cell) == ("Aortic Elongation", "Chronic Changes")
     assert read_indexing("", cell).present == ("Aortic Elongation", "Cardiomegaly", "Chronic Changes")
@@ -127,12 +127,12 @@ def test_terms_that_no_vocabulary_has_are_kept_and_told() -> None:
         "todo",
     ],
 )
-def test_cells_that_say_nothing_leave_a_study_unlabelled(cell: str) -> None:
+def test_cells_without_meaning_leave_a_study_unlabelled(cell: str) -> None:
     labels = label_study("", cell, "", "")
     assert (labels.present, labels.uncertain, labels.absent, labels.from_indexing) == ((), (), (), ())
 
 
-def test_normal_counts_alone_and_no_finding_against_findings_of_chexpert_not_at_all() -> None:
+def test_normal_counts_only_alone_and_no_finding_only_without_chexpert_findings() -> None:
     assert read_indexing("", "['normal']").present == ("normal", "No Finding")
     assert read_indexing("", "['normal', 'unchanged']").present == ("normal", "No Finding")
     assert read_indexing("", "['normal', 'exclude']").present == ()
@@ -165,7 +165,9 @@ def test_statuses_are_read_in_every_spelling(cells: tuple[str, ...], status: str
         ("Pleural_Thickening", "Effusion", "Pleural Other"),
     ],
 )
-def test_what_is_absent_denies_no_observation_that_has_other_parts(column: str, other: str, observation: str) -> None:
+def test_an_absent_head_does_not_negate_an_observation_with_other_heads(
+    column: str, other: str, observation: str
+) -> None:
     labels = read_indexing("", "", [(column, "absent"), (other, "uncertain")])
     assert observation not in labels.absent
     assert (find_term(column) or [""])[0] in labels.absent
@@ -173,18 +175,18 @@ def test_what_is_absent_denies_no_observation_that_has_other_parts(column: str, 
 
 
 @pytest.mark.parametrize("term", ["Nodule/Mass", "nodule/mass", "Nodule/Mass;Nodule/Mass", "['Nodule/Mass']"])
-def test_nodule_or_mass_is_neither_for_certain(term: str) -> None:
+def test_nodule_or_mass_becomes_lung_lesion_only(term: str) -> None:
     assert read_indexing("", term).present == ("Lung Lesion",)
     assert read_indexing("", "", [("Nodule/Mass", "absent")]).absent == ("Lung Lesion",)
 
 
 @pytest.mark.parametrize("term", ["breast mass", "soft tissue mass", "mediastinal mass", "tuberculosis sequelae"])
-def test_terms_of_padchest_that_say_something_else_stay_themselves(term: str) -> None:
+def test_padchest_terms_with_another_meaning_stay_unchanged(term: str) -> None:
     assert [name.lower() for name in read_indexing("", f"['{term}']").present] == [term]
 
 
 @given(st.dictionaries(st.sampled_from(CHEXPERT_14[1:]), st.sampled_from(["present", "absent", "uncertain"])))
-def test_no_finding_has_two_statuses_and_each_has_the_one_that_its_column_says(said: dict[str, str]) -> None:
+def test_each_finding_has_one_status_which_is_that_of_its_column(said: dict[str, str]) -> None:
     labels = read_indexing("", "", list(said.items()))  # type: ignore[arg-type]
     names = {"present": labels.present, "absent": labels.absent, "uncertain": labels.uncertain}
     for name, status in said.items():
@@ -193,7 +195,7 @@ def test_no_finding_has_two_statuses_and_each_has_the_one_that_its_column_says(s
     assert "No Finding" not in labels.present
 
 
-def test_a_blank_column_says_nothing_and_a_zero_denies() -> None:
+def test_a_blank_cell_gives_no_label_and_a_zero_gives_absent() -> None:
     assert label_study("", "", "", "").present == ()
     labels = label_study(
         "", "", "", "", [("Edema", "absent"), ("Fracture", "uncertain"), ("Pleural Effusion", "present")]
@@ -206,7 +208,7 @@ def test_a_blank_column_says_nothing_and_a_zero_denies() -> None:
     assert label_study("", "", "", "", [("No Finding", "absent")]).absent == ()
 
 
-def test_label_columns_come_before_the_words_of_the_report() -> None:
+def test_label_columns_have_precedence_over_the_text() -> None:
     said = [("Pneumothorax", "absent"), ("Cardiomegaly", "uncertain")]
     labels = label_study("", "", "Large pneumothorax. Cardiomegaly. Small pleural effusion.", "", said)  # type: ignore[arg-type]
     assert "Pneumothorax" in labels.absent
@@ -215,13 +217,13 @@ def test_label_columns_come_before_the_words_of_the_report() -> None:
     assert labels.from_text == ("Pleural Effusion",)
 
 
-def test_no_finding_disputes_what_chexpert_has_and_no_more() -> None:
+def test_no_finding_makes_only_chexpert_findings_of_the_text_uncertain() -> None:
     labels = label_study("", "No Finding", "Scoliosis. Cardiomegaly.", "")
     assert labels.uncertain == ("Cardiomegaly",)
     assert set(labels.present) == {"No Finding", "Scoliosis"}
 
 
-def test_studies_that_columns_only_deny_are_normal_only_if_their_text_is() -> None:
+def test_a_study_with_only_absent_columns_is_normal_only_if_its_text_is() -> None:
     said = [("Edema", "absent"), ("Pneumothorax", "absent")]
     assert label_study("", "", "", "", said).present == ()  # type: ignore[arg-type]
     text = "No pleural effusion. No consolidation."

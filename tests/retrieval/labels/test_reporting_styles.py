@@ -1,4 +1,4 @@
-"""Denials, resolution and exclusion in the words of other reporting styles, in reports and in queries."""
+"""Negation, resolution and exclusion in other reporting styles, in reports and in queries."""
 
 import csv
 from pathlib import Path
@@ -62,7 +62,7 @@ def listed(names, joint):
         return names[0]
     if joint == "comma":
         return ", ".join(names)
-    joint = joint if len(names) > 2 else joint.strip(", ")  # "no effusion, and a nodule" may affirm the nodule
+    joint = joint if len(names) > 2 else joint.strip(", ")  # in "no effusion, and a nodule" the nodule may be there
     return ", ".join(names[:-1]) + ("" if joint.startswith(",") else " ") + f"{joint} {names[-1]}"
 
 
@@ -77,18 +77,18 @@ def listed(names, joint):
     LISTS,
     st.booleans(),
 )
-def test_what_a_study_is_negative_for_is_denied(subject, trigger, names, joint, in_capitals):
+def test_negative_for_negates_the_findings_that_follow(subject, trigger, names, joint, in_capitals):
     text = f"{' '.join(subject)} {trigger} {listed(names, joint)}."
     text = text.upper() if in_capitals else text
     assert statuses(text) == dict.fromkeys((WORDS[name] for name in names), "absent"), text
-    if joint != "comma":  # of a query a bare list would be a guess
+    if joint != "comma":  # in a query, a list without "or" would be a guess
         mentions = find_mentions(text)
         assert (set(mentions.denied), mentions.asked) == ({WORDS[name] for name in names}, ()), text
 
 
 @settings(max_examples=100, deadline=None)
 @given(FINDINGS, st.sampled_from(["is", "was", "are", "were", "remains"]), st.sampled_from(["and", "or"]))
-def test_findings_that_are_negative_are_denied(names, verb, joint):
+def test_is_negative_negates_the_findings_before_it(names, verb, joint):
     text = f"{listed(names, joint)} {verb} negative"
     assert statuses(text) == dict.fromkeys((WORDS[name] for name in names), "absent"), text
     assert set(find_mentions(text).denied) == {WORDS[name] for name in names}, text
@@ -106,7 +106,7 @@ def test_findings_that_are_negative_are_denied(names, verb, joint):
         ("Effusion is not negative.", {PE: "present"}),
     ],
 )  # fmt: skip
-def test_where_negative_ends(text, expected):
+def test_the_scope_of_negative_ends_where_it_should(text, expected):
     assert statuses(text) == expected
 
 
@@ -127,7 +127,7 @@ GONE = [
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(WORDS)), st.sampled_from(GONE), st.sampled_from(SINCE), st.sampled_from(PARTLY))
-def test_what_has_resolved_is_absent_and_what_has_nearly_is_present(name, gone, since, partly):
+def test_resolved_findings_are_absent_and_nearly_resolved_ones_present(name, gone, since, partly):
     tube = {TUBE: "present"} if "tube" in since else {}
     assert statuses(f"The {name} {gone}{since}.") == {WORDS[name]: "absent"} | tube
     assert statuses(f"The {name} has {partly} resolved{since}.") == {WORDS[name]: "present"} | tube
@@ -136,30 +136,30 @@ def test_what_has_resolved_is_absent_and_what_has_nearly_is_present(name, gone, 
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        # gone
+        # resolved
         *((text, "absent") for text in ("Interval resolution of the effusion.", "Complete resolution of effusion.", "Effusion gone.",
             "Resolved effusion.", "Disappearance of the effusion.", "Films show clearing of the effusion.", "Effusion has been drained.",
             "Effusion has subsided.", "Previously noted effusion is no longer seen.", "Effusion can be excluded.",
             "Effusion has been ruled out.", "Effusion is excluded.")),
-        # on its way
+        # partly resolved
         *((text, "present") for text in ("Slow resolution of effusion.", "Effusion is resolving.", "Continued clearing of the effusion.",
             "Near resolution of effusion.", "Effusion is almost gone.", "Effusion has resolved almost completely.",
             "Effusion has all but resolved.", "Some clearing of effusion.", "Failure of the effusion to resolve.")),
-        # to be shown
+        # resolution to be shown later
         *((text, "present") for text in ("Follow-up to ensure resolution of the effusion.", "Repeat until the effusion has resolved.",
             "Repeat to confirm clearing of effusion.", "Repeat once the effusion has cleared.", "Follow effusion to resolution.",
             "Make sure that the effusion has cleared.", "Follow-up to document interval resolution of effusion.")),
-        # to be excluded
+        # not excluded yet
         *((text, "uncertain") for text in ("Effusion should be excluded.", "Effusion must be ruled out.", "Effusion needs to be excluded.",
             "An effusion has to be ruled out by CT.", "Effusion to be excluded.", "Recommend CT to exclude effusion.",
             "CT for exclusion of effusion.", "We advise that an effusion be excluded.", "Effusion should first be excluded clinically.",
             "Please exclude effusion.", "Effusion is not excluded.", "Effusion, if any, is small.", "Query effusion.")),
-        # not to be judged
+        # not assessable, or not of this image
         *((text, None) for text in ("Effusion would be difficult to detect.", "Effusion cannot be assessed.", "Effusion: n/a",
             "Treated for effusion.", "Prior film with large effusion.", "Lungs clear. // evaluate for effusion", "72M // effusion?")),
     ],
 )  # fmt: skip
-def test_resolution_and_exclusion(text, status):
+def test_resolution_exclusion_and_their_pseudo_negations(text, status):
     assert statuses(text).get(PE) == status
 
 
@@ -185,14 +185,14 @@ def test_resolution_and_exclusion(text, status):
         ("pneumonia?? Small effusion", {PNA: "uncertain", PE: "present"}),
         ("Pneumothorax: ?", {PTX: "uncertain"}),
         ("Pneumothorax: possible, edema: none", {PTX: "uncertain", EDM: "absent"}),
-        # tubes that are gone, and what stands beside them
+        # removed tubes, and findings beside them
         ("Chest tube removed, no pneumothorax.", {TUBE: "absent", PTX: "absent"}),
         ("Small pneumothorax after chest tube removal.", {TUBE: "absent", PTX: "present"}),
         ("The central line should be removed.", {CATH: "present"}),
         ("Right effusion with atelectasis, pneumothorax has resolved.", {PE: "present", "Pulmonary Atelectasis": "present", PTX: "absent"}),
         ("Small effusion, pneumonia cannot be excluded.", {PE: "present", PNA: "uncertain"}),
         ("Effusion, edema or pneumonia cannot be excluded.", dict.fromkeys((PE, EDM, PNA), "uncertain")),
-        # lists, and where they end
+        # lists and their ends
         ("No pneumothorax, small effusion.", {PTX: "absent", PE: "present"}),
         ("No effusion, small pneumothorax or edema.", dict.fromkeys((PE, PTX, EDM), "absent")),
         ("No small, moderate or large effusion.", {PE: "absent"}),
@@ -226,7 +226,7 @@ def test_shorthand_questions_and_lists(text, expected):
         ("1) Cardiomegaly 2) No effusion 3) Edema", {CM: "present", PE: "absent", EDM: "present"}),
         ("* no effusion * pneumothorax", {PE: "absent", PTX: "present"}),
         ("No (grade 2) effusion", {PE: "absent"}),
-        # headings that deny
+        # headings that negate a list
         ("No evidence of:\n- effusion\n- pneumothorax\n\n- edema", {PE: "absent", PTX: "absent", EDM: "present"}),
         ("Findings:\n- effusion\n- no pneumothorax", {PE: "present", PTX: "absent"}),
         ("Absent: effusion, pneumothorax", {PE: "absent", PTX: "absent"}),
@@ -242,7 +242,7 @@ def test_shorthand_questions_and_lists(text, expected):
         ("Opacity that was not seen yesterday.", {OP: "present"}),
         ("The prior is from May, when there was a large pneumothorax.", {}),
         ("The right effusion has increased and the left has resolved.", {PE: "present"}),
-        # not excluded, and what only looks so
+        # not excluded, and pseudo-negations
         ("Pneumonia has not been excluded.", {PNA: "uncertain"}),
         ("Pneumonia has not been ruled out.", {PNA: "uncertain"}),
         ("Pneumonia has not yet been completely excluded.", {PNA: "uncertain"}),
@@ -287,11 +287,11 @@ def test_queries_in_other_words(text, asked, denied):
     assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
 
 
-# Below what was measured for the half that the rules were tuned on (benchmarks/results/report_labels.json).
+# Just below the measured figures of the half on which the rules were tuned (benchmarks/results/report_labels.json).
 FLOORS = {"present": (0.97, 0.97), "uncertain": (0.95, 0.95), "absent": (0.98, 0.95)}
 
 
-def test_sentences_of_other_styles_are_read_as_labelled():
+def test_agreement_with_labelled_sentences_of_other_styles():
     with (Path(__file__).parent / "other_styles.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 300
@@ -302,7 +302,7 @@ def test_sentences_of_other_styles_are_read_as_labelled():
         assert score.recall >= FLOORS[status][1], status
 
 
-def test_no_finding_of_a_phrase_has_two_statuses():
+def test_no_labelled_phrase_gives_a_finding_two_statuses():
     with (Path(__file__).parent / "other_styles.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             given = [head for status in STATUSES for head in row[status].split(";") if head]

@@ -4,7 +4,7 @@ from retrieval.errors import UnknownFinding
 from retrieval.labels import find_mentions, read_indexing, resolve_finding
 
 
-def test_heads_stand_beside_their_chexpert_names():
+def test_heads_come_with_their_chexpert_names():
     labels = read_indexing("Opacity/lung/base/left/mild;Nodule/lung", "Opacity;Nodule")
     assert labels.present == ("Opacity", "Lung Opacity", "Nodule", "Lung Lesion")
     assert labels.problems == ("Opacity", "Nodule")
@@ -43,7 +43,7 @@ def test_normal_alone_means_no_finding():
     assert read_indexing("normal", "normal").present == ("normal", "No Finding")
 
 
-def test_normal_beside_a_finding_means_nothing():
+def test_normal_beside_a_finding_is_ignored():
     assert read_indexing("normal;Scoliosis", "normal").present == ("Scoliosis",)
 
 
@@ -55,7 +55,7 @@ def test_normal_beside_a_finding_means_nothing():
         (" Thoracic vertebrae ", "Thoracic Vertebrae"),
     ],
 )
-def test_spacing_and_case_of_heads_are_mended(dirty, clean):
+def test_spacing_and_case_of_heads_are_corrected(dirty, clean):
     assert read_indexing(dirty, dirty).present == (clean,)
 
 
@@ -77,7 +77,7 @@ def test_terms_outside_the_fourteen_keep_only_their_head(term):
     assert read_indexing(term, "").present == (term.split("/")[0],)
 
 
-def test_findings_resolve_whatever_their_case():
+def test_findings_are_resolved_in_any_case():
     assert resolve_finding("pleural  EFFUSION", list) == "Pleural Effusion"
     assert resolve_finding("funnel chest", lambda: ["Funnel Chest"]) == "Funnel Chest"
 

@@ -1,4 +1,4 @@
-"""Wrapped lines, answers to a heading, shorthand: what stands between a finding and its denial in reports and queries."""
+"""Wrapped lines, answers to headings, short forms, and the scopes of negations in queries."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def present(*heads):
         ("Effusion:\nNone\nCardiomegaly", absent(PE) | present(CM)),
     ],
 )  # fmt: skip
-def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
+def test_a_line_break_ends_a_statement_unless_the_line_is_wrapped(text, expected):
     assert statuses(text) == expected
 
 
@@ -68,7 +68,7 @@ def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
         ("neg for effusion", absent(PE)),
         ("neg. for effusion", absent(PE)),
         ("-ve for effusion", absent(PE)),
-        # no answer, or the answer to something else
+        # no answer, or an answer to something else
         ("Pneumothorax: No change.", present(PTX)),
         ("Effusion: no significant interval change", present(PE)),
         ("Small effusion. Comparison: None.", present(PE)),
@@ -77,7 +77,7 @@ def test_a_line_ends_a_statement_unless_it_is_wrapped(text, expected):
         ("Negative chest with effusion", present(PE)),
     ],
 )  # fmt: skip
-def test_answers_deny_what_they_answer(text, expected):
+def test_negative_answers_negate_the_finding_before_them(text, expected):
     assert statuses(text) == expected
 
 
@@ -95,7 +95,7 @@ def test_answers_deny_what_they_answer(text, expected):
         ("No pneumothorax & effusion", absent(PTX, PE)),
     ],
 )  # fmt: skip
-def test_what_only_looks_like_a_denial_in_a_report(text, expected):
+def test_terminations_and_exceptions_in_reports(text, expected):
     assert statuses(text) == expected
 
 
@@ -120,7 +120,7 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
 @pytest.mark.parametrize(
     ("text", "asked", "denied"),
     [
-        # not denials
+        # no negation
         ("cardiomegaly with or without pleural effusion", {CM}, set()),
         ("cardiomegaly w/ or w/o effusion", {CM}, set()),
         ("cardiomegaly +/- effusion", {CM}, set()),
@@ -131,7 +131,7 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
         ("all normal except cardiomegaly", {CM}, set()),
         ("no findings except effusion", {PE}, set()),
         ("nothing but effusion", {PE}, set()),
-        # where a denial ends
+        # the end of a scope
         ("no effusion + cardiomegaly", {CM}, {PE}),
         ("no effusion plus cardiomegaly", {CM}, {PE}),
         ("no effusion only cardiomegaly", {CM}, {PE}),
@@ -141,7 +141,7 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
         ("no effusion - cardiomegaly", {CM}, {PE}),
         ("no effusion & pneumothorax", set(), {PE, PTX}),
         ("no effusion and pneumothorax", set(), {PE, PTX}),
-        # denials
+        # negations
         ("all cases except pneumothorax", set(), {PTX}),
         ("all cases with effusion except pneumothorax", {PE}, {PTX}),
         ("all patients except those with pneumothorax", set(), {PTX}),
@@ -175,7 +175,7 @@ def test_queries_with_wrapped_lines_and_shorthand(text, asked, denied):
         ("effusion w/o ptx or pna", {PE}, {PTX, "Pneumonia"}),
     ],
 )  # fmt: skip
-def test_where_denials_of_queries_begin_and_end(text, asked, denied):
+def test_the_scopes_of_negations_in_queries(text, asked, denied):
     mentions = find_mentions(text)
     assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
 
@@ -200,7 +200,7 @@ def test_where_denials_of_queries_begin_and_end(text, asked, denied):
         ("no effusion on either side", set(), {PE}),
         ("no small to moderate effusion", set(), {PE}),
         ("not even a small effusion", set(), {PE}),
-        # nothing is denied that is asked for, and no side is lent by another finding
+        # a finding that is asked for is not denied, and a side belongs to one finding
         ("effusion, no effusion", {PE}, set()),
         ("left effusion, no left effusion", {PE}, set()),
         ("no pneumothorax, left effusion", {PE}, {PTX}),
@@ -209,12 +209,12 @@ def test_where_denials_of_queries_begin_and_end(text, asked, denied):
         ("no left cardiomegaly", set(), {CM}),
     ],
 )  # fmt: skip
-def test_a_denied_side_or_severity_stays_one(text, asked, denied):
+def test_a_query_can_deny_one_side_or_severity(text, asked, denied):
     mentions = find_mentions(text)
     assert (set(mentions.asked), set(mentions.denied)) == (asked, denied)
 
 
-def test_reports_deny_findings_without_their_side():
+def test_a_negated_finding_of_a_report_has_no_side():
     assert [(each.side, each.severity) for each in read_assertions("No large left effusion.")] == [("", "")]
 
 
@@ -229,11 +229,11 @@ def test_reports_deny_findings_without_their_side():
         "CT without contrast shows effusion", "never-smoker, effusion",
     ],
 )  # fmt: skip
-def test_what_only_looks_like_a_denial_denies_nothing(text, dialect):
+def test_pseudo_negations_negate_nothing(text, dialect):
     assert [(each.head, each.status) for each in read_assertions(text, dialect)] == [(PE, "present")]
 
 
-def test_what_looks_like_those_denies():
+def test_negations_that_look_like_pseudo_negations_negate():
     assert statuses("Complete resolution of the effusion. Non-enlarged heart.") == absent(PE, CM)
     assert statuses("Not positive for effusion. No positive evidence of pneumothorax.") == absent(PE, PTX)
     assert statuses("No pneumothorax with symptoms of pneumonia.") == absent(PTX) | present("Pneumonia")
@@ -251,5 +251,5 @@ def test_what_looks_like_those_denies():
         ("cardiomegaly without edema", ()),
     ],
 )
-def test_denials_of_what_is_no_finding_are_told(text, unread):
+def test_negations_of_unknown_words_are_reported(text, unread):
     assert find_mentions(text).unread == unread

@@ -1,4 +1,4 @@
-"""What a text states of each finding that it names: present, uncertain or absent, with side and severity.
+"""The findings that a text names, each with its status (present, uncertain, absent), side and severity.
 
 `sentences` splits the text, `scanner` reads the status of each finding, `modifiers` its side and severity.
 """

@@ -156,8 +156,8 @@ def _reason(sentence: str, scan: Scan, mention: Mention, trigger: ExplainedTrigg
 
 
 def _explain_trigger(sentence: str, scan: Scan, span: Span) -> ExplainedTrigger:
-    """The trigger with the first scope it opened; without one if it has no effect here."""
-    scope = next((each for each in scan.scopes if each.trigger is span), None)
+    """The trigger with the first scope that it opened; without one if it governs nothing here."""
+    scope = next((each for each in scan.scopes if each.trigger is span and each.start < each.end), None)
     if scope:
         return _explain_scope(sentence, scan, scope)
     return ExplainedTrigger(sentence[span.start : span.end], span.kind.value, span.start, span.end)

@@ -15,7 +15,7 @@ Dialect = Literal["report", "query"]
 
 
 class Kind(StrEnum):
-    """What a span does in its sentence."""
+    """The role of a span in its sentence."""
 
     # Findings, and what makes one of a structure ("the heart is enlarged").
     FINDING = "finding"

@@ -1,4 +1,4 @@
-"""What the scan of a sentence knows at one place: the mentions so far, the open scopes and the current list."""
+"""The state of a scan: the mentions of findings so far, the open scopes, and the current statement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retrieval.records import Status
 
 
 class Effect(Enum):
-    """What a trigger makes of the findings in its scope."""
+    """The effect of a trigger on the findings in its scope."""
 
     ABSENT = "absent"
     UNCERTAIN = "uncertain"
@@ -23,7 +23,13 @@ class Effect(Enum):
     @property
     def status(self) -> Status | None:
         """The status of a finding under this effect; None for no label."""
-        return {Effect.ABSENT: "absent", Effect.UNCERTAIN: "uncertain"}.get(self)  # type: ignore[return-value]
+        match self:
+            case Effect.ABSENT:
+                return "absent"
+            case Effect.UNCERTAIN:
+                return "uncertain"
+            case _:
+                return None
 
 
 EVERY_EFFECT = frozenset(Effect)
@@ -77,6 +83,7 @@ class ScanState:
 
     # Of the current statement:
     names_finding: bool = False
+    """The statement has named a finding."""
     has_verb: bool = False
     """A verb follows a finding."""
     in_list: bool = False
@@ -104,9 +111,7 @@ class ScanState:
     @property
     def scope(self) -> Scope | None:
         """The scope that sets the status of a finding here: negation before no statement before uncertainty."""
-        return (
-            self.governing(Effect.ABSENT) or self.governing(Effect.UNSTATED) or self.governing(Effect.UNCERTAIN) or None
-        )
+        return self.governing(Effect.ABSENT) or self.governing(Effect.UNSTATED) or self.governing(Effect.UNCERTAIN)
 
     @property
     def status(self) -> Status | None:

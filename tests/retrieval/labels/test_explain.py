@@ -206,3 +206,9 @@ def test_known_misreadings_are_still_misread(known, right):
     head, status = right
     found = next((name for name in ("present", "uncertain", "absent") if head in getattr(labels, name)), "")
     assert found != status
+
+
+def test_a_trigger_that_governs_nothing_has_no_effect():
+    (sentence,) = explain("Effusion, but now removed.").sentences
+    removed = sentence.triggers[-1]
+    assert (removed.text, removed.kind, removed.effect) == ("removed", "post_negation", "")

@@ -61,10 +61,10 @@ def honest_files() -> dict[str, bytes]:
 def compare(data: bytes, repeats: int) -> dict[str, float]:
     """Median milliseconds of one image here and there."""
     pool, here, there = DecoderPool(), [], []
-    pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE)
+    pool.prepare(data, [SQUARE], preview_size=THUMBNAIL_SIZE)
     for _ in range(repeats):
         here.append(timed(lambda: decode_here(data)))
-        there.append(timed(lambda: pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE)))
+        there.append(timed(lambda: pool.prepare(data, [SQUARE], preview_size=THUMBNAIL_SIZE)))
     pool.close()
     return {
         "bytes": len(data),
@@ -89,7 +89,7 @@ def measure_largest(data: bytes) -> dict[str, float]:
     idle = megabytes_of(process._process.pid, "status", "VmHWM")
     hold = pool.budget.hold
     pool.budget.hold = lambda size: needs.append(size) or hold(size)  # type: ignore[func-returns-value,method-assign]
-    seconds = timed(lambda: pool.prepare(data, [SQUARE], side=THUMBNAIL_SIZE))
+    seconds = timed(lambda: pool.prepare(data, [SQUARE], preview_size=THUMBNAIL_SIZE))
     took = megabytes_of(process._process.pid, "status", "VmHWM") - idle
     kept = megabytes_of(process._process.pid, "status", "VmRSS") - idle
     pool.close()

@@ -150,7 +150,7 @@ class ImageReader:
                     () if embedded and not self.decodes_again else (self._encoder.preprocess.settings,),
                     name=_shown_name(record),
                     allow_burned_in=self._allow_burned_in,
-                    side=THUMBNAIL_SIZE if self._media_dir else 0,
+                    preview_size=THUMBNAIL_SIZE if self._media_dir else 0,
                 )
             # Different notes mean that the image looks different by today's pixel rules.
             looks_different = embedded and self.decodes_again and not (known and known.notes == prepared.notes)

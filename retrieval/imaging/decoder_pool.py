@@ -95,7 +95,7 @@ class DecoderPool:
         *,
         name: str = "the image",
         allow_burned_in: bool = False,
-        side: int = 0,
+        preview_size: int = 0,
         raise_if_cancelled: Callable[[], None] = never_cancelled,
     ) -> PreparedImage:
         """Decode a file and reduce it in another process; only the reduced images are transferred.
@@ -105,7 +105,7 @@ class DecoderPool:
             preprocessings: One for each square that is needed.
             name: The name of the image in error messages.
             allow_burned_in: As in `decode_image`.
-            side: Largest width and height of the preview; 0 for none.
+            preview_size: Largest width and height of the preview; 0 for none.
             raise_if_cancelled: Called ten times a second. If it raises, the process ends, and the error is passed on.
 
         Raises:
@@ -113,10 +113,10 @@ class DecoderPool:
         """
         started = time.perf_counter()
         wanted = tuple(dict.fromkeys(preprocessings))
-        task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, side=side)
+        task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, preview_size=preview_size)
         notes, images = self._run(data, task, raise_if_cancelled)
         squares = dict(zip(wanted, images, strict=False))
-        return PreparedImage(squares, images[-1] if side else None, notes, time.perf_counter() - started)
+        return PreparedImage(squares, images[-1] if preview_size else None, notes, time.perf_counter() - started)
 
     def start(self) -> None:
         """Start a process for the next image if none is idle; does not wait for it."""

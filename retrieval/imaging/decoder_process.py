@@ -44,7 +44,7 @@ _KEPT_BYTES = 128 * 1024 * 1024
 
 
 class Task(msgspec.Struct, frozen=True):
-    """The pictures to make of an image: itself if `whole`, squares for models, a preview of at most `side` pixels a side.
+    """The pictures to make of an image: itself if `whole`, squares for models, a preview of `preview_size`.
 
     `seconds` is the limit on processor time.
     """
@@ -54,7 +54,7 @@ class Task(msgspec.Struct, frozen=True):
     allow_burned_in: bool = False
     whole: bool = False
     preprocessings: tuple[Preprocessing, ...] = ()
-    side: int = 0
+    preview_size: int = 0
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -158,10 +158,10 @@ def _process(task: Task, data: bytes, connection: _Connection) -> tuple[tuple[st
     )
     images = [image] if task.whole else []
     images += [ImagePreprocessor(preprocessing).resize(image) for preprocessing in task.preprocessings]
-    if task.side:
+    if task.preview_size:
         if task.whole:
             image = image.copy()
-        image.thumbnail((task.side, task.side), Image.Resampling.BILINEAR)
+        image.thumbnail((task.preview_size, task.preview_size), Image.Resampling.BILINEAR)
         images.append(image)
     return tuple(image.info.get("notes", ())), images
 

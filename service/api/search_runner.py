@@ -57,11 +57,11 @@ class SearchRunner:
         return results
 
     async def prepare(
-        self, queries: Sequence[Query], model: str | None, *, name: str = "the image", side: int = 0
+        self, queries: Sequence[Query], model: str | None, *, name: str = "the image", preview_size: int = 0
     ) -> list[PreparedImage | None]:
         """The images of `queries`, decoded once for every model that may answer; None for a query without an image.
 
-        Decoding has its own permits, so that searches by text do not wait for images. `name` and `side` are those of
+        Decoding has its own permits, so that searches by text do not wait for images. `name` and `preview_size` are those of
         `DecoderPool.prepare`.
 
         Raises:
@@ -80,7 +80,7 @@ class SearchRunner:
                     None
                     if query.image is None
                     else decoders.prepare(
-                        query.image, wanted, name=name, side=side, raise_if_cancelled=raise_if_cancelled
+                        query.image, wanted, name=name, preview_size=preview_size, raise_if_cancelled=raise_if_cancelled
                     )
                 )
             return prepared

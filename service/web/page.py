@@ -158,7 +158,9 @@ async def _decode(image: bytes, form: PageForm, runner: SearchRunner) -> _Upload
         form.require_valid()
         if not image:
             raise InvalidRequest("choose an image first: a PNG, JPEG, WebP or DICOM file")
-        (decoded,) = await runner.prepare([form.query(image)], form.model, name="the uploaded file", side=_PREVIEW_SIZE)
+        (decoded,) = await runner.prepare(
+            [form.query(image)], form.model, name="the uploaded file", preview_size=_PREVIEW_SIZE
+        )
     except Refusal:
         raise
     except RetrievalError as error:

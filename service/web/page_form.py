@@ -126,8 +126,6 @@ class PageForm(msgspec.Struct, frozen=True, kw_only=True, rename={"present": "wi
 
 
 _FIELDS = tuple(field for field in msgspec.structs.fields(PageForm) if field.name != "errors")
-FIELD_NAMES = frozenset(field.encode_name for field in _FIELDS)
-"""Names of the form's fields in an address."""
 
 
 def read_page_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
@@ -144,7 +142,7 @@ def read_page_form(fields: Iterable[tuple[str, Any]]) -> PageForm:
             continue
         value = list(dict.fromkeys(given)) if field.default == () else given[-1]
         try:
-            values[field.name] = msgspec.convert(value, field.type, strict=False)
+            values[field.name] = msgspec.convert(value, field.type, strict=field.name != "k")  # `k` is a number in text
         except msgspec.ValidationError as error:
             errors.append(f"{field.encode_name}: {add_choices(str(error), field.encode_name, CHOICES)}")
     if len(values.get("text", "")) > LIMIT_TEXT:

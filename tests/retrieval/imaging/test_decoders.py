@@ -71,7 +71,7 @@ def test_another_process_decodes_the_same_pixels(name: str) -> None:
     image = decoders.decode(FILES[name])
     assert (image.mode, image.info) == (expected.mode, expected.info)
     np.testing.assert_array_equal(image, expected)
-    prepared = decoders.prepare(FILES[name], SQUARES, side=20)
+    prepared = decoders.prepare(FILES[name], SQUARES, preview_size=20)
     assert prepared.notes == tuple(expected.info.get("notes", ()))
     for preprocessing in SQUARES:
         np.testing.assert_array_equal(

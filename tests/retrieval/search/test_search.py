@@ -82,7 +82,7 @@ def test_an_image_that_was_decoded_before_is_not_decoded_again(retriever, tiny_h
     content = (tiny_home / "archive" / "images" / "3_Frontal.png").read_bytes()
     query = Query(image=content, k=1, rerank="none")
     prepared = decoders.prepare(content, [retriever.encoder.preprocess.settings])
-    lacking = decoders.prepare(content, [], side=8)
+    lacking = decoders.prepare(content, [], preview_size=8)
     expected = retriever.search(query).hits[0]
     assert retriever.search_batch([query, query], [lacking, prepared])[0].hits[0] == expected
     monkeypatch.setattr(decoders, "_run", lambda *_: pytest.fail("decoded again"))

@@ -1,7 +1,7 @@
-"""A process of its own in which images are decoded: a hostile file can hold, fill or end it, and costs nobody else.
+"""The process that decodes untrusted images: a hostile file can block it, fill its memory or crash it, and nothing else.
 
-Run as a program, it answers on stdout what it is asked on stdin, image by image, until stdin ends. A message is its kind,
-its length and its content; `retrieval.imaging.decoder_pool` is the other side.
+Run as a program, it reads tasks from stdin and writes results to stdout, one image at a time, until stdin ends. A message is
+its kind, its length and its content. `retrieval.imaging.decoder_client` is the other side.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ HEAD = struct.Struct("<cQ")
 REQUEST = struct.Struct("<QQ")
 """Lengths of the `Task` and of the file that follow."""
 READY, NEED, DONE, FAILED, LAST_FAILED = b"r", b"n", b"d", b"f", b"l"
-"""It has started; it needs so many bytes of memory and waits for `GO`; a `Result`, then its pixels; a `Failure`; a
-`Failure` after which the process ends."""
+"""Messages: the process has started; it needs that many bytes of memory and waits for `GO`; a `Result` and its pixels; a
+`Failure`; a `Failure` after which the process ends."""
 GO = b"g"
 
 LIMIT_ADDRESS_BYTES = 3 * 1024**3
 _OOM_SCORE = 500
-# Freed memory below this is kept for the next image.
+# Less freed memory than this is kept for the next image.
 _KEPT_BYTES = 128 * 1024 * 1024
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What to make of an image: itself if `whole`, squares for models, a preview of at most `preview_size` pixels.
+    """The pictures to make of an image: itself if `whole`, squares for models, a preview of at most `preview_size` pixels.
 
-    `seconds` is the processor time it may take.
+    `seconds` is the limit on processor time.
     """
 
     name: str
@@ -66,94 +66,95 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The pictures that were asked for, in the order of `Task`, and notes on how the pixels were made."""
+    """The pictures of a `Task`, in its order, and notes on how the pixels were converted."""
 
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Name of a class of `retrieval.errors`, and its message."""
+    """The name of a class of `retrieval.errors`, and the message."""
 
     error: str
     message: str
 
 
-class _Conversation:
-    """Reads tasks, asks for memory and answers."""
+class _Connection:
+    """Reads tasks, reserves memory and sends results."""
 
-    def __init__(self, questions: BinaryIO, answers: BinaryIO) -> None:
-        self._questions = questions
-        self._answers = answers
+    def __init__(self, requests: BinaryIO, responses: BinaryIO) -> None:
+        self._requests = requests
+        self._responses = responses
         self.needed = 0
 
     def next(self) -> tuple[Task, bytes] | None:
-        head = self._questions.read(REQUEST.size)
+        head = self._requests.read(REQUEST.size)
         if len(head) < REQUEST.size:
             return None
         task_length, length = REQUEST.unpack(head)
-        task = msgspec.msgpack.decode(self._questions.read(task_length), type=Task)
+        task = msgspec.msgpack.decode(self._requests.read(task_length), type=Task)
         self.needed = length
-        return task, self._questions.read(length)
+        return task, self._requests.read(length)
 
     def reserve(self, needed: int) -> None:
         """Wait until there is room for `needed` bytes beside the file."""
         self.needed += needed
-        self.say(NEED, struct.pack("<Q", self.needed))
-        if self._questions.read(1) != GO:
+        self.send(NEED, struct.pack("<Q", self.needed))
+        if self._requests.read(1) != GO:
             raise EOFError
 
-    def say(self, kind: bytes, *contents: bytes) -> None:
-        self._answers.write(HEAD.pack(kind, sum(map(len, contents))))
+    def send(self, kind: bytes, *contents: bytes) -> None:
+        self._responses.write(HEAD.pack(kind, sum(map(len, contents))))
         for content in contents:
-            self._answers.write(content)
-        self._answers.flush()
+            self._responses.write(content)
+        self._responses.flush()
 
 
 def main(lifeline: int | None = None) -> None:
-    """Answer until there are no more questions. `lifeline` is a pipe that ends when the parent does, on Linux."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole service: the parent still finishes its requests
+    """Process tasks until stdin ends. `lifeline`, on Linux, is a pipe that closes when the parent ends."""
+    # A service manager sends SIGTERM to all processes of a service; the parent still finishes its requests.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux" and lifeline is not None:
-        _die_with(lifeline)
+        _end_with(lifeline)
     else:
-        threading.Thread(target=_die_after, args=(os.getppid(),), daemon=True).start()
-    _confine()
-    # What a decoder writes to stdout must not come among the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+        threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
+    _limit_memory()
+    # Output of decoders must not mix with the responses.
+    responses = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    conversation = _Conversation(sys.stdin.buffer, answers)
-    conversation.say(READY)
-    while (asked := conversation.next()) is not None:
-        task, data = asked
-        del asked
+    connection = _Connection(sys.stdin.buffer, responses)
+    connection.send(READY)
+    while (request := connection.next()) is not None:
+        task, data = request
+        del request
         _allow_seconds(task.seconds)
         try:
-            notes, images = _answer(task, data, conversation)
+            notes, images = _process(task, data, connection)
         except RetrievalError as error:
-            # What GDCM could not decode may have damaged its memory without ending it yet.
+            # Data that GDCM could not decode may have corrupted the memory of this process.
             is_last = "gdcm" in sys.modules
             failure = Failure(type(error).__name__, str(error))
-            conversation.say(LAST_FAILED if is_last else FAILED, msgspec.msgpack.encode(failure))
+            connection.send(LAST_FAILED if is_last else FAILED, msgspec.msgpack.encode(failure))
             if is_last:
                 return
         except MemoryError:
-            failure = Failure(DecoderCrashed.__name__, f"{task.name} needs more memory than one image may have")
-            conversation.say(LAST_FAILED, msgspec.msgpack.encode(failure))
+            failure = Failure(DecoderCrashed.__name__, f"{task.name} needs more memory than the limit for one image")
+            connection.send(LAST_FAILED, msgspec.msgpack.encode(failure))
             return
         else:
             pictures = tuple(Picture(image.mode, *image.size) for image in images)
             result = msgspec.msgpack.encode(Result(notes, pictures))
             pixels = (image.tobytes() for image in images)
-            conversation.say(DONE, struct.pack("<I", len(result)), result, *pixels)
+            connection.send(DONE, struct.pack("<I", len(result)), result, *pixels)
             del images, pixels
         del data
-        if conversation.needed > _KEPT_BYTES:
-            _give_back_memory()
+        if connection.needed > _KEPT_BYTES:
+            _return_memory()
 
 
-def _answer(task: Task, data: bytes, conversation: _Conversation) -> tuple[tuple[str, ...], list[Image.Image]]:
+def _process(task: Task, data: bytes, connection: _Connection) -> tuple[tuple[str, ...], list[Image.Image]]:
     image = decode_image(
-        data, name=task.name, allow_burned_in=task.allow_burned_in, reserve=_with_canvas(task, conversation)
+        data, name=task.name, allow_burned_in=task.allow_burned_in, reserve=_with_canvas(task, connection)
     )
     images = [image] if task.whole else []
     images += [ImagePreprocessor(preprocessing).resize(image) for preprocessing in task.preprocessings]
@@ -165,59 +166,59 @@ def _answer(task: Task, data: bytes, conversation: _Conversation) -> tuple[tuple
     return tuple(image.info.get("notes", ())), images
 
 
-def _with_canvas(task: Task, conversation: _Conversation) -> Reserve:
-    """`_Conversation.reserve` with room for the square that some models pad an image to."""
+def _with_canvas(task: Task, connection: _Connection) -> Reserve:
+    """`_Connection.reserve`, with room for the square to which some models pad an image."""
     pads = any(preprocessing.mode == "pad_square" for preprocessing in task.preprocessings)
 
     def reserve(width: int, height: int, channel_bytes: int, needed: int) -> None:
         canvas = channel_bytes * min(max(width, height) ** 2, LIMIT_CANVAS_PIXELS) if pads else 0
-        conversation.reserve(needed + canvas)
+        connection.reserve(needed + canvas)
 
     return reserve
 
 
-def _die_with(lifeline: int) -> None:
-    """End at once, whatever runs, when nobody holds the other end of `lifeline`: its signal's default is the end."""
+def _end_with(lifeline: int) -> None:
+    """Let the system end this process at once when the other end of `lifeline` closes (the default action of SIGIO)."""
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
             fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _die_after(parent: int) -> None:
-    """End when the process `parent` has ended. macOS ignores the signal of `_die_with`, and Windows has none."""
+def _end_after(parent: int) -> None:
+    """End this process when the process `parent` has ended. macOS ignores the signal of `_end_with`; Windows has none."""
     try:
         psutil.Process(parent).wait()
     except psutil.NoSuchProcess:
         pass
-    except psutil.Error:  # it may not be watched: this process ends when its stdin does
+    except psutil.Error:  # no right to watch it: this process ends when its stdin does
         return
     os._exit(1)
 
 
-def _confine() -> None:
-    """Limit memory, where the system can: macOS enforces no limit on addresses, and Windows has none."""
+def _limit_memory() -> None:
+    """Limit memory, where the system supports it: macOS enforces no limit on addresses, and Windows has none."""
     if sys.platform != "win32":
         with contextlib.suppress(ValueError, OSError):  # a stricter limit may be set already
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_AS, (LIMIT_ADDRESS_BYTES, LIMIT_ADDRESS_BYTES))
     if sys.platform == "linux":
-        # Where memory runs out, this process is ended and not the one that holds the index.
+        # If the machine runs out of memory, the kernel ends this process instead of the service.
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(str(_OOM_SCORE))
 
 
 def _allow_seconds(seconds: int) -> None:
-    """Let the kernel end this process after so much more processor time: a busy machine does not count."""
+    """Let the kernel end this process after `seconds` more of processor time; time of other processes does not count."""
     if sys.platform != "win32":
         with contextlib.suppress(ValueError, OSError):
             _, hard = resource.getrlimit(resource.RLIMIT_CPU)
             resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + seconds, hard))
 
 
-def _give_back_memory() -> None:
+def _return_memory() -> None:
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # of glibc alone
+        with contextlib.suppress(OSError, AttributeError):  # only glibc has it
             ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -86,11 +86,7 @@ def decode_image(
         ImageError: as `retrieval.imaging.dicom.image.decode_dicom`.
         MissingExtra: a DICOM file, and pydicom is not installed.
     """
-    if not data:
-        raise EmptyFile(f"{name} is empty (0 bytes)")
-    if len(data) > LIMIT_BYTES:
-        raise ImageTooLarge(f"{name} has {len(data):,} bytes; at most {LIMIT_BYTES:,} are accepted")
-    notes: tuple[str, ...] = ()
+    _require_size(name, len(data))
     if is_dicom(data[:HEAD_BYTES]):
         image, notes = decode_dicom(
             data, name=name, limit_pixels=LIMIT_PIXELS, allow_burned_in=allow_burned_in, reserve=reserve
@@ -115,7 +111,7 @@ def read_file(path: Path) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             # Reading a pipe could block for ever.
-            raise UnreadableImage(f"{path.name} cannot be read: it is not a regular file, such as a pipe or a folder")
+            raise UnreadableImage(f"{path.name} cannot be read: it is a pipe, a folder or a device, not a regular file")
         _require_size(path.name, found.st_size)
         with path.open("rb") as file:
             data = file.read(LIMIT_BYTES + 1)  # the file may have grown since

@@ -37,8 +37,8 @@ class ExplainedMention(msgspec.Struct, frozen=True):
     `finding` is the Indiana head, `observations` are its CheXpert names. `status` is None where the sentence does not say
     whether the finding is there; then it gets no label. `rule` is the kind of the trigger that set the status; `structure`
     where a predicate of a structure did ("lungs are clear"); `named` where nothing did, so that the finding is present.
-    `result` is what the whole text makes of the finding: in a report `present`, `uncertain` or `absent`, in a query `asked`
-    or `denied`; the empty string for nothing. It differs from `status` where another sentence says more.
+    `result` is the status that the whole text gives the finding: `present`, `uncertain` or `absent` in a report, `asked` or
+    `denied` in a query, or the empty string. It differs from `status` where another sentence has precedence.
     """
 
     finding: str
@@ -75,8 +75,8 @@ class OmittedText(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """How the labels of a text come about.
 
-    `labels` are the names by what the text says of them: of a report `present`, `uncertain`, `absent` and `qualified`, of a
-    query `asked`, `uncertain`, `denied` and `unread`. They are those of the text alone: the indexing of a study may overrule
+    `labels` are the names of findings by status: for a report `present`, `uncertain`, `absent` and `qualified`, for a query
+    `asked`, `uncertain`, `denied` and `unread`. They are those of the text alone: the indexing of a study may overrule
     them (`retrieval.labels.label_study`). `note` says why nothing was read; the empty string where it was.
     """
 

@@ -17,7 +17,7 @@ from ingest.doctor.home import check_home
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
 from retrieval.file_permissions import permission_problems
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name, model_of
 from retrieval.settings import RetrievalSettings

@@ -24,8 +24,8 @@ from ingest.run_mode import RunMode
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.errors import CountsDiffer
-from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
+from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
 from retrieval.settings import RetrievalSettings
 

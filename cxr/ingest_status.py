@@ -19,8 +19,8 @@ from cxr.options import IndexOption, JsonOption
 from ingest.ledger import Ledger, ledger_path
 from ingest.ledger.schema import RunRow
 from retrieval.errors import IndexUnreachable, SystemFailure
-from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
+from retrieval.index.engines import open_index
 from retrieval.index.schema import CollectionMeta, collection_name, model_of
 from retrieval.records import Quarantined
 from retrieval.settings import RetrievalSettings

@@ -11,7 +11,7 @@ import typer
 from cxr.settings import read_settings
 from ingest.ledger import adopt_ledgers
 from ingest.worker import Worker
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.model.bundle import find_bundle
 from retrieval.model.encoder import Encoder
 from retrieval.settings import RetrievalSettings

@@ -12,7 +12,7 @@ from cxr.console import print_json, say
 from cxr.settings import read_settings
 from ingest.transfer import LoadOptions, TransferSummary
 from retrieval.errors import InvalidRequest
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import Quantization
 

@@ -18,7 +18,7 @@ from evaluation.tuning import Tuning
 from evaluation.tuning import tune as fit_weights
 from evaluation.verdict import show, show_p
 from retrieval.errors import InvalidRequest
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
 from retrieval.search.presets import save_preset
 

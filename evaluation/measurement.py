@@ -20,7 +20,7 @@ from evaluation.evaluate import evaluate
 from evaluation.results import Build, Evaluation, Protocol, read_evaluation
 from ingest.ledger.queries import build_of
 from ingest.worker import Worker
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
 from retrieval.model.bundle import find_bundle
 from retrieval.model.encoder import Encoder

@@ -18,8 +18,8 @@ from retrieval.errors import (
     NoCollection,
 )
 from retrieval.file_permissions import restrict_home
-from retrieval.index import open_index
 from retrieval.index.completeness import why_incomplete
+from retrieval.index.engines import open_index
 from retrieval.index.interface import Index, readable_active
 from retrieval.index.schema import CollectionMeta, collection_name, damaged_collection, model_of, require_same_bundle
 from retrieval.model.bundle import ModelBundle, find_bundle, installed_bundles

@@ -1,7 +1,7 @@
 """Whether a collection is complete, and if not, which command completes it.
 
-A collection records the jobs that were begun and have not come to their end (`CollectionMeta.pending`). Only the end of
-a job removes it there, so that no other command can call complete what a killed one left.
+A collection records the jobs that have started and not finished (`CollectionMeta.pending`). Only the end of a job removes
+its entry, so that no other command can declare the work of a killed job complete.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _INGEST = "ingest:"
 
 
 def ingest_of(dataset: str) -> str:
-    """The job that a run over a whole source, or its parts together, brings to its end."""
+    """The job of ingesting the whole source of a dataset, in one run or in parts."""
     return _INGEST + dataset
 
 
 def begin(collection: Collection, job: str | None) -> None:
-    """Record, before the first write, that `job` is under way; None is a retry, which leaves nothing but the counting."""
+    """Record, before the first write, that `job` has started; None is a retry, after which only counting is pending."""
     meta = collection.meta
     pending = tuple(dict.fromkeys((*(meta.pending or ()), *([job] if job else []))))
     if meta.complete or pending != (meta.pending or ()):
@@ -32,34 +32,34 @@ def begin(collection: Collection, job: str | None) -> None:
 
 
 def without(meta: CollectionMeta, job: str | None) -> tuple[str, ...]:
-    """What is pending still when `job` has come to its end."""
+    """The jobs that are still pending when `job` is finished."""
     return tuple(each for each in meta.pending or () if each != job)
 
 
 def datasets_of(pending: Iterable[str]) -> list[str]:
-    """The datasets whose ingest is pending."""
+    """The datasets with a pending ingest."""
     return [job.removeprefix(_INGEST) for job in pending if job.startswith(_INGEST)]
 
 
 def why_incomplete(meta: CollectionMeta) -> str:
-    """Why a collection is not complete and what to do; empty if it is complete."""
+    """Why a collection is not complete, and the remedy; empty if it is complete."""
     if meta.complete:
         return ""
     if meta.pending is None:
         return (
-            f"its last ingest did not come to its end, or an earlier version made it and did not count; `cxr ingest` "
-            f"with {meta.model} again, which skips what is done"
+            f"its last ingest was interrupted, or an earlier version made it without counts; run `cxr ingest` with "
+            f"{meta.model} again, which skips finished images"
         )
     reasons = []
     if datasets := datasets_of(meta.pending):
         reasons.append(
-            f"the ingest of {', '.join(datasets)} was cut off or still runs; run it again, or `cxr ingest finish --model "
-            f"{meta.model}` to take the collection as it is"
+            f"the ingest of {', '.join(datasets)} was interrupted or is still running; run it again, or `cxr ingest finish "
+            f"--model {meta.model}` to accept the collection as it is"
         )
     if PUSH in meta.pending:
-        reasons.append("a `cxr push` into it was cut off or still runs; run it again")
+        reasons.append("a `cxr push` into it was interrupted or is still running; run it again")
     if RESTORE in meta.pending:
-        reasons.append("its `cxr snapshot restore` was cut off or still runs; run it again")
+        reasons.append("its `cxr snapshot restore` was interrupted or is still running; run it again")
     return "; ".join(reasons) or (
-        f"a `cxr ingest retry` was cut off or still runs; run `cxr ingest retry --model {meta.model}` again"
+        f"a `cxr ingest retry` was interrupted or is still running; run `cxr ingest retry --model {meta.model}` again"
     )

@@ -1,4 +1,4 @@
-"""The one interface that both engines answer: an `Index` of named collections, and a `Collection` of points."""
+"""The interface of both engines: an `Index` of named collections, and a `Collection` of points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IndexPoint:
-    """One image to be stored: dense vectors by name (float32 [D]), the text that BM25 indexes, the payload."""
+    """An image to be stored: dense vectors by name (float32 [D]), the text that BM25 indexes, the payload."""
 
     point_id: str
     vectors: dict[str, FloatArray]
@@ -30,10 +30,10 @@ class IndexPoint:
 
 @dataclass(frozen=True, slots=True)
 class VectorSignal:
-    """Similarity of `query` (float32 [D]) to the vector `name`, on a scale where `zero` becomes 0 and `one` 1.
+    """Similarity of `query` (float32 [D]) to the vector `name`, on a scale that maps `zero` to 0 and `one` to 1.
 
-    With further examples it is the mean cosine to `query` and all of `like`, less the sum of cosines to `unlike` over
-    the number of those liked.
+    With further examples it is the mean cosine to `query` and all of `like`, minus the sum of cosines to `unlike` divided
+    by the number of liked vectors.
     """
 
     name: str
@@ -46,13 +46,13 @@ class VectorSignal:
 
     @property
     def is_single(self) -> bool:
-        """Whether this is the plain cosine to one vector."""
+        """Whether it is the cosine to a single vector."""
         return not self.like and not self.unlike
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words to be looked up in the reports by BM25."""
+    """Words to be searched in the reports by BM25."""
 
     text: str
     name: ClassVar[str] = "bm25"
@@ -60,7 +60,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class OverlapSignal:
-    """Share of `values` that a hit has in its payload field `name`, 0..1."""
+    """Share of `values` in the payload field `name` of a hit, 0..1."""
 
     name: str
     values: tuple[str, ...]
@@ -71,10 +71,10 @@ class OverlapSignal:
 class SearchRequest:
     """The `candidates` best of `lists`, reordered by the weighted sum of all signals, best `limit` first.
 
-    Several lists, each of `candidates`, are fused by reciprocal ranks: a point gets 1 / (60 + rank) from each list it is
-    on. Without `lists` the first signal is the only one. Without signals the order of the lists stays. With one
-    signal of the default scale and weight 1 this is a plain nearest-neighbour search. A candidate that lacks a signal's
-    vector counts as unrelated: it gets that signal's `zero`.
+    Several lists, each of `candidates`, are fused by reciprocal ranks: a point gets 1 / (60 + rank) from each list that
+    contains it. Without `lists` the first signal is the only list. Without signals the order of the lists stays. A single
+    signal of the default scale and weight 1 is a plain nearest-neighbour search. A candidate without the vector of a
+    signal counts as unrelated: it gets the `zero` of that signal.
     """
 
     signals: tuple[VectorSignal, ...] = ()
@@ -84,34 +84,34 @@ class SearchRequest:
     candidates: int = 100
     lists: tuple[VectorSignal | Words, ...] = ()
     exclude: tuple[str, ...] = ()
-    """Ids of points that no hit may be."""
+    """Ids of points that are never hits."""
     vectors: tuple[str, ...] = ()
-    """Vectors that the hits bring along."""
+    """Vectors to be returned with the hits."""
 
     @property
     def sources(self) -> tuple[VectorSignal | Words, ...]:
-        """The lists that candidates come from."""
+        """The lists that give the candidates."""
         return self.lists or self.signals[:1]
 
     @property
     def is_plain(self) -> bool:
-        """Whether one list alone gives the order, and its raw value the score."""
+        """Whether a single list gives the order, and its raw value the score."""
         if len(self.sources) != 1 or self.overlaps or len(self.signals) > 1:
             return False
         return all(one is self.sources[0] and (one.weight, one.zero, one.one) == (1, 0, 1) for one in self.signals)
 
     @property
     def depth(self) -> int:
-        """Length of each list, and number of candidates."""
+        """Length of each list and number of candidates."""
         return max(self.candidates, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A point found: its score, and the raw value of each signal, or of each list where lists were fused.
+    """A point that was found: its score, and the raw value of each signal, or of each fused list.
 
-    `cosines` holds cosines by vector for the signals it has a vector for; of BM25 the engine's score. `ranks` holds the
-    rank, from 1, on each of several lists that it is on. `vectors` holds those asked for and present.
+    `cosines` are cosines by vector, for the vectors that the point has, and the engine's score for BM25. `ranks` are the
+    ranks, from 1, on the fused lists that contain it. `vectors` are those of the request that the point has.
     """
 
     point_id: str
@@ -124,7 +124,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A point as it lies in the index; `vectors` holds those asked for and present, float32 [D] of unit norm."""
+    """A point of the index; `vectors` are the requested ones that it has, float32 [D], unit norm."""
 
     point_id: str
     payload: dict[str, Any]
@@ -132,7 +132,7 @@ class Stored:
 
 
 class Collection(Protocol):
-    """The points of one model. All calls block; all are safe from several threads."""
+    """The points of one model. All calls block and are safe from several threads."""
 
     name: str
     meta: CollectionMeta
@@ -141,40 +141,40 @@ class Collection(Protocol):
         """Store points, replacing those of the same id."""
 
     def replace_reports(self, points: Sequence[IndexPoint]) -> None:
-        """Replace payload, text vectors and BM25 terms of stored points, and leave their image vectors as they are.
+        """Replace payload, text vectors and BM25 terms of stored points; their image vectors stay.
 
-        Whatever moment it is cut off at, a point whose payload is the new one is new as a whole.
+        Also after an interruption, a point with the new payload has all of the new values.
         """
 
     def delete(self, point_ids: Sequence[str]) -> None:
-        """Remove points; ids that are not there do not matter."""
+        """Remove points; unknown ids are ignored."""
 
     def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Payloads of the points that exist, by id."""
+        """Payloads by id, of the points that exist."""
 
     def retrieve(self, point_ids: Sequence[str], *, vectors: Sequence[str] = ()) -> dict[str, Stored]:
-        """The points that exist among `point_ids`, by id, with those of `vectors` that they have."""
+        """The existing points among `point_ids`, by id, with those of `vectors` that they have."""
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """Answer `request`, a server in one request to it; ties break on the id."""
+        """The hits of `request`, best first; ties break on the id. A server gets a single request."""
 
     def scroll(self, filters: Filters = ..., *, limit: int | None, vectors: Sequence[str] = ()) -> Iterator[Stored]:
         """At most `limit` points, or all for None, in the order of their ids."""
 
     def count(self, filters: Filters = ...) -> int:
-        """Exact number of points that obey `filters`."""
+        """Exact number of points that match `filters`."""
 
     def facet(self, field: str, filters: Filters = ...) -> dict[str, int]:
         """Exact number of points per value of a keyword field, most frequent first."""
 
     def record(self, meta: CollectionMeta) -> None:
-        """Replace what the collection records of itself."""
+        """Replace the record of the collection."""
 
     def pause_optimizer(self) -> None:
-        """Let a server build no search graph until `optimize`; the embedded engine never builds one by itself."""
+        """Stop a server from building search graphs until `optimize`; the embedded engine builds them only then."""
 
     def optimize(self) -> None:
-        """Bring the index into the form that searches fastest, and all writes to disk; returns when that is done."""
+        """Build the fastest form of the index and write everything to disk; returns when this is done."""
 
 
 class Index(Protocol):
@@ -183,31 +183,31 @@ class Index(Protocol):
     location: str
 
     def collections(self) -> dict[str, CollectionMeta]:
-        """All collections of this project that can be read, with what they record, by name. Opens none of them."""
+        """The records of all readable collections of this project, by name. Opens none of them."""
 
     def damaged(self) -> dict[str, str]:
-        """What is wrong with the collections that cannot be read, by name, as far as that shows without opening them."""
+        """The damage of collections that cannot be read, by name, as far as it shows without opening them."""
 
     def require_layout(self, layout: CollectionLayout) -> None:
-        """Refuse a layout that this engine has not; for asking before anything is dropped."""
+        """Check that this engine supports `layout`; called before a collection is dropped."""
 
     def create(self, meta: CollectionMeta, *, name: str, layout: CollectionLayout = ...) -> Collection:
-        """Make the empty collection of `meta.model`, with its payload indexes; it records its layout."""
+        """Make the empty collection `name` with its payload indexes; it records `meta` and `layout`."""
 
     def open(self, name: str) -> Collection:
-        """Open a collection; the same object for the same name while it is open."""
+        """Open a collection. An embedded one stays the same object; the record of a server's is at most a second old."""
 
     def drop(self, name: str) -> None:
         """Delete a collection and all its points."""
 
     def active(self) -> str | None:
-        """The collection that the alias names, read anew at each call."""
+        """The active collection. A switch by another process is seen at once, on a server within a second."""
 
     def activate(self, name: str) -> None:
-        """Point the alias at a collection, in one step, and remember the one it named before."""
+        """Make a collection the active one, in one step, and remember the previous one."""
 
     def previous(self) -> str | None:
-        """The collection that the alias named before the present one, if that still exists."""
+        """The previously active collection, if it still exists."""
 
     def disk_bytes(self, name: str) -> int | None:
         """Bytes that a collection takes on disk; None where the engine does not tell."""
@@ -217,7 +217,7 @@ class Index(Protocol):
 
 
 def readable_active(index: Index) -> str | None:
-    """The active collection, or None where that cannot be read, for whoever can go on without."""
+    """The active collection; None if there is none or if the alias cannot be read."""
     try:
         return index.active()
     except AliasDamaged as error:
@@ -226,7 +226,7 @@ def readable_active(index: Index) -> str | None:
 
 
 def has_no_active(index: Index) -> bool:
-    """Whether no collection is active, for certain: where it cannot be read, one may be."""
+    """Whether certainly no collection is active; False if the alias cannot be read."""
     try:
         return index.active() is None
     except AliasDamaged as error:
@@ -235,33 +235,33 @@ def has_no_active(index: Index) -> bool:
 
 
 FACET_LIMIT = 100_000
-"""More values than a field has: without a limit of its own the engine would give ten."""
+"""More values than any field has; without a limit the engines return ten."""
 
 RRF_K = 60
-"""Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009). Always given: engines differ in theirs."""
+"""Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009). The engines' defaults differ."""
 
 
 def ranked(request: SearchRequest, found: Sequence[Any], raw: Sequence[Sequence[Any]]) -> list[Scored]:
-    """The engine's answer to `request` as hits, best first; ties break on the id.
+    """An engine's result of `request` as hits, best first; ties break on the id.
 
     Args:
-        request: What was asked.
-        found: The points that are the answer.
-        raw: Points scored by each signal alone; where there are none, by each list alone.
+        request: The request.
+        found: The points that were found.
+        raw: Points scored by each signal alone, or by each list alone if there are no signals.
     """
-    asked = request.signals or request.sources
+    scored_by = request.signals or request.sources
     values = [
         {point.id: point.score / (1 if isinstance(one, Words) else 1 + len(one.like)) for point in points}
-        for one, points in zip(asked, raw, strict=True)
+        for one, points in zip(scored_by, raw, strict=True)
     ]
-    places: list[dict[Any, int]] = []
+    ranks_by_list: list[dict[Any, int]] = []
     if not request.signals and len(request.sources) > 1:
-        places = [{point.id: rank for rank, point in enumerate(points, start=1)} for points in raw]
+        ranks_by_list = [{point.id: rank for rank, point in enumerate(points, start=1)} for points in raw]
     hits = []
     for point in found:
         key = point.id
-        ranks = {one.name: by_id[key] for one, by_id in zip(asked, places, strict=False) if key in by_id}
-        cosines = {one.name: by_id[key] for one, by_id in zip(asked, values, strict=True) if key in by_id}
+        ranks = {one.name: by_id[key] for one, by_id in zip(scored_by, ranks_by_list, strict=False) if key in by_id}
+        cosines = {one.name: by_id[key] for one, by_id in zip(scored_by, values, strict=True) if key in by_id}
         hits.append(
             Scored(
                 point_id=str(key),
@@ -284,7 +284,7 @@ def _score(request: SearchRequest, score: float, cosines: dict[str, float], rank
 
 
 def to_stored(record: Any, vectors: Sequence[str]) -> Stored:
-    """A record of either engine, with those of `vectors` that it has."""
+    """A point of either engine, with those of `vectors` that it has."""
     return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=_dense(record, vectors))
 
 

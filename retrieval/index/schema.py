@@ -1,4 +1,4 @@
-"""The form of a collection: its name, its vectors, its payload and what it records of itself."""
+"""The form of a collection: name, vectors, payload, and its record."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from retrieval.errors import BundleMismatch, CollectionDamaged, SaltDiffers
 from retrieval.model.bundle import ModelBundle
 
 ALIAS = "cxr"
-"""The alias that names the active collection."""
+"""Alias of the active collection."""
 
 PREVIOUS = "cxr_previous"
-"""The alias that names the collection which was active before."""
+"""Alias of the previously active collection."""
 
 PREFIX = "cxr_"
-"""How the name of a collection begins; the rest is its model."""
+"""Prefix of the names of collections; the rest is the model."""
 
 DENSE_VECTORS = ("image", "findings", "impression")
-"""Named vectors of a point: cosine, half precision on disk. The two text vectors are absent where the section is empty."""
+"""Named vectors of a point: cosine, half precision on disk. A text vector is missing if its section is empty."""
 
 TEXT_VECTORS = ("findings", "impression")
 
 SPARSE_VECTOR = "bm25"
 
 EXACT_UP_TO_KB = 65_536
-"""Kilobytes of one named vector up to which a search compares with every point: 28,000 images of 1,152 dimensions.
+"""Kilobytes of one named vector up to which a search compares all points: 28,000 images of 1,152 dimensions.
 
-Below that a graph is no faster and finds less: on 6,677 images both take a millisecond, and of the 100 nearest the graph
-finds eight in ten (benchmarks/results).
+Below that a graph is no faster and finds less: with 6,677 images both take 1 ms, and the graph finds 80 of the 100 nearest
+(benchmarks/results).
 """
 
 EXACT_FILTERED_UP_TO_KB = 10_000
-"""Kilobytes of one named vector, among the points that a filter leaves, up to which they are all compared.
+"""Kilobytes of one named vector, among the points that match a filter, up to which all of these are compared.
 
-Where there is a graph and a filter leaves more, the graph is followed (benchmarks/results, "Index").
+If more points match and there is a graph, the graph is used (benchmarks/results, "Index").
 """
 
 INT8_FROM_KB = 1_000
@@ -48,9 +48,10 @@ _RESCORED = 200
 
 
 def oversampling(limit: int) -> float:
-    """How many times `limit` points, at least 1, an int8 search scores again in half precision: 2, or more to make it 200.
+    """Factor by which an int8 search for `limit` points (at least 1) rescores more points in half precision.
 
-    So many are needed to find all of the nearest where no graph is followed (benchmarks/results, "int8 copies").
+    It is 2, or more to rescore 200 points: then a search without a graph finds all nearest points (benchmarks/results,
+    "int8 copies").
     """
     return max(2.0, _RESCORED / limit)
 
@@ -71,20 +72,20 @@ KEYWORD_FIELDS = (
     "report_group",
     "image_sha256",
 )
-"""Payload fields with an index; made before the first point, so that the graph is built with filters in mind."""
+"""Payload fields with an index. It exists before the first point, so that the graph is built for filters."""
 
 DATE_FIELD = "study_date"
-"""The payload field that is indexed as a date."""
+"""The payload field with a date index."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a point carries beside its vectors; readable in the Qdrant dashboard.
+    """The data of a point besides its vectors; readable in the Qdrant dashboard.
 
-    `mesh` holds each MeSH term and its ancestors (`Opacity`, `Opacity/lung`, `Opacity/lung/base`), so that terms which
-    agree only in part still overlap. `qualified` holds each present finding with each of its qualifiers, flat
-    (`Opacity/left`, `Lung Opacity/left`, `Opacity/base`); `sides`, `sites` and `severities` are the qualifiers alone.
-    `from_indexing` and `from_text` name the labels that the indexing and the report's words support; a label may have
-    both. `study_date` is `YYYY-MM-DD`, or the empty string.
+    `mesh` has each MeSH term and its ancestors (`Opacity`, `Opacity/lung`, `Opacity/lung/base`), so that terms which agree
+    in part overlap. `qualified` has each present finding with each of its qualifiers (`Opacity/left`,
+    `Lung Opacity/left`, `Opacity/base`); `sides`, `sites` and `severities` have the qualifiers alone. `from_indexing` and
+    `from_text` list the labels that come from the indexing and from the report's text; a label may be in both.
+    `study_date` is `YYYY-MM-DD`, or the empty string.
     """
 
     study_id: str
@@ -114,20 +115,20 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def report_text(self) -> str:
-        """What BM25 indexes of the report."""
+        """The text that BM25 indexes: findings and impression."""
         return f"{self.findings} {self.impression}".strip()
 
     def differs_from(self, stored: dict[str, Any]) -> bool:
-        """Whether a stored payload says anything else than this one, the time of ingest aside."""
+        """Whether `stored` differs from this payload, apart from the time of ingest."""
         mine = msgspec.to_builtins(self)
         return any(stored.get(key) != value for key, value in mine.items() if key != "ingested_at")
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """Where a signal's cosines lie in this collection: `zero` for unrelated pairs, `one` for very like ones.
+    """Scale of the cosines of a signal in a collection: `zero` for unrelated pairs, `one` for very similar ones.
 
-    `quantiles` are the cosines of unrelated pairs at the percentiles of
-    `retrieval.search.calibration.PERCENTILES`; none in a collection of an earlier version.
+    `quantiles` are the cosines of unrelated pairs at the percentiles of `retrieval.search.calibration.PERCENTILES`; empty
+    in a collection of an earlier version.
     """
 
     zero: float
@@ -139,10 +140,10 @@ Quantization = Literal["none", "int8"]
 
 
 class CollectionLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """How a new collection is laid out. Only a server has shards and copies of them (`replicas`), both at least 1.
+    """Layout of a new collection. Only a server has several shards and `replicas` of them; both are at least 1.
 
-    `int8` keeps a copy of each vector at half its size in memory beside the half-precision one and searches there first;
-    the nearest are scored again in half precision, see `oversampling`.
+    `int8` keeps an int8 copy of each vector in memory, at half the size of the half-precision one, and searches it first;
+    the nearest points are rescored in half precision, see `oversampling`.
     """
 
     shards: int = 1
@@ -151,11 +152,11 @@ class CollectionLayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a collection records of itself: the bundle it was built with, its scales, its layout, what an ingest left.
+    """The record of a collection: the bundle that built it, its scales, its layout, the state of its ingests.
 
-    `counts` are images by dataset. `complete` is false from the first write of a job until that job has come to its
-    end, so that a collection whose worker was killed is not taken for a whole one. `pending` are the jobs that have not,
-    see `retrieval.index.completeness`; None where an earlier version wrote it.
+    `counts` are images by dataset. `complete` is false from the first write of a job until the job is finished, so that
+    a collection whose worker was killed does not count as complete. `pending` are the unfinished jobs, see
+    `retrieval.index.completeness`; None in a collection of an earlier version.
     """
 
     format: Literal[1] = 1
@@ -170,15 +171,15 @@ class CollectionMeta(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[str, ...] | None = None
     layout: CollectionLayout = CollectionLayout()
     sources: dict[str, str] = {}
-    """By dataset, in words, where it was last filled from; none in a collection of an earlier version."""
+    """Description of the last source by dataset; empty in a collection of an earlier version."""
     salt: str = ""
-    """Fingerprint of the salt that the ids of DICOM studies were made with; empty where there is none of them yet."""
+    """Fingerprint of the salt of the ids of DICOM studies; empty if there are none yet."""
     pixel_rules: dict[str, int] = {}
-    """By dataset, the `PIXEL_RULES` by which all its images were read; none in a collection of an earlier version."""
+    """The `PIXEL_RULES` of all images by dataset; empty in a collection of an earlier version."""
 
 
 def moved_alias(aliases: dict[str, str], name: str) -> dict[str, str]:
-    """`aliases` after the active one has been moved to the collection `name`; what it named becomes the previous one."""
+    """`aliases` after the collection `name` was made active; the active one before becomes the previous one."""
     active = aliases.get(ALIAS)
     moved = aliases | {ALIAS: name}
     return moved | {PREVIOUS: active} if active and active != name else moved
@@ -195,36 +196,36 @@ def model_of(collection: str) -> str:
 
 
 def require_same_bundle(bundle: ModelBundle, meta: CollectionMeta, name: str) -> None:
-    """Refuse a collection that another bundle built: its vectors would not be comparable.
+    """Check that `bundle` built the collection; otherwise the vectors would not be comparable.
 
     Raises:
-        BundleMismatch: naming both bundles.
+        BundleMismatch: names both bundles.
     """
     if meta.bundle_id != bundle.bundle_id:
         raise BundleMismatch(
             f"the collection {name} was built with bundle {meta.bundle_id} of {meta.model}, the installed one is "
-            f"{bundle.bundle_id}; ingest anew with --recreate, or install the bundle it was built with"
+            f"{bundle.bundle_id}; ingest again with --recreate, or install the bundle that built it"
         )
 
 
 def require_same_salt(meta: CollectionMeta, name: str, salt: str) -> None:
-    """Refuse to bring ids made with another salt into a collection: one study would get two.
+    """Check that ids made with `salt` fit a collection; with another salt one study would get two ids.
 
     Raises:
-        SaltDiffers: naming both fingerprints, and how to bring the salt along.
+        SaltDiffers: names both fingerprints, and how to copy the salt.
     """
     if salt and meta.salt and salt != meta.salt:
         raise SaltDiffers(
             f"the DICOM ids of the collection {name} were made with the salt {meta.salt} (its fingerprint), these are made "
             f"with {salt}: one study would get two ids. Copy the file `salt` of the home that filled the collection to "
-            "<CXR_HOME>/salt here, readable by its owner only (chmod 600); what was ingested with the salt that is replaced "
-            "needs --recreate then"
+            "<CXR_HOME>/salt here, readable by its owner only (chmod 600); collections ingested with the replaced salt then "
+            "need --recreate"
         )
 
 
 def damaged_collection(name: str, location: str, damage: str) -> CollectionDamaged:
-    """The error for a collection whose files are not what was written."""
+    """The error for a collection with damaged files."""
     return CollectionDamaged(
         f"the collection {name} in {location} is damaged: {damage}; `cxr ingest` with {model_of(name)} and --recreate "
-        f"builds it anew, `cxr drop {model_of(name)} --force` removes it"
+        f"builds it again, `cxr drop {model_of(name)} --force` removes it"
     )

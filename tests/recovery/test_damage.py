@@ -244,4 +244,4 @@ def test_a_home_that_cannot_be_written_is_named_by_every_command(disk, tiny_temp
     assert command(home, "models")[0] == 0
     assert command(home, "ingest", "status")[0] == 0
     code, printed = command(home, "doctor")
-    assert code == 3 and "for writing even to search" in printed
+    assert code == 3 and "for writing, also to search" in printed

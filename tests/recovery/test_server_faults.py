@@ -21,7 +21,7 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 from archives.indiana import IndianaSource
 from ingest.worker import Worker
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection, SystemFailure
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
 from retrieval.index.server.index import ServerIndex

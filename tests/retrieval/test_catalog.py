@@ -14,7 +14,7 @@ from retrieval.errors import (
     NoCollection,
     UnknownModel,
 )
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 

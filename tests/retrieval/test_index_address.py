@@ -16,7 +16,7 @@ import cxr.main
 from ingest.ledger import Ledger, adopt_ledgers, ledger_path
 from retrieval.catalog import open_retriever
 from retrieval.errors import RetrievalError
-from retrieval.index import open_index
+from retrieval.index.engines import open_index
 from retrieval.index_address import is_miswritten, is_server, redact
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle

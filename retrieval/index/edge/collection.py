@@ -1,4 +1,4 @@
-"""One collection of the embedded engine: an open Edge shard."""
+"""A collection of the embedded engine: an open Edge shard."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ import qdrant_edge as edge
 from retrieval.atomic_files import replace_file
 from retrieval.disk_space import extent_of, require_space
 from retrieval.index.edge.lock import FolderLock
-from retrieval.index.edge.query import BM25, nearest, query_of, scored, summed
+from retrieval.index.edge.query import BM25, FILTERS, nearest, query_of, scored, summed
 from retrieval.index.edge.shard import Shard, load_shard, needs_graph
 from retrieval.index.filters import Filters, render_filter
 from retrieval.index.interface import FACET_LIMIT, RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 
 META = "collection.json"
-# Points a scroll asks for at once; with vectors they are some hundred times as large.
+# Points per request of a scroll; with vectors they are about a hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
 _CLOSE_WITHIN_S = 30.0
-# What a point takes at most, without the text of its report, and what each letter of that takes, payload and terms.
+# Upper bounds for the bytes of a point without its report, and for each letter of the report (payload and terms).
 _POINT_BYTES = 32 << 10
-_BYTES_OF_LETTER = 8
+_BYTES_PER_LETTER = 8
 
 
 class _Found(NamedTuple):
-    """A point that was found, with what `ranked` reads of it."""
+    """A point that was found, with the attributes that `ranked` reads."""
 
     id: Any
     score: float
@@ -40,7 +40,7 @@ class _Found(NamedTuple):
 
 
 class EdgeCollection:
-    """One open shard. Its calls may come from several threads; they hold the GIL, so that they take turns."""
+    """An open shard. Safe from several threads: calls hold the GIL, so that they run one after the other."""
 
     def __init__(self, name: str, folder: Path, shard: Shard, meta: CollectionMeta, lock: FolderLock) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class EdgeCollection:
         self._lock = lock
 
     def upsert(self, points: Sequence[IndexPoint]) -> None:
-        """See `Collection.upsert`. On disk when it returns, as after all calls that write."""
+        """See `Collection.upsert`. The points are on disk when it returns, as after all calls that write."""
         if points:
             self._require_space(points)
             self._update(edge.UpdateOperation.upsert_points([_to_edge(point) for point in points]))
@@ -71,7 +71,7 @@ class EdgeCollection:
         new = [edge.PointVectors(point_id, vectors) for point_id, vectors in given.items() if vectors]
         if new:
             operations.append(edge.UpdateOperation.update_vectors(new))
-        # The payload last: by it a run that resumes tells what is done.
+        # The payload last: a resumed run compares it to find what is done.
         operations += [
             edge.UpdateOperation.overwrite_payload([point.point_id], msgspec.to_builtins(point.payload))
             for point in points
@@ -95,42 +95,42 @@ class EdgeCollection:
         return {str(record.id): to_stored(record, vectors) for record in found}
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """See `Collection.search`. Reordering asks for candidates, for the best of them, and for what these hold.
+        """See `Collection.search`. Reordering takes three calls: the candidates, the best of them, and their payloads.
 
-        In this process several calls are cheaper than one with nested prefetches, which would search the candidates anew
-        for every signal; and payloads cost a fifth when they are retrieved by id.
+        Within a process several calls are cheaper than one with nested prefetches, which would search the candidates
+        again for every signal. Payloads retrieved by id cost a fifth.
         """
-        narrow = render_filter(request.filters, edge, request.exclude)
+        query_filter = render_filter(request.filters, FILTERS, request.exclude)
         lists = [query_of(source) for source in request.sources]
         if request.is_plain:
-            found = self._shard.query(nearest(lists[0], narrow, request.limit))
-            return ranked(request, self._filled(found, request), [found])
+            found = self._shard.query(nearest(lists[0], query_filter, request.limit))
+            return ranked(request, self._with_payload(found, request), [found])
         if not request.signals:
-            raw = self._lists(lists, narrow, request)
-            return ranked(request, self._filled(_by_ranks(raw, request.limit), request), raw)
+            raw = self._search_lists(lists, query_filter, request)
+            return ranked(request, self._with_payload(_fuse(raw, request.limit), request), raw)
         if len(lists) == 1:
-            pool = self._shard.query(nearest(lists[0], narrow, request.depth))
+            pool = self._shard.query(nearest(lists[0], query_filter, request.depth))
         else:
-            pool = _by_ranks(self._lists(lists, narrow, request), request.depth)
+            pool = _fuse(self._search_lists(lists, query_filter, request), request.depth)
         if not pool:
             return []
         queries = [query_of(signal) for signal in request.signals]
         found = self._shard.query(summed(request, queries, pool))
         raw = self._shard.query_batch(scored(queries, found))
-        return ranked(request, self._filled(found, request), raw)
+        return ranked(request, self._with_payload(found, request), raw)
 
     def scroll(
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
     ) -> Iterator[Stored]:
         """See `Collection.scroll`."""
-        narrow, offset, left = render_filter(filters, edge), None, limit
+        query_filter, offset, left = render_filter(filters, FILTERS), None, limit
         page = _PAGE_WITH_VECTORS if vectors else _PAGE
         while left is None or left > 0:
             records, offset = self._shard.scroll(
                 edge.ScrollRequest(
                     offset=offset,
                     limit=page if left is None else min(page, left),
-                    filter=narrow,
+                    filter=query_filter,
                     with_payload=True,
                     with_vector=list(vectors),
                 )
@@ -142,12 +142,12 @@ class EdgeCollection:
 
     def count(self, filters: Filters = Filters()) -> int:
         """See `Collection.count`."""
-        return int(self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, edge))))
+        return int(self._shard.count(edge.CountRequest(exact=True, filter=render_filter(filters, FILTERS))))
 
     def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
-        request = edge.FacetRequest(key=field, limit=FACET_LIMIT, exact=True, filter=render_filter(filters, edge))
-        # Values that no point has any more are counted as 0 until the next `optimize`.
+        request = edge.FacetRequest(key=field, limit=FACET_LIMIT, exact=True, filter=render_filter(filters, FILTERS))
+        # Values of removed points have a count of 0 until the next `optimize`.
         hits = [(str(hit.value), hit.count) for hit in self._shard.facet(request).hits if hit.count]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
 
@@ -160,10 +160,10 @@ class EdgeCollection:
         """See `Collection.pause_optimizer`."""
 
     def optimize(self) -> None:
-        """See `Collection.optimize`. Opens the shard anew, so not beside other calls.
+        """See `Collection.optimize`. Opens the shard again, so no other call may run at the same time.
 
         Raises:
-            DiskFull: there is no room for a second copy, which replaces the first.
+            DiskFull: there is no space for a second copy, which replaces the first.
         """
         require_space(self._folder, extent_of(self._folder).allocated, f"optimising {self.name}")
         graph = needs_graph(self.meta, self.count())
@@ -174,29 +174,29 @@ class EdgeCollection:
         self._shard.flush()
 
     def close(self) -> None:
-        """Write everything out and release the lock; waits for searches that still run in other threads."""
+        """Write everything to disk and release the lock; waits for running searches of other threads."""
         self._shard.flush()
         deadline = time.monotonic() + _CLOSE_WITHIN_S
         while True:
             try:
                 self._shard.close()
                 break
-            except RuntimeError:  # the engine lends itself to one who changes it only when nobody reads
+            except RuntimeError:  # closing needs exclusive access
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
         self._lock.release()
 
-    def _lists(
-        self, queries: Sequence[edge.Query], narrow: edge.Filter | None, request: SearchRequest
+    def _search_lists(
+        self, queries: Sequence[edge.Query], query_filter: edge.Filter | None, request: SearchRequest
     ) -> list[list[Any]]:
-        """The nearest of each query. They are fused here: where ranks tie, the engine decides anew in each search."""
-        each = [nearest(query, narrow, request.depth) for query in queries]
+        """The nearest of each query. They are fused here, since the engine breaks ties differently in each search."""
+        each = [nearest(query, query_filter, request.depth) for query in queries]
         found: list[list[Any]] = self._shard.query_batch(edge.QueryBatchRequest(each))
         return found
 
-    def _filled(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
-        """The points found with payload and vectors, less those that were deleted meanwhile."""
+    def _with_payload(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
+        """The points found, with payload and vectors, without those that were deleted since."""
         scores = {point.id: point.score for point in found}
         held = self._shard.retrieve(list(scores), with_payload=True, with_vector=list(request.vectors))
         by_id = {record.id: record for record in held}
@@ -205,16 +205,16 @@ class EdgeCollection:
         ]
 
     def _require_space(self, points: Sequence[IndexPoint]) -> None:
-        # What is written goes into holes of mapped files: where the disk has no room for one the process would die.
+        # Writes go into holes of mapped files: if the disk cannot fill one, the process is killed.
         need = extent_of(self._folder).holes + sum(
-            _POINT_BYTES + _BYTES_OF_LETTER * len(point.text) for point in points
+            _POINT_BYTES + _BYTES_PER_LETTER * len(point.text) for point in points
         )
         require_space(self._folder, need, f"writing {len(points):,} images to {self.name}")
 
     def _update(self, *operations: edge.UpdateOperation) -> None:
         for operation in operations:
             self._shard.update(operation)
-        self._shard.flush()  # the shard keeps no log
+        self._shard.flush()  # the shard has no write-ahead log
 
 
 def _to_edge(point: IndexPoint) -> edge.Point:
@@ -228,8 +228,8 @@ def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     return vectors
 
 
-def _by_ranks(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
-    """The `limit` best points of several ranked lists by reciprocal ranks; ties break on the id."""
+def _fuse(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
+    """The `limit` best points of several ranked lists by reciprocal rank fusion; ties break on the id."""
     scores: dict[Any, float] = {}
     points = {}
     for ranking in lists:

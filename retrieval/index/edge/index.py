@@ -2,12 +2,12 @@
 
 ```
 <index>/aliases.json
-<index>/<collection>.lock              held by the process that has the collection open
-<index>/<collection>/collection.json   what the collection records of itself
-<index>/<collection>/shard/            Qdrant Edge's own files, see `edge_shard`
+<index>/<collection>.lock              locked by the process that has the collection open
+<index>/<collection>/collection.json   the record of the collection, see `CollectionMeta`
+<index>/<collection>/shard/            files of Qdrant Edge, see `retrieval.index.edge.shard`
 ```
 
-Edge has neither collections nor aliases; both are made here from folders and a file that are replaced atomically.
+Edge has neither collections nor aliases. Here they are folders, and a file that is replaced atomically.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ from retrieval.index.schema import (
 from retrieval.watched_file import WatchedFile
 
 _ALIASES = "aliases.json"
-# The files of an empty collection, nearly all of them holes; a file system in memory fills those at once.
+# The files of an empty collection, mostly holes, which a file system in memory allocates at once.
 _EMPTY_BYTES = 270 << 20
 
 
 class EdgeIndex:
-    """A folder of embedded collections. A collection is locked by the process that has it open."""
+    """A folder of embedded collections. The process that has a collection open locks it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.location = str(folder)
         self._open: dict[str, EdgeCollection] = {}
         self._lock = threading.Lock()
-        self._watched_aliases = WatchedFile(folder / _ALIASES, self._read_aliases)  # every search asks
+        self._watched_aliases = WatchedFile(folder / _ALIASES, self._read_aliases)  # read by every search
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`."""
-        return {name: found for name, found in self._look().items() if isinstance(found, CollectionMeta)}
+        return {name: found for name, found in self._inspect().items() if isinstance(found, CollectionMeta)}
 
     def damaged(self) -> dict[str, str]:
         """See `Index.damaged`."""
-        return {name: found for name, found in self._look().items() if isinstance(found, str)}
+        return {name: found for name, found in self._inspect().items() if isinstance(found, str)}
 
-    def _look(self) -> dict[str, CollectionMeta | str]:
-        """What each collection records of itself, or what is wrong with it."""
+    def _inspect(self) -> dict[str, CollectionMeta | str]:
+        """The record of each collection, or a description of its damage."""
         found: dict[str, CollectionMeta | str] = {}
         for path in sorted(self.folder.glob("[!.]*")):
             if path.suffix == ".lock" or not (path.name.startswith(PREFIX) or (path / META).exists()):
@@ -76,25 +76,25 @@ class EdgeIndex:
         """See `Index.require_layout`.
 
         Raises:
-            InvalidRequest: it asks for more than one shard or copy.
+            InvalidRequest: it has more than one shard or replica.
         """
         if (layout.shards, layout.replicas) != (1, 1):
-            raise InvalidRequest("an embedded index has one shard and one copy of it; use a server for more (--index)")
+            raise InvalidRequest("an embedded index has one shard and one replica; use a server for more (--index)")
 
     def create(self, meta: CollectionMeta, *, name: str, layout: CollectionLayout = CollectionLayout()) -> Collection:
         """See `Index.create`.
 
         Raises:
-            InvalidRequest: the layout asks for more than one shard or copy, which only a server has.
-            DiskFull: the disk has no room.
-            IndexLocked: another process is making it.
+            InvalidRequest: the layout has more than one shard or replica, which only a server supports.
+            DiskFull: the disk has no space.
+            IndexLocked: another process is creating it.
         """
         self.require_layout(layout)
         folder = self._folder_of(name)
         with self._lock, ExitStack() as held:
-            self._require_none(name)
+            self._require_absent(name)
             lock = held.enter_context(FolderLock(folder))
-            self._require_none(name)  # it may have been made before the lock was ours
+            self._require_absent(name)  # another process may have made it before this one had the lock
             meta = msgspec.structs.replace(meta, layout=layout)
             require_space(self.folder, _EMPTY_BYTES, f"making the collection {name}")
             with replace_folder(folder) as draft:
@@ -118,9 +118,9 @@ class EdgeIndex:
                 self._require(name)
                 with ExitStack() as held:
                     lock = held.enter_context(FolderLock(folder))
-                    self._require(name)  # it may have been dropped before the lock was ours
-                    for swept in (folder, self.folder):
-                        remove_abandoned_drafts(swept)
+                    self._require(name)  # another process may have dropped it before this one had the lock
+                    for parent in (folder, self.folder):
+                        remove_abandoned_drafts(parent)
                     try:
                         meta = _read_meta(folder)
                     except _Damage as damage:
@@ -130,23 +130,23 @@ class EdgeIndex:
             return self._open[name]
 
     def drop(self, name: str) -> None:
-        """See `Index.drop`. Does not read the shard, so that a damaged one can be dropped, too.
+        """See `Index.drop`. Does not read the shard, so that a damaged one can be dropped.
 
         Raises:
             NoCollection: there is none of this name.
             IndexLocked: another process has it open.
         """
         folder = self._folder_of(name)
-        left = find_drafts(folder)
+        drafts = find_drafts(folder)
         remove_abandoned_drafts(self.folder)
         with self._lock:
-            if not os.path.lexists(folder) and any(not draft.exists() for draft in left):
-                return  # a killed `drop` is completed
+            if not os.path.lexists(folder) and any(not draft.exists() for draft in drafts):
+                return  # a killed `drop` was completed
             self._require(name)
             if name in self._open:
                 self._open.pop(name).close()
             with FolderLock(folder):
-                # The alias goes first: cut off after it, what is left is a whole collection that is not active.
+                # The alias first: an interruption then leaves an intact collection that is not active.
                 aliases = self._aliases_if_readable()
                 if name in aliases.values():
                     write_json(self.folder / _ALIASES, {key: value for key, value in aliases.items() if value != name})
@@ -157,7 +157,7 @@ class EdgeIndex:
         return self._aliases().get(ALIAS)
 
     def activate(self, name: str) -> None:
-        """See `Index.activate`. Needs no lock on the collection, so a running service can be switched from outside.
+        """See `Index.activate`. Needs no lock on the collection, so that another process can switch a running service.
 
         Raises:
             NoCollection: there is none of this name.
@@ -185,7 +185,7 @@ class EdgeIndex:
         if not os.path.lexists(self._folder_of(name)):
             raise NoCollection(f"no collection {name} in {self.folder}; `cxr ingest` makes one")
 
-    def _require_none(self, name: str) -> None:
+    def _require_absent(self, name: str) -> None:
         if os.path.lexists(self._folder_of(name)):
             raise CollectionExists(f"the collection {name} exists already in {self.folder}")
 
@@ -193,7 +193,7 @@ class EdgeIndex:
         return self._watched_aliases.read() or {}
 
     def _aliases_if_readable(self) -> dict[str, str]:
-        """As `_aliases`, for whoever writes the file anew."""
+        """As `_aliases`; empty if the file is damaged, since the caller replaces it."""
         try:
             return self._aliases()
         except AliasDamaged:
@@ -206,25 +206,25 @@ class EdgeIndex:
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError, RecursionError) as error:
-            cure = "remove that folder, then " if path.is_dir() else ""
+            remedy = "remove that folder, then " if path.is_dir() else ""
             raise AliasDamaged(
-                f"{path}, which says which model is active, is damaged: {_reason(error)}; "
-                f"{cure}`cxr use MODEL` writes it anew"
+                f"{path}, the record of the active model, is damaged: {_reason(error)}; "
+                f"{remedy}`cxr use MODEL` writes it again"
             ) from error
 
     def _folder_of(self, name: str) -> Path:
         if not name or Path(name).name != name or name.startswith("."):
-            raise InvalidRequest(f"{name!r} is no name of a collection")
+            raise InvalidRequest(f"{name!r} is not a valid name of a collection")
         return self.folder / name
 
 
 class _Damage(Exception):
-    """What is wrong with a collection, in words that name no folder."""
+    """Damage of a collection, described without its folder."""
 
 
 def _read_meta(folder: Path) -> CollectionMeta:
     if not folder.is_dir():
-        raise _Damage("it is no folder")
+        raise _Damage("it is not a folder")
     try:
         content = (folder / META).read_bytes()
     except FileNotFoundError:
@@ -236,7 +236,7 @@ def _read_meta(folder: Path) -> CollectionMeta:
     try:
         meta = msgspec.json.decode(content, type=CollectionMeta)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _Damage(f"{META} is not what was written: {_reason(error)}") from error
+        raise _Damage(f"{META} has been changed: {_reason(error)}") from error
     if not (folder / SHARD).is_dir():
         raise _Damage(f"the folder {SHARD} is missing")
     return meta

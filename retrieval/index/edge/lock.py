@@ -1,4 +1,4 @@
-"""The lock of an embedded collection: one process at a time has it open."""
+"""The lock of an embedded collection: only one process at a time can open it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from retrieval.file_permissions import make_private_folder
 
 
 class FolderLock:
-    """An exclusive lock on a folder that may not exist yet, held until released or until the process ends.
+    """An exclusive lock on a folder, which need not exist yet; held until it is released or the process ends.
 
-    Without a write-ahead log Qdrant Edge takes no lock of its own. The lock is on a file beside the folder, which stays
-    when the folder goes: whoever locks a file that another removes would hold nothing.
+    Qdrant Edge takes no lock if it has no write-ahead log. The lock is on a file beside the folder. That file is never
+    removed, since a lock on a removed file protects nothing.
     """
 
     def __init__(self, folder: Path) -> None:
         """Take the lock.
 
         Raises:
-            IndexLocked: another process holds it, or this one does elsewhere. SystemFailure: it cannot be written.
+            IndexLocked: another process has it, or another object of this one. SystemFailure: the file cannot be written.
         """
         self._file: IO[bytes] | None = None
         make_private_folder(folder.parent)
@@ -32,10 +32,10 @@ class FolderLock:
             portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
             self.release()
-            raise in_use(folder) from error
+            raise locked_error(folder) from error
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._file:
             self._file.close()
             self._file = None
@@ -54,24 +54,24 @@ def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("ab")
     except IsADirectoryError:
-        raise SystemFailure(f"{path}, the lock of a collection, is a folder and must be a file; remove it") from None
+        raise SystemFailure(f"{path}, the lock file of a collection, is a folder; remove it") from None
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        raise not_writable(path.parent, error.strerror or str(error)) from error
+        raise not_writable_error(path.parent, error.strerror or str(error)) from error
 
 
-def not_writable(folder: Path, reason: str) -> SystemFailure:
-    """The error for an index that cannot be opened because it cannot be written to."""
+def not_writable_error(folder: Path, reason: str) -> SystemFailure:
+    """The error for an index that cannot be opened because it is not writable."""
     return SystemFailure(
-        f"the index {folder} cannot be written: {reason}; the embedded engine opens its files for writing even to search "
-        "them: allow it, or copy the folder elsewhere and name that with --index or CXR_INDEX"
+        f"the index {folder} cannot be written: {reason}; the embedded engine opens its files for writing, also to search: "
+        "allow it, or copy the folder elsewhere and name the copy with --index or CXR_INDEX"
     )
 
 
-def in_use(folder: Path) -> IndexLocked:
+def locked_error(folder: Path) -> IndexLocked:
     """The error for a collection that another process has open."""
     return IndexLocked(
         f"{folder} is in use by another process (a running `cxr serve` or `cxr ingest`?); "
-        "stop it, ask it over HTTP, or use a Qdrant server (--index http://…) to share an index"
+        "stop it, search through its HTTP API, or use a Qdrant server (--index http://…) to share an index"
     )

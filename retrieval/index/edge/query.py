@@ -1,4 +1,4 @@
-"""A search request in the terms of the embedded engine."""
+"""Search requests as queries of the embedded engine."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from retrieval.index.filters import only_points
+from retrieval.index.filters import FilterClasses
 from retrieval.index.interface import SearchRequest, VectorSignal, Words
 from retrieval.index.schema import SPARSE_VECTOR, oversampling
 
 BM25 = edge.Bm25()
-_IN_FULL = edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
+FILTERS = FilterClasses(
+    edge, date_range=edge.RangeDateTime, has_id=lambda point_ids: edge.HasIdCondition(set(point_ids))
+)
+_FULL_PRECISION = edge.SearchParams(quantization=edge.QuantizationSearchParams(ignore=True))
 
 
 def query_of(source: VectorSignal | Words) -> edge.Query:
-    """The query of one list or signal; of several examples it scores the sum of their cosines."""
+    """The query of a list or signal; with several examples its score is the sum of their cosines."""
     if isinstance(source, Words):
         return edge.Query.Nearest(BM25.embed_query(source.text), using=SPARSE_VECTOR)
     if source.is_single:
@@ -28,18 +31,20 @@ def query_of(source: VectorSignal | Words) -> edge.Query:
     return edge.Query.RecommendSumScores(examples, using=source.name)
 
 
-def nearest(query: edge.Query, narrow: edge.Filter | None, limit: int) -> edge.QueryRequest:
+def nearest(query: edge.Query, query_filter: edge.Filter | None, limit: int) -> edge.QueryRequest:
     """The `limit` best points of one list."""
-    return edge.QueryRequest(query=query, filter=narrow, params=_rescored(limit), limit=limit)
+    return edge.QueryRequest(query=query, filter=query_filter, params=_rescored(limit), limit=limit)
 
 
 def summed(request: SearchRequest, queries: Sequence[edge.Query], pool: Sequence[Any]) -> edge.QueryRequest:
-    """The best points of `pool` by the weighted sum of all signals, whose queries are `queries`."""
+    """The best points of `pool` by the weighted sum of all signals; `queries` are those of the signals."""
     among = _only(pool)
-    # What the formula needs: the scores of the candidates by each signal, and every candidate at least once.
-    prefetches = [edge.Prefetch(query=query, filter=among, params=_IN_FULL, limit=len(pool)) for query in queries]
+    # The formula needs the score of each candidate by each signal, and every candidate at least once.
+    prefetches = [
+        edge.Prefetch(query=query, filter=among, params=_FULL_PRECISION, limit=len(pool)) for query in queries
+    ]
     if all(signal.name != "image" for signal in request.signals):
-        # A prefetch holds only points that have its vector: this one lets those in that lack all of them.
+        # A prefetch holds only points that have its vector; this one adds those that lack all of them.
         prefetches.append(edge.Prefetch(filter=among, limit=len(pool)))
     return edge.QueryRequest(prefetches=prefetches, query=_formula(request), limit=request.limit)
 
@@ -48,12 +53,12 @@ def scored(queries: Sequence[edge.Query], points: Sequence[Any]) -> edge.QueryBa
     """The scores of `points` by each query."""
     among = _only(points)
     return edge.QueryBatchRequest(
-        [edge.QueryRequest(query=query, filter=among, params=_IN_FULL, limit=len(points)) for query in queries]
+        [edge.QueryRequest(query=query, filter=among, params=_FULL_PRECISION, limit=len(points)) for query in queries]
     )
 
 
 def _only(points: Sequence[Any]) -> edge.Filter:
-    return edge.Filter(must=[only_points({point.id for point in points}, edge)])
+    return edge.Filter(must=[FILTERS.has_id({point.id for point in points})])
 
 
 def _rescored(limit: int) -> edge.SearchParams:
@@ -65,7 +70,7 @@ def _formula(request: SearchRequest) -> edge.Formula:
     term = edge.Expression
     terms = []
     for number, signal in enumerate(request.signals):
-        # A signal of several examples is scored by the sum of its cosines.
+        # With several examples the engine gives the sum of the cosines.
         examples = 1 + len(signal.like)
         slope = signal.weight / (signal.one - signal.zero) / examples
         cosine = term.Sum([term.Variable(f"$score[{number}]"), term.Constant(-signal.zero * examples)])
@@ -74,7 +79,7 @@ def _formula(request: SearchRequest) -> edge.Formula:
         for value in overlap.values:
             has = term.Condition(edge.FieldCondition(key=overlap.name, match=edge.MatchValue(value=value)))
             terms.append(term.Mult([term.Constant(overlap.weight / len(overlap.values)), has]))
-    unrelated = {
+    defaults = {
         f"$score[{number}]": signal.zero * (1 + len(signal.like)) for number, signal in enumerate(request.signals)
     }
-    return edge.Formula(term.Sum(terms), defaults=unrelated)
+    return edge.Formula(term.Sum(terms), defaults=defaults)

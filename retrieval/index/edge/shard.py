@@ -1,4 +1,4 @@
-"""The shard of an embedded collection: how it is laid out, made and opened."""
+"""The shard of an embedded collection: its configuration, creation and opening."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import qdrant_edge as edge
 from retrieval.disk_space import disk_full_error
 from retrieval.errors import IndexFailure, SystemFailure
 from retrieval.file_permissions import make_private_folder
-from retrieval.index.edge.lock import in_use, not_writable
+from retrieval.index.edge.lock import locked_error, not_writable_error
 from retrieval.index.schema import (
     DATE_FIELD,
     DENSE_VECTORS,
@@ -26,11 +26,11 @@ from retrieval.index.schema import (
 )
 
 SHARD = "shard"
-_BYTES = 2  # of a number in half precision
+_BYTES_PER_NUMBER = 2  # half precision
 
 
 class Shard:
-    """An open Edge shard whose failures, panics of the engine included, are errors of the project."""
+    """An open Edge shard; failures of the engine, panics included, are raised as `RetrievalError`."""
 
     def __init__(self, shard: edge.EdgeShard, folder: Path) -> None:
         self._shard = shard
@@ -47,7 +47,7 @@ class Shard:
                 if not _is_of_engine(error):
                     raise
                 raise _failure(self._folder, error) or IndexFailure(
-                    f"{self._folder} cannot be used: {error}; `cxr doctor --model {model_of(self._folder.name)}` looks at it"
+                    f"{self._folder} cannot be used: {error}; `cxr doctor --model {model_of(self._folder.name)}` examines it"
                 ) from error
 
         return translated
@@ -57,7 +57,7 @@ def create_shard(folder: Path, meta: CollectionMeta) -> None:
     """Make an empty shard in the folder of a collection, with its payload indexes."""
     path = folder / SHARD
     make_private_folder(path)
-    # The log would hold 50 MB, mostly of points that the segments have already. Instead every write ends in a flush.
+    # A write-ahead log would take 50 MB, mostly of points that the segments have already. Every write is flushed instead.
     shard = edge.EdgeShard.create(str(path), _config(meta, graph=False, wal_enabled=False))
     for field in KEYWORD_FIELDS:
         shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
@@ -67,40 +67,40 @@ def create_shard(folder: Path, meta: CollectionMeta) -> None:
 
 
 def load_shard(folder: Path, meta: CollectionMeta, *, graph: bool | None = None) -> Shard:
-    """Open the shard of a collection; `graph` is whether optimising builds search graphs, None what it was.
+    """Open the shard of a collection; `graph` decides whether optimising builds search graphs, None keeps the setting.
 
     Raises:
-        IndexLocked: a process with an earlier version has it open. CollectionDamaged: it cannot be opened.
-        SystemFailure: its disk is full, or cannot be written to.
+        IndexLocked: a process of an earlier version has it open. CollectionDamaged: it cannot be opened.
+        SystemFailure: its disk is full or not writable.
     """
     try:
         return Shard(edge.EdgeShard.load(str(folder / SHARD), _config(meta, graph=graph)), folder)
     except BaseException as error:
         if not _is_of_engine(error):
             raise
-        if "WouldBlock" in str(error):  # by an earlier version, which relied on the lock of the write-ahead log
-            raise in_use(folder) from error
+        if "WouldBlock" in str(error):  # an earlier version locked the write-ahead log
+            raise locked_error(folder) from error
         raise _failure(folder, error) or damaged_collection(folder.name, str(folder.parent), str(error)) from error
 
 
 def _failure(folder: Path, error: BaseException) -> SystemFailure | None:
-    """What the disk, and not the collection, is to blame for; the engine tells it in words alone."""
+    """The error if the disk is the cause, not the collection; the engine reports this in its message only."""
     for reason in ("Read-only file system", "Permission denied"):
         if reason in str(error):
-            return not_writable(folder, reason)
+            return not_writable_error(folder, reason)
     if "No space left on device" in str(error):
         return disk_full_error(folder, f"{folder.name} cannot be written")
     return None
 
 
 def _is_of_engine(error: BaseException) -> bool:
-    """Whether the engine raised it: a plain `Exception` for every failure, or a panic, which is none."""
+    """Whether the engine raised it: a plain `Exception` for a failure, or a panic, which is not an `Exception`."""
     return type(error) is Exception or type(error).__module__ == "pyo3_runtime"
 
 
 def needs_graph(meta: CollectionMeta, images: int) -> bool:
-    """Whether so many images are too many to be compared one by one."""
-    return images * meta.dim * _BYTES / 1024 > EXACT_UP_TO_KB
+    """Whether a collection of `images` images needs a search graph, since comparing with each would be slow."""
+    return images * meta.dim * _BYTES_PER_NUMBER / 1024 > EXACT_UP_TO_KB
 
 
 def _config(meta: CollectionMeta, *, graph: bool | None, wal_enabled: bool | None = None) -> edge.EdgeConfig:
@@ -108,7 +108,7 @@ def _config(meta: CollectionMeta, *, graph: bool | None, wal_enabled: bool | Non
     dense = edge.EdgeVectorParams(
         size=meta.dim, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16
     )
-    # The engine quantises what it indexes, and only that; with 0 links a point makes an index without a graph.
+    # The engine quantises only what it indexes; m=0 makes an index without a graph.
     links = edge.HnswIndexConfig(m=16 if graph else 0, ef_construct=128, full_scan_threshold=EXACT_FILTERED_UP_TO_KB)
     int8 = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=edge.Memory.Cached)
     return edge.EdgeConfig(
@@ -117,10 +117,10 @@ def _config(meta: CollectionMeta, *, graph: bool | None, wal_enabled: bool | Non
         hnsw_config=None if graph is None else links,
         optimizers=edge.EdgeOptimizersConfig(indexing_threshold=INT8_FROM_KB if quantized else EXACT_UP_TO_KB),
         quantization_config=int8 if quantized else None,
-        # Otherwise the first to read a payload waits for its pages, a millisecond for ten hits of 100,000.
+        # Otherwise the first reader of a payload waits for its pages: 1 ms for ten hits of 100,000 images.
         payload_memory=edge.Memory.Cached,
-        # With one, a search runs in the thread that asks, and is not handed over. More would only search segments side by
-        # side: the engine holds the GIL, so that searches take turns whatever their threads.
+        # With 1, a search runs in the calling thread. More would only search segments in parallel: the engine holds the
+        # GIL, so that searches run one after the other anyway.
         max_search_threads=1,
         wal_enabled=wal_enabled,
     )

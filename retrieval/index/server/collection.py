@@ -1,4 +1,4 @@
-"""One collection of a Qdrant server."""
+"""A collection of a Qdrant server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import qdrant_edge as edge
 from qdrant_client import QdrantClient, models
 
 from retrieval.errors import IndexFailure
-from retrieval.index.filters import Filters, render_filter
+from retrieval.index.filters import FilterClasses, Filters, render_filter
 from retrieval.index.interface import (
     FACET_LIMIT,
     RRF_K,
@@ -31,7 +31,12 @@ _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
 # Both engines take the tokens of Edge's BM25, so that they index the same terms.
 _BM25 = edge.Bm25()
-_IN_FULL = models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True))
+_FILTERS = FilterClasses(
+    models,
+    date_range=models.DatetimeRange,
+    has_id=lambda point_ids: models.HasIdCondition(has_id=list(point_ids)),
+)
+_FULL_PRECISION = models.SearchParams(quantization=models.QuantizationSearchParams(ignore=True))
 _POLL_S = 0.5
 
 
@@ -95,7 +100,7 @@ class ServerCollection:
 
     def search(self, request: SearchRequest) -> list[Scored]:
         """See `Collection.search`."""
-        query_filter = render_filter(request.filters, models, request.exclude)
+        query_filter = render_filter(request.filters, _FILTERS, request.exclude)
         lists = [_query_of(source) for source in request.sources]
         if request.is_plain:
             found = self._query(
@@ -113,7 +118,7 @@ class ServerCollection:
         if len(lists) > 1:
             pool = models.Prefetch(prefetch=prefetches, query=fusion, limit=request.depth)
         queries = [_query_of(signal) for signal in request.signals]
-        among: dict[str, Any] = {"prefetch": [pool], "params": _IN_FULL, "limit": request.depth}
+        among: dict[str, Any] = {"prefetch": [pool], "params": _FULL_PRECISION, "limit": request.depth}
         scored = [models.Prefetch(**among, **query) for query in queries]
         # A prefetch holds only points that have its vector; the pool itself adds those that lack all of them.
         summed = _query_request(request, prefetch=[*scored, pool], query=_formula(request))
@@ -128,7 +133,7 @@ class ServerCollection:
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
     ) -> Iterator[Stored]:
         """See `Collection.scroll`."""
-        query_filter, offset, left = render_filter(filters, models), None, limit
+        query_filter, offset, left = render_filter(filters, _FILTERS), None, limit
         page = _PAGE_WITH_VECTORS if vectors else _PAGE
         while left is None or left > 0:
             records, offset = self._client.scroll(
@@ -146,12 +151,12 @@ class ServerCollection:
 
     def count(self, filters: Filters = Filters()) -> int:
         """See `Collection.count`."""
-        return self._client.count(self.name, count_filter=render_filter(filters, models), exact=True).count
+        return self._client.count(self.name, count_filter=render_filter(filters, _FILTERS), exact=True).count
 
     def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
         """See `Collection.facet`."""
         answer = self._client.facet(
-            self.name, key=field, facet_filter=render_filter(filters, models), limit=FACET_LIMIT, exact=True
+            self.name, key=field, facet_filter=render_filter(filters, _FILTERS), limit=FACET_LIMIT, exact=True
         )
         hits = [(str(hit.value), hit.count) for hit in answer.hits]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))

@@ -180,7 +180,7 @@ def test_values_of_numpy_are_taken_for_what_they_hold(retriever):
     study = np.array([TEXT, "left"])
     same = retriever.search(Query(text=study[0], filters=Filters(sides=(study[1],)), k=np.int64(3)))
     assert [hit.image_id for hit in same.hits] == [hit.image_id for hit in plain.hits]
-    with pytest.raises(InvalidRequest, match="object is no value"):
+    with pytest.raises(InvalidRequest, match="object is not a value"):
         retriever.search(Query(text=TEXT, study=object()))
 
 

@@ -11,7 +11,6 @@ from cxr.console import print_json, say
 from cxr.options import JsonOption
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
-from exporters.export import export_model
 from exporters.registry import REGISTRY, find_entry, require_licence
 from exporters.sample import read_sample
 from retrieval.errors import InvalidRequest
@@ -66,6 +65,8 @@ def export(
     cxr export medsiglip-448 --accept-license --pad-square
     cxr export my-model --checkpoint ./my-checkpoint
     """
+    from exporters.export import export_model  # needs the extra `export`; torch takes seconds, and help does without
+
     if precision not in ("fp32", "fp16", "int8"):
         raise InvalidRequest(f"--precision must be fp32, fp16 or int8, not {precision!r}")
     entry = find_entry(key) if checkpoint is None else REGISTRY.get(key)

@@ -15,7 +15,6 @@ from cxr.options import DeviceOption, JsonOption
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
 from cxr.training_progress import TrainingReporter
-from exporters.finetune.run import finetune as train
 from exporters.finetune.settings import load_settings, make_settings
 from retrieval.records import Quarantined, Study, studies_of
 
@@ -58,6 +57,8 @@ def finetune(
     cxr finetune --config indiana-clip --reports-csv indiana_reports.csv \\
         --projections-csv indiana_projections.csv --images-dir images --splits-csv splits.csv --out indiana-clip
     """
+    from exporters.finetune.run import finetune as train  # needs the extra `export`; torch takes seconds
+
     engine_settings = read_settings(device=device)
     given: dict[str, Any] = {
         "loss": loss,

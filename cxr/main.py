@@ -71,9 +71,12 @@ _EXTRA_OF = {
     "onnxruntime": "cpu",
     "onnxscript": "export",
     "open_clip": "export",
+    "opentelemetry": "otel",
     "pyarrow": "parquet",
     "pydicom": "dicom",
+    "pytrec_eval": "eval",
     "torch": "export",
+    "torchvision": "export",
     "transformers": "export",
 }
 

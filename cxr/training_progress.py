@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cxr.progress import ProgressReporter
-from exporters.finetune.progress import StepReport
-from exporters.finetune.store import EpochRecord
+
+if TYPE_CHECKING:  # they import torch, which `cxr finetune --help` does without
+    from exporters.finetune.progress import StepReport
+    from exporters.finetune.store import EpochRecord
 
 
 class TrainingReporter:

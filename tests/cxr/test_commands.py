@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.cxr.command_runs import run
 
 
-def test_use_switches_what_a_search_without_model_sees(tiny_home):
+def test_a_search_without_a_model_uses_the_active_one(tiny_home):
     assert run("use", "tiny-b", "--json", home=tiny_home)["active"] == "tiny-b"
     assert run("search", "--text", "nodule", "--json", home=tiny_home)["model"] == "tiny-b"
     listed = {row["key"]: row for row in run("models", "--json", home=tiny_home)["models"]}
@@ -16,7 +16,7 @@ def test_use_switches_what_a_search_without_model_sees(tiny_home):
     assert "biomedclip" in run("models", home=tiny_home).stdout
 
 
-def test_models_show_tells_all_of_one_model(tiny_home):
+def test_models_show_prints_the_details_of_a_model(tiny_home):
     known = run("models", "show", "medsiglip", "--json", home=tiny_home)
     assert known["source"] == "aysangh/medsiglip-448-vindr-bin"
     assert not known["installed"] and known["manifest"] is None
@@ -30,7 +30,7 @@ def test_models_show_tells_all_of_one_model(tiny_home):
     assert "biomedclip" in run("models", "show", "nobody", home=tiny_home, code=1).stderr
 
 
-def test_ingest_tells_complete_from_quarantined_by_its_exit_code(tiny_home):
+def test_the_exit_code_of_ingest_distinguishes_complete_and_quarantined(tiny_home):
     options = [f"--{name.replace('_', '-')}" for name in ("reports_csv", "projections_csv", "images_dir")]
     archive = tiny_home / "archive"
     paths = [archive / "reports.csv", archive / "projections.csv", archive / "images"]
@@ -66,7 +66,7 @@ def bad_inputs(home: Path):
     yield "export_failed", ("export", "medsiglip-448")
 
 
-def test_bad_input_ends_in_one_line_with_a_code(tiny_home):
+def test_invalid_input_ends_in_one_line_with_a_code(tiny_home):
     for code, arguments in bad_inputs(tiny_home):
         failed = run(*arguments, home=tiny_home, code=1)
         assert failed.stderr.splitlines()[-1].startswith(f"error [{code}]: "), (arguments, failed.stderr)
@@ -95,5 +95,5 @@ def test_a_changed_byte_in_a_bundle_is_refused(tiny_home):
     assert "error [bundle_damaged]" in run("search", "--text", "nodule", home=tiny_home, code=1).stderr
 
 
-def test_the_version_is_told(tmp_path):
+def test_the_version_is_printed(tmp_path):
     assert run("--version", home=tmp_path).stdout.strip() == version("cxr-retrieval")

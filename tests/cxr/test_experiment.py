@@ -1,4 +1,4 @@
-"""`cxr experiment start`, `status` and `stop`, as they are typed."""
+"""`cxr experiment start`, `status` and `stop`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from typer.testing import CliRunner
 
-import cxr.main
 from retrieval.errors import BundleMismatch, CountsDiffer, InvalidRequest, NoCollection, UnknownModel
-from retrieval.index.edge.index import EdgeIndex
 from retrieval.model.bundle import ModelBundle
 from service.experiments.entities import Exposure, Shadow, ShownHit
 from service.experiments.experiment_errors import (
@@ -24,24 +20,13 @@ from service.experiments.experiment_errors import (
     UnknownExperiment,
 )
 from service.experiments.store import ExperimentStore
+from tests.cxr.command_runs import change_meta, document, invoke, read_active
 
 START = ("experiment", "start", "e", "--models", "tiny-a,tiny-b", "--kind")
 
 
-def run(*words: str) -> Any:
-    """The command's result; its error is raised, as the root of the command line sees it."""
-    result = CliRunner().invoke(cxr.main.app, list(words), env={"COLUMNS": "120"})
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def document(*words: str) -> Any:
-    return json.loads(run(*words, "--json").stdout)
-
-
 def search(home: Path, searches: int, *, clicked: str, kind: str = "interleave") -> None:
-    """So many searches of one session each; every one clicked a hit of that team."""
+    """Record searches, each in its own session, with a click on a hit of that team."""
     store = ExperimentStore(home)
     hits = (ShownHit("d", "1", "1", "a"), ShownHit("d", "2", "2", "b"))
     for number in range(searches):
@@ -52,18 +37,7 @@ def search(home: Path, searches: int, *, clicked: str, kind: str = "interleave")
     store.close()
 
 
-def record(home: Path, model: str, **values: Any) -> None:
-    index = EdgeIndex(home / "index")
-    collection = index.open(f"cxr_{model}")
-    collection.record(msgspec.structs.replace(collection.meta, **values))
-    index.close()
-
-
-def active(home: Path) -> str | None:
-    return EdgeIndex(home / "index").active()
-
-
-def test_an_experiment_from_its_start_to_the_use_of_its_winner(tiny_home: Path) -> None:
+def test_an_experiment_from_start_to_the_activation_of_its_winner(tiny_home: Path) -> None:
     begun = document(*START, "interleave")
     assert (begun["name"], begun["kind"], begun["models"]) == ("e", "interleave", ["tiny-a", "tiny-b"])
     assert begun["stopped_at"] is None
@@ -73,36 +47,36 @@ def test_an_experiment_from_its_start_to_the_use_of_its_winner(tiny_home: Path) 
     assert (undecided["e_value"], undecided["winner"]) == (pytest.approx(16), None)
     assert undecided["verdict"] == "no difference shown yet"
     with pytest.raises(NoWinner, match="continues"):
-        run("experiment", "stop", "e", "--use")
+        invoke("experiment", "stop", "e", "--use")
     assert document("experiment", "status", "e")["stopped_at"] is None
-    assert active(tiny_home) == "cxr_tiny-a"
+    assert read_active(tiny_home) == "cxr_tiny-a"
 
     store = ExperimentStore(tiny_home)
     hit = ShownHit("d", "2", "2", "b")
     store.expose([Exposure("more", "more", (hit,), "e")])
     store.add_feedback("more", hit, "relevant", "more")
     store.close()
-    assert "tiny-b wins" in run("experiment", "status", "e").stdout
+    assert "tiny-b wins" in invoke("experiment", "status", "e").stdout
     stopped = document("experiment", "stop", "e", "--use")
-    assert (stopped["winner"], stopped["active"], active(tiny_home)) == ("tiny-b", "tiny-b", "cxr_tiny-b")
+    assert (stopped["winner"], stopped["active"], read_active(tiny_home)) == ("tiny-b", "tiny-b", "cxr_tiny-b")
     with pytest.raises(ExperimentStopped):
-        run("experiment", "stop", "e")
+        invoke("experiment", "stop", "e")
     with pytest.raises(ExperimentExists):
-        run(*START, "split")
+        invoke(*START, "split")
 
 
-def test_a_winner_is_used_only_as_cxr_use_would(tiny_home: Path) -> None:
-    run(*START, "interleave")
+def test_a_winner_is_activated_under_the_conditions_of_cxr_use(tiny_home: Path) -> None:
+    invoke(*START, "interleave")
     search(tiny_home, 9, clicked="b")
-    record(tiny_home, "tiny-b", complete=False)
+    change_meta(tiny_home, "tiny-b", complete=False)
     with pytest.raises(CountsDiffer):
-        run("experiment", "stop", "e", "--use")
+        invoke("experiment", "stop", "e", "--use")
     assert document("experiment", "status", "e")["stopped_at"] is None
-    assert active(tiny_home) == "cxr_tiny-a"
+    assert read_active(tiny_home) == "cxr_tiny-a"
 
 
-def test_what_a_stopped_experiment_has_shown_stays(tiny_home: Path) -> None:
-    run(*START, "interleave")
+def test_the_result_of_a_stopped_experiment_stays(tiny_home: Path) -> None:
+    invoke(*START, "interleave")
     search(tiny_home, 3, clicked="a")
     stopped = document("experiment", "stop", "e")
     store = ExperimentStore(tiny_home)
@@ -114,17 +88,17 @@ def test_what_a_stopped_experiment_has_shown_stays(tiny_home: Path) -> None:
     assert stopped["wins"] == {"tiny-a": 3, "tiny-b": 0}
 
 
-def test_a_split_and_a_shadow_show_what_they_measure(tiny_home: Path) -> None:
+def test_a_split_and_a_shadow_show_their_measurements(tiny_home: Path) -> None:
     assert document(*START, "split", "--share", "20")["share"] == 20
     search(tiny_home, 4, clicked="a", kind="split")
     split = document("experiment", "status", "e")
     assert split["sessions_by_model"] == {"tiny-a": 2, "tiny-b": 2}
     assert split["successes"] == {"tiny-a": 2, "tiny-b": 0}
     assert split["estimate"] == -1
-    assert "with a success" in run("experiment", "status", "e").stdout
-    run("experiment", "stop", "e")
-    run("experiment", "start", "s", "--models", "tiny-a,tiny-b", "--kind", "shadow")
-    assert "running" in run("experiment", "status", "s").stdout
+    assert "with a success" in invoke("experiment", "status", "e").stdout
+    invoke("experiment", "stop", "e")
+    invoke("experiment", "start", "s", "--models", "tiny-a,tiny-b", "--kind", "shadow")
+    assert "running" in invoke("experiment", "status", "s").stdout
     store = ExperimentStore(tiny_home)
     for search_id, shadow in (
         ("x", Shadow("x", 10, 0.4, 5.0, 9.0)),
@@ -137,14 +111,14 @@ def test_a_split_and_a_shadow_show_what_they_measure(tiny_home: Path) -> None:
     shown = document("experiment", "status", "s")
     assert (shown["compared"], shown["failed"], shown["overlap"]) == (2, {"index_error": 1}, 0.5)
     assert shown["latency_ms"]["tiny-b"]["p50"] == 10
-    assert "50.0%" in run("experiment", "status", "s").stdout
+    assert "50.0%" in invoke("experiment", "status", "s").stdout
     with pytest.raises(NoWinner):
-        run("experiment", "stop", "s", "--use")
+        invoke("experiment", "stop", "s", "--use")
 
 
-def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
+def test_only_comparable_models_are_accepted(tiny_home: Path) -> None:
     def start(models: str = "tiny-a,tiny-b", kind: str = "split", name: str = "e", *more: str) -> None:
-        run("experiment", "start", name, "--kind", kind, "--models", models, *more)
+        invoke("experiment", "start", name, "--kind", kind, "--models", models, *more)
 
     for models, error in (
         ("tiny-a,none", UnknownModel),
@@ -165,36 +139,31 @@ def test_only_models_that_can_be_compared_are_taken(tiny_home: Path) -> None:
     ):
         with pytest.raises(InvalidRequest):
             start(*arguments)
-    record(tiny_home, "tiny-b", counts={"indiana": 23})
+    change_meta(tiny_home, "tiny-b", counts={"indiana": 23})
     with pytest.raises(ModelsDiffer, match=r"24 of indiana.*23 of indiana"):
         start()
-    record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=False)
+    change_meta(tiny_home, "tiny-b", counts={"indiana": 24}, complete=False)
     with pytest.raises(ModelsDiffer, match="is incomplete"):
         start()
     assert document("experiment", "status") == {"experiments": []}
-    record(tiny_home, "tiny-b", counts={"indiana": 24}, complete=True)
+    change_meta(tiny_home, "tiny-b", counts={"indiana": 24}, complete=True)
     manifest = tiny_home / "models" / "tiny-b" / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text(json.dumps(json.loads(whole) | {"tokenization": None}))
-    record(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
+    change_meta(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
     with pytest.raises(ModelsDiffer, match="tiny-b does not encode texts"):
         start()
     manifest.write_text(whole)
     with pytest.raises(BundleMismatch):
         start()
-    record(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
+    change_meta(tiny_home, "tiny-b", bundle_id=ModelBundle.load(manifest.parent).bundle_id)
     start()
     with pytest.raises(ExperimentRunning, match="cxr experiment stop e"):
         start(name="f")
 
 
-def test_unknown_experiments_are_said_so(tiny_home: Path) -> None:
+def test_an_unknown_experiment_is_an_error(tiny_home: Path) -> None:
     for command in ("status", "stop"):
         with pytest.raises(UnknownExperiment):
-            run("experiment", command, "none")
-    assert "no experiment yet" in run("experiment", "status").stderr
-
-
-@pytest.mark.parametrize("command", ["start", "status", "stop"])
-def test_help_has_an_example(command: str) -> None:
-    assert f"cxr experiment {command} autumn" in run("experiment", command, "--help").stdout
+            invoke("experiment", command, "none")
+    assert "no experiment yet" in invoke("experiment", "status").stderr

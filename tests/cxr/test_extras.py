@@ -55,7 +55,22 @@ def run_without(packages: list[str], *words: object, home: Path) -> subprocess.C
         ("ir_measures", ("tune", "--model", "tiny-a")),
         ("matplotlib", ("compare", "--models", "tiny-a,tiny-b")),
         ("torch", ("export", "biomedclip")),
-        ("torch", ("finetune", "--config", "indiana-clip")),
+        (
+            "torch",
+            (
+                "finetune",
+                "--reports-csv",
+                "r",
+                "--projections-csv",
+                "p",
+                "--images-dir",
+                "i",
+                "--splits-csv",
+                "s",
+                "--out",
+                "o",
+            ),
+        ),
         ("onnxruntime", ("search", "--text", "nodule")),
     ],
 )
@@ -80,6 +95,8 @@ def test_commands_that_load_no_model_need_no_extra(tiny_home: Path) -> None:
     for words in (
         ("--help",),
         ("--version",),
+        ("export", "--help"),
+        ("finetune", "--help"),
         ("models", "--json"),
         ("models", "show", "tiny-a"),
         ("use", "tiny-b"),

@@ -1,4 +1,4 @@
-"""`cxr ingest` and its commands, through the command line; in this process, because a new one takes seconds."""
+"""`cxr ingest` and its subcommands, in this process because a new one takes seconds."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(home, monkeypatch, capsys):
-    """Run a command; gives its exit code, the document it printed with --json or else the text, and what it said."""
+    """A function that runs a command and gives exit code, stdout (the document with --json) and stderr."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["cxr", *map(str, arguments)])
@@ -57,7 +57,7 @@ def spoil(archive, name="1_Frontal.png"):
     return lambda: path.write_bytes(good)
 
 
-def test_the_exit_code_tells_complete_complete_with_quarantine_and_failed(ingest, run, archive):
+def test_the_exit_code_distinguishes_complete_quarantined_and_failed(ingest, run, archive):
     code, found, _ = ingest("--json")
     assert (code, found["indexed"], found["quarantined"]) == (0, 24, [])
     spoil(archive)
@@ -71,7 +71,7 @@ def test_the_exit_code_tells_complete_complete_with_quarantine_and_failed(ingest
     assert run("ingest", "--no-such-option")[0] == 2
 
 
-def test_without_json_the_summary_names_each_file_that_was_set_aside(ingest, archive):
+def test_without_json_the_summary_names_each_quarantined_file(ingest, archive):
     spoil(archive)
     code, out, said = ingest()
     assert (code, out) == (3, "")
@@ -81,7 +81,7 @@ def test_without_json_the_summary_names_each_file_that_was_set_aside(ingest, arc
 
 
 def shown(ran):
-    """What a command that succeeded showed, on stdout and stderr."""
+    """The output of a successful command, stdout and stderr."""
     code, out, err = ran
     assert code == 0
     return out + err
@@ -113,7 +113,7 @@ def test_status_lists_runs_and_quarantine_and_needs_no_lock(ingest, run, archive
     index.close()
 
 
-def test_status_shows_twenty_quarantined_files_or_all(ingest, run, archive):
+def test_status_lists_twenty_quarantined_files_or_all(ingest, run, archive):
     for path in sorted(archive["images_dir"].iterdir())[:22]:
         path.write_bytes(b"")
     ingest()
@@ -123,12 +123,12 @@ def test_status_shows_twenty_quarantined_files_or_all(ingest, run, archive):
 
 
 def test_retry_reads_only_the_quarantined_files_again(ingest, run, archive):
-    mend = spoil(archive)
+    repair = spoil(archive)
     spoil(archive, "2_Frontal.png")
     ingest()
     code, found, _ = run("ingest", "retry", "--model", "tiny", "--json")
     assert (code, found["retried"][0]["indexed"], len(found["retried"][0]["quarantined"])) == (3, 0, 2)
-    mend()
+    repair()
     code, found, _ = run("ingest", "retry", "--model", "tiny", "--json")
     (summary,) = found["retried"]
     assert (code, summary["indexed"], summary["unchanged"]) == (3, 1, 0)
@@ -142,7 +142,7 @@ def test_retry_reads_only_the_quarantined_files_again(ingest, run, archive):
     assert run("ingest", "status", "--json")[1]["collections"][0]["quarantined"] == []
 
 
-def test_prune_shows_the_count_and_asks(ingest, archive, monkeypatch):
+def test_prune_shows_the_count_and_asks_for_confirmation(ingest, archive, monkeypatch):
     ingest()
     remove_study_2(archive)
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
@@ -155,7 +155,7 @@ def test_prune_shows_the_count_and_asks(ingest, archive, monkeypatch):
     assert ", 2 removed" in ingest("--prune")[2]
 
 
-def test_prune_with_yes_asks_nobody(ingest, archive):
+def test_prune_with_yes_does_not_ask(ingest, archive):
     ingest()
     remove_study_2(archive)
     code, found, said = ingest("--prune", "--yes", "--json")
@@ -176,14 +176,14 @@ def test_prune_with_yes_asks_nobody(ingest, archive):
         (["--table", "x.csv"], "name one source"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_before_anything_is_done(options, said, ingest, home):
+def test_contradicting_options_are_refused_before_any_work(options, said, ingest, home):
     code, found, err = ingest(*options, "--json")
     assert (code, found["error"]["code"]) == (1, "invalid_request")
     assert said in err
     assert not list((home / "index").glob("cxr_*/collection.json"))
 
 
-def test_parts_are_finished_by_the_last_command(ingest, run):
+def test_finish_completes_a_shared_ingest(ingest, run):
     indexed = 0
     for part in ("2/3", "1/3", "3/3"):
         code, found, _ = ingest("--worker", part, "--json")
@@ -208,7 +208,7 @@ def test_rehash_and_recreate_are_options(ingest):
     assert ingest("--recreate", "--json")[1]["indexed"] == 24
 
 
-def test_a_second_dataset_goes_into_the_same_collection(ingest, run, tmp_path):
+def test_a_second_dataset_is_stored_in_the_same_collection(ingest, run, tmp_path):
     ingest()
     other = write_archive(tmp_path / "other", 3, seed=2)
     code, found, _ = run(
@@ -219,7 +219,7 @@ def test_a_second_dataset_goes_into_the_same_collection(ingest, run, tmp_path):
     assert {(entry["dataset"], entry["state"]) for entry in found} == {("indiana", "complete"), ("plain", "complete")}
 
 
-def test_the_summary_lists_label_terms_that_no_vocabulary_has_and_the_ledger_does_not(run, tmp_path, home):
+def test_the_summary_lists_label_terms_of_no_vocabulary_and_the_ledger_does_not(run, tmp_path, home):
     images = tmp_path / "archive" / "images"
     write_archive(tmp_path / "archive")
     names = sorted(path.name for path in images.iterdir())[:3]

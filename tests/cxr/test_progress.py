@@ -13,6 +13,7 @@ import pytest
 
 from cxr.progress import ProgressReporter, progress_bar
 from retrieval.progress import Progress, StageProgress
+from tests.cxr.command_runs import run
 
 ROOT = Path(__file__).parents[2]
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
@@ -125,3 +126,29 @@ def test_the_reporter_fits_the_interfaces_of_the_packages_below() -> None:
     with progress_bar("one") as reporter:
         assert isinstance(reporter, ProgressReporter)
         takes(reporter, reporter)
+
+
+def test_every_long_command_reports_its_stages_through_a_pipe(tiny_home: Path) -> None:
+    archive = tiny_home / "archive"
+    source = ("--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv")
+    fast = ("--queries", "50", "--resamples", "100")
+    for words, stage in (
+        (("phantoms", tiny_home / "phantoms", "--studies", "20"), "Drawing phantoms: 20/20 studies, done after"),
+        (
+            ("ingest", "--model", "tiny-a", *source, "--images-dir", archive / "images", "--recreate"),
+            "Indexing: 24/24 images, done after",
+        ),
+        (("push", "tiny-a", "--to", tiny_home / "copy"), "Pushing tiny-a: 24/24 images, done after"),
+        (("snapshot", "create", "tiny-a", tiny_home / "a.zip"), "Writing a.zip: 24/24 images, done after"),
+        (("snapshot", "restore", tiny_home / "a.zip", "--recreate"), "Restoring a.zip: 24/24 images, done after"),
+        (
+            ("evaluate", "--model", "tiny-a", *fast),
+            r"tiny-a: Image to report strict: [\d,]+/[\d,]+ queries, done after",
+        ),
+        (
+            ("compare", "--models", "tiny-a,tiny-b", *fast, "--out", tiny_home / "out"),
+            r"tiny-b: Image to image: [\d,]+/[\d,]+ queries, done after",
+        ),
+    ):
+        stderr = run(*words, home=tiny_home).stderr
+        assert re.search(STAMP + stage, stderr), (words, stderr)

@@ -31,7 +31,7 @@ def test_image_and_study_searches_print_tables(tiny_home):
     assert "tiny-a" in run("search", "--study", "1", "--rerank", "none", home=tiny_home).stdout
 
 
-def test_counts_are_printed_and_so_is_that_nothing_was_found(tiny_home):
+def test_facet_counts_and_an_empty_result_are_printed(tiny_home):
     shown = run("search", "--text", "nodule", "--facet", "view", "--facet", "dataset", home=tiny_home).stdout
     assert re.search(r"^view: (?:frontal|lateral) \d+, ", shown, re.MULTILINE)
     assert "dataset: indiana " in shown
@@ -39,7 +39,7 @@ def test_counts_are_printed_and_so_is_that_nothing_was_found(tiny_home):
     assert nothing.startswith("No case matches all filters (filters: all=['Nodule']")
 
 
-def test_a_query_is_one_json_document_that_options_add_to(tiny_home):
+def test_options_add_to_a_query_in_json(tiny_home):
     query = {"text": "effusion", "filters": {"none": ["Nodule"]}, "collapse": "study", "facets": ["view"], "k": 4}
     path = tiny_home / "query.json"
     path.write_text(json.dumps(query))
@@ -54,7 +54,7 @@ def test_a_query_is_one_json_document_that_options_add_to(tiny_home):
     assert inline["hits"] == found["hits"]
 
 
-def test_options_say_all_that_a_query_can(tiny_home):
+def test_options_cover_every_field_of_a_query(tiny_home):
     found = run(
         "search", "--text", "effusion", "--study", "2", "--like", "1", "--unlike", "3", "--match", "hybrid",
         "--rerank", '{"image": 1, "findings": 1}', "--filters", '{"has_report": true}', "--view", "frontal",
@@ -87,7 +87,7 @@ def test_options_say_all_that_a_query_can(tiny_home):
         ((), "nothing to look for"),
     ],
 )
-def test_wrong_queries_are_refused_by_name(tiny_home, arguments, message):
+def test_invalid_queries_are_refused_with_the_name_of_the_field(tiny_home, arguments, message):
     refused = run("search", *arguments, home=tiny_home, code=1)
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr

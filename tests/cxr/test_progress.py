@@ -147,7 +147,7 @@ def test_every_long_command_reports_its_stages_through_a_pipe(tiny_home: Path) -
         ),
         (
             ("compare", "--models", "tiny-a,tiny-b", *fast, "--out", tiny_home / "out"),
-            r"tiny-b: Image to image: [\d,]+/[\d,]+ queries, done after",
+            r"tiny-b: Image to report strict: [\d,]+/[\d,]+ queries, done after",
         ),
     ):
         stderr = run(*words, home=tiny_home).stderr

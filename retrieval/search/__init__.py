@@ -1,1 +1,1 @@
-"""From a query to ranked hits: query, retriever, rerank, calibration, presets."""
+"""Search: from a query to ranked hits."""

@@ -1,4 +1,4 @@
-"""One scale for cosines of different kinds: where unrelated pairs of a collection lie, and what share is less alike."""
+"""A common scale for cosines of different kinds, from the cosines of unrelated pairs of a collection."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from retrieval.index.interface import Collection
 from retrieval.index.schema import DENSE_VECTORS, Scale
 
 PERCENTILES = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9, 100.0)
-"""Where the distribution of unrelated pairs is kept; closer together where hits lie."""
+"""Percentiles of unrelated pairs that a collection records; denser in the range of hits."""
 
 _SAMPLE = 600
 _ZERO, _ONE = 50.0, 99.5
 
 
 def calibrate(collection: Collection) -> dict[str, Scale]:
-    """Where each kind of cosine lies in a collection, from a sample of its points, by `<kind of query>/<vector>`.
+    """Scales of the cosines in a collection by `<kind of query>/<vector>`, from a sample of its points.
 
-    Image-image, image-text and text-text cosines of one model live on different scales, so that a plain sum would let
-    one drown the others. `zero` is the median cosine of pairs from different studies and report groups, `one` the
-    99.5th percentile. Text towers see findings and impression alike, so a text query takes the scale of text pairs.
+    Image-image, image-text and text-text cosines of a model have different scales, so that one kind would dominate a plain
+    sum. `zero` is the median cosine of pairs from different studies and report groups, `one` the 99.5th percentile. A text
+    query takes the scale of text pairs.
     """
     points = list(collection.scroll(limit=_SAMPLE, vectors=DENSE_VECTORS))
     scales = {}
@@ -42,10 +42,10 @@ def calibrate(collection: Collection) -> dict[str, Scale]:
 
 
 def percentiles_of(cosines: Sequence[float], scale: Scale) -> list[float]:
-    """Per cent of this collection's unrelated pairs whose cosine is lower, 0..100, for each cosine.
+    """Percentage of the collection's unrelated pairs with a lower cosine, 0..100, for each of `cosines`.
 
-    Linear between the percentiles kept: 99.9 means that one unrelated pair in a thousand is as alike. The scale must
-    have quantiles.
+    Linear between the recorded percentiles: with 99.9, one unrelated pair in a thousand is as similar. `scale` must have
+    quantiles.
     """
     found: list[float] = np.interp(cosines, scale.quantiles, PERCENTILES).round(2).tolist()
     return found
@@ -59,17 +59,17 @@ def _scale_of(points: Sequence[Any], left: str, right: str) -> Scale | None:
     cosines: NDArray[np.float32] = (
         np.stack([point.vectors[left] for point in rows]) @ np.stack([point.vectors[right] for point in columns]).T
     )
-    different = _differ(rows, columns, "study_id") & _differ(rows, columns, "report_group")
+    different = _differs(rows, columns, "study_id") & _differs(rows, columns, "report_group")
     unrelated = cosines[different]
     if unrelated.size == 0:
         return None
     quantiles = [float(value) for value in np.percentile(unrelated, PERCENTILES)]
     zero, one = (quantiles[PERCENTILES.index(percentile)] for percentile in (_ZERO, _ONE))
-    # A collection whose vectors are all alike has no scale of its own.
+    # If all vectors are nearly equal there is no scale.
     return Scale(zero, one, tuple(quantiles)) if one - zero > 1e-4 else None
 
 
-def _differ(rows: Sequence[Any], columns: Sequence[Any], field: str) -> NDArray[np.bool_]:
+def _differs(rows: Sequence[Any], columns: Sequence[Any], field: str) -> NDArray[np.bool_]:
     left = np.array([point.payload[field] for point in rows])
     right = np.array([point.payload[field] for point in columns])
     different: NDArray[np.bool_] = left[:, None] != right[None, :]

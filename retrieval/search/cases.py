@@ -1,4 +1,4 @@
-"""Stored cases: their images, and those that stand for them in a query."""
+"""Stored cases: their images, and the image that represents each in a query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieval.search.query import Case, Query
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The images that stand for the stored cases of a query, liked and disliked, and the ids of all of their studies."""
+    """The images that represent liked and disliked cases of a query, and the points of their studies (`exclude`)."""
 
     like: tuple[Stored, ...] = ()
     unlike: tuple[Stored, ...] = ()
@@ -26,46 +26,46 @@ def find_examples(collection: Collection, query: Query) -> Examples:
     """The examples of `query`, with their vectors.
 
     Raises:
-        UnknownStudy: the collection holds no such study or image. InvalidRequest: as `images_of`.
+        UnknownStudy: the collection has no such study or image. InvalidRequest: as `images_of`.
     """
     exclude: list[str] = []
 
-    def example(case: Case) -> Stored:
+    def find(case: Case) -> Stored:
         case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
         images = images_of(collection, case)
         exclude.extend(image.point_id for image in images)
         chosen = _representative(images, case).point_id
         held = collection.retrieve([chosen], vectors=DENSE_VECTORS)
         if chosen not in held:
-            raise UnknownStudy(f"the study {case.study_id!r} has just been removed from {collection.name}")
+            raise UnknownStudy(f"the study {case.study_id!r} was removed from {collection.name} during the search")
         return held[chosen]
 
-    like = tuple(example(case) for case in (*((query.study,) if query.study else ()), *query.like))
-    unlike = tuple(example(case) for case in query.unlike)
+    like = tuple(find(case) for case in (*((query.study,) if query.study else ()), *query.like))
+    unlike = tuple(find(case) for case in query.unlike)
     return Examples(like, unlike, tuple(dict.fromkeys(exclude)))
 
 
 def images_of(collection: Collection, case: Case) -> list[Stored]:
-    """The images of a study, at least one, by their ids, without vectors.
+    """The images of a study, at least one, sorted by id, without vectors.
 
     Raises:
-        UnknownStudy: the collection holds no such study. InvalidRequest: several datasets hold one, and none is named.
+        UnknownStudy: the collection has no such study. InvalidRequest: several datasets have one, and none is named.
     """
-    wanted = Filters(study_id=case.study_id, dataset=case.dataset)
-    images = list(collection.scroll(wanted, limit=None))
+    of_study = Filters(study_id=case.study_id, dataset=case.dataset)
+    images = list(collection.scroll(of_study, limit=None))
     if not images:
         where = f"dataset {case.dataset!r} of the collection" if case.dataset else "collection"
         raise UnknownStudy(f"no study {case.study_id!r} in the {where} {collection.name}")
     datasets = sorted({image.payload["dataset"] for image in images})
     if len(datasets) > 1:
         raise InvalidRequest(
-            f"several datasets hold a study {case.study_id!r}: {', '.join(datasets)}; name one of them"
+            f"several datasets have a study {case.study_id!r}: {', '.join(datasets)}; name one of them"
         )
     return sorted(images, key=lambda image: str(image.payload["image_id"]))
 
 
 def _representative(images: list[Stored], case: Case) -> Stored:
-    """The image asked for, or the first frontal one, or the first."""
+    """The requested image, or the first frontal one, or the first."""
     if case.image_id is None:
         return next((image for image in images if image.payload["view"] == "frontal"), images[0])
     for image in images:

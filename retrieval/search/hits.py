@@ -107,7 +107,7 @@ class StudyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 def study_of(images: list[Stored]) -> StudyRecord:
-    """The study that `images`, all of one study and at least one, belong to."""
+    """The study of `images`, which are at least one and all of that study."""
     payload = images[0].payload
     return StudyRecord(
         study_id=payload["study_id"],
@@ -118,7 +118,7 @@ def study_of(images: list[Stored]) -> StudyRecord:
 
 
 def described(payload: dict[str, Any]) -> dict[str, Any]:
-    """Labels, report and date of a payload; empty where an earlier version wrote it without."""
+    """Labels, report and date of a payload; empty if an earlier version did not store them."""
     labels = {name: payload.get(name, []) for name in _LABELS}
     report = {section: payload[section] for section in REPORT_SECTIONS}
     return labels | {"report": report, "study_date": payload.get("study_date", "")}
@@ -141,9 +141,9 @@ def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], coll
 def interpretation(
     query: Query, filters: Filters, request: SearchRequest, mentions: Mentions, image_notes: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """How `query` was understood: filters, weights and options, what its text asks for and denies.
+    """The interpretation of `query`: filters, weights and options, and the findings that its text asks for and denies.
 
-    `image_notes` say how the pixels of its image were made where that was a decision (docs/explanation/pixels.md).
+    `image_notes` are the decisions in preparing the pixels of its image (docs/explanation/pixels.md).
     """
     weights = {signal.name: round(signal.weight, 4) for signal in request.signals}
     weights |= {overlap.name: round(overlap.weight, 4) for overlap in request.overlaps}

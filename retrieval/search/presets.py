@@ -1,4 +1,4 @@
-"""Rerank weights by name, kept in `<CXR_HOME>/presets/NAME.json`: what `cxr tune --save NAME` writes and `rerank` reads."""
+"""Presets: rerank weights by name in `<CXR_HOME>/presets/NAME.json`, written by `cxr tune --save NAME`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def read_preset(home: Path, name: str) -> dict[str, float]:
-    """The weights of preset `name`, of those that were saved.
+    """The weights of the saved preset `name`.
 
     Raises:
-        InvalidRequest: there is none, or its file is damaged.
+        InvalidRequest: there is no such preset, or its file is damaged.
     """
     folder = home / "presets"
     path = folder / f"{name}.json"
@@ -34,14 +34,14 @@ def read_preset(home: Path, name: str) -> dict[str, float]:
 
 
 def save_preset(home: Path, name: str, weights: dict[str, float]) -> Path:
-    """Keep `weights` as preset `name`, in place of what had that name; returns the file.
+    """Save `weights` as preset `name`, replacing one of that name; returns the file.
 
     Raises:
-        InvalidRequest: the name is taken by a preset that ships, or no name; or these are no weights.
+        InvalidRequest: the name is invalid or that of a built-in preset, or the weights are invalid.
     """
     if name in (NONE, *PRESETS) or not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"a preset's name has small letters, digits, - and _, and is none of {NONE}, {', '.join(PRESETS)}"
+            f"the name of a preset has lower-case letters, digits, - and _, and must not be {NONE}, {', '.join(PRESETS)}"
         )
     path = home / "presets" / f"{name}.json"
     make_private_folder(path.parent)

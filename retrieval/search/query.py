@@ -1,4 +1,4 @@
-"""A query: one shape on the command line, over HTTP (as JSON) and in Python."""
+"""The query: one form on the command line, over HTTP (as JSON) and in Python."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from retrieval.search.rerank import CANDIDATES, Collapse, Match
 
 LIMIT_K = 100
 LIMIT_TEXT = 2000
-"""Characters of a query text. The towers read at most 256 tokens; more is a mistake, not a query."""
+"""Longest query text, in characters. Text towers read at most 256 tokens."""
 LIMIT_CANDIDATES = 1000
 LIMIT_EXAMPLES = 20
 LIMIT_BATCH = 32
-"""Queries of one batch."""
+"""Most queries in one batch."""
 
 Facet = Literal[
     "present",
@@ -36,7 +36,7 @@ Facet = Literal[
     "view",
     "dataset",
 ]
-"""Fields whose values can be counted."""
+"""Fields with countable values."""
 
 CHOICES: dict[str, Any] = {
     "view": View,
@@ -45,11 +45,11 @@ CHOICES: dict[str, Any] = {
     "collapse": Collapse,
     "facets": Facet,
 }
-"""The fields of a query that allow a few words only, by name."""
+"""The allowed values of fields with a fixed set of values, by name of the field."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A stored study, or one of its images. `dataset` is needed only where several datasets hold such a study."""
+    """A stored study, or one of its images. `dataset` is needed if several datasets have a study of this id."""
 
     study_id: Id
     dataset: Name | None = None
@@ -70,16 +70,16 @@ Examples = Annotated[tuple[Case, ...], Meta(max_length=LIMIT_EXAMPLES)]
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to look for, and how to order what is found.
+    """What to look for, and how to order the hits.
 
-    Any of `text`, `image` (the bytes of a PNG, JPEG, WebP or DICOM file; base64 in JSON), `study` and `like` may be
-    given, together, too; `unlike` takes cases that hits should differ from. A study and examples are not among the hits.
+    `text`, `image` (the bytes of a PNG, JPEG, WebP or DICOM file; base64 in JSON), `study` and `like` can be combined; at
+    least one is required. `unlike` are cases that hits should differ from. The study and the examples are not hits.
 
-    Findings that the text denies become a filter, unless `interpret` is false. `match` says where candidates come from:
-    the nearest images (`dense`), the reports that hold the words (`bm25`), or both fused (`hybrid`). `rerank` is the name
-    of a preset (`signals`, `visual`, `report`), weights by signal, or `none`. `diversity` is 0 to 1; `collapse` keeps one
-    hit of each study, or of each report that says the same. `candidates` are reordered and collapsed; more of them cost
-    time. `facets` names fields whose values are counted under the filters.
+    Findings that the text denies become a filter, unless `interpret` is false. `match` is the origin of the candidates: the
+    nearest images (`dense`), the reports that contain the words (`bm25`), or both, fused (`hybrid`). `rerank` is the name
+    of a preset (`signals`, `visual`, `report`), weights by signal, or `none`. `diversity` is 0 to 1. `collapse` keeps one
+    hit per study, or per group of equal reports. `candidates` is the number of images that are reordered and collapsed;
+    more take longer. `facets` are fields whose values are counted under the filters.
     """
 
     text: Text | None = None
@@ -98,18 +98,18 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     k: Annotated[int, Meta(ge=1, le=LIMIT_K, description="Number of hits.", examples=[10])] = 10
 
     def require_valid(self) -> None:
-        """Refuse values out of range, which a query made in Python may hold, and a query that looks for nothing.
+        """Check all values. A query made in Python may have values of any type and range.
 
         Raises:
-            InvalidRequest: naming the field, what was expected and what was found.
+            InvalidRequest: names the field, the expected and the given value.
         """
         for name, type_, what in (("filters", Filters, "Filters"), ("image", bytes | None, "the bytes of a file")):
             if not isinstance(value := getattr(self, name), type_):
                 raise InvalidRequest(f"{name} must be {what}, found {type(value).__name__}")
-        with suppress(TypeError, AttributeError):  # values of other types altogether, which `require_shape` names
+        with suppress(TypeError, AttributeError):  # values of other types, which `require_shape` reports
             self._require_ranges()
         self.filters.require_valid()
-        # Less what has been looked at, and what would be slow to write out.
+        # Without the filters, which are checked above, and the image, which is slow to encode.
         require_shape(msgspec.structs.replace(self, image=None, filters=Filters()), "the query")
 
     def _require_ranges(self) -> None:
@@ -134,7 +134,7 @@ _LAST_NAME = re.compile(r"(\w+)(?:\[[^]]*])?`?$")
 
 
 def add_choices(message: str, path: str, choices: Mapping[str, Any] = CHOICES) -> str:
-    """The message of a refused value at `path`, such as `queries[0].match` or `$.filters.view`, with what it may be."""
+    """`message` about the value at `path`, such as `queries[0].match` or `$.filters.view`, with the allowed values added."""
     name = _LAST_NAME.search(path)
     if not message.startswith(_WRONG_CHOICE) or name is None or name[1] not in choices:
         return message

@@ -27,7 +27,7 @@ from retrieval.search.query import LIMIT_BATCH, Case, Facet, Query
 from retrieval.search.query_state import QueryState
 from retrieval.search.query_vectors import QueryVectors, collect_vectors
 from retrieval.search.rerank import NONE, PRESETS, Rerank, collapse, diversify, percentiles, plan
-from retrieval.search.spelling import in_own_spelling
+from retrieval.search.spelling import use_collection_spelling
 
 
 class Retriever:
@@ -161,7 +161,7 @@ class Retriever:
         filters.require_valid()
         if name not in get_args(Facet):
             raise InvalidRequest(f"facets: no field {name!r}; expected {', '.join(get_args(Facet))}")
-        return self.collection.facet(name, in_own_spelling(filters, self.collection))
+        return self.collection.facet(name, use_collection_spelling(filters, self.collection))
 
     def _answer(self, states: list[QueryState]) -> list[SearchResult]:
         for state in states:
@@ -179,7 +179,7 @@ class Retriever:
             state.mentions = find_mentions(query.text)
         denied = (finding for finding in state.mentions.denied if finding not in query.filters.none)
         filters = msgspec.structs.replace(query.filters, none=(*query.filters.none, *denied))
-        state.filters = in_own_spelling(filters, self.collection)
+        state.filters = use_collection_spelling(filters, self.collection)
         with state.measure("fetch"):
             state.examples = find_examples(self.collection, query)
 

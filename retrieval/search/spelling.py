@@ -1,4 +1,4 @@
-"""Filters as people write them, in the spelling of the collection."""
+"""Findings and qualifiers of filters, in the spelling of the collection."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from retrieval.index.filters import Filters
 from retrieval.labels import QUALIFIERS, resolve_finding
 from retrieval.labels.vocabulary import unique
 
-_NAMED = frozenset[str]().union(*QUALIFIERS.values())
+_FIXED_QUALIFIERS = frozenset[str]().union(*QUALIFIERS.values())
 
 
-def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filters:
-    """`filters` with every finding and qualifier spelled as `collection` does, in whatever case it was written.
+def use_collection_spelling(filters: Filters, collection: interface.Collection) -> Filters:
+    """`filters` with every finding and qualifier in the spelling of `collection`, whatever its case.
 
     Raises:
-        UnknownFinding: a finding of neither vocabulary, which no image of the collection has either. InvalidRequest: such a
-            qualifier. Both suggest what may have been meant: a filter that can match nothing would hide a slip.
+        UnknownFinding: a finding that neither a vocabulary nor the collection has. InvalidRequest: such a qualifier. Both
+            suggest similar names; a filter that matches nothing would hide a typing error.
     """
 
     @functools.cache
@@ -30,17 +30,17 @@ def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filte
         return {name for field in ("present", "uncertain", "absent") for name in collection.facet(field)}
 
     @functools.cache
-    def described() -> frozenset[str]:
+    def stored_qualifiers() -> frozenset[str]:
         found = collection.facet("qualified")
-        return _NAMED.union(name.rpartition("/")[2] for name in found)
+        return _FIXED_QUALIFIERS.union(name.rpartition("/")[2] for name in found)
 
     def spelled(name: str) -> str:
         finding, slash, qualifier = name.partition("/")
         spelling = resolve_finding(finding, findings)
         if not slash:
             return spelling
-        # Other qualifiers are words of this collection (`patchy`), and asking it costs a request.
-        known = _NAMED if _folded(qualifier) in _NAMED else described()
+        # Other qualifiers are words of this collection (`patchy`); reading them costs a request.
+        known = _FIXED_QUALIFIERS if _normalize(qualifier) in _FIXED_QUALIFIERS else stored_qualifiers()
         return f"{spelling}/{_qualifier(qualifier, known, 'qualifier')}"
 
     groups = {
@@ -55,13 +55,13 @@ def in_own_spelling(filters: Filters, collection: interface.Collection) -> Filte
 
 
 def _qualifier(name: str, known: Set[str], what: str) -> str:
-    """The qualifier `name` in small letters, if it is one of `known`."""
-    if (wanted := _folded(name)) in known:
+    """The qualifier `name` in lower case, if it is one of `known`."""
+    if (wanted := _normalize(name)) in known:
         return wanted
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else "see the facets"
     raise InvalidRequest(f"{what}: there is no {name!r}; {hint}")
 
 
-def _folded(name: str) -> str:
+def _normalize(name: str) -> str:
     return " ".join(name.split()).lower()

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 LINE_INTERVAL_S = 30.0
@@ -86,7 +87,12 @@ class _TerminalReporter(ProgressReporter):
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        columns = (TextColumn("{task.description}"), BarColumn(), _CountColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),  # with a title, counts and time left it fits 80 columns
+            _CountColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(),
+        )
         self._bars = Progress(*columns, console=Console(stderr=True))
         self._current: tuple[TaskID, _Stage] | None = None
 

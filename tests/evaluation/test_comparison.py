@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -212,3 +214,11 @@ def test_the_page_escapes_names_from_the_data(perfect, random):
             msgspec.structs.replace(row, system="sage") if row.system == hostile.model else row
             for row in hostile.results
         ]
+
+
+def test_the_markdown_report(comparison, snapshot):
+    assert render_markdown(comparison) == snapshot
+
+
+def test_the_page_without_its_plots(comparison, snapshot):
+    assert re.sub(r"<svg.*?</svg>", "<svg/>", render_page(comparison, None), flags=re.DOTALL) == snapshot

@@ -33,7 +33,7 @@ class FeedbackController(Controller):
             **answer_examples(FeedbackDocument, "The feedback, as it was saved.", FEEDBACK_EXAMPLE),
             **problem_responses(
                 invalid_request_400="kind: Invalid enum value 'good'; expected click, relevant, not_relevant",
-                unknown_search_404="no search '5f1c' was answered, or it is too old",
+                unknown_search_404="no search '5f1c' is recorded; it may be too old",
                 not_shown_404="the search 5f1c did not show the image 'a.png' of the study '42'",
                 request_too_large_413="the request body is larger than this route allows",
                 experiments_unavailable_503="experiments.sqlite cannot be used: disk I/O error",

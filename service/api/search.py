@@ -41,7 +41,7 @@ SEARCH_PROBLEMS = {
 
 _QUERY_PROBLEMS = {
     "invalid_request_400": "diversity: Expected `float` <= 1.0",
-    "unknown_finding_400": "no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+    "unknown_finding_400": "no finding 'Cardiomegali' in either vocabulary or in this collection",
     "unknown_study_404": "no study '42' in the collection cxr_x",
     "request_too_large_413": "the request body is larger than this route allows",
     **IMAGE_PROBLEMS,
@@ -113,7 +113,7 @@ class TextSearchController(Controller):
             **answer_examples(ShownResult, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
                 invalid_request_400="k: Expected `int` >= 1",
-                unknown_finding_400="no finding 'Cardiomegali' in CheXpert-14 or in this collection",
+                unknown_finding_400="no finding 'Cardiomegali' in either vocabulary or in this collection",
                 request_too_large_413="the request body is larger than this route allows",
                 **SEARCH_PROBLEMS,
             ),

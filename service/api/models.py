@@ -48,7 +48,7 @@ class ModelsController(Controller):
                 invalid_request_400="model: a name is required",
                 unknown_model_404="no model 'x' is installed",
                 no_collection_409="the model 'x' has no collection yet; run `cxr ingest`",
-                counts_differ_409="the collection of phantom-clip lacks images of the active one: it has 900 of 1,200 images of phantom",
+                counts_differ_409="the collection of phantom-clip has only 900 of 1,200 images of phantom",
                 **KEY_PROBLEMS,
                 **AUDIT_PROBLEMS,
                 **BUSY_PROBLEMS,

@@ -1,4 +1,4 @@
-"""No library that sends something is loaded before it was told not to."""
+"""Libraries with telemetry are imported only after their telemetry was switched off."""
 
 import ast
 import os
@@ -31,12 +31,12 @@ def uses_onnxruntime(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_imports_retrieval_before_anything_else(package):
+def test_every_package_imports_retrieval_first(package):
     first = next(name for name in imports(ROOT / package / "__init__.py") if not name.startswith("typing"))
     assert first == ("retrieval.no_telemetry" if package == "retrieval" else "retrieval")
 
 
-def test_only_one_file_of_the_program_loads_the_runtime_itself():
+def test_only_one_file_of_the_program_imports_onnxruntime():
     product = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks")]
     using = {path.relative_to(ROOT).as_posix() for path in product if uses_onnxruntime(path)}
     assert using == {"retrieval/model/session.py", "exporters/precision.py"}
@@ -46,7 +46,7 @@ def test_only_one_file_of_the_program_loads_the_runtime_itself():
     assert all(name.startswith(("onnxruntime.quantization", "onnxruntime.transformers")) for name in tools)
 
 
-def test_no_file_outside_the_packages_loads_it():
+def test_no_file_outside_the_packages_imports_onnxruntime():
     ignored = (".venv", "build", "dist")
     loose = [path for path in ROOT.rglob("*.py") if not set(path.relative_to(ROOT).parts) & set(ignored)]
     outside = [path for path in loose if path.relative_to(ROOT).parts[0] not in PACKAGES and uses_onnxruntime(path)]
@@ -81,26 +81,26 @@ def run(script: str, home: Path, **variables: str) -> subprocess.CompletedProces
         "import tests.conftest",
     ],
 )
-def test_every_way_in_switches_it_off_and_children_inherit_that(entry, given, tmp_path):
+def test_every_entry_point_switches_telemetry_off_also_for_child_processes(entry, given, tmp_path):
     child = "import os; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
     script = f"{entry}\nimport subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
     done = run(script, tmp_path, **given)
     assert done.stdout.splitlines()[-1:] == ["1 1"], done.stderr
 
 
-def test_a_session_leaves_no_device_id(tmp_path):
+def test_a_session_writes_no_device_id(tmp_path):
     done = run(SESSION, tmp_path)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.rglob("*"))
 
 
-def test_a_program_that_loaded_it_too_early_is_told_what_to_do(tmp_path):
+def test_importing_onnxruntime_too_early_is_an_error_with_a_remedy(tmp_path):
     done = run("import onnxruntime\n" + SESSION, tmp_path)
     assert "TelemetryActive" in done.stderr
     assert "ORT_DISABLE_TELEMETRY=1" in done.stderr
     assert run("import onnxruntime\n" + SESSION, tmp_path, ORT_DISABLE_TELEMETRY="1").returncode == 0
 
 
-def test_containers_set_it_for_whatever_runs_in_them():
+def test_containers_switch_telemetry_off_for_all_their_processes():
     (line,) = [line for line in instructions("ENV") if "CXR_HOME" in line]
     assert {"ORT_DISABLE_TELEMETRY=1", "DO_NOT_TRACK=1"} <= set(line.split())

@@ -1,4 +1,4 @@
-"""What only the embedded engine has: a folder, a lock, a file for the alias."""
+"""The embedded engine: its folder, its lock, its alias file."""
 
 import contextlib
 import json
@@ -50,7 +50,7 @@ def test_points_survive_closing(folder, points):
     index.close()
 
 
-def test_a_second_process_is_told_what_to_do_and_may_still_move_the_alias(folder):
+def test_a_second_process_gets_an_error_with_a_remedy_and_can_still_switch_the_active_model(folder):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder), NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -82,12 +82,12 @@ def test_a_folder_without_its_record_is_damaged_and_can_be_dropped(folder, point
 
 
 @pytest.mark.parametrize("name", ["../evil", "", ".hidden", "a/b"])
-def test_a_name_may_not_leave_the_folder(folder, name):
+def test_a_name_cannot_lead_out_of_the_folder(folder, name):
     with pytest.raises(InvalidRequest):
         EdgeIndex(folder).open(name)
 
 
-def test_an_alias_that_was_read_before_is_read_again_once_another_has_moved_it(folder):
+def test_an_alias_is_read_again_after_another_process_has_changed_it(folder):
     index, elsewhere, aliases = EdgeIndex(folder), EdgeIndex(folder), folder / "aliases.json"
     elsewhere.create(META, name="cxr_other")
     for name in (NAME, "cxr_other", NAME):
@@ -103,7 +103,7 @@ def test_an_alias_that_was_read_before_is_read_again_once_another_has_moved_it(f
     elsewhere.close()
 
 
-def test_an_alias_that_moves_twice_within_a_tick_of_the_clock_is_seen(folder):
+def test_two_changes_of_an_alias_within_one_clock_tick_are_seen(folder):
     index, aliases, now = EdgeIndex(folder), folder / "aliases.json", time.time_ns()
     for name in ("cxr_a", "cxr_b"):  # of one length, in one file, at one time: nothing but the content differs
         aliases.write_text(json.dumps({ALIAS: name}))
@@ -122,7 +122,7 @@ _SPOILT = {
 
 
 @pytest.mark.parametrize("content", _SPOILT.values(), ids=_SPOILT)
-def test_a_damaged_alias_file_is_named_and_written_anew_by_use(folder, content):
+def test_a_damaged_alias_file_is_named_and_replaced_by_use(folder, content):
     (folder / "aliases.json").write_bytes(content)
     index = EdgeIndex(folder)
     with pytest.raises(AliasDamaged, match="cxr use"):
@@ -133,7 +133,7 @@ def test_a_damaged_alias_file_is_named_and_written_anew_by_use(folder, content):
 
 
 @pytest.mark.parametrize("content", _SPOILT.values(), ids=_SPOILT)
-def test_a_damaged_collection_is_told_from_the_others(folder, content):
+def test_a_damaged_collection_is_reported_and_the_others_work(folder, content):
     elsewhere = EdgeIndex(folder)
     elsewhere.create(META, name="cxr_other")
     elsewhere.close()
@@ -163,7 +163,7 @@ _FILES_GONE = {
 
 
 @pytest.mark.parametrize("spoil", _FILES_GONE.values(), ids=_FILES_GONE)
-def test_a_collection_whose_files_are_something_else_is_damaged_and_can_be_dropped(folder, spoil):
+def test_a_collection_with_other_files_is_damaged_and_can_be_dropped(folder, spoil):
     spoil(folder / NAME)
     index = EdgeIndex(folder)
     assert list(index.damaged()) == [NAME]
@@ -191,7 +191,7 @@ _HOW = {
 
 @pytest.mark.parametrize("name", _SHARD_FILES)
 @pytest.mark.parametrize("how", _HOW.values(), ids=_HOW)
-def test_a_damaged_shard_is_an_error_of_the_project_or_none(folder, name, how):
+def test_a_damaged_shard_raises_a_retrieval_error_or_none(folder, name, how):
     for path in sorted((folder / NAME / "shard").rglob(name)):
         how(path)
     index = EdgeIndex(folder)
@@ -205,7 +205,7 @@ def test_a_damaged_shard_is_an_error_of_the_project_or_none(folder, name, how):
     index.close()
 
 
-def test_closing_waits_for_those_who_still_read(folder):
+def test_closing_waits_for_running_searches(folder):
     index = EdgeIndex(folder)
     collection = index.open(NAME)
     shard = collection._shard

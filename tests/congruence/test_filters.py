@@ -1,4 +1,4 @@
-"""Filters, against a brute-force reading of the payloads, on every engine."""
+"""Filters on every engine, against a brute-force reference in Python."""
 
 from datetime import date
 
@@ -76,7 +76,7 @@ def obeys(payload, filters):
 
 
 def test_the_points_make_every_condition_matter(points):
-    """Each condition alone lets some points pass and some not, or the property below would prove little."""
+    """Each condition alone matches some points and not others; otherwise the property below would prove little."""
     for filters in (
         Filters(all=("Nodule/left",)), Filters(any=("Nodule/left", "normal")), Filters(none=("Nodule/right",)),
         Filters(absent=("Nodule",)), Filters(all=("Nodule",), certainty="uncertain"), Filters(sides=("bilateral",)),
@@ -88,7 +88,7 @@ def test_the_points_make_every_condition_matter(points):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters=all_filters)
-def test_filters_select_what_they_say_on_every_engine(both, points, filters):
+def test_filters_select_the_same_points_as_a_python_reference_on_every_engine(both, points, filters):
     expected = {point.point_id for point in points if obeys(point.payload, filters)}
     query = VectorSignal("image", unit_vectors(1, seed=5)[0], 1.0)
     for collection in both.values():

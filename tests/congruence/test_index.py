@@ -21,13 +21,13 @@ QUERY = unit_vectors(1, seed=77)[0]
 PLAIN = SearchRequest(signals=(VectorSignal("image", QUERY, 1.0),), limit=20)
 
 
-def test_a_collection_knows_its_bundle_and_its_count(index, collection, points):
+def test_a_collection_has_its_bundle_and_its_count(index, collection, points):
     assert index.collections() == {NAME: META}
     assert index.open(NAME).meta == META
     assert collection.count() == len(points)
 
 
-def test_what_a_collection_records_can_be_replaced(index, collection):
+def test_the_record_of_a_collection_can_be_replaced(index, collection):
     calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
     collection.record(calibrated)
     assert index.collections()[NAME] == calibrated
@@ -55,7 +55,7 @@ def test_a_plain_search_is_exact_cosine_order(collection, points):
     assert hits[0].cosines == {"image": hits[0].score}
 
 
-def test_scroll_gives_vectors_that_are_there(collection, points):
+def test_scroll_returns_the_vectors_that_a_point_has(collection, points):
     by_id = {point.point_id: point for point in points}
     for stored in collection.scroll(limit=50, vectors=("image", "findings")):
         expected = by_id[stored.point_id].vectors
@@ -139,7 +139,7 @@ def test_five_signals_are_summed_as_a_python_reference_sums_them(collection, poi
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_a_client_that_fails_gives_errors_of_the_project():
+def test_a_failing_client_raises_retrieval_errors():
     class Gone:
         def get_collections(self):
             raise ResponseHandlingException(ConnectionError("refused"))
@@ -154,7 +154,7 @@ def test_a_client_that_fails_gives_errors_of_the_project():
         index.active()
 
 
-def test_a_collection_opened_again_tells_what_others_recorded_meanwhile(index, collection):
+def test_a_collection_opened_again_has_the_new_record(index, collection):
     calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
     collection.record(calibrated)
     assert index.open(NAME).meta == calibrated
@@ -173,7 +173,7 @@ def test_facets_count_every_value(collection, points):
     assert sum(collection.facet("mesh").values()) == len(collection.facet("mesh")) == len(many) * 5
 
 
-def test_all_images_of_a_study_are_known_however_many(collection, points):
+def test_all_images_of_a_large_study_are_found(collection, points):
     one = [replace(each, payload=msgspec.structs.replace(each.payload, study_id="1", dataset="d")) for each in points]
     collection.upsert(one)
     assert len(images_of(collection, Case(study_id="1"))) == len(points) > 100

@@ -1,4 +1,4 @@
-"""How collections are laid out: what is recorded, int8 copies of the vectors, and when a graph is built."""
+"""Layouts of collections: their record, int8 copies of vectors, and when a graph is built."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_layout_is_recorded_and_searched(index, points, quantization):
 
 
 @pytest.mark.parametrize("layout", [CollectionLayout(shards=2), CollectionLayout(replicas=2)])
-def test_the_embedded_engine_refuses_shards_and_copies_before_it_makes_anything(tmp_path, layout):
+def test_the_embedded_engine_refuses_shards_and_replicas_and_makes_nothing(tmp_path, layout):
     index = EdgeIndex(tmp_path)
     with pytest.raises(InvalidRequest, match="--index"):
         index.require_layout(layout)
@@ -49,7 +49,7 @@ def test_the_embedded_engine_refuses_shards_and_copies_before_it_makes_anything(
 
 @pytest.fixture(scope="module")
 def many(points) -> list[IndexPoint]:
-    """Points with long vectors that lie close together, where a number in 8 bits says too little to order them."""
+    """Points with long, similar vectors, which 8 bits per number cannot order."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(ENOUGH):
@@ -67,7 +67,7 @@ def near(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def quantized(many, tmp_path):
-    """The points in an embedded collection whose vectors are there in 8 bits, too."""
+    """The points in an embedded collection with int8 copies of the vectors."""
     index = EdgeIndex(tmp_path)
     made = index.create(msgspec.structs.replace(META, dim=WIDE), name=NAME)
     made.upsert(many)
@@ -77,7 +77,7 @@ def quantized(many, tmp_path):
 
 
 def cosine_in_half(vector: np.ndarray, query: np.ndarray) -> float:
-    """The cosine as the engine has it: it holds vector and query in half precision."""
+    """The cosine that the engine computes: vector and query in half precision."""
     return float(vector.astype(np.float16).astype(np.float32) @ query.astype(np.float16).astype(np.float32))
 
 
@@ -119,7 +119,7 @@ def test_the_signals_of_an_int8_collection_are_summed_in_half_precision(quantize
         assert hit.score == pytest.approx(score, abs=1e-4)
 
 
-def test_at_least_two_hundred_points_are_scored_again_and_twice_as_many_as_asked_for():
+def test_at_least_200_points_and_twice_the_limit_are_rescored():
     assert [limit * oversampling(limit) for limit in (1, 10, 100, 1000)] == [200, 200, 200, 2000]
 
 

@@ -1,4 +1,4 @@
-"""What happens to stored points and collections after the first load, the same on every engine."""
+"""Changes of stored points and collections after the first load, equal on every engine."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_a_new_report_replaces_payload_text_vectors_and_terms_and_leaves_the_ima
     assert collection.count() == len(points)
 
 
-def test_text_vectors_and_terms_of_a_report_that_is_now_empty_are_gone(collection, points):
+def test_text_vectors_and_terms_are_removed_when_a_report_becomes_empty(collection, points):
     emptied, filled = points[4], points[21]
     assert filled.vectors.keys() == {"image"}
     (vector,) = unit_vectors(1, seed=41)
@@ -86,7 +86,7 @@ def test_text_vectors_and_terms_of_a_report_that_is_now_empty_are_gone(collectio
     assert dense(collection, points[5].point_id)["findings"].tobytes() == untouched["findings"].tobytes()
 
 
-def test_one_section_may_go_while_the_other_is_replaced(collection, points):
+def test_one_section_can_be_removed_while_the_other_is_replaced(collection, points):
     (vector,) = unit_vectors(1, seed=42)
     kept = with_report(points[4], TEXT, vector)
     del kept.vectors["impression"]
@@ -99,7 +99,7 @@ class Cut(Exception):
 
 
 def cut_after(collection, operations, monkeypatch):
-    """Let the engine do so many operations of the next call and then fail, as a process does that is killed."""
+    """Let the engine do so many operations of the next call and then fail, like a killed process."""
     if isinstance(collection, EdgeCollection):
         shard, left = collection._shard, [operations]
 
@@ -127,9 +127,7 @@ def cut_after(collection, operations, monkeypatch):
 
 
 @pytest.mark.parametrize("operations", range(7))
-def test_a_replacement_that_is_cut_off_has_new_payloads_only_on_points_that_are_new(
-    collection, points, operations, monkeypatch
-):
+def test_after_an_interrupted_replacement_a_new_payload_means_a_new_point(collection, points, operations, monkeypatch):
     (vector,) = unit_vectors(1, seed=43)
     new = [with_report(points[4], TEXT, vector), with_report(points[5], "", None)]
     images = {point.point_id: dense(collection, point.point_id)["image"].tobytes() for point in new}
@@ -153,7 +151,7 @@ def test_a_replacement_that_is_cut_off_has_new_payloads_only_on_points_that_are_
     assert terms(collection, new[0].point_id) == expected_terms(TEXT)
 
 
-def test_deleted_points_are_gone_and_the_others_stay(collection, points):
+def test_deleted_points_are_removed_and_the_others_stay(collection, points):
     gone = [point.point_id for point in points[10:20]]
     collection.delete([*gone, "00000000-0000-0000-0000-000000000000"])
     collection.delete([])
@@ -176,7 +174,7 @@ def test_a_scroll_over_many_pages_gives_each_point_once_in_the_order_of_ids(coll
     assert narrowed == sorted(point.point_id for point in points if point.payload.view == "lateral")[:limit]
 
 
-def test_retrieve_gives_the_vectors_asked_for_of_the_points_that_exist(collection, points):
+def test_retrieve_returns_the_requested_vectors_of_existing_points(collection, points):
     wanted = [points[3].point_id, points[4].point_id, "00000000-0000-0000-0000-000000000000"]
     found = collection.retrieve(wanted, vectors=DENSE_VECTORS)
     assert found.keys() == set(wanted[:2])
@@ -194,7 +192,7 @@ def two(index, collection):
         index.drop(OTHER)
 
 
-def test_the_way_back_is_remembered(two):
+def test_the_previous_collection_is_remembered(two):
     assert two.previous() is None
     two.activate(NAME)
     assert (two.active(), two.previous()) == (NAME, None)
@@ -206,14 +204,14 @@ def test_the_way_back_is_remembered(two):
     assert (two.active(), two.previous()) == (NAME, OTHER)
 
 
-def test_there_is_no_way_back_to_what_was_dropped(two):
+def test_a_dropped_collection_is_not_the_previous_one(two):
     two.activate(NAME)
     two.activate(OTHER)
     two.drop(NAME)
     assert (two.active(), two.previous()) == (OTHER, None)
 
 
-def test_the_way_back_outlives_the_active_collection(two):
+def test_the_previous_collection_is_remembered_after_a_drop_of_the_active_one(two):
     two.activate(NAME)
     two.activate(OTHER)
     two.drop(OTHER)
@@ -254,7 +252,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_call_has_written_outlives_the_kill_of_its_process(tmp_path, points):
+def test_finished_writes_survive_a_kill_of_the_process(tmp_path, points):
     done = subprocess.run([sys.executable, "-c", KILL, str(tmp_path)], cwd=os.getcwd(), check=False)
     assert done.returncode == -signal.SIGKILL
     index = EdgeIndex(tmp_path)
@@ -265,7 +263,7 @@ def test_what_a_call_has_written_outlives_the_kill_of_its_process(tmp_path, poin
 
 
 def make_logged_shard(folder, points):
-    """A collection as an earlier version made it: with a write-ahead log, and without counts."""
+    """A collection of an earlier version: with a write-ahead log, and without counts."""
     params = edge.EdgeVectorParams(size=DIM, distance=edge.Distance.Cosine, datatype=edge.VectorStorageDatatype.Float16)
     config = edge.EdgeConfig(
         vectors=dict.fromkeys(DENSE_VECTORS, params),
@@ -299,7 +297,7 @@ def test_a_collection_that_was_made_with_a_log_is_read_and_written(tmp_path, poi
     index.close()
 
 
-def test_a_shard_that_an_earlier_version_has_open_is_in_use(tmp_path, points):
+def test_a_shard_that_an_earlier_version_has_open_is_locked(tmp_path, points):
     make_logged_shard(tmp_path, points)
     held = edge.EdgeShard.load(str(tmp_path / NAME / "shard"))
     index = EdgeIndex(tmp_path)
@@ -310,7 +308,7 @@ def test_a_shard_that_an_earlier_version_has_open_is_in_use(tmp_path, points):
     index.close()
 
 
-def test_a_collection_without_a_log_has_a_lock_all_the_same(tmp_path, points):
+def test_a_collection_without_a_log_is_locked_too(tmp_path, points):
     first, second = EdgeIndex(tmp_path), EdgeIndex(tmp_path)
     first.create(META, name=NAME)
     for call in (second.open, second.drop):

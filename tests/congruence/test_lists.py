@@ -1,4 +1,4 @@
-"""Where candidates come from: words, fused lists, liked and disliked examples; the same on every engine."""
+"""Origins of candidates: words, fused lists, liked and disliked examples; equal on every engine."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ FINDINGS = VectorSignal("findings", QUERIES[1], 1.0)
 WORDS = Words("heart nodule")
 
 
-def test_words_find_reports_that_hold_them_the_rarer_word_first(collection, points):
+def test_words_find_the_reports_that_contain_them_rare_words_first(collection, points):
     hits = collection.search(SearchRequest(lists=(WORDS,), limit=len(points)))
     held = {point.point_id: set(point.text.split()) & {"heart", "nodule"} for point in points}
     assert {hit.point_id for hit in hits} == {key for key, words in held.items() if words}
@@ -24,12 +24,12 @@ def test_words_find_reports_that_hold_them_the_rarer_word_first(collection, poin
     assert scores == sorted(scores, reverse=True)
 
 
-def test_words_that_no_report_holds_find_nothing(collection):
+def test_words_in_no_report_find_nothing(collection):
     assert collection.search(SearchRequest(lists=(Words("zebra"),))) == []
     assert collection.search(SearchRequest(lists=(Words("the of"),))) == []
 
 
-def test_words_obey_filters_and_exclusions(collection, points):
+def test_word_searches_apply_filters_and_exclusions(collection, points):
     filters = Filters(view="frontal")
     hits = collection.search(SearchRequest(lists=(WORDS,), filters=filters, limit=len(points)))
     assert hits
@@ -86,7 +86,7 @@ def test_fused_candidates_are_reordered_by_the_signals(collection, points):
 
 
 def reference_scores(points, signals):
-    """The signals summed in Python: the mean cosine to what is liked less the cosines to what is not, over the liked."""
+    """The signals summed in Python: mean cosine to liked vectors minus the sum to disliked ones over the number liked."""
     scores = {}
     for point in points:
         score = 0.0
@@ -129,7 +129,7 @@ def test_examples_are_signals_among_others(collection, points):
         assert hit.score == pytest.approx(expected[hit.point_id] + 0.2 * held[hit.point_id], abs=1.5e-2)
 
 
-def test_hits_bring_the_vectors_asked_for(collection, points):
+def test_hits_have_the_requested_vectors(collection, points):
     stored = {point.point_id: point.vectors["image"] for point in points}
     for request in (
         SearchRequest(signals=(IMAGE,)),

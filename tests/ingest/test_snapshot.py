@@ -1,4 +1,4 @@
-"""A collection in a file: what comes back, on which engine, and what a damaged or hostile file does (nothing)."""
+"""Snapshots: both engines restore them, and a damaged or hostile file changes nothing."""
 
 import io
 import os
@@ -50,7 +50,7 @@ def target(request, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["edge", "local"])
-def test_either_engine_restores_what_either_wrote(engine, target, tmp_path):
+def test_both_engines_restore_snapshots_of_both(engine, target, tmp_path):
     origin = new_index(engine, tmp_path / "origin")
     source = load(origin, POINTS)
     seen = []
@@ -98,7 +98,7 @@ def test_only_the_owner_can_read_the_reports(file):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_an_existing_file_is_replaced_only_by_a_whole_one(tmp_path, file):
+def test_an_existing_file_is_replaced_only_by_a_complete_one(tmp_path, file):
     path = tmp_path / "case.zip"
     path.write_bytes(b"the one of yesterday")
     index = new_index("local", tmp_path / "index")
@@ -119,7 +119,7 @@ def test_an_existing_file_is_replaced_only_by_a_whole_one(tmp_path, file):
         assert written.head.points == 5
 
 
-def test_a_file_that_could_not_be_restored_is_never_left(tmp_path, monkeypatch):
+def test_a_file_that_could_not_be_restored_is_not_written(tmp_path, monkeypatch):
     index = new_index("local", tmp_path / "index")
     collection = load(index, POINTS[:5])
     scroll = type(collection).scroll
@@ -135,7 +135,7 @@ def test_a_file_that_could_not_be_restored_is_never_left(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_collection_is_replaced_only_when_asked(file, target):
+def test_an_existing_collection_is_replaced_only_with_recreate(file, target):
     load(target, POINTS[:3])
     target.activate(NAME)
     with pytest.raises(CollectionExists, match="--recreate"):
@@ -146,7 +146,7 @@ def test_an_existing_collection_is_replaced_only_when_asked(file, target):
     assert done.active and target.active() == NAME
 
 
-def test_the_layout_comes_from_the_file_unless_told_otherwise(tmp_path, file):
+def test_the_layout_comes_from_the_file_unless_an_option_is_given(tmp_path, file):
     origin, target = new_index("edge", tmp_path / "a"), new_index("edge", tmp_path / "b")
     quantised = origin.create(META, name=NAME, layout=CollectionLayout(quantization="int8"))
     quantised.upsert(POINTS[:5])
@@ -162,7 +162,7 @@ def test_the_layout_comes_from_the_file_unless_told_otherwise(tmp_path, file):
     target.close()
 
 
-def test_a_restore_that_fails_leaves_no_half_collection(file, target, monkeypatch):
+def test_a_failed_restore_leaves_no_collection(file, target, monkeypatch):
     kind = type(target.create(META, name="cxr_kind"))
     target.drop("cxr_kind")
     upsert = kind.upsert
@@ -183,7 +183,7 @@ def test_a_restore_that_fails_leaves_no_half_collection(file, target, monkeypatc
 
 
 def rewritten(file, change):
-    """The archive with its entries changed by `change(name, data)`, checksums and all; None leaves an entry out."""
+    """The zip with entries changed by `change(name, data)`, with valid checksums; None leaves an entry out."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(file) as archive, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as changed:
         for name in archive.namelist():
@@ -255,7 +255,7 @@ def test_a_damaged_file_is_named_and_changes_nothing(file, target, tmp_path, nam
     assert target.open(NAME).count() == 3
 
 
-def test_a_missing_file_and_a_file_of_another_kind_are_told_apart(target, tmp_path):
+def test_a_missing_file_and_another_kind_of_file_are_different_errors(target, tmp_path):
     with pytest.raises(MissingFile, match="nowhere"):
         restore_snapshot(tmp_path / "nowhere.zip", target)
     for content in (b"", b"PK", b"uid,filename\n", bytes(5000)):
@@ -274,7 +274,7 @@ def test_a_model_name_cannot_lead_out_of_the_index(file, tmp_path):
     assert not list(tmp_path.rglob("*escaped*"))
 
 
-def test_a_page_that_swells_is_not_unpacked(file, tmp_path, monkeypatch):
+def test_a_zip_bomb_is_not_unpacked(file, tmp_path, monkeypatch):
     path = tmp_path / "case.zip"
     path.write_bytes(rewritten(file, lambda n, d: bytes(70 << 20) if n.endswith("0.msgpack") else d))
     assert path.stat().st_size < 1 << 20
@@ -293,7 +293,7 @@ def refuse_large(read):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_changed_byte_and_no_cut_goes_unnoticed(file, data):
+def test_every_changed_byte_and_every_truncation_is_detected(file, data):
     whole = file.read_bytes()
     if data.draw(st.booleans()):
         damaged = whole[: data.draw(st.integers(0, len(whole) - 1))]
@@ -320,7 +320,7 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(file, data):
             }
 
 
-def test_float16_costs_nothing_on_what_an_engine_keeps_in_float16(file, tmp_path):
+def test_float16_loses_nothing_of_vectors_that_the_engine_keeps_in_float16(file, tmp_path):
     index = new_index("edge", tmp_path / "index")
     source = load(index, POINTS[:20])
     create_snapshot(source, tmp_path / "case.zip")
@@ -332,7 +332,7 @@ def test_float16_costs_nothing_on_what_an_engine_keeps_in_float16(file, tmp_path
     index.close()
 
 
-def test_versions_of_what_is_not_installed_are_left_out(monkeypatch):
+def test_versions_of_missing_packages_are_left_out(monkeypatch):
     def missing(name):
         raise snapshots.PackageNotFoundError(name)
 

@@ -24,6 +24,6 @@ def test_a_thumbnail_carries_no_metadata(tmp_path):
 
 
 @pytest.mark.parametrize("sha", ["", "..", "../" * 21 + "x", SHA.upper(), SHA + "0"])
-def test_only_a_hash_addresses_a_thumbnail(tmp_path, sha):
+def test_only_a_sha256_is_accepted_as_the_address_of_a_thumbnail(tmp_path, sha):
     with pytest.raises(InvalidRequest):
         thumbnail_path(tmp_path, sha)

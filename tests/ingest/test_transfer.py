@@ -1,4 +1,4 @@
-"""A collection copied from index to index: what arrives, what is sent again, what is refused, what is found out."""
+"""Copying a collection from index to index: complete copies, resumed ones, refusals, detected errors."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def assert_equal(copy, original):
             np.testing.assert_allclose(copied[point_id][1][name], vector, atol=1e-3)
 
 
-def test_a_copy_has_every_point_and_says_of_itself_what_the_original_does(pair):
+def test_a_copy_has_every_point_and_the_record_of_the_original(pair):
     source, index = pair
     seen = []
     done = push(source, index, progress=lambda *count: seen.append(count))
@@ -87,7 +87,7 @@ def kill_after(images):
     return progress
 
 
-def test_a_push_that_was_killed_goes_on_and_is_not_complete_until_it_has(pair, monkeypatch):
+def test_a_killed_push_continues_and_is_incomplete_until_it_ends(pair, monkeypatch):
     source, index = pair
     with pytest.raises(Killed):
         push(source, index, progress=kill_after(200))
@@ -105,7 +105,7 @@ def test_a_push_that_was_killed_goes_on_and_is_not_complete_until_it_has(pair, m
     assert index.collections() == {NAME: WHOLE}
 
 
-def test_only_what_changed_since_is_sent_and_the_copy_is_marked_meanwhile(pair):
+def test_only_changed_points_are_sent_and_the_copy_is_incomplete_meanwhile(pair):
     source, index = pair
     push(source, index)
     (vector,) = unit_vectors(1, seed=50)
@@ -120,7 +120,7 @@ def test_only_what_changed_since_is_sent_and_the_copy_is_marked_meanwhile(pair):
     assert terms(index.open(NAME), changed.point_id) == expected_terms(payload.report_text)
 
 
-def test_the_first_copy_becomes_active_and_later_ones_do_not_take_over(upward):
+def test_the_first_copy_becomes_active_and_later_ones_do_not(upward):
     source, index = upward
     other = index.create(META, name="cxr_other")
     index.activate(other.name)
@@ -131,7 +131,7 @@ def test_the_first_copy_becomes_active_and_later_ones_do_not_take_over(upward):
     assert index.active() == NAME
 
 
-def test_a_copy_of_what_is_not_complete_is_not_complete_and_not_active(upward):
+def test_a_copy_of_an_incomplete_collection_is_incomplete_and_not_active(upward):
     source, index = upward
     source.record(msgspec.structs.replace(WHOLE, complete=False))
     done = push(source, index)
@@ -140,7 +140,7 @@ def test_a_copy_of_what_is_not_complete_is_not_complete_and_not_active(upward):
     assert index.active() is None
 
 
-def test_what_only_the_target_has_is_kept_and_counted(upward):
+def test_points_that_only_the_target_has_are_kept_and_counted(upward):
     source, index = upward
     push(source, index)
     gone = [point.point_id for point in POINTS if point.payload.dataset == "odd"]
@@ -156,7 +156,7 @@ def test_what_only_the_target_has_is_kept_and_counted(upward):
     assert index.open(NAME).count() == 226
 
 
-def test_a_collection_of_another_bundle_is_refused_unless_it_is_to_be_replaced(upward):
+def test_a_collection_of_another_bundle_is_refused_without_recreate(upward):
     source, index = upward
     theirs = index.create(msgspec.structs.replace(META, bundle_id="b2"), name=NAME)
     theirs.upsert(POINTS[:3])
@@ -169,7 +169,7 @@ def test_a_collection_of_another_bundle_is_refused_unless_it_is_to_be_replaced(u
     assert index.active() == NAME
 
 
-def test_nothing_is_dropped_for_a_layout_that_cannot_be_or_an_original_that_is_empty(tmp_path):
+def test_nothing_is_dropped_for_an_unsupported_layout_or_an_empty_original(tmp_path):
     source, target = new_index("local", tmp_path / "a"), new_index("edge", tmp_path / "b")
     load(target, POINTS[:9])
     with pytest.raises(InvalidRequest, match="--index"):
@@ -181,7 +181,7 @@ def test_nothing_is_dropped_for_a_layout_that_cannot_be_or_an_original_that_is_e
     target.close()
 
 
-def test_a_new_collection_is_quantised_as_the_original_unless_told_otherwise(tmp_path):
+def test_a_new_collection_is_quantised_as_the_original_unless_an_option_is_given(tmp_path):
     source, target = new_index("edge", tmp_path / "a"), new_index("edge", tmp_path / "b")
     original = source.create(META, name=NAME, layout=CollectionLayout(quantization="none"))
     original.upsert(POINTS[:9])
@@ -193,7 +193,7 @@ def test_a_new_collection_is_quantised_as_the_original_unless_told_otherwise(tmp
     target.close()
 
 
-def test_the_optimizer_is_paused_only_when_asked_and_always_let_go(upward, monkeypatch):
+def test_the_optimizer_is_paused_only_on_request_and_always_resumed(upward, monkeypatch):
     source, index = upward
     calls = []
     kind = type(index.create(META, name="cxr_kind"))
@@ -225,7 +225,7 @@ def lose_vector(point):
     ("damage", "message"),
     [(corrupt_vector, "cosine of its image"), (corrupt_payload, "payloads"), (lose_vector, "has the vectors")],
 )
-def test_a_copy_that_is_not_equal_is_found_out_and_not_recorded_as_complete(upward, monkeypatch, damage, message):
+def test_a_copy_that_differs_is_detected_and_not_recorded_as_complete(upward, monkeypatch, damage, message):
     source, index = upward
     kind = type(index.create(META, name="cxr_kind"))
     upsert = kind.upsert
@@ -236,7 +236,7 @@ def test_a_copy_that_is_not_equal_is_found_out_and_not_recorded_as_complete(upwa
     assert index.active() is None
 
 
-def test_points_that_got_lost_on_the_way_are_missed(upward, monkeypatch):
+def test_lost_points_are_detected(upward, monkeypatch):
     source, index = upward
     kind = type(index.create(META, name="cxr_kind"))
     upsert = kind.upsert
@@ -246,7 +246,7 @@ def test_points_that_got_lost_on_the_way_are_missed(upward, monkeypatch):
     assert not index.collections()[NAME].complete
 
 
-def test_a_payload_with_fields_of_a_later_version_is_not_cut_down(upward):
+def test_a_payload_with_unknown_fields_is_refused_and_loses_none(upward):
     source, _ = upward
     stored = source.retrieve([POINTS[0].point_id])[POINTS[0].point_id]
     assert to_point(stored).payload == POINTS[0].payload

@@ -48,7 +48,7 @@ def assert_same(server, source):
 
 @pytest.fixture
 def embedded(tmp_path):
-    """A home of the test's own with the collection in it, closed, for other processes to open."""
+    """A home with the collection, closed, so that other processes can open it."""
     index = EdgeIndex(tmp_path / "home" / "index")
     load(index, POINTS)
     index.close()
@@ -77,7 +77,7 @@ def test_a_push_works_through_faults_and_makes_payload_indexes_first(embedded):
     source.close()
 
 
-def test_a_push_that_was_killed_sends_only_the_rest(embedded):
+def test_after_a_kill_a_push_sends_only_the_rest(embedded):
     with QdrantStandIn() as server:
         first = pushed(embedded, server.url, "--pause-optimizer")
         held = 0
@@ -110,7 +110,7 @@ def test_a_push_that_was_killed_sends_only_the_rest(embedded):
         target.close()
 
 
-def test_the_key_of_the_settings_opens_the_target(embedded):
+def test_a_push_uses_the_api_key_of_the_settings(embedded):
     with QdrantStandIn(api_key="s3cret") as server:
         refused = pushed(embedded, server.url, CXR_INDEX_PATIENCE_S="0")
         assert json.loads(refused.communicate(timeout=60)[0])["error"]["code"] == IndexUnreachable.code

@@ -26,7 +26,7 @@ def new_index(engine: str, folder: Path) -> Index:
 
 
 def points_of_reports() -> list[IndexPoint]:
-    """Points whose BM25 text is that of their payload, as the worker writes them."""
+    """Points with the BM25 text of their payload, as the worker writes them."""
     return [replace(point, text=point.payload.report_text) for point in make_points(COUNT)]
 
 

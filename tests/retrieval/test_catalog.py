@@ -29,7 +29,7 @@ def names(catalog, attribute):
     return {status.key for status in catalog.models() if getattr(status, attribute)}
 
 
-def test_models_are_installed_collected_and_active(catalog, tiny_home):
+def test_models_have_their_bundle_collection_and_active_state(catalog, tiny_home):
     write_tiny_bundle(tiny_home / "models", "tiny-c", seed=7)
     shutil.rmtree(tiny_home / "models" / "tiny-b")
     assert names(catalog, "installed") >= {"tiny-a", "tiny-c"}
@@ -58,7 +58,7 @@ def test_only_a_model_with_a_collection_can_be_activated(catalog, tiny_home):
     assert catalog.active_model() == "tiny-a"
 
 
-def test_without_an_active_model_a_search_says_what_to_do(tmp_path):
+def test_without_an_active_model_a_search_is_an_error_with_a_remedy(tmp_path):
     with Catalog(RetrievalSettings(home=tmp_path)) as catalog, pytest.raises(NoCollection, match="cxr demo"):
         catalog.retriever()
 
@@ -77,7 +77,7 @@ def test_a_renamed_bundle_is_refused(catalog, tiny_home):
 
 
 @pytest.mark.parametrize("location", ["localhost:6333", "10.0.0.7:6333/x", "grpc://localhost:6334"])
-def test_an_address_without_its_scheme_is_no_folder(location):
+def test_an_address_without_a_scheme_is_not_a_folder(location):
     with pytest.raises(InvalidRequest, match="http://"):
         open_index(RetrievalSettings(index=location))
 
@@ -87,7 +87,7 @@ def record(catalog, model, **values):
     collection.record(msgspec.structs.replace(collection.meta, **values))
 
 
-def test_models_say_how_many_images_they_have_and_whether_that_is_all(catalog, tiny_home):
+def test_models_have_image_counts_and_completeness(catalog, tiny_home):
     write_tiny_bundle(tiny_home / "models", "tiny-c", seed=7)
     record(catalog, "tiny-b", complete=False, counts={"indiana": 20, "other": 3})
     shown = {status.key: (status.images, status.complete) for status in catalog.models()}
@@ -121,19 +121,19 @@ def test_no_case_is_lost_by_switching_unless_forced(catalog, counts, complete, m
 
 
 @pytest.mark.parametrize("counts", [{"indiana": 24}, {"indiana": 25}, {"indiana": 24, "other": 1}])
-def test_more_images_and_further_datasets_are_no_loss(catalog, counts):
+def test_more_images_and_further_datasets_are_accepted(catalog, counts):
     record(catalog, "tiny-b", counts=counts)
     assert catalog.activate("tiny-b").images == sum(counts.values())
 
 
-def test_every_dataset_counts_for_itself(catalog):
+def test_every_dataset_is_compared_separately(catalog):
     record(catalog, "tiny-a", counts={"indiana": 1_200, "other": 5})
     record(catalog, "tiny-b", counts={"indiana": 1_100, "third": 5_000})
     with pytest.raises(CountsDiffer, match=r"1,100 of 1,200 images of indiana, 0 of 5 images of other"):
         catalog.activate("tiny-b")
 
 
-def test_an_active_collection_that_was_never_counted_can_be_counted_or_overruled(catalog):
+def test_an_active_collection_without_counts_can_be_counted_or_forced(catalog):
     record(catalog, "tiny-a", counts={}, complete=False)
     with pytest.raises(CountsDiffer, match=r"tiny-a, has no recorded image counts.*cxr ingest"):
         catalog.activate("tiny-b")
@@ -142,7 +142,7 @@ def test_an_active_collection_that_was_never_counted_can_be_counted_or_overruled
     assert catalog.active_model() == "tiny-b"
 
 
-def test_without_an_active_model_only_a_complete_collection_is_taken(catalog):
+def test_without_an_active_model_only_a_complete_collection_can_be_activated(catalog):
     catalog.drop("tiny-a", force=True)
     record(catalog, "tiny-b", complete=False)
     with pytest.raises(CountsDiffer, match="not complete"):
@@ -162,7 +162,7 @@ def test_switching_needs_no_lock(catalog, tiny_home):
     assert catalog.active_model() == "tiny-b"
 
 
-def test_the_way_back_is_open_whatever_the_counts(catalog):
+def test_the_previous_model_can_be_activated_whatever_the_counts(catalog):
     with pytest.raises(NoCollection, match="no other model was active before"):
         catalog.activate_previous()
     catalog.activate("tiny-b")
@@ -174,7 +174,7 @@ def test_the_way_back_is_open_whatever_the_counts(catalog):
         catalog.activate_previous()
 
 
-def test_the_way_back_does_not_lead_to_another_bundle(catalog, tiny_home):
+def test_the_previous_model_is_refused_if_its_bundle_has_changed(catalog, tiny_home):
     catalog.activate("tiny-b")
     shutil.rmtree(tiny_home / "models" / "tiny-a")
     write_tiny_bundle(tiny_home / "models", "tiny-a", seed=9)
@@ -183,7 +183,7 @@ def test_the_way_back_does_not_lead_to_another_bundle(catalog, tiny_home):
     assert catalog.active_model() == "tiny-b"
 
 
-def test_a_dropped_collection_is_gone_and_its_bundle_and_thumbnails_stay(catalog, tiny_home):
+def test_drop_removes_a_collection_and_keeps_its_bundle_and_thumbnails(catalog, tiny_home):
     asked = []
     catalog.retriever("tiny-b")
     media = sorted((tiny_home / "media").rglob("*.webp"))
@@ -209,7 +209,7 @@ def test_the_active_model_is_dropped_only_by_force(catalog):
     assert catalog.active_model() is None
 
 
-def test_a_collection_whose_bundle_is_gone_or_whose_shard_is_damaged_can_be_dropped(catalog, tiny_home):
+def test_a_collection_without_bundle_or_with_a_damaged_shard_can_be_dropped(catalog, tiny_home):
     shutil.rmtree(tiny_home / "models" / "tiny-b")
     (tiny_home / "index" / "cxr_tiny-b" / "shard" / "edge_config.json").write_text("{")
     assert catalog.drop("tiny-b") == {"indiana": 24}

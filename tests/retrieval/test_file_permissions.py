@@ -1,4 +1,4 @@
-"""What the program keeps of patients can be read by its owner only, whatever the umask."""
+"""Only the owner can read patient data of the program, whatever the umask."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def umask(request):
 
 
 def open_to_others(folder: Path) -> list[Path]:
-    """Files that another user could read: their own mode says so, and that of every folder down to them."""
+    """Files that another user could read, by their mode and the modes of all folders above them."""
     if folder.is_file():
         return [folder] if folder.stat().st_mode & 0o077 else []
     if not folder.stat().st_mode & 0o011:
@@ -70,7 +70,7 @@ def test_a_new_home_is_private_whatever_the_umask(archive, tmp_path, umask):
     assert not permission_problems(home)
 
 
-def test_an_index_elsewhere_and_a_home_among_other_things_are_private_in_their_parts(archive, tmp_path, umask):
+def test_an_index_elsewhere_and_the_entries_of_a_shared_home_are_private(archive, tmp_path, umask):
     shared, elsewhere = tmp_path / "shared", tmp_path / "elsewhere"
     for folder in (shared, elsewhere):
         folder.mkdir()
@@ -84,7 +84,7 @@ def test_an_index_elsewhere_and_a_home_among_other_things_are_private_in_their_p
 
 
 def old_home(home: Path) -> Path:
-    """A home as an earlier version left it under umask 022."""
+    """A home of an earlier version, made under umask 022."""
     for path in (home, *home.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return home
@@ -107,7 +107,7 @@ def test_an_old_home_is_corrected_once_with_a_message(tiny_home, monkeypatch, ca
     assert not open_to_others(tiny_home)
 
 
-def test_a_folder_with_other_things_in_it_keeps_its_permissions_and_ours_in_it_are_restricted(tiny_home):
+def test_a_shared_folder_keeps_its_permissions_and_our_entries_are_restricted(tiny_home):
     old_home(tiny_home)  # it holds `archive`, which the program did not put there
     changed = {path.name for path in restrict_home(tiny_home)}
     assert changed == {"index", "media"}
@@ -117,7 +117,7 @@ def test_a_folder_with_other_things_in_it_keeps_its_permissions_and_ours_in_it_a
 
 
 @pytest.mark.parametrize(("mode", "is_told"), [(0o777, True), (0o775, True), (0o755, False), (0o1777, False)])
-def test_a_shared_folder_in_which_others_can_replace_the_keys_is_told(mode, is_told, tmp_path):
+def test_a_shared_folder_in_which_others_can_replace_the_keys_is_reported(mode, is_told, tmp_path):
     KeyFile(tmp_path).create("ward-3", ("read",))
     (tmp_path / "notes.txt").write_text("of somebody else")
     tmp_path.chmod(mode)
@@ -125,7 +125,7 @@ def test_a_shared_folder_in_which_others_can_replace_the_keys_is_told(mode, is_t
 
 
 @pytest.mark.parametrize("name", ["HOME", "sticky", "missing"])
-def test_folders_that_are_not_the_programs_are_not_changed(name, tmp_path, monkeypatch):
+def test_folders_of_other_programs_are_not_changed(name, tmp_path, monkeypatch):
     folder = tmp_path / name
     if name != "missing":
         folder.mkdir()
@@ -137,7 +137,7 @@ def test_folders_that_are_not_the_programs_are_not_changed(name, tmp_path, monke
     assert name == "missing" or mode(folder) in (0o1777, 0o755)
 
 
-def test_a_link_out_of_the_home_is_followed(tmp_path):
+def test_the_target_of_a_link_out_of_the_home_is_restricted(tmp_path):
     home, bulk = tmp_path / "home", tmp_path / "bulk"
     make_private_folder(home)
     (bulk / "media").mkdir(parents=True)
@@ -150,7 +150,7 @@ def test_a_link_out_of_the_home_is_followed(tmp_path):
     assert mode(bulk) == 0o755
 
 
-def test_a_read_only_or_foreign_home_is_reported_and_no_error(tmp_path, monkeypatch):
+def test_a_read_only_or_foreign_home_is_reported_without_an_error(tmp_path, monkeypatch):
     home = tmp_path / "home"
     make_private_folder(home / "index")
     home.chmod(0o755)

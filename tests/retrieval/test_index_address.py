@@ -1,4 +1,4 @@
-"""Passwords in the address of an index are shown nowhere."""
+"""Passwords in the address of an index are never shown."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def models_home(tmp_path_factory):
-    """A home with models alone: the index is elsewhere."""
+    """A home with models only; the index is elsewhere."""
     home = tmp_path_factory.mktemp("home")
     for seed, name in enumerate(("tiny-a", "tiny-b")):
         write_tiny_bundle(home / "models", name, seed=seed)
@@ -83,7 +83,7 @@ def impatient(models_home, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_command_shows_it(command, tmp_path, monkeypatch, caplog, capsys):
+def test_no_command_shows_a_password(command, tmp_path, monkeypatch, caplog, capsys):
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.DEBUG)
     for address in (ADDRESSES[0], ADDRESSES[6]):  # what does not answer, and what is no address
@@ -103,14 +103,14 @@ def test_no_command_shows_it(command, tmp_path, monkeypatch, caplog, capsys):
             assert SECRET not in told.out + told.err + caplog.text
 
 
-def test_json_names_the_place_without_it(monkeypatch):
+def test_json_names_the_index_without_a_password(monkeypatch):
     monkeypatch.setenv("CXR_INDEX", f"http://user:{SECRET}@{REFUSED}/qdrant?api_key={SECRET}")
     result = CliRunner().invoke(cxr.main.app, ["ingest", "status", "--json"])
     assert json.loads(result.stdout)["index"] == f"http://{REFUSED}/qdrant"
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_no_error_of_the_library_shows_it(address):
+def test_no_error_shows_a_password(address):
     for call in (lambda: open_index(RetrievalSettings(index=address)), lambda: open_retriever(index=address)):
         with pytest.raises(RetrievalError) as raised:
             call()
@@ -127,7 +127,7 @@ def test_no_error_of_the_library_shows_it(address):
     host=st.from_regex(r"[a-z]{1,8}(:\d{2,5})?(/[a-z]{0,5})?", fullmatch=True),
     scheme=st.sampled_from(["http://", "https://", "HTTPS://"]),
 )
-def test_whatever_stands_before_the_host_is_dropped(user, password, host, scheme):
+def test_user_and_password_are_removed(user, password, host, scheme):
     assert redact(f"{scheme}{user}:{password}@{host}") == scheme + host
     assert redact(f"{scheme}{host}?{password.replace('@', '')}") == scheme + host
 
@@ -147,7 +147,7 @@ def test_whatever_stands_before_the_host_is_dropped(user, password, host, scheme
         "../x?y=z",
     ],
 )
-def test_folders_are_folders_and_shown_as_they_are(folder):
+def test_folders_are_shown_unchanged(folder):
     assert not is_server(folder)
     assert not is_miswritten(folder)
     assert redact(folder) == folder

@@ -3,7 +3,7 @@ import uuid
 from retrieval.records import Report, point_id
 
 
-def test_reports_that_say_the_same_share_a_group_whatever_case_and_spacing():
+def test_equal_reports_have_one_group_whatever_case_and_spacing():
     assert Report("Clear lungs.", "Normal").group == Report(" clear  LUNGS", "normal.").group
     assert Report("Clear lungs.").group != Report("Lungs clear.").group
 

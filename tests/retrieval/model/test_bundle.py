@@ -73,6 +73,6 @@ def test_an_unknown_model_is_refused_with_those_installed(bundle):
         find_bundle("huge", bundle.folder.parent)
 
 
-def test_a_draft_is_no_installed_bundle(bundle):
+def test_a_draft_is_not_an_installed_bundle(bundle):
     bundle.folder.rename(bundle.folder.with_name(".tiny-draft"))
     assert ".tiny-draft" not in installed_bundles(bundle.folder.parent)

@@ -36,7 +36,7 @@ def test_texts_are_encoded_in_order_across_batches(encoder):
     )
 
 
-def test_nothing_in_gives_nothing_out(encoder):
+def test_empty_input_gives_empty_output(encoder):
     assert encoder.encode_images([]).shape == (0, DIM)
     assert encoder.encode_texts([]).shape == (0, DIM)
 
@@ -108,7 +108,7 @@ def test_an_unknown_device_is_refused():
         resolve_device("tpu")
 
 
-def test_a_file_that_is_no_graph_is_named(tmp_path):
+def test_a_file_that_is_not_a_graph_is_named(tmp_path):
     path = tmp_path / "image.onnx"
     path.write_bytes(b"not a graph")
     with pytest.raises(BundleError, match=r"image\.onnx"):

@@ -1,4 +1,4 @@
-"""Weights by name: saved, found by searches at once, and never outside their folder."""
+"""Presets: saved, used by the next search, and never outside their folder."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from retrieval.settings import RetrievalSettings
 WEIGHTS = {"image": 0.7, "findings": 0.3}
 
 
-def test_a_saved_preset_is_what_searches_take_by_its_name(tiny_home):
+def test_a_saved_preset_is_used_by_its_name(tiny_home):
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu")) as catalog:
         retriever = catalog.retriever()
         with pytest.raises(InvalidRequest, match="none, signals, visual, report, or weights"):
@@ -26,7 +26,7 @@ def test_a_saved_preset_is_what_searches_take_by_its_name(tiny_home):
 
 
 @pytest.mark.parametrize("name", ["signals", "none", "", "../x", "A", "x" * 65, "a/b", "."])
-def test_names_that_are_taken_or_lead_elsewhere_are_refused(tmp_path, name):
+def test_names_of_built_in_presets_and_paths_are_refused(tmp_path, name):
     with pytest.raises(InvalidRequest, match="name"):
         save_preset(tmp_path, name, WEIGHTS)
     (tmp_path / "x.json").write_text('{"image": 1}')
@@ -35,7 +35,7 @@ def test_names_that_are_taken_or_lead_elsewhere_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"image": "much"}', '{"pixels": 1}', '{"image": -1}'])
-def test_a_damaged_preset_is_an_error_that_names_it(tmp_path, content):
+def test_a_damaged_preset_is_named(tmp_path, content):
     (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "tuned.json").write_text(content)
     with pytest.raises(InvalidRequest, match=r"rerank|tuned\.json"):

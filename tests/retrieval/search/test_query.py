@@ -1,4 +1,4 @@
-"""Queries of every form through the retriever: what they mean, and that a Python reference gives the same order."""
+"""Queries of every form: their meaning, and the same order as a Python reference."""
 
 import itertools
 
@@ -68,7 +68,7 @@ def test_parts_add_up_to_the_score_in_every_mode(retriever, shape, match, rerank
     assert scores == sorted(scores, reverse=True)
 
 
-def test_text_and_image_together_are_looked_for_as_the_mean_of_both(retriever, image):
+def test_text_and_image_together_score_as_the_mean_of_both(retriever, image):
     both = retriever.search(Query(text=TEXT, image=image, rerank="none", k=24))
     text = {hit.image_id: hit.score for hit in retriever.search(Query(text=TEXT, rerank="none", k=24)).hits}
     alone = {hit.image_id: hit.score for hit in retriever.search(Query(image=image, rerank="none", k=24)).hits}
@@ -76,7 +76,7 @@ def test_text_and_image_together_are_looked_for_as_the_mean_of_both(retriever, i
         assert hit.score == pytest.approx((text[hit.image_id] + alone[hit.image_id]) / 2, abs=2e-3)
 
 
-def test_disliked_cases_sink(retriever):
+def test_disliked_cases_lower_the_scores_of_similar_ones(retriever):
     plain = retriever.search(Query(text=TEXT, rerank="none", k=24)).hits
     disliked = plain[0].study_id
     judged = retriever.search(Query(text=TEXT, unlike=(case(disliked),), rerank="none", k=24)).hits
@@ -88,7 +88,7 @@ def test_disliked_cases_sink(retriever):
         assert hit.score == pytest.approx(wanted[hit.image_id], abs=3e-3)
 
 
-def test_many_disliked_cases_weigh_as_much_as_one(retriever):
+def test_several_disliked_cases_have_the_weight_of_one(retriever):
     plain = retriever.search(Query(text=TEXT, rerank="none", k=24)).hits
     disliked = list(dict.fromkeys(hit.study_id for hit in plain))[-6:]
     judged = retriever.search(Query(text=TEXT, unlike=tuple(map(case, disliked)), rerank="none", k=24)).hits
@@ -127,7 +127,7 @@ def test_a_study_is_left_out_of_its_own_dataset_only(retriever):
     [Query(), Query(unlike=(case("1"),)), Query(filters=Filters(view="frontal"))],
     ids=["blank", "unlike", "filters"],
 )
-def test_a_query_that_brings_nothing_to_look_for_is_refused(retriever, query):
+def test_a_query_without_text_image_study_or_example_is_refused(retriever, query):
     with pytest.raises(InvalidRequest, match="nothing to look for"):
         retriever.search(query)
 
@@ -175,7 +175,7 @@ def test_findings_and_qualifiers_may_be_written_in_any_case(retriever):
     }  # fmt: skip
 
 
-def test_values_of_numpy_are_taken_for_what_they_hold(retriever):
+def test_numpy_values_are_accepted(retriever):
     plain = retriever.search(Query(text=TEXT, filters=Filters(sides=("left",)), k=3))
     study = np.array([TEXT, "left"])
     same = retriever.search(Query(text=study[0], filters=Filters(sides=(study[1],)), k=np.int64(3)))
@@ -184,7 +184,7 @@ def test_values_of_numpy_are_taken_for_what_they_hold(retriever):
         retriever.search(Query(text=TEXT, study=object()))
 
 
-def test_the_number_of_candidates_is_that_which_was_used(retriever):
+def test_the_reported_number_of_candidates_is_the_one_used(retriever):
     assert retriever.search(Query(text=TEXT, candidates=1, k=5)).interpreted["candidates"] == 5
 
 
@@ -218,7 +218,7 @@ def test_only_fields_that_can_be_counted_are_counted(retriever):
         retriever.facet("age")
 
 
-def test_facets_count_what_the_filters_leave(retriever):
+def test_facets_count_images_that_match_the_filters(retriever):
     filters = Filters(view="frontal")
     result = retriever.search(Query(text=TEXT, filters=filters, facets=("present", "view"), k=1))
     assert result.facets["view"] == {"frontal": result.facets["view"]["frontal"]}
@@ -242,7 +242,7 @@ def words_of(hit):
     return hit.report["findings"] + hit.report["impression"]
 
 
-def test_collapse_by_report_folds_reports_that_say_the_same(retriever):
+def test_collapse_by_report_keeps_one_hit_per_group_of_equal_reports(retriever):
     every = retriever.search(Query(text=TEXT, k=24)).hits
     shown = retriever.search(Query(text=TEXT, k=24, collapse="report")).hits
     texts = [words_of(hit) for hit in shown if words_of(hit)]

@@ -12,7 +12,7 @@ from tests.congruence.conftest import DIM, META, NAME, make_points, unit_vectors
 VECTOR = np.ones(4, dtype=np.float32)
 
 
-def test_signals_without_a_query_side_are_left_out_and_the_rest_renormalised():
+def test_signals_without_input_are_left_out_and_the_weights_of_the_others_rescaled():
     query = QueryVectors(
         vectors={"image": VectorExamples((("text", VECTOR),))}, terms={"mesh": (), "problems": ("Nodule",)}
     )

@@ -78,7 +78,7 @@ def test_the_stored_image_itself_is_the_nearest_one(retriever, tiny_home):
         assert hit.parts == {"image": hit.score}
 
 
-def test_an_image_that_was_decoded_before_is_not_decoded_again(retriever, tiny_home, monkeypatch):
+def test_a_decoded_image_is_not_decoded_again(retriever, tiny_home, monkeypatch):
     content = (tiny_home / "archive" / "images" / "3_Frontal.png").read_bytes()
     query = Query(image=content, k=1, rerank="none")
     prepared = decoders.prepare(content, [retriever.encoder.preprocess.settings])
@@ -102,7 +102,7 @@ def test_rerank_none_is_plain_cosine_order(retriever):
     np.testing.assert_allclose([hit.score for hit in hits], expected, atol=2e-3)
 
 
-def test_every_hit_obeys_the_filters(retriever, tiny_home):
+def test_every_hit_matches_the_filters(retriever, tiny_home):
     filters = Filters(all=("pleural effusion",), none=("Nodule",), view="frontal")
     for result in search_each_way(retriever, tiny_home, filters=filters):
         assert result.hits
@@ -112,7 +112,7 @@ def test_every_hit_obeys_the_filters(retriever, tiny_home):
             assert hit.view == "frontal"
 
 
-def test_a_finding_that_the_text_denies_becomes_a_filter_and_is_said(retriever):
+def test_a_finding_that_the_text_denies_becomes_a_filter_and_is_reported(retriever):
     result = retriever.search_text("pleural effusion, no cardiomegaly", k=24)
     assert result.interpreted["denied"] == ["Cardiomegaly"]
     assert result.interpreted["asked"] == ["Pleural Effusion"]
@@ -121,7 +121,7 @@ def test_a_finding_that_the_text_denies_becomes_a_filter_and_is_said(retriever):
     assert all("Cardiomegaly" not in hit.present + hit.uncertain for hit in result.hits)
 
 
-def test_a_denied_side_refuses_that_side_alone(retriever):
+def test_denying_one_side_excludes_only_that_side(retriever):
     result = retriever.search_text("no left pleural effusion", k=24)
     denied = ["Pleural Effusion/left", "Pleural Effusion/bilateral"]
     assert result.interpreted["denied"] == denied
@@ -160,7 +160,7 @@ def test_wrong_requests_are_refused_by_name(retriever):
         retriever.search_text("x", rerank="best")
 
 
-def test_what_the_collection_does_not_know_is_refused_before_the_model_runs(retriever, monkeypatch):
+def test_unknown_findings_and_studies_are_refused_before_the_model_runs(retriever, monkeypatch):
     def run(*_):
         raise AssertionError("the model ran")
 
@@ -202,7 +202,7 @@ def test_a_failed_open_releases_the_index(tiny_home):
         assert retriever.model == "tiny-b"
 
 
-def test_a_study_id_of_two_datasets_must_be_told_apart(tiny_home):
+def test_a_study_id_of_two_datasets_needs_the_dataset(tiny_home):
     with Catalog(RetrievalSettings(device="cpu")) as catalog:
         retriever = catalog.retriever()
         paths = {name: tiny_home / "archive" / f"{name}.csv" for name in ("reports", "projections")}
@@ -219,7 +219,7 @@ def test_a_study_id_of_two_datasets_must_be_told_apart(tiny_home):
         assert {hit.dataset for hit in found if hit.study_id == "1"} == {"indiana"}
 
 
-def test_a_retriever_takes_over_what_a_later_ingest_calibrated(tiny_home):
+def test_a_retriever_uses_the_calibration_of_a_later_ingest(tiny_home):
     with Catalog(RetrievalSettings(device="cpu")) as catalog:
         known = catalog.retriever()
         meta = msgspec.structs.replace(known.collection.meta, calibration={"image/image": Scale(0.25, 0.75)})
@@ -231,7 +231,7 @@ def test_a_retriever_takes_over_what_a_later_ingest_calibrated(tiny_home):
 
 
 class Snapshot:
-    """A collection as it was when it was opened."""
+    """A collection with the record that it had when it was opened."""
 
     def __init__(self, collection):
         self.name, self.meta = collection.name, collection.meta

@@ -1,3 +1,5 @@
+"""Files are decoded to 8-bit images, within limits; damaged and unaccepted files are refused."""
+
 import io
 import os
 import struct

@@ -1,3 +1,5 @@
+"""Labels from the indexing of a study, and names of findings."""
+
 import pytest
 
 from retrieval.errors import UnknownFinding

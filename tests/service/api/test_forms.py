@@ -51,10 +51,10 @@ BODIES: dict[str, Callable[[], tuple[dict[str, str], bytes]]] = {
 @pytest.mark.parametrize("name", BODIES)
 def test_an_expensive_form_is_refused_at_once(client: Client, path: str, name: str) -> None:
     headers, body = BODIES[name]()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     answer = client.post(path, content=body, headers=headers)
     assert answer.status_code in (400, 413)
-    assert time.perf_counter() - begun < 3  # before, each took seconds to minutes, or gigabytes
+    assert time.perf_counter() - started < 3  # before, each took seconds to minutes, or gigabytes
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "us-ascii", "iso-8859-1"])

@@ -62,15 +62,15 @@ def test_text_searches_continue_while_all_decoders_hang(
     strange.setattr(decoders, "limit_wall_seconds", 6.0)
     options = {"concurrent_searches": 2, "waiting_searches": 8, "request_timeout_s": 5.0}
     with serving(shared_catalog, **options) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for _ in range(8):
-            asking.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
+            requests.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
         until(lambda: live.operations.drain.active == 8)
         for _ in range(5):
             assert live.post().status_code == 200
             assert live.client.get("/health/live").status_code == 200
         assert live.operations.drain.active == 8
-        answers = asking.wait()
+        answers = requests.wait()
         assert {answer.json()["code"] for answer in answers} <= {"request_timeout", "queue_timeout"}
         strange.undo()
         assert live.client.post("/v1/search/image", files={"image": ("a.png", png)}).status_code in (200, 503)
@@ -80,15 +80,15 @@ def test_excess_images_get_429(strange: pytest.MonkeyPatch, shared_catalog: Cata
     use_decoder(strange, "sleep")
     strange.setattr(decoders, "limit_wall_seconds", 4.0)
     with serving(shared_catalog, waiting_searches=2, request_timeout_s=3.0) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for number in range(1, 7):
-            asking.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
+            requests.ask(lambda: live.client.post("/v1/search/image", files={"image": ("a.png", png)}))
             until(lambda number=number: live.operations.drain.active == number)
         time.sleep(0.2)
         answer = live.client.post("/v1/search/image", files={"image": ("a.png", png)})
         assert_problem(answer, 429, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1
-        asking.wait()
+        requests.wait()
 
 
 @pytest.mark.parametrize("how", ["sleep", "spin"])
@@ -108,10 +108,10 @@ def test_sigterm_ends_the_service_within_its_grace_period_while_images_are_decod
         until(lambda: len(children_of(service.pid)) == 4, 30)
         children = children_of(service.pid)
         time.sleep(1)
-        begun = time.monotonic()
+        started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=30) == 0
-        assert time.monotonic() - begun < 2 + MARGIN_S
+        assert time.monotonic() - started < 2 + MARGIN_S
         until(lambda: not any(map(is_running, children)))
         for sender in senders:
             sender.join()
@@ -126,12 +126,12 @@ def test_the_decoder_of_an_abandoned_request_is_ended(
         def post(timeout: float) -> httpx.Response:
             return live.client.post("/v1/search/image", files={"image": ("a.png", png)}, timeout=timeout)
 
-        begun = time.monotonic()
+        started = time.monotonic()
         assert_problem(post(30), 504, "request_timeout")
         with pytest.raises(httpx.ReadTimeout):
             post(1.5)
         until(lambda: not decoders._all)
-        assert time.monotonic() - begun < 9  # without cancelling, either would have taken 10 s
+        assert time.monotonic() - started < 9  # without cancelling, either would have taken 10 s
 
 
 def send(url: str, png: bytes) -> None:

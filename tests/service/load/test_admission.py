@@ -38,25 +38,25 @@ def live(catalog: Catalog) -> Iterator[Live]:
         yield live
 
 
-def fill(live: Live, held: GatedModel, asking: ConcurrentRequests) -> None:
+def fill(live: Live, held: GatedModel, requests: ConcurrentRequests) -> None:
     """Take both places, then both places in the queue."""
     for number in range(2):
-        asking.ask(lambda number=number: live.post(f"heart {number}"))
+        requests.ask(lambda number=number: live.post(f"heart {number}"))
     until(lambda: len(held.texts) == 2)
     for number in range(2, 4):
-        asking.ask(lambda number=number: live.post(f"heart {number}"))
+        requests.ask(lambda number=number: live.post(f"heart {number}"))
     until(lambda: places(live, "waiting") == 2)
 
 
 def test_an_excess_request_gets_429_at_once_and_the_others_are_answered(live: Live, held: GatedModel) -> None:
-    asking = ConcurrentRequests()
-    fill(live, held, asking)
+    requests = ConcurrentRequests()
+    fill(live, held, requests)
     refused = live.post("one too many")
     problem = assert_problem(refused, 429, "overloaded")
     assert "2 running, 2 waiting" in problem["detail"]
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     held.gate.set()
-    assert [answer.status_code for answer in asking.wait()] == [200] * 4
+    assert [answer.status_code for answer in requests.wait()] == [200] * 4
     assert "one too many" not in held.texts
     assert live.post().status_code == 200
 
@@ -64,7 +64,7 @@ def test_an_excess_request_gets_429_at_once_and_the_others_are_answered(live: Li
 def test_many_clients_at_once_get_200_or_429_and_the_service_recovers(catalog: Catalog) -> None:
     with GatedModel(catalog, delay_s=0.02) as held, serving(catalog, concurrent_searches=2, waiting_searches=2) as live:
         held.gate.set()
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         start = threading.Barrier(64)
 
         def ask() -> httpx.Response:
@@ -72,8 +72,8 @@ def test_many_clients_at_once_get_200_or_429_and_the_service_recovers(catalog: C
             return live.post()
 
         for _ in range(64):
-            asking.ask(ask)
-        answers = asking.wait()
+            requests.ask(ask)
+        answers = requests.wait()
         statuses = Counter(answer.status_code for answer in answers)
         assert set(statuses) == {200, 429}
         assert statuses[200] >= 4
@@ -84,7 +84,7 @@ def test_many_clients_at_once_get_200_or_429_and_the_service_recovers(catalog: C
 
 def test_thirty_two_clients_are_answered_with_default_settings(catalog: Catalog) -> None:
     with serving(catalog) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         start = threading.Barrier(32)
 
         def ask_ten_times() -> httpx.Response:
@@ -94,15 +94,15 @@ def test_thirty_two_clients_are_answered_with_default_settings(catalog: Catalog)
             return live.post()
 
         for _ in range(32):
-            asking.ask(ask_ten_times)
-        assert [answer.status_code for answer in asking.wait()] == [200] * 32
+            requests.ask(ask_ten_times)
+        assert [answer.status_code for answer in requests.wait()] == [200] * 32
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
 def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: GatedModel, kind: str) -> None:
     path = "/v1/search" if kind == "application/json" else "/v1/search/image"
-    asking = ConcurrentRequests()
-    fill(live, held, asking)
+    requests = ConcurrentRequests()
+    fill(live, held, requests)
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as connection:
         connection.sendall(
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50000000\r\n"
@@ -110,32 +110,32 @@ def test_an_upload_is_refused_before_its_body_is_sent(live: Live, held: GatedMod
         )
         assert connection.recv(12) == b"HTTP/1.1 429"
     held.gate.set()
-    asking.wait()
+    requests.wait()
 
 
 def test_the_queue_is_first_come_first_served(catalog: Catalog) -> None:
     with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for number in range(6):
-            asking.ask(lambda number=number: live.post(f"heart {number}"))
+            requests.ask(lambda number=number: live.post(f"heart {number}"))
             until(lambda number=number: len(held.texts) + places(live, "waiting") == number + 1)
         held.gate.set()
-        asking.wait()
+        requests.wait()
         assert held.texts == [f"heart {number}" for number in range(6)]
 
 
 def test_a_disconnected_client_leaves_the_queue_and_its_search_never_runs(catalog: Catalog) -> None:
     with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = ConcurrentRequests()
-        asking.ask(lambda: live.post("first"))
+        requests = ConcurrentRequests()
+        requests.ask(lambda: live.post("first"))
         until(lambda: held.texts == ["first"])
         with pytest.raises(httpx.ReadTimeout):
             live.post("impatient", timeout=0.3)
         until(lambda: places(live, "waiting") == 0)
-        asking.ask(lambda: live.post("last"))
+        requests.ask(lambda: live.post("last"))
         until(lambda: places(live, "waiting") == 1)
         held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200, 200]
+        assert [answer.status_code for answer in requests.wait()] == [200, 200]
         assert held.texts == ["first", "last"]
 
 
@@ -156,20 +156,20 @@ def test_a_timeout_says_whether_the_request_ran_and_its_place_stays_taken(catalo
 def test_thumbnails_health_and_metrics_do_not_queue_behind_searches(catalog: Catalog) -> None:
     sha256 = catalog.retriever().study("1").images[0].image_sha256
     with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0, metrics=True) as live:
-        asking = ConcurrentRequests()
-        asking.ask(live.post)
+        requests = ConcurrentRequests()
+        requests.ask(live.post)
         until(lambda: len(held.texts) == 1)
         assert live.post().status_code == 429
         for path in (f"/v1/images/{sha256}/thumbnail", "/health/ready", "/health/live", "/metrics"):
             assert live.client.get(path, timeout=5).status_code == 200, path
         held.gate.set()
-        asking.wait()
+        requests.wait()
 
 
 def test_the_page_shows_that_the_service_is_overloaded(catalog: Catalog) -> None:
     with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=0) as live:
-        asking = ConcurrentRequests()
-        asking.ask(live.post)
+        requests = ConcurrentRequests()
+        requests.ask(live.post)
         until(lambda: len(held.texts) == 1)
         page = live.client.get("/", params={"text": "heart"})
         assert page.status_code == 429
@@ -177,7 +177,7 @@ def test_the_page_shows_that_the_service_is_overloaded(catalog: Catalog) -> None
         assert "retry-after" in page.headers
         assert "Overloaded" in page.text
         held.gate.set()
-        asking.wait()
+        requests.wait()
 
 
 def test_an_error_of_the_engine_gives_its_permit_back(catalog: Catalog) -> None:

@@ -60,12 +60,12 @@ def read_all(connection: socket.socket) -> bytes:
 
 def drip(connection: socket.socket, content: bytes, *, limit_s: float = 10.0) -> float:
     """Send single bytes until the service closes the connection; returns the seconds until then."""
-    begun = time.monotonic()
+    started = time.monotonic()
     with suppress(BrokenPipeError, ConnectionResetError):
-        while time.monotonic() - begun < limit_s:
+        while time.monotonic() - started < limit_s:
             connection.sendall(content)
             time.sleep(0.05)
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +118,12 @@ def test_a_client_that_reads_nothing_times_out(short_timeouts: Live) -> None:
 
 def test_slow_but_regular_clients_are_not_cut_off(shared_catalog: Catalog) -> None:
     with GatedModel(shared_catalog) as held, serving(shared_catalog, head_timeout_s=0.3) as live:
-        asking = ConcurrentRequests()
-        asking.ask(live.post)
+        requests = ConcurrentRequests()
+        requests.ask(live.post)
         until(lambda: bool(held.texts))
         time.sleep(0.6)  # longer than the timeout of a head
         held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200]
+        assert [answer.status_code for answer in requests.wait()] == [200]
 
 
 @pytest.mark.parametrize("begin", [b"", HALF, LIVE[:-2]])
@@ -161,26 +161,26 @@ def test_clients_without_a_key_do_not_displace_clients_with_one(keyed_catalog: C
 
 def test_a_running_request_is_never_closed_to_make_room(shared_catalog: Catalog) -> None:
     with GatedModel(shared_catalog) as held, serving(shared_catalog, connections=4) as live, ExitStack() as stack:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for number in range(3):
-            asking.ask(lambda number=number: live.post(f"heart {number}"))  # type: ignore[misc]
+            requests.ask(lambda number=number: live.post(f"heart {number}"))  # type: ignore[misc]
         until(lambda: live.operations.drain.active == 3)
         flood = [stack.enter_context(connect(live.port)) for _ in range(20)]
         assert all(map(ended, flood[:19]))
         held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200] * 3
+        assert [answer.status_code for answer in requests.wait()] == [200] * 3
 
 
 def test_a_new_connection_is_closed_when_all_others_are_running(shared_catalog: Catalog) -> None:
     with GatedModel(shared_catalog) as held, serving(shared_catalog, connections=2) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for number in range(2):
-            asking.ask(lambda number=number: live.post(f"lung {number}"))  # type: ignore[misc]
+            requests.ask(lambda number=number: live.post(f"lung {number}"))  # type: ignore[misc]
         until(lambda: live.operations.drain.active == 2)
         with connect(live.port) as further:
             assert ended(further)
         held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200] * 2
+        assert [answer.status_code for answer in requests.wait()] == [200] * 2
 
 
 def test_one_address_cannot_use_up_the_connections_of_others(shared_catalog: Catalog) -> None:
@@ -216,10 +216,10 @@ def many_files() -> Iterator[None]:
 
 def health(port: int) -> tuple[int, float]:
     """Status and seconds of `/health/live` over a new connection."""
-    begun = time.monotonic()
+    started = time.monotonic()
     with connect(port) as connection:
         connection.sendall(LIVE)
-        return int(connection.recv(65536)[9:12]), time.monotonic() - begun
+        return int(connection.recv(65536)[9:12]), time.monotonic() - started
 
 
 def cpu_s(service: subprocess.Popen[str]) -> float:
@@ -257,10 +257,10 @@ def test_with_1100_idle_connections_others_are_answered_and_the_service_stops_in
             assert status == 200
             assert seconds < 5  # the target is 1 s, but tests may share the machine
             assert search() == 200
-        begun = time.monotonic()
+        started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=20) == 0
-        assert time.monotonic() - begun < 8 + MARGIN_S
+        assert time.monotonic() - started < 8 + MARGIN_S
 
 
 @needs_proc

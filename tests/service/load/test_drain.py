@@ -89,12 +89,12 @@ def test_a_stopping_process_answers_running_requests_and_refuses_new_ones(tiny_h
 def test_a_stopping_process_cuts_off_requests_that_run_too_long(tiny_home: Path) -> None:
     with process(tiny_home, shutdown_grace_s="0.5") as (service, port), half_sent(port) as connection:
         service.send_signal(signal.SIGTERM)
-        begun = time.monotonic()
+        started = time.monotonic()
         answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b'"code":"draining"' in answer + connection.recv(65536)
         assert service.wait(timeout=20) == 0
-        assert 0.2 < time.monotonic() - begun < 0.5 + MARGIN_S
+        assert 0.2 < time.monotonic() - started < 0.5 + MARGIN_S
 
 
 @pytest.mark.parametrize("grace_s", [0, 0.2, 3])
@@ -108,10 +108,10 @@ def test_a_process_ends_within_its_grace_period_although_a_client_reads_nothing(
         connection.sendall(request.encode() * 200)
         connection.recv(1)
         time.sleep(0.5)
-        begun = time.monotonic()
+        started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=30) in (0, -signal.SIGALRM)  # the kernel ends it if it is too busy to end itself
-        assert time.monotonic() - begun < grace_s + MARGIN_S
+        assert time.monotonic() - started < grace_s + MARGIN_S
 
 
 @pytest.mark.parametrize("signals", [1, 2])
@@ -131,16 +131,16 @@ def test_a_process_ends_within_its_grace_period_although_the_engine_hangs(tiny_h
                 return httpx.Response(499)
 
         assert ask(port).status_code == 200
-        asking = ConcurrentRequests()
-        asking.ask(search)
+        requests = ConcurrentRequests()
+        requests.ask(search)
         time.sleep(1)
-        begun = time.monotonic()
+        started = time.monotonic()
         for _ in range(signals):
             service.send_signal(signal.SIGTERM)
             time.sleep(0.3)
         service.wait(timeout=30)
-        assert time.monotonic() - begun < min(grace_s, 4) + MARGIN_S
-        answers = asking.wait()
+        assert time.monotonic() - started < min(grace_s, 4) + MARGIN_S
+        answers = requests.wait()
         if signals == 1:  # a second signal cuts connections off and kills the process
             assert_problem(answers[0], 503, "draining")
             assert service.stderr is not None
@@ -154,10 +154,10 @@ def test_a_process_ends_within_its_grace_period_although_the_interpreter_hangs(t
     )
     with process(tiny_home, code=code, shutdown_grace_s="2") as (service, port):
         assert ask(port).status_code == 200
-        begun = time.monotonic()
+        started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=30) == -signal.SIGALRM
-        assert time.monotonic() - begun < 2 + MARGIN_S
+        assert time.monotonic() - started < 2 + MARGIN_S
 
 
 @pytest.mark.parametrize(("grace_s", "notice_s", "left_s"), [(8, 0, 8), (0, 0, 0), (8, 6, 8), (8, 8, 10), (1, 5, 5.5)])
@@ -182,14 +182,14 @@ def test_a_second_signal_stops_a_process_at_once(tiny_home: Path) -> None:
 
 def test_running_and_waiting_searches_are_answered_while_draining(catalog: Catalog) -> None:
     with GatedModel(catalog) as held, serving(catalog, concurrent_searches=1, waiting_searches=8) as live:
-        asking = ConcurrentRequests()
+        requests = ConcurrentRequests()
         for _ in range(3):
-            asking.ask(live.post)
+            requests.ask(live.post)
         until(lambda: live.operations.drain.active == 3)
         live.operations.drain.begin()
         assert_problem(live.post(), 503, "draining")
         held.gate.set()
-        assert [answer.status_code for answer in asking.wait()] == [200] * 3
+        assert [answer.status_code for answer in requests.wait()] == [200] * 3
         assert live.ended.wait(10)
 
 

@@ -82,17 +82,17 @@ def test_a_slow_body_times_out(live: Live, keys: dict[str, str], path: str) -> N
     request = head(
         live, f"POST {path}", f"X-API-Key: {keys['read']}", f"Content-Type: {kind}", "Content-Length: 100000"
     )
-    begun = time.monotonic()
+    started = time.monotonic()
     with sent(live, request) as connection:
         connection.settimeout(0.2)
         answer = b""
-        while time.monotonic() - begun < 20 and not answer:
+        while time.monotonic() - started < 20 and not answer:
             connection.sendall(b"-")  # single bytes do not extend the timeout
             try:
                 answer = connection.recv(65536)
             except TimeoutError:
                 continue
-        assert time.monotonic() - begun > 0.9
+        assert time.monotonic() - started > 0.9
         connection.settimeout(10)
         answer += read_all(connection)  # until it is closed: the rest of the body is not a request
     assert status_of(answer) == 408

@@ -34,7 +34,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def is_searchable(self) -> bool:
-        """Whether it has what a search needs."""
+        """Whether it is installed and has a readable collection."""
         return self.installed and self.collection is not None and self.damaged is None
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a search gives: hits with what each signal gave, and stored studies."""
+"""Results of a search: hits with the part of each signal in their score, and stored studies."""
 
 from __future__ import annotations
 

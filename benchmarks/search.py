@@ -34,12 +34,12 @@ from archives.phantoms import write_phantoms
 from benchmarks.indiana import FOLDER, indiana_source
 from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax, write_plain_search
 from benchmarks.record import write_result
+from ingest.study_labels import label_study
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.index.server.index import ServerIndex
-from retrieval.labels import label_study
 from retrieval.records import point_id, studies_of
 from retrieval.search.calibration import calibrate
 from retrieval.search.query_vectors import QueryVectors, VectorExamples

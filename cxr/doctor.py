@@ -14,9 +14,9 @@ from cxr.settings import read_settings
 from ingest.doctor.checks import CheckResult, Diagnosis
 from ingest.doctor.collection import check_thumbnails, diagnose
 from ingest.doctor.home import check_home
+from ingest.doctor.permissions import permission_problems
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
-from retrieval.file_permissions import permission_problems
 from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name, model_of

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.results import Data, Judge, Vocabulary
+from ingest.study_labels import label_study
 from retrieval.errors import InvalidRequest
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
-from retrieval.labels import CHEXPERT_14, NORMAL, label_study, read_report
+from retrieval.labels import CHEXPERT_14, NORMAL, read_report
 from retrieval.model.bundle import sha256_of
 from retrieval.model.encoder import Encoder
 from retrieval.records import Study, View, point_id

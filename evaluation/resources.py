@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from evaluation.corpus import Corpus
+from evaluation.process_memory import peak_memory_bytes
 from evaluation.results import Build, Resources, Times
 from ingest.thumbnails import thumbnail_path
 from retrieval.index.interface import Index
-from retrieval.process_memory import peak_memory_bytes
 from retrieval.search.query import Case, Query
 from retrieval.search.retriever import Retriever
 

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from evaluation.process_memory import peak_memory_bytes
 from exporters.bundle_writer import write_bundle, write_manifest
 from exporters.checkpoints import Checkpoint, load_checkpoint
 from exporters.log_levels import only_errors
@@ -38,7 +39,6 @@ from retrieval.model.bundle import (
     Parity,
     PrecisionCheck,
 )
-from retrieval.process_memory import peak_memory_bytes
 
 OPSET = 20
 """The first with `Gelu` as one operator; before it, the tanh form that SigLIP uses is eight, none of them fused."""

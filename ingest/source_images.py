@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from retrieval.labels import Labels, label_study, unknown_terms, unread_text
+from ingest.study_labels import label_study, unread_text
+from retrieval.labels import Labels, unknown_terms
 from retrieval.records import LIMIT_ID, ImageRecord, Quarantined, Study, point_id, studies_of
 
 

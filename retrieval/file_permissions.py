@@ -41,59 +41,37 @@ def restrict_home(home: Path, index: Path | None = None) -> list[Path]:
     """
     changed = []
     with suppress(OSError):
-        for path in _protected(home, index):
-            if _is_open(path):
+        for path in protected_paths(home, index):
+            if is_open_to_others(path):
                 with suppress(OSError):
                     path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
                     changed.append(path)
     return changed
 
 
-def permission_problems(home: Path, index: Path | None = None) -> list[str]:
-    """Problems with owners and permissions of `home` and the embedded `index`, with the remedy of each."""
-    problems = [
-        f"other users of this machine can read {path}, which holds reports and thumbnails; run: chmod go= {path}"
-        for path in _protected(home, index)
-        if _is_open(path)
-    ]
-    if not home.is_dir() or not hasattr(os, "geteuid"):
-        return problems
-    if not _is_ours(home) and _is_writable(home):
-        problems.append(
-            f"other users of this machine can replace the files in {home}, keys included; run: chmod go-w {home}"
-        )
-    owner = home.stat().st_uid
-    if owner != os.geteuid():
-        problems.append(
-            f"{home} belongs to user {owner}, and this is user {os.geteuid()}; run as its owner, or chown -R it"
-        )
-    foreign = [path.name for path in _secrets_of(home) if path.stat().st_uid not in (owner, os.geteuid())]
-    if foreign:
-        problems.append(f"{', '.join(foreign)} in {home} belong to other users; run: chown -R {owner} {home}")
-    return problems
-
-
-def _protected(home: Path, index: Path | None) -> Iterator[Path]:
+def protected_paths(home: Path, index: Path | None) -> Iterator[Path]:
     """The paths whose permissions protect this program's files: the home, or its own entries in a shared home."""
     if home.is_dir():
-        if _is_ours(home):
+        if is_private_home(home):
             yield home
             # The permissions of the home do not protect the target of a link.
-            yield from (path for path in _secrets_of(home) if path.is_symlink())
+            yield from (path for path in secret_entries(home) if path.is_symlink())
         else:
-            yield from _secrets_of(home)
+            yield from secret_entries(home)
     if index is not None and index.is_dir() and not index.resolve().is_relative_to(home.resolve()):
         yield from (path.parent for path in index.glob("*/collection.json"))
 
 
-def _is_ours(home: Path) -> bool:
+def is_private_home(home: Path) -> bool:
+    """Whether `home` has only entries of this program, so that its permissions may be changed."""
     resolved = home.resolve()
     if resolved == Path.home().resolve() or resolved.parent == resolved or home.stat().st_mode & stat.S_ISVTX:
         return False
     return all(path.name in _PUBLIC or _is_secret(path.name) for path in home.iterdir())
 
 
-def _secrets_of(home: Path) -> list[Path]:
+def secret_entries(home: Path) -> list[Path]:
+    """The entries of `home` that hold patient data or keys."""
     return [path for path in sorted(home.iterdir()) if _is_secret(path.name) and path.exists()]
 
 
@@ -101,12 +79,6 @@ def _is_secret(name: str) -> bool:
     return name in _SECRET or name.removeprefix(".").startswith(_SECRET_FILES)
 
 
-def _is_writable(folder: Path) -> bool:
-    """Whether other users may rename and replace its entries; with the sticky bit they may not."""
-    mode = folder.stat().st_mode
-    return os.name == "posix" and not mode & stat.S_ISVTX and bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
-
-
-def _is_open(path: Path) -> bool:
+def is_open_to_others(path: Path) -> bool:
     """Whether other users may enter or read it. Windows has no such modes."""
     return os.name == "posix" and bool(path.stat().st_mode & _OTHERS)

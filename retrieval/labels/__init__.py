@@ -5,38 +5,29 @@ Names come from two vocabularies: the heads of the Indiana (Open-i) indexing, an
 
 Where to change what: words of a finding in `finding_words`, triggers of negation and uncertainty in `triggers`, the effect
 of a kind of trigger in `rules`, names of findings in `vocabulary`, terms of other datasets in `column_terms`.
+`ingest.study_labels` combines indexing and report of a study; `ingest.explain_labels` explains each label.
 """
 
 from retrieval.labels.column_terms import find_term, is_mapping, read_status, read_terms
-from retrieval.labels.explain import explain_query, explain_report, to_json
-from retrieval.labels.explanation import KNOWN_MISREADINGS, Explanation
 from retrieval.labels.indexed_labels import QUALIFIERS, Labels, read_indexing, unknown_terms
 from retrieval.labels.query_mentions import Mentions, find_mentions
 from retrieval.labels.report_labels import read_report
-from retrieval.labels.study_labels import label_study, unread_text
 from retrieval.labels.vocabulary import CHEXPERT_14, NORMAL, clean_head, resolve_finding
 
 __all__ = [
     "CHEXPERT_14",
-    "KNOWN_MISREADINGS",
     "NORMAL",
     "QUALIFIERS",
-    "Explanation",
     "Labels",
     "Mentions",
     "clean_head",
-    "explain_query",
-    "explain_report",
     "find_mentions",
     "find_term",
     "is_mapping",
-    "label_study",
     "read_indexing",
     "read_report",
     "read_status",
     "read_terms",
     "resolve_finding",
-    "to_json",
     "unknown_terms",
-    "unread_text",
 ]

@@ -14,10 +14,11 @@ import pytest
 
 from archives.dicom.pseudonyms import load_salt
 from archives.indiana import IndianaSource
+from ingest.doctor.permissions import permission_problems
 from ingest.snapshot import create_snapshot
 from ingest.worker import Worker
 from retrieval.catalog import Catalog
-from retrieval.file_permissions import make_private_folder, permission_problems, restrict_home
+from retrieval.file_permissions import make_private_folder, restrict_home
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.label_scoring import STATUSES, score_phrases
-from retrieval.labels import find_mentions, label_study, read_report
+from ingest.study_labels import label_study
+from retrieval.labels import find_mentions, read_report
 from retrieval.labels.assertions import read_assertions
 
 HERE = Path(__file__).parent

@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archives.report_sections import split_report
-from retrieval.labels import KNOWN_MISREADINGS, explain_query, explain_report, find_mentions, read_report, to_json
+from ingest.explain_labels import explain_query, explain_report, to_json
+from ingest.label_explanation import KNOWN_MISREADINGS
+from retrieval.labels import find_mentions, read_report
 from retrieval.labels.assertions import read_assertions
 from retrieval.labels.language import is_english
 from retrieval.records import Report
 from tests.retrieval.labels.sentence_parts import texts
 
-HERE = Path(__file__).parent
+LABEL_TABLES = Path(__file__).parents[1] / "retrieval" / "labels"
 
 
 def explain(findings, impression=""):
@@ -182,7 +184,7 @@ def test_any_text_can_be_explained(text):
 
 @pytest.mark.parametrize("table", ["labelled_sentences", "held_out_sentences", "other_styles"])
 def test_the_explanation_agrees_with_the_labels_of_the_tables(table):
-    with (HERE / f"{table}.csv").open(newline="") as file:
+    with (LABEL_TABLES / f"{table}.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             assert_agrees(row["phrase"])
 

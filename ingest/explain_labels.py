@@ -10,14 +10,14 @@ from dataclasses import asdict
 
 import msgspec
 
-from retrieval.labels.assertions import assert_mention, omitted_parts, read_part
-from retrieval.labels.explanation import (
+from ingest.label_explanation import (
     ExplainedMention,
     ExplainedSentence,
     ExplainedTrigger,
     Explanation,
     OmittedText,
 )
+from retrieval.labels.assertions import assert_mention, omitted_parts, read_part
 from retrieval.labels.kinds import Dialect, Kind
 from retrieval.labels.language import is_english
 from retrieval.labels.query_mentions import find_mentions, spell_out

@@ -38,7 +38,7 @@ test-quick: $(DEVELOP)  ## a first answer in 90 seconds
 	$(PYTEST) -m 'not real and not slow'
 
 test-real: $(DOCS)  ## tests with real programs, which are installed if possible; lists what was skipped and why
-	CXR_TEST_INSTALL=1 $(PYTEST) -m real -rs
+	CXR_TEST_INSTALL=1 CXR_TEST_THOROUGH=1 $(PYTEST) -m 'real or thorough' -rs
 
 $(DOCS): $(DEVELOP)
 	$(BIN)/uv pip install --quiet --python $(VENV) --group docs --constraints constraints.txt

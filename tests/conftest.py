@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -72,13 +73,31 @@ CASES = (
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_NEEDED = 12e9
+_PREFIX = "cxr-tests-"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put temporary folders into memory where there is room: a new collection waits seconds for a disk."""
-    has_room = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED
-    if has_room and config.getoption("basetemp") is None:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+    """Put temporary folders into memory if there is room: on a disk, a new collection waits seconds for it.
+
+    `--basetemp` names another place, and keeps the folders of failed tests.
+    """
+    if config.getoption("basetemp") is not None or not _MEMORY.is_dir():  # processes of xdist have a base
+        return
+    for left in _MEMORY.glob(f"{_PREFIX}*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(_PREFIX))):
+            shutil.rmtree(left, ignore_errors=True)
+    if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
+        config.option.basetemp = _base()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Free the memory."""
+    if config.getoption("basetemp") == _base():
+        shutil.rmtree(_base(), ignore_errors=True)
+
+
+def _base() -> Path:
+    return _MEMORY / f"{_PREFIX}{os.getpid()}"
 
 
 def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:

@@ -23,10 +23,11 @@ from tests.conftest import WORDS, write_archive, write_tiny_bundle
 from tests.recovery.doomed import Driver, Moment, driving, somewhere
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
 from tests.recovery.state import State, differences, read_edge, read_stand_in
+from tests.repetitions import repetitions
 
 NAME = "cxr_tiny"
 STUDIES = 150
-KILLS = 20
+KILLS = repetitions(15, 20)
 KILLED = -signal.SIGKILL
 WITH_QUARANTINE = 3
 
@@ -125,6 +126,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pla
             assert servers[0].met.keys() >= {"drop", "lose", "503"}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_job_killed_at_every_turn_ends_in_the_index_of_an_undisturbed_run(places, tmp_path, capsys):
     disturbed, undisturbed = places
@@ -136,8 +138,8 @@ def test_a_job_killed_at_every_turn_ends_in_the_index_of_an_undisturbed_run(plac
         first = Job(driver, disturbed, command)
         first.kill(*MAKING[disturbed.engine], *LEDGER)
         first.kill(Moment(f"{collection}.upsert"), Moment(f"{collection}.upsert", "after", 2))
-        first.kill(*(somewhere(rng, f"{collection}.upsert", 25) for _ in range(6)))
-        first.kill(*(somewhere(rng, f"{collection}.upsert", 100, outside=True) for _ in range(3)))
+        first.kill(*(somewhere(rng, f"{collection}.upsert", 25) for _ in range(repetitions(2, 6))))
+        first.kill(*(somewhere(rng, f"{collection}.upsert", 100, outside=True) for _ in range(repetitions(1, 3))))
         first.kill(
             Moment(f"{collection}.optimize", "during", delay_ms=5),
             Moment(f"{collection}.record"),
@@ -157,7 +159,7 @@ def test_a_job_killed_at_every_turn_ends_in_the_index_of_an_undisturbed_run(plac
             Moment(f"{collection}.replace_reports"),
             Moment(f"{collection}.replace_reports", "after"),
         )
-        second.kill(*(somewhere(rng, f"{collection}.replace_reports", 25) for _ in range(3)))
+        second.kill(*(somewhere(rng, f"{collection}.replace_reports", 25) for _ in range(repetitions(1, 3))))
         second.kill(
             Moment(f"{collection}.delete"),
             Moment(f"{collection}.delete", "during", delay_ms=1),

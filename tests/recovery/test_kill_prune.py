@@ -14,7 +14,8 @@ from PIL import Image
 from tests.conftest import write_tiny_bundle
 from tests.recovery.doomed import Moment, driving
 from tests.recovery.qdrant_stand_in import QdrantStandIn
-from tests.recovery.test_kill import EDGE, KILLED, KILLS, SERVER, Job, Place
+from tests.recovery.test_kill import EDGE, KILLED, SERVER, Job, Place
+from tests.repetitions import repetitions
 
 IMAGES = 70
 GONE_EACH_TIME = 3
@@ -45,6 +46,7 @@ def moments(engine: str, rng: random.Random) -> Iterator[Moment]:
         yield Moment("ingest.worker:Worker.run", "during", 1, round(rng.uniform(0, 400), 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_prune_killed_at_any_moment_is_completed_by_the_same_command(place: Place, tmp_path: Path, capsys) -> None:
     rng = random.Random(5)
@@ -76,7 +78,7 @@ def test_a_prune_killed_at_any_moment_is_completed_by_the_same_command(place: Pl
             assert (state.meta.counts, state.meta.complete, state.strays) == ({"images": len(left)}, True, [])
             assert "cxr_tiny" in state.aliases.values()
             assert driver.run(["doctor"], place.environment) == 0, driver.log.read_text()[-2000:]
-            if kills == KILLS:
+            if kills == repetitions(9, 20):
                 break
     with capsys.disabled():
         print(f"\n{place.engine}: {kills} kills of prune", end=" ")

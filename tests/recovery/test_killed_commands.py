@@ -1,4 +1,4 @@
-"""`ingest retry`, `snapshot create` and `use`, killed at 20 random moments each: the same command completes each of them.
+"""`ingest retry`, `snapshot create` and `use`, killed at random moments: the same command completes each of them.
 
 A failure names the seed and the moment. `CXR_TEST_KILL_SEED` sets another seed.
 """
@@ -24,9 +24,10 @@ import cxr.main
 from tests.conftest import copy_home, write_archive, write_tiny_bundle
 from tests.recovery.doomed import Driver, Moment, driving
 from tests.recovery.state import differences, read_edge
+from tests.repetitions import repetitions
 
 SEED = int(os.environ.get("CXR_TEST_KILL_SEED", "41"))
-KILLS = 20
+KILLS = repetitions(7, 20)
 KILLED = -signal.SIGKILL
 ATTEMPTS = 3 * KILLS
 STUDIES = 14
@@ -130,6 +131,7 @@ def killed(rng: random.Random, home: Home, arguments: list[str], *certain: Momen
     raise AssertionError(f"seed {SEED}: the command was over before {ATTEMPTS - kills} of {ATTEMPTS} moments")
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_killed_retry_is_completed_by_the_next(retrying):
     retrying.put_back()
@@ -155,6 +157,7 @@ def test_a_killed_retry_is_completed_by_the_next(retrying):
         assert retrying.ailments() == [], (SEED, moment)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_next_removes(home, tmp_path):
     file = tmp_path / "away" / "there.zip"
@@ -181,6 +184,7 @@ def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_ne
     assert drafts >= len(certain) - 1
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_killed_snapshot_is_removed_by_a_snapshot_of_another_folder(home, tmp_path):
     home.put_back()
@@ -191,6 +195,7 @@ def test_a_killed_snapshot_is_removed_by_a_snapshot_of_another_folder(home, tmp_
     assert home.ailments() == []
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 def test_a_killed_use_names_the_old_model_or_the_new_one(home):
     command = ["use", "tiny-b"]

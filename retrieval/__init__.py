@@ -5,10 +5,11 @@ Research use; not a medical device.
 
 from __future__ import annotations
 
+from retrieval import no_telemetry as no_telemetry  # first: it switches the telemetry of other libraries off
+
+# isort: split
 import importlib
 from typing import TYPE_CHECKING, Any
-
-from retrieval import no_telemetry as no_telemetry
 
 if TYPE_CHECKING:
     from retrieval.catalog import open_retriever as open_retriever

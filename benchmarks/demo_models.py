@@ -1,8 +1,9 @@
-"""The two demo models from scratch: draw phantoms, train, export, measure on phantoms of another seed.
+"""Trains, exports and measures the two demo models.
 
     python -m benchmarks.demo_models
 
-Writes the bundles into `retrieval/bundles/` and the measurements to `benchmarks/results/demo_models.json`.
+Draws phantoms, trains on them, and measures on phantoms of another seed. Writes the bundles into `retrieval/bundles/`
+and the measurements to `benchmarks/results/demo_models.json`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,8 @@ from archives.indiana import IndianaSource
 from archives.phantoms import write_phantoms
 from benchmarks.pair_retrieval import measure_findings, measure_groups, measure_pairs
 from benchmarks.record import FOLDER, write_result
-from exporters.demo_models import NAMES, config_path
 from exporters.export import export_model
-from exporters.finetune.progress import Silence
+from exporters.finetune.progress import NoTrainingProgress
 from exporters.finetune.run import finetune
 from exporters.finetune.settings import load_settings
 from exporters.finetune.store import EpochRecord
@@ -34,12 +34,14 @@ from retrieval.model.encoder import Encoder
 from retrieval.records import Study, studies_of
 
 RESULTS = FOLDER / "demo_models.json"
+CONFIGS = Path(__file__).parent / "configs"
+NAMES = ("phantom-siglip", "phantom-clip")
 LIMIT_BYTES = 6_000_000
 
-# Studies and seed of each set. `cxr demo` draws seed 0, which no model here has seen either.
+# Studies and seed of each set. `cxr demo` draws seed 0, on which no model was trained either.
 TRAIN, VALIDATION, HELD_OUT = (4500, 1), (300, 2), (600, 3)
 
-# What a user would type for each finding of a phantom: Indiana's heads say it their own way round.
+# The query for each finding of a phantom. Indiana's indexing puts the noun first.
 PROMPTS = {
     "Cardiomegaly": "cardiomegaly",
     "Pleural Effusion": "pleural effusion",
@@ -54,8 +56,8 @@ PROMPTS = {
 }
 
 
-class Lines(Silence):
-    """A line an epoch; bars of two processes would overwrite each other."""
+class EpochLines(NoTrainingProgress):
+    """Prints a line for each epoch, because bars of two processes would overwrite each other."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -68,13 +70,13 @@ class Lines(Silence):
 
 
 def main() -> None:
-    """Make both models and measure them."""
+    """Train both models and measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--work", type=Path, help="folder that keeps phantoms and checkpoints (default: a temporary one)"
+        "--work", type=Path, help="folder for phantoms and checkpoints, kept (default: a temporary one)"
     )
     parser.add_argument("--models", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--measure-only", action="store_true", help="measure the bundles that are there")
+    parser.add_argument("--measure-only", action="store_true", help="only measure the existing bundles")
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
@@ -88,13 +90,13 @@ def main() -> None:
         "phantoms": {"train": TRAIN, "validation": VALIDATION, "held_out": HELD_OUT, "values": "studies, seed"},
         "drawing_seconds": round(drawn, 1),
         "total_seconds": round(time.monotonic() - began, 1),
-        "models": _kept(arguments.models) | results,
+        "models": _earlier_results(arguments.models) | results,
     }
     write_result(RESULTS.stem, figures)
 
 
 def draw(folder: Path, studies: int, seed: int) -> list[Study]:
-    """The studies of a set of phantoms, drawn where they are not there yet."""
+    """The studies of a set of phantoms, which are drawn unless they exist."""
     files = write_phantoms(folder, studies, seed)
     return list(
         studies_of(IndianaSource(files.reports_csv, files.projections_csv, files.images_dir, dataset="phantom"))
@@ -102,7 +104,7 @@ def draw(folder: Path, studies: int, seed: int) -> list[Study]:
 
 
 def make_all(names: list[str], train: list[Study], val: list[Study], work: Path) -> dict[str, dict[str, Any]]:
-    """Make the models side by side: with towers this small, two processes of one thread outrun one of two threads."""
+    """Train the models in parallel. With such small towers, two processes of one thread are faster than one of two."""
     with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
         jobs = {name: pool.submit(make, name, train, val, work / name) for name in names}
         return {name: job.result() for name, job in jobs.items()}
@@ -111,9 +113,9 @@ def make_all(names: list[str], train: list[Study], val: list[Study], work: Path)
 def make(name: str, train: list[Study], val: list[Study], checkpoint: Path) -> dict[str, Any]:
     """Train one model and export it into the package."""
     say(f"training {name}")
-    trained = finetune(load_settings(config_path(name)), train, val, checkpoint, progress=Lines(name))
+    trained = finetune(load_settings(CONFIGS / f"{name}.json"), train, val, checkpoint, progress=EpochLines(name))
     say(f"exporting {name}")
-    exported = export_model(name=name, source=checkpoint, out_dir=PACKAGED_DIR, licence="Apache-2.0", progress=say)
+    exported = export_model(name=name, source=checkpoint, out_dir=PACKAGED_DIR, licence="Apache-2.0")
     if exported.size_bytes > LIMIT_BYTES:
         raise SystemExit(f"{name} has {exported.size_bytes:,} bytes; at most {LIMIT_BYTES:,} are shipped")
     return {
@@ -129,7 +131,7 @@ def make(name: str, train: list[Study], val: list[Study], checkpoint: Path) -> d
 
 
 def measure(name: str, studies: list[Study]) -> dict[str, Any]:
-    """What the shipped bundle finds among phantoms it has not seen."""
+    """Retrieval by the shipped bundle on phantoms that it was not trained on."""
     say(f"measuring {name}")
     bundle = ModelBundle.load(PACKAGED_DIR / name)
     encoder = Encoder(bundle, device="cpu")
@@ -152,11 +154,11 @@ def _sets(measure_only: bool) -> dict[str, tuple[int, int]]:
     return {"held-out": HELD_OUT} if measure_only else {"train": TRAIN, "val": VALIDATION, "held-out": HELD_OUT}
 
 
-def _kept(making: list[str]) -> dict[str, Any]:
-    """What stands in the results about models that are not made this time."""
+def _earlier_results(making: list[str]) -> dict[str, Any]:
+    """Results of the models that this run does not train."""
     if not RESULTS.is_file():
         return {}
-    models: dict[str, Any] = json.loads(RESULTS.read_text())["models"]
+    models: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))["models"]
     return {name: scores for name, scores in models.items() if name not in making}
 
 

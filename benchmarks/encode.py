@@ -88,7 +88,7 @@ def export_vit_b_32(folder: Path) -> ModelBundle:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     from exporters.export import export_model
-    from exporters.finetune.tokenizer import train_tokenizer
+    from exporters.finetune.word_pieces import train_tokenizer
 
     checkpoint = folder / "vit-b-32"
     torch.manual_seed(0)

@@ -33,7 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.encode import read_images
 from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
 from benchmarks.record import write_result
-from exporters.checkpoints import Checkpoint, load_checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from exporters.precision import convert_graphs
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, ModelBundle

@@ -85,7 +85,7 @@ def export(
             sample=lambda: read_sample(sample, sample_images),
             allow_lossy=allow_lossy,
             pad_square=pad_square,
-            progress=progress.stage,
+            progress=progress,
         )
     if as_json:
         print_json(summary.to_dict())

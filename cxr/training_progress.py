@@ -18,9 +18,9 @@ class TrainingReporter:
         self._reporter = reporter
         self._title = ""
 
-    def images(self, what: str, done: int, total: int) -> None:
+    def images(self, set_name: str, done: int, total: int) -> None:
         """See `TrainingProgress`."""
-        self._begin(f"reading {what} images", "images")
+        self._begin(f"reading {set_name} images", "images")
         self._reporter(done, total)
 
     def note(self, message: str) -> None:

@@ -1,3 +1,3 @@
-"""From a torch checkpoint to a model bundle, and from image-report pairs to a checkpoint. The only home of torch."""
+"""Exports torch checkpoints as model bundles, and trains checkpoints on image-report pairs. The only home of torch."""
 
-import retrieval  # noqa: F401  first: it switches the telemetry of other libraries off
+import retrieval  # noqa: F401  first, because it switches off the telemetry of other libraries

@@ -1,4 +1,4 @@
-"""Silence for libraries that narrate their work through loggers."""
+"""Suppresses log messages of libraries below the level of errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_errors(*names: str) -> Iterator[None]:
-    """Let nothing below an error through these loggers, or through the root logger, which open_clip uses, if none is
-    named."""
+    """Log only errors of the loggers `names` within the block; without names, of the root logger, which open_clip uses."""
     loggers = [logging.getLogger(name) for name in names or (None,)]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

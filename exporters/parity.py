@@ -1,4 +1,4 @@
-"""Proof that a bundle computes what its reference does, from the raw image and the raw string to the embedding."""
+"""Measures whether a bundle computes the same as its reference, from raw image and raw string to embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from exporters.checkpoints import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint
 from retrieval.errors import ParityError
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.preprocess import ImagePreprocessor
@@ -21,7 +21,7 @@ from retrieval.model.tokenize import TextTokenizer
 
 COSINE_MIN = 0.99999
 PIXELS_MAX_ABS = 1e-5
-"""Float32 rounding in another order gives up to 1e-6; one grey level is 1e-2. In between lies nothing that may pass."""
+"""Another order of float32 operations changes pixels by up to 1e-6; one grey level is 1e-2."""
 NORM_TOLERANCE = 1e-4
 HEAVY_PARAMETERS, HEAVY_IMAGES = 300_000_000, 4
 
@@ -38,7 +38,7 @@ TEXTS = (
 
 
 def default_images(seed: int = 0) -> list[Image.Image]:
-    """Seeded pictures of awkward shapes and modes, as decoded: grey, colour, 16 bit, transparent, wide, tall, tiny."""
+    """Random images of unusual shapes and modes, as decoded: grey, colour, 16 bit, transparent, wide, tall, tiny."""
     generator = np.random.default_rng(seed)
     shapes = (
         ("L", 301, 257),
@@ -54,14 +54,14 @@ def default_images(seed: int = 0) -> list[Image.Image]:
 
 
 def measure_parity(folder: Path, checkpoint: Checkpoint, images: Sequence[Image.Image], texts: Sequence[str]) -> Parity:
-    """Compare the graphs in `folder` with the torch model, each fed by its own processor and tokenizer.
+    """The comparison of the graphs in `folder` with the torch model, each with its own preprocessing and tokenizer.
 
-    Pixels are compared on all images; a tower of more than `HEAVY_PARAMETERS`, which takes seconds an image, embeds the
-    first `HEAVY_IMAGES` of them, and `Parity.images` says how many were embedded. Every graph runs the whole batch and the
-    first input alone, so an axis that is not dynamic or a tower that looks at its neighbours shows.
+    Pixels are compared on all images. A tower of more than `HEAVY_PARAMETERS` takes seconds per image and embeds only
+    the first `HEAVY_IMAGES`; `Parity.images` is the number of embedded images. Every graph runs the whole batch and the
+    first input alone. This detects a batch axis that is not dynamic, and a tower whose output depends on the batch.
 
     Raises:
-        ParityError: a graph cannot run, or gives embeddings that are not of unit norm.
+        ParityError: a graph cannot run, or its embeddings do not have unit norm.
     """
     pixels = ImagePreprocessor(checkpoint.preprocessing).batch(images)
     reference_pixels = checkpoint.reference_pixels(images)
@@ -89,10 +89,10 @@ def measure_parity(folder: Path, checkpoint: Checkpoint, images: Sequence[Image.
 
 
 def require_parity(parity: Parity) -> None:
-    """Refuse a float32 bundle that is not its reference.
+    """Refuse a float32 bundle that differs from its reference.
 
     Raises:
-        ParityError: naming each figure that is out of bounds.
+        ParityError: names each figure that is out of bounds.
     """
     faults = []
     if parity.pixels_max_abs > PIXELS_MAX_ABS:
@@ -112,8 +112,8 @@ def require_parity(parity: Parity) -> None:
 def _run(
     graph: Path, output: str, inputs: dict[str, NDArray[np.float32]] | dict[str, NDArray[np.int64]]
 ) -> NDArray[np.float32]:
-    """The batch's embeddings, with those of the first input alone before them."""
-    # The reference runs on the CPU; a GPU's TF32 convolutions would blur the comparison.
+    """The embedding of the first input alone, then those of the whole batch."""
+    # On the CPU, as the reference: TF32 convolutions of a GPU are less exact.
     session = OrtSession(graph, device="cpu")
     try:
         alone = session.run(output, {name: values[:1] for name, values in inputs.items()})
@@ -142,7 +142,7 @@ def _parameters(tower: nn.Module) -> int:
 
 
 def _equal_up_to_padding(ours: NDArray[np.int64], theirs: NDArray[np.int64], checkpoint: Checkpoint) -> bool:
-    # `longest` stops where the batch's longest text ends; what the reference has beyond must be padding alone.
+    # With padding `longest` our batch ends with its longest text; the rest of the reference must be padding.
     length = ours.shape[1]
     rest = theirs[:, length:]
     return bool(np.array_equal(ours, theirs[:, :length]) and (rest == checkpoint.tokenization.pad_id).all())

@@ -1,8 +1,7 @@
-"""Smaller and faster forms of a proven float32 bundle, each measured against it before it may stand in its place."""
+"""Converts a float32 bundle to fp16 or int8 and compares the embeddings with those of float32."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -24,8 +23,8 @@ from retrieval.model.tokenize import TextTokenizer
 Precision = Literal["fp32", "fp16", "int8"]
 
 GATES: dict[str, tuple[float, float, float]] = {"fp16": (0.9999, 0.999, 0.97), "int8": (0.995, 0.98, 0.90)}
-"""Least mean cosine, worst cosine and top-10 agreement with float32. fp16 keeps 11 bits and should be all but equal; int8
-is let through where at most one hit in ten changes."""
+"""Lowest allowed mean cosine, worst cosine and top-10 agreement with float32. fp16 keeps 11 bits and should be almost
+equal. int8 passes if at most one hit in ten changes."""
 
 Message = TypeVar("Message", onnx.NodeProto, onnx.TensorProto, onnx.ValueInfoProto)
 
@@ -34,10 +33,10 @@ _BATCH = 8
 
 
 def convert_graphs(folder: Path, precision: Precision) -> None:
-    """Replace the float32 graphs in `folder` by their `precision` form; inputs and outputs stay float32 and int64.
+    """Replace the float32 graphs in `folder` by graphs in `precision`. Inputs and outputs stay float32 and int64.
 
     Raises:
-        ExportError: the graph holds nothing that this precision changes, or the converter does not take it.
+        ExportError: the precision changes nothing in the graph, or the converter cannot convert it.
     """
     for name in (IMAGE_GRAPH, TEXT_GRAPH):
         path = folder / name
@@ -50,14 +49,14 @@ def convert_graphs(folder: Path, precision: Precision) -> None:
                 raise
             except ExportError:
                 raise
-            except Exception as error:  # the converters raise whatever the graph makes them trip over
+            except Exception as error:  # the converters raise many kinds
                 raise ExportError(f"{name} cannot be converted to {precision}: {error}") from error
             for old in (path, *folder.glob(f"{name}.data")):
                 old.unlink()
             _rename_graph(draft, path)
 
 
-def run_set(
+def embed_sample(
     folder: Path,
     preprocessing: Preprocessing,
     tokenization: Tokenization,
@@ -81,16 +80,16 @@ def run_set(
     return np.concatenate(image_embeds), np.concatenate(text_embeds)
 
 
-def compare(
+def compare_embeddings(
     exact: tuple[NDArray[np.float32], NDArray[np.float32]],
     found: tuple[NDArray[np.float32], NDArray[np.float32]],
     precision: Precision,
     sample: str,
 ) -> PrecisionCheck:
-    """How far embeddings of a lower precision are from those of float32, image and text, and whether that passes.
+    """The comparison of embeddings in a lower precision (`found`) with those in float32 (`exact`), images and texts.
 
-    Top-10 agreement: the share of each query's ten nearest images, itself left out, that float32 also has among its ten;
-    image queries and text queries apart, all candidates from the same precision as the query.
+    Top-10 agreement is the share of a query's ten nearest images that float32 also has among its ten. The query itself
+    does not count. Image and text queries are averaged separately. Query and candidates have the same precision.
     """
     image_cosines, text_cosines = (_cosines(one, other) for one, other in zip(exact, found, strict=True))
     check = PrecisionCheck(
@@ -105,11 +104,11 @@ def compare(
         text_top10_agreement=top_agreement(exact[1] @ exact[0].T, found[1] @ found[0].T),
         passed=False,
     )
-    return msgspec.structs.replace(check, passed=not faults(check, precision))
+    return msgspec.structs.replace(check, passed=not failed_limits(check, precision))
 
 
-def faults(check: PrecisionCheck, precision: Precision) -> list[str]:
-    """What keeps `check` from passing the gate of `precision`, in words."""
+def failed_limits(check: PrecisionCheck, precision: Precision) -> list[str]:
+    """Each figure of `check` that is below its limit for `precision`, in words."""
     mean, worst, agreement = GATES[precision]
     limits = {
         "image_cosine_mean": mean,
@@ -130,20 +129,20 @@ def require_precision(check: PrecisionCheck, precision: Precision) -> None:
     """Refuse a precision that failed its gate.
 
     Raises:
-        ParityError: naming each figure out of bounds and what to do.
+        ParityError: names each figure that is out of bounds and the remedy.
     """
     if not check.passed:
         raise ParityError(
-            f"{precision} changes this model too much: {'; '.join(faults(check, precision))}, on {check.images} images "
-            f"and {check.texts} texts ({check.sample}). No bundle was written; export another precision, or repeat with "
-            "--allow-lossy to keep it all the same"
+            f"{precision} changes this model too much: {'; '.join(failed_limits(check, precision))}, on {check.images} "
+            f"images and {check.texts} texts ({check.sample}). No bundle was written; export another precision, or "
+            "repeat with --allow-lossy to keep it anyway"
         )
 
 
 def top_agreement(exact: NDArray[np.float32], found: NDArray[np.float32], *, leave_self_out: bool = False) -> float:
     """Mean share of the ten best columns of each row of `exact` that are among the ten best of `found`, 0..1.
 
-    With fewer than eleven columns it compares the better half, so that the figure can fail.
+    With fewer than twenty columns it compares the better half, so that the agreement is not always 1.
     """
     if leave_self_out:
         exact, found = exact.copy(), found.copy()
@@ -159,7 +158,7 @@ def _to_fp16(path: Path, target: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(path)
-    # Its shape inference passes the model through one protobuf, which ends at 2 GB.
+    # Shape inference serializes the model as one protobuf, which is limited to 2 GB.
     large = any(path.parent.glob(f"{path.name}.data"))
     restore = _detach_normalization(model)
     model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=large)
@@ -168,9 +167,9 @@ def _to_fp16(path: Path, target: Path) -> None:
 
 
 def _detach_normalization(model: onnx.ModelProto) -> Callable[[onnx.ModelProto], None]:
-    """Cut off what follows the last norm; the function that is returned puts it back, in float32.
+    """Remove the L2 normalization from `model`; returns a function that puts it back, in float32.
 
-    The index relies on unit length, which 11 bits miss, and the converter rounds after every node that it is told to leave.
+    The index relies on unit length, which 11 bits cannot give. The converter rounds even after nodes that it must leave.
     """
     graph = model.graph
     place = max((index for index, node in enumerate(graph.node) if node.op_type == "ReduceL2"), default=None)
@@ -180,12 +179,12 @@ def _detach_normalization(model: onnx.ModelProto) -> Callable[[onnx.ModelProto],
     del graph.node[place:]
     made = {name for node in tail for name in node.output}
     for value in [each for each in graph.value_info if each.name in made]:
-        graph.value_info.remove(value)  # its type would be turned to float16
+        graph.value_info.remove(value)  # the converter would change its type to float16
     output = _copy(graph.output[0])
     graph.output[0].name = tail[0].input[0]
-    # Constants of the tail, under names that the converter has not seen.
-    asked = {name for node in tail for name in node.input}
-    constants = [_copy(each) for each in graph.initializer if each.name in asked]
+    # Rename the constants of the tail, so that they differ from those that the converter changes.
+    needed = {name for node in tail for name in node.input}
+    constants = [_copy(each) for each in graph.initializer if each.name in needed]
     renamed = {each.name: f"normalization.{each.name}" for each in constants}
     for each in constants:
         each.name = renamed[each.name]
@@ -221,16 +220,16 @@ def _to_int8(path: Path, target: Path) -> None:
     quantized = onnx.load(target, load_external_data=False)
     if not any(node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul") for node in quantized.graph.node):
         raise ExportError(
-            f"{path.name} has no matrix product with constant weights, which is all that int8 changes; "
-            "a convolutional tower gains nothing from it: export fp32 or fp16"
+            f"{path.name} has no matrix product with constant weights, and int8 changes nothing else; "
+            "export this model (a convolutional tower?) as fp32 or fp16"
         )
 
 
 def _rename_graph(draft: Path, path: Path) -> None:
-    """Give a converted graph the name of the old one; external weights are named inside it and so are written anew."""
+    """Rename a converted graph to `path`. A graph with external weights names their file and is written again."""
     data = list(draft.parent.glob(f"{draft.name}.data"))
     if not data:
-        os.replace(draft, path)
+        draft.rename(path)
         return
     model = onnx.load(draft)
     onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")

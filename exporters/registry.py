@@ -1,4 +1,4 @@
-"""The models that `cxr export KEY` knows by name. Any other checkpoint goes by `--checkpoint`."""
+"""The models that `cxr export KEY` knows by name. Any other checkpoint needs `--checkpoint`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from retrieval.errors import ExportError, UnknownModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
-    """What is known of a model before its checkpoint is at hand.
+    """Description of a published model.
 
-    `dim`, `image_size` (pixels a side) and `context_length` (tokens) describe the published checkpoint; what an export
-    writes is read off the checkpoint itself.
+    `dim`, `image_size` (pixels per side) and `context_length` (tokens) are those of the published checkpoint. An export
+    reads them from the checkpoint itself.
     """
 
     key: str
@@ -24,13 +24,13 @@ class ModelEntry:
     image_size: int
     context_length: int
     training: str
-    """What it is and what it learnt from."""
+    """Architecture and training data."""
     quality: str
-    """What is published about it, and what to mind."""
+    """Published results and caveats."""
     preprocessing: str
-    """How an export prepares images by default, and why."""
+    """How images are prepared by default, and why."""
     revision: str | None = None
-    """Commit of the hub repository; None takes its newest. An export records the commit it used."""
+    """Commit of the hub repository; None takes the newest. An export records the commit it used."""
     gated: bool = False
     non_commercial: bool = False
 
@@ -45,7 +45,7 @@ class ModelEntry:
 
     @property
     def notes(self) -> str:
-        """Training and quality in one paragraph."""
+        """`training` and `quality` in one paragraph."""
         return f"{self.training} {self.quality}"
 
 
@@ -54,8 +54,8 @@ _CLIP_PIXELS = (
 )
 _SIGLIP_PIXELS = "Stretched to a square, bicubic, nothing cropped: the hub's processor, as in training."
 _MEDSIGLIP_PIXELS = (
-    "Stretched to 448 x 448: the hub's processor, which whoever fine-tunes with transformers uses. Google's server pads to "
-    "a square first, as in pre-training: --pad-square. On images far from square the two differ; measure both."
+    "Stretched to 448 x 448: the hub's processor, which fine-tuning with transformers uses. Google's server pads to a "
+    "square first, as in pre-training (--pad-square). The two differ on images that are far from square; measure both."
 )
 
 _ENTRIES = (
@@ -178,7 +178,7 @@ def find_entry(key: str) -> ModelEntry:
     """The entry `key`.
 
     Raises:
-        UnknownModel: there is none; the message lists those there are.
+        UnknownModel: the registry has no such key; the message lists all keys.
     """
     if key not in REGISTRY:
         raise UnknownModel(
@@ -192,7 +192,7 @@ def require_licence(entry: ModelEntry, accepted: bool) -> None:
     """Demand consent before a model with restricting terms is exported.
 
     Raises:
-        ExportError: the terms restrict and were not accepted.
+        ExportError: the terms are restrictive and were not accepted.
     """
     if accepted or not (entry.gated or entry.non_commercial):
         return
@@ -201,6 +201,6 @@ def require_licence(entry: ModelEntry, accepted: bool) -> None:
         *(["it is not for commercial use"] if entry.non_commercial else []),
     ]
     raise ExportError(
-        f"{entry.key} ({entry.source}) comes under {entry.licence}: {' and '.join(restrictions)}. "
+        f"{entry.key} ({entry.source}) has the licence {entry.licence}: {' and '.join(restrictions)}. "
         "Read the terms, then repeat with --accept-license"
     )

@@ -17,7 +17,7 @@ from retrieval.records import studies_of
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Images and texts like those the model will meet, on which a lower precision is compared with float32."""
+    """Images and texts, and a `name` that says where they come from."""
 
     name: str
     images: Sequence[Image.Image]
@@ -25,7 +25,7 @@ class Sample:
 
 
 def read_sample(folder: Path | None, count: int) -> Sample:
-    """`count` frontal images with their reports: of the Indiana archive in `folder`, or phantoms drawn for it."""
+    """`count` frontal images with their reports, of the Indiana archive in `folder`, or of phantoms drawn now."""
     with tempfile.TemporaryDirectory() as drawn:
         if folder is None:
             files = write_phantoms(Path(drawn), count, seed=3)
@@ -40,7 +40,7 @@ def read_sample(folder: Path | None, count: int) -> Sample:
             for image in study.images
             if image.view == "frontal" and study.report.group
         ]
-        # Spread over the archive: neighbours in a table are often of one hospital.
+        # Spread over the archive: neighbouring rows are often of one hospital.
         chosen = pairs[:: max(1, len(pairs) // count)][:count]
         return Sample(
             name=f"{len(chosen)} frontal images of {'drawn phantoms' if folder is None else 'the Indiana archive'}",

@@ -1,4 +1,4 @@
-"""A contrastive step over a batch that does not fit into memory at once, with the gradient of the whole batch."""
+"""Computes the gradient of a contrastive loss over a batch whose activations do not fit into memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import torch
 from torch import Tensor
 
 Embed = Callable[[int], tuple[Tensor, Tensor]]
-"""Embeddings of the images and of the texts of one part of the batch, by its number."""
+"""Maps the number of a part of the batch to the embeddings of its images and of its texts."""
 
 
 def accumulate_step(
     embed: Embed, parts: int, loss_of: Callable[[Tensor, Tensor], Tensor], scale: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Leave the gradient of `loss_of(all images, all texts)` in the parameters, holding one part's activations at a time.
+    """Add the gradient of `loss_of(all images, all texts)` to the parameters; only one part's activations are in memory.
 
-    Gradient caching (Gao et al., 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup): all parts
-    are embedded without a graph, the loss gives the gradient of each embedding, and each part is embedded again to carry it
-    on. Adding up the losses of separate parts instead would leave out most negatives.
+    Gradient caching (Gao et al., 2021, Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup): embed all
+    parts without a graph, compute the gradient of the loss for each embedding, then embed each part again and propagate
+    it. The sum of the losses of separate parts would leave out most negatives.
 
     Args:
-        scale: the loss scaler's; the identity without one.
+        embed: Embeds one part.
+        parts: Number of parts.
+        loss_of: The loss of all image and text embeddings.
+        scale: Multiplies the loss, as a gradient scaler does.
 
     Returns:
         The loss, detached.

@@ -1,18 +1,18 @@
-"""The training curve as a picture, for eyes that have seen many."""
+"""Draws the training curve."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
 from exporters.finetune.store import EpochRecord
 
 
 def draw_curve(history: Sequence[EpochRecord], path: Path) -> None:
-    """Draw loss and validation recall by epoch into the PNG `path`, chance and the epoch that was kept marked."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Draw loss and validation recall by epoch into the PNG `path`, with chance and the epoch that was kept."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     FigureCanvasAgg(figure)
     loss, recall = figure.subplots(2, 1, sharex=True)

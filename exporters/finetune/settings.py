@@ -1,4 +1,4 @@
-"""What a training run is told: where it starts, what it optimises and for how long. Read from JSON files."""
+"""Settings of a training run, read from JSON files."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model that does not exist yet: its configuration in the words of its library, and its tokenizer's size.
+    """A new model: the configuration of its library, and the size of its tokenizer.
 
-    `model` is open_clip's `model_cfg`, or the arguments of transformers' `SiglipConfig`; vocabulary size, padding and end
-    ids are filled in from the tokenizer that is trained. `preprocessing` is open_clip's `preprocess_cfg`, or the arguments
-    of `SiglipImageProcessor`.
+    `model` is open_clip's `model_cfg`, or the arguments of transformers' `SiglipConfig`. Vocabulary size, padding and end
+    ids come from the trained tokenizer. `preprocessing` is open_clip's `preprocess_cfg`, or the arguments of
+    `SiglipImageProcessor`.
     """
 
     family: Literal["open_clip", "siglip"]
     model: dict[str, Any]
     preprocessing: dict[str, Any] = {}
     vocabulary_size: Positive = 1500
-    """Most word pieces the tokenizer may have, special ones included."""
+    """Largest number of word pieces in the tokenizer, special ones included."""
     image_weights: Literal["efficientnet-lite0"] | None = None
-    """Start the image tower from these weights instead of random ones; they come with the extra `pretrained`."""
+    """Start the image tower from these weights instead of random ones. They need the extra `pretrained`."""
     text_weights: Literal["all-minilm-l6-v2"] | None = None
-    """The same of the text tower, whose layers and tokenizer are then the sentence encoder's."""
+    """The same for the text tower, which then has the layers and tokenizer of the sentence encoder."""
 
     def __post_init__(self) -> None:
         if self.family != "open_clip" and (self.image_weights or self.text_weights):
@@ -39,11 +39,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class ImageAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Random changes of a training image. None mirrors it: left and right are findings in a chest X-ray.
+    """Random changes of a training image. No change mirrors it: laterality matters in a chest X-ray.
 
-    Every value is the largest change drawn, uniformly, either way. `rotation_degrees`; `translation` as a share of the
-    side; `scale` and `aspect` as a share of the size; `brightness` as a share of white; `contrast` and `gamma` as a share of
-    the value; `noise` as the standard deviation of Gaussian noise, as a share of white.
+    Each value is the largest change; changes are drawn uniformly in both directions. `translation` is a share of the
+    side, `scale` and `aspect` of the size, `brightness` of white, `contrast` and `gamma` of the value. `noise` is the
+    standard deviation of Gaussian noise as a share of white.
     """
 
     rotation_degrees: NonNegative = 8.0
@@ -57,10 +57,10 @@ class ImageAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class TextAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How often a training text is something else than the whole report; the rest of the time it is the whole report.
+    """Probability of each kind of training text; otherwise the text is the whole report.
 
-    `subset`: a random part of the sentences, in random order, each kept with probability `keep`. `impression`: the
-    impression alone. `sentence`: one sentence. `terms`: names of problems, as a user types them.
+    `subset`: some sentences in random order, each kept with probability `keep`. `impression`: only the impression.
+    `sentence`: one sentence. `terms`: indexing terms, as users type them.
     """
 
     subset: Fraction = 0.5
@@ -71,14 +71,14 @@ class TextAugmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def __post_init__(self) -> None:
         if self.subset + self.impression + self.sentence + self.terms > 1 + 1e-9:
-            raise ValueError("subset, impression, sentence and terms are shares of one whole and may not exceed 1")
+            raise ValueError("subset, impression, sentence and terms are probabilities; their sum may not exceed 1")
 
 
 class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One training run. Exactly one of `checkpoint` and `architecture` says where it starts.
+    """One training run. It starts from `checkpoint` or as a new model of `architecture`; exactly one must be set.
 
-    `shared_text` says what becomes of a pair whose text is true of the other study as well (identical reports, or a
-    sentence that both contain): `mask` leaves it out of the loss, `positive` counts it as a pair.
+    `shared_text` is for a text that is also true of another study in the batch, such as an identical report: `mask`
+    leaves that pair out of the loss, `positive` counts it as a pair.
     """
 
     checkpoint: str | None = None
@@ -92,30 +92,30 @@ class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     batch_size: Annotated[int, msgspec.Meta(ge=2)] = 128
     learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3
     text_rate: Fraction = 1.0
-    """Share of the learning rate that the text tower gets: a pretrained one forgets less at a low rate."""
+    """The text tower's learning rate as a share of `learning_rate`. A pretrained tower forgets less at a low rate."""
     weight_decay: NonNegative = 0.05
     accumulate: Positive = 1
-    """Parts that a batch is computed in, to fit memory; every image still meets every text of the whole batch."""
+    """Number of parts in which a batch is computed, to save memory. The loss is still that of the whole batch."""
     image_unlocked: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """How many of the image tower's last blocks learn, its projection always does; None: everything learns, 0: as in
+    """Number of the image tower's last blocks that are trained, besides its projection. None trains the whole tower; 0 is
     locked-image tuning (LiT, Zhai et al., 2022)."""
     text_unlocked: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """The same of the text tower."""
+    """The same for the text tower."""
     warmup: Fraction = 0.05
     """Share of the steps in which the learning rate rises."""
     average: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """Decay of the running average of the weights that is validated and kept; 0 keeps the weights of the last step."""
+    """Decay of the running average of the weights, which is validated and saved; 0 saves the weights of the last step."""
     clip_norm: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     patience: Positive = 10
-    """Epochs without a better validation after which training stops."""
+    """Training stops after this number of epochs without a better validation."""
     views: Literal["frontal", "all"] = "all"
     images: ImageAugmentation = ImageAugmentation()
     texts: TextAugmentation = TextAugmentation()
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 where the processor multiplies it in hardware (AMX, recent GPUs), fp16 on older GPUs, else fp32."""
+    """`auto`: bf16 with hardware support (AMX, recent GPUs), fp16 on older GPUs, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Threads of the CPU's share of the work; 0 leaves it to torch."""
+    """CPU threads; 0 leaves the number to torch."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -124,13 +124,12 @@ class FinetuneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 def load_settings(config: str | Path, **overrides: Any) -> FinetuneSettings:
-    """Settings from a JSON file or from one of the configurations that ship (`shipped_configs`).
+    """Settings from a JSON file, or from a configuration of `shipped_configs`.
 
-    `overrides` replace top-level fields; those that are None are left as the file has them. A `checkpoint` takes the place
-    of the file's architecture.
+    `overrides` that are not None replace top-level fields. A `checkpoint` replaces the file's architecture.
 
     Raises:
-        TrainingError: no such configuration, or a field or value that is unknown.
+        TrainingError: there is no such configuration, or a field or value is unknown.
     """
     path = Path(config)
     if path.suffix == ".json" or path.is_file():
@@ -149,15 +148,15 @@ def load_settings(config: str | Path, **overrides: Any) -> FinetuneSettings:
     except msgspec.DecodeError as error:
         raise TrainingError(f"{config} is not a JSON object: {error}") from error
     if overrides.get("checkpoint") is not None:
-        fields.pop("architecture", None)  # the checkpoint brings its own
+        fields.pop("architecture", None)  # the checkpoint has its own
     return make_settings(fields, where=str(config), **overrides)
 
 
 def make_settings(fields: dict[str, Any], *, where: str = "the settings", **overrides: Any) -> FinetuneSettings:
-    """Settings from plain values, checked; `where` is what an error calls them.
+    """Settings from plain values; `where` names them in errors.
 
     Raises:
-        TrainingError: a field or value that is unknown.
+        TrainingError: a field or value is unknown.
     """
     merged = fields | {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -167,6 +166,6 @@ def make_settings(fields: dict[str, Any], *, where: str = "the settings", **over
 
 
 def shipped_configs() -> list[str]:
-    """Names of the configurations that ship with the package."""
+    """Names of the configurations in this package."""
     folder = resources.files(__package__).joinpath("configs")
     return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))

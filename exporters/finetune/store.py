@@ -1,4 +1,4 @@
-"""What a training run leaves on disk: the best checkpoint, its history, and the state that a killed run resumes from."""
+"""Files of a training run: the best checkpoint, its history, and the state from which a killed run resumes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from exporters.finetune.settings import FinetuneSettings
@@ -23,7 +24,7 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.c
 
 
 class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the history."""
+    """One epoch of the history."""
 
     epoch: int
     steps: int
@@ -31,13 +32,13 @@ class EpochRecord(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float
     images_per_second: float
     seconds: float
-    """Training time so far, validation included, over all runs that it took."""
+    """Training time so far, with validation and with the time before a resume."""
     best: bool
     validation: Validation
 
 
 class RunState(msgspec.Struct, kw_only=True):
-    """Where a run stands after its last whole epoch."""
+    """State of a run after its last whole epoch."""
 
     epoch: int = 0
     seconds: float = 0.0
@@ -47,7 +48,7 @@ class RunState(msgspec.Struct, kw_only=True):
 
 
 class RunStore:
-    """The folders of one run: `out`, which only ever holds a whole checkpoint, and a hidden one beside it for its state."""
+    """The folders of one run: `out` for whole checkpoints, and a hidden one beside it for the state."""
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         self.out = out
@@ -58,16 +59,16 @@ class RunStore:
 
     @property
     def resumable(self) -> bool:
-        """Whether a killed run left a state."""
+        """Whether there is the state of a killed run."""
         return self._state.is_file()
 
     def begin(self) -> None:
-        """Make room for a new run."""
+        """Make an empty folder for the state of a new run."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
     def save_state(self, run: RunState, tensors: dict[str, Any]) -> None:
-        """Write the state, replacing the last one in a single step."""
+        """Replace the saved state atomically."""
         header = {"fingerprint": self.fingerprint, "run": msgspec.json.encode(run)}
         with replace_file(self._state) as file:
             torch.save(header | {"tensors": tensors}, file)
@@ -76,43 +77,43 @@ class RunStore:
         """The state of a killed run.
 
         Raises:
-            TrainingError: it is damaged, or belongs to other settings or other data.
+            TrainingError: the state is damaged, or belongs to other settings or data.
         """
         try:
             saved = torch.load(self._state, map_location="cpu", weights_only=True)
             fingerprint, tensors = saved["fingerprint"], saved["tensors"]
             run = msgspec.json.decode(saved["run"], type=RunState)
-        except Exception as error:  # torch.load raises whatever unpickling meets
+        except Exception as error:  # torch.load raises many kinds
             raise TrainingError(
-                f"{self._state} cannot be read ({type(error).__name__}); delete {self.folder} to start anew"
+                f"{self._state} cannot be read ({type(error).__name__}); delete {self.folder} to start again"
             ) from error
         if fingerprint != self.fingerprint:
             raise TrainingError(
                 f"{self.folder} holds a killed run with other settings or other data; "
-                "repeat its command to resume it, or delete that folder to start anew"
+                "repeat its command to resume it, or delete that folder to start again"
             )
         return run, tensors
 
     def save_checkpoint(self, model: nn.Module, source: Path, run: RunState) -> None:
-        """Put the model as it is now, with the small files of `source`, in the place of `out`, whole."""
+        """Replace `out` atomically by the current model and the small files of `source`."""
         with replace_folder(self.out) as draft:
             shutil.copytree(source, draft, ignore=shutil.ignore_patterns(*_WEIGHTS, ".*"), dirs_exist_ok=True)
             _write_weights(model, draft)
             self.write_history(run, draft)
 
     def write_history(self, run: RunState, folder: Path | None = None) -> None:
-        """Write all epochs so far into `folder`, or into the checkpoint."""
+        """Write all epochs so far into `folder`; the checkpoint if None."""
         with replace_file((folder or self.out) / HISTORY) as file:
             file.write(msgspec.json.format(msgspec.json.encode({"epochs": run.history}), indent=2) + b"\n")
 
     def finish(self) -> None:
-        """Drop the state: the run is over."""
+        """Remove the state after the end of the run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def fingerprint_of(settings: FinetuneSettings, groups: Sequence[str]) -> str:
-    """Tells whether a state belongs to a run: its settings and the report group of every training image."""
-    # A run may be given more time, or another number of threads, and still be the same run.
+    """Hash of a run's settings and of the report groups of its training images. A state is resumed only if it is equal."""
+    # More time or another number of threads may be given to the same run.
     same = msgspec.structs.replace(settings, time_limit_min=None, threads=0)
     listing = msgspec.json.encode((same, list(groups)))
     return hashlib.sha256(listing).hexdigest()[:16]
@@ -120,8 +121,6 @@ def fingerprint_of(settings: FinetuneSettings, groups: Sequence[str]) -> str:
 
 def _write_weights(model: nn.Module, folder: Path) -> None:
     if (folder / "open_clip_config.json").is_file():
-        from safetensors.torch import save_file
-
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(tensors, folder / "open_clip_model.safetensors")
     else:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, a validation after each, the best one kept."""
+"""The training loop: each epoch is validated, and the best one is saved."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from numpy.typing import NDArray
 
 from exporters.finetune.accumulation import accumulate_step
 from exporters.finetune.augmentation import augment_images, draw_text
-from exporters.finetune.average import WeightAverage
-from exporters.finetune.data import PairSet, shared_texts
+from exporters.finetune.data import PairSet, find_shared_texts
 from exporters.finetune.losses import LOSSES
 from exporters.finetune.progress import StepReport, TrainingProgress
 from exporters.finetune.settings import FinetuneSettings
 from exporters.finetune.store import EpochRecord, RunState, RunStore
 from exporters.finetune.towers import TrainableModel, as_unit_range
 from exporters.finetune.validation import validate
+from exporters.finetune.weight_average import WeightAverage
 from retrieval.errors import DeviceUnavailable, TrainingError
 
 
 class Trainer:
-    """One run over `train`, watched on `val`. Everything random comes from the seed and the epoch's number, so that a run
-    resumed at an epoch goes on as if it had never stopped."""
+    """One run over `train`, validated on `val`.
+
+    All random numbers depend only on the seed and the epoch, so that a resumed run gives the same result.
+    """
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Trainer:
         self._started = time.monotonic()
 
     def resume(self) -> None:
-        """Go on from the state in the store."""
+        """Restore the state in the store."""
         self.run, tensors = self.store.load_state()
         self.model.model.load_state_dict(tensors["model"])
         with torch.no_grad():
@@ -68,10 +70,10 @@ class Trainer:
         self._average.load_state_dict(tensors["average"])
 
     def fit(self) -> RunState:
-        """Train to the end: all epochs, the time limit or no more gain in validation, whichever comes first.
+        """Train until all epochs are done, the time is over or the validation no longer improves.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is not a number, or the time was over before the first epoch ended.
         """
         self._started = time.monotonic() - self.run.seconds
         while self.run.epoch < self.settings.epochs and not self._out_of_time() and not self._out_of_patience():
@@ -100,7 +102,7 @@ class Trainer:
             self.store.save_state(self.run, self._tensors())
             self.progress.epoch(record)
         if not self.run.history:
-            raise TrainingError("the time limit ended training before its first epoch; allow more time")
+            raise TrainingError("the time limit ended training before its first epoch; raise time_limit_min")
         self.store.write_history(self.run)
         return self.run
 
@@ -129,7 +131,7 @@ class Trainer:
     def _step(self, indices: NDArray[np.int64], generator: torch.Generator, rng: random.Random) -> float:
         studies = [self.train_pairs.texts[owner] for owner in self.train_pairs.study[indices]]
         drawn = [draw_text(study, self.settings.texts, rng) for study in studies]
-        shared = torch.from_numpy(shared_texts(studies, drawn)).to(self.model.device)
+        shared = torch.from_numpy(find_shared_texts(studies, drawn)).to(self.model.device)
         images = as_unit_range(self.train_pairs.images[indices], self.model.device)
         images = augment_images(images, self.settings.images, generator)
         texts = [text.text for text in drawn]
@@ -137,8 +139,10 @@ class Trainer:
 
         def embed(part: int) -> tuple[torch.Tensor, torch.Tensor]:
             with self._autocast():
-                mine = parts[part]
-                return self.model.embed_images(images[mine]), self.model.embed_texts([texts[index] for index in mine])
+                chosen = parts[part]
+                return self.model.embed_images(images[chosen]), self.model.embed_texts(
+                    [texts[index] for index in chosen]
+                )
 
         def loss_of(image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
             logits = self.model.logits(image_embeds, text_embeds)
@@ -155,12 +159,12 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self.model.hold_temperature()
+        self.model.clamp_temperature()
         self._average.update()
         return float(loss.detach())
 
     def _batches(self, epoch: int) -> Iterator[tuple[NDArray[np.int64], torch.Generator, random.Random]]:
-        """Every image once, in random order; the last images that fill no batch wait for the next epoch."""
+        """Each image once, in random order. Images that do not fill the last batch are left out of this epoch."""
         seed = _seed(self.settings.seed, epoch)
         generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
         order = np.random.default_rng(seed).permutation(len(self.train_pairs))
@@ -168,7 +172,7 @@ class Trainer:
             yield order[start : start + self._batch], generator, rng
 
     def _set_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine to zero; with a time limit, whichever of steps and time is further on."""
+        """Set the learning rate: linear warm-up, then half a cosine to zero, by steps or time, whichever is further on."""
         total = self._steps * self.settings.epochs
         done = step / total
         if self.settings.time_limit_min is not None:
@@ -202,9 +206,9 @@ class Trainer:
 
 
 def learning_rate_factor(done: float, step: int, warmup: float, total_steps: int) -> float:
-    """Share of the full learning rate, 0..1, when the share `done` of the run is behind.
+    """Share of the full learning rate, 0..1, after the share `done` of the run.
 
-    The warm-up counts steps, so that a slow start does not shorten it.
+    The warm-up is counted in steps, so that a slow start does not shorten it.
     """
     rising = warmup * total_steps
     if step < rising:
@@ -219,14 +223,12 @@ def resolve_device(device: str) -> torch.device:
         DeviceUnavailable: `cuda` where torch sees none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable(
-            "device=cuda was asked for, but torch sees no CUDA device; check driver and torch build"
-        )
+        raise DeviceUnavailable("device=cuda, but torch finds no CUDA device; check the driver and the torch build")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The type that matrix products run in; `auto` takes a half one where the hardware multiplies it."""
+    """The type of matrix products; `auto` takes a 16-bit one with hardware support."""
     if precision == "auto":
         if device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"

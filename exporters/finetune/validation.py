@@ -1,4 +1,4 @@
-"""How well a model in training finds pairs it has not seen."""
+"""Measures how well a model in training retrieves pairs that it was not trained on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from exporters.finetune.towers import TrainableModel, embed_pairs
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """Retrieval over all validation pairs, image->report and report->image; recalls are 0..1.
+    """Retrieval over all validation pairs, image to report and report to image; recalls are 0..1.
 
-    Strict: only the image's own study counts. Grouped: any report that says the same counts. The gallery has one report per
-    study and every image.
+    Only the image's own study is relevant; in the `grouped` figures every report of the same report group is. The gallery
+    has one report per study and every image.
     """
 
     images: int
@@ -29,7 +29,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def score(self) -> float:
-        """What the best checkpoint is chosen by: grouped R@10, mean of both ways."""
+        """Criterion for the best checkpoint: grouped R@10, mean of both directions."""
         return (self.image_to_report_r10_grouped + self.report_to_image_r10_grouped) / 2
 
 
@@ -37,7 +37,7 @@ def validate(model: TrainableModel, pairs: PairSet) -> Validation:
     """Measure `model` on `pairs`. A model that gives NaN scores 0."""
     owners = sorted(set(pairs.study.tolist()))
     texts = [pairs.texts[owner] for owner in owners]
-    image_embeds, text_embeds = embed_pairs(model, pairs.images, [text.whole.text for text in texts])
+    image_embeds, text_embeds = embed_pairs(model, pairs.images, [text.full_report.text for text in texts])
     similarity = image_embeds @ text_embeds.T
     strict = same_label(pairs.study.tolist(), owners)
     grouped = same_label(pairs.image_groups, [text.report_group for text in texts])

@@ -49,7 +49,7 @@ def write_siglip(folder: Path, *, tokenizer: str = "wordpiece") -> Path:
 
     folder.mkdir(parents=True)
     if tokenizer == "wordpiece":
-        from exporters.finetune.tokenizer import train_tokenizer
+        from exporters.finetune.word_pieces import train_tokenizer
 
         words = train_tokenizer(TEXTS, vocabulary_size=120, context_length=16)
         words.save_pretrained(folder)
@@ -89,7 +89,7 @@ def write_open_clip_bert(folder: Path) -> Path:
     """A BiomedCLIP in small: a timm ViT, a BERT that the config names by a hub id, its files beside the weights."""
     from transformers import BertConfig, BertTokenizerFast
 
-    from exporters.finetune.tokenizer import train_tokenizer
+    from exporters.finetune.word_pieces import train_tokenizer
 
     folder.mkdir(parents=True)
     words = train_tokenizer(TEXTS, vocabulary_size=120, context_length=24).get_vocab()
@@ -154,7 +154,7 @@ def _write_sentencepiece(folder: Path, *, keep_model: bool) -> int:
     import sentencepiece
     from transformers import SiglipTokenizer
 
-    from exporters.siglip_tokenizer import tokenizer_json_of
+    from exporters.checkpoints.siglip_tokenizer import tokenizer_json_of
 
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS * 4),

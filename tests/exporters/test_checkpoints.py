@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from exporters.checkpoints import load_checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from retrieval.errors import ExportError
 from retrieval.model.tokenize import TextTokenizer
 from tests.exporters.conftest import WRITERS
@@ -174,7 +174,7 @@ def test_an_unknown_resize_mode_of_transformers_is_refused(change, checkpoint_fo
 def test_an_unknown_resampling_filter_is_refused_with_those_known(checkpoint_folder, tmp_path):
     folder = a_copy(checkpoint_folder("clip"), tmp_path)
     _edit(folder / "preprocessor_config.json", resample=99)
-    with pytest.raises(ExportError, match=r"filter 99; known are .*3 \(bicubic\): mend `resample`"):
+    with pytest.raises(ExportError, match=r"filter 99; known are .*3 \(bicubic\); correct `resample`"):
         load_checkpoint(folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import exporters.parity
 from benchmarks.exact_checkpoints import write_exact_checkpoint
-from exporters.checkpoints import load_checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from exporters.export import export_model
 from exporters.parity import HEAVY_IMAGES, default_images, measure_parity
 from exporters.registry import REGISTRY

@@ -17,8 +17,11 @@ import torch
 from torch import nn
 
 import exporters.export
-from exporters.checkpoints import Checkpoint, load_checkpoint
-from exporters.export import ExportSummary, export_model, write_graph
+import exporters.onnx_graphs
+from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.load import load_checkpoint
+from exporters.export import ExportSummary, export_model
+from exporters.onnx_graphs import write_graph
 from exporters.parity import COSINE_MIN, PIXELS_MAX_ABS, TEXTS, default_images, measure_parity, require_parity
 from exporters.registry import find_entry
 from retrieval.errors import DiskFull, ExportError, ParityError
@@ -26,6 +29,7 @@ from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
 from retrieval.model.session import OrtSession
 from retrieval.model.tokenize import TextTokenizer
+from retrieval.progress import NoProgress
 
 KINDS = ("clip", "siglip-unigram", "open-clip", "open-clip-bert")
 
@@ -115,12 +119,18 @@ def test_graphs_hold_no_paths_of_the_machine_that_made_them(kind, exported):
         assert str(Path.cwd()).encode() not in content
 
 
-def test_exporting_twice_gives_the_same_bundle_and_tells_each_stage(exported, checkpoint_folder, tmp_path):
-    told: list[str] = []
+def test_exporting_twice_gives_the_same_bundle_and_reports_each_stage(exported, checkpoint_folder, tmp_path):
+    class Stages(NoProgress):
+        titles: list[str] = []
+
+        def stage(self, title: str, unit: str = "") -> None:
+            self.titles.append(title)
+
+    progress = Stages()
     source = checkpoint_folder("open-clip-bert")
-    again = export_model(name="again", source=source, out_dir=tmp_path, progress=told.append)
+    again = export_model(name="again", source=source, out_dir=tmp_path, progress=progress)
     assert again.bundle_id == exported("open-clip-bert").bundle_id
-    assert [stage.split()[0] for stage in told] == ["loading", "exporting", "exporting", "proving"]
+    assert [title.split()[0] for title in progress.titles] == ["loading", "exporting", "exporting", "measuring"]
 
 
 def test_the_summary_is_json(exported):
@@ -145,12 +155,13 @@ def test_failing_parity_leaves_no_bundle(checkpoint_folder, tmp_path, monkeypatc
 def test_an_export_that_is_cut_off_leaves_the_old_bundle_as_it_was(error, exported, checkpoint_folder, tmp_path):
     shutil.copytree(exported("clip").folder, tmp_path / "clip")
 
-    def break_off(stage: str) -> None:
-        if "text tower" in stage:  # by now the image tower is written
-            raise error
+    class Interrupting(NoProgress):
+        def stage(self, title: str, unit: str = "") -> None:
+            if "text tower" in title:  # the image tower is written by now
+                raise error
 
     with pytest.raises((KeyboardInterrupt, DiskFull)) as raised:
-        export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path, progress=break_off)
+        export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path, progress=Interrupting())
     if isinstance(error, OSError):
         assert "No space left" in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["clip"]
@@ -209,7 +220,7 @@ def test_a_tower_that_cannot_be_exported_is_an_export_error(tmp_path):
 
 
 def test_weights_beyond_the_limit_of_a_protobuf_lie_beside_the_graph(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporters.export, "EXTERNAL_DATA_BYTES", 100)
+    monkeypatch.setattr(exporters.onnx_graphs, "EXTERNAL_DATA_BYTES", 100)
     path = tmp_path / "image.onnx"
     write_graph(nn.Linear(64, 64).eval(), torch.zeros(2, 64), "pixel_values", "image_embeds", path)
     assert len(list(tmp_path.iterdir())) == 2

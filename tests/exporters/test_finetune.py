@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from exporters.checkpoints import load_checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from exporters.finetune.data import load_pairs
-from exporters.finetune.progress import Silence, StepReport
-from exporters.finetune.run import FinetuneSummary, _trainable, finetune
+from exporters.finetune.progress import NoTrainingProgress, StepReport
+from exporters.finetune.run import FinetuneSummary, _trainable_model, finetune
 from exporters.finetune.settings import FinetuneSettings, load_settings, make_settings, shipped_configs
 from exporters.finetune.store import EpochRecord
 from exporters.finetune.towers import embed_pairs
@@ -28,7 +28,7 @@ from tests.exporters.finetune_studies import draw_studies, tiny_settings
 WEIGHTS = {"open_clip": "open_clip_model.safetensors", "siglip": "model.safetensors"}
 
 
-class Losses(Silence):
+class Losses(NoTrainingProgress):
     """Remembers every step's loss; kills the run after an epoch if told to."""
 
     def __init__(self, kill_after: int | None = None) -> None:
@@ -77,8 +77,8 @@ def test_the_checkpoint_embeds_as_the_model_in_training_did(tmp_path: Path, fami
         ids = torch.from_numpy(checkpoint.reference_tokens(texts)["input_ids"])
         words = checkpoint.text_tower(ids).numpy()
 
-    model = _trainable(load_checkpoint(tmp_path / "model"), torch.device("cpu"))
-    pairs = load_pairs(studies, checkpoint.preprocessing, views="all", what="validation")
+    model = _trainable_model(load_checkpoint(tmp_path / "model"), torch.device("cpu"))
+    pairs = load_pairs(studies, checkpoint.preprocessing, views="all", set_name="validation")
     trained_images, trained_words = embed_pairs(model, pairs.images, texts)
     np.testing.assert_allclose(trained_images, images, atol=1e-5)
     np.testing.assert_allclose(trained_words, words, atol=1e-5)
@@ -168,14 +168,14 @@ def test_images_that_cannot_be_read_are_skipped_and_listed(tmp_path: Path) -> No
 
 def test_the_starting_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     run(tmp_path, "model", tiny_settings(epochs=1))
-    with pytest.raises(TrainingError, match="name another folder"):
+    with pytest.raises(TrainingError, match="name another --out folder"):
         run(tmp_path, "model", tiny_settings(architecture=None, checkpoint=str(tmp_path / "model")))
 
 
 def test_a_folder_with_files_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "notes.txt").write_text("mine")
-    with pytest.raises(TrainingError, match="no training wrote"):
+    with pytest.raises(TrainingError, match="not of a training run"):
         run(tmp_path, "model", tiny_settings(epochs=1))
     assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
 
@@ -188,7 +188,7 @@ def test_cuda_without_cuda_is_an_error(tmp_path: Path) -> None:
 
 def test_an_architecture_that_the_library_refuses_is_an_error(tmp_path: Path) -> None:
     architecture = {"family": "open_clip", "model": {"embed_dim": 8, "vision_cfg": {"widht": 8}, "text_cfg": {}}}
-    with pytest.raises(TrainingError, match="does not take this architecture"):
+    with pytest.raises(TrainingError, match="does not accept this architecture"):
         run(tmp_path, "model", tiny_settings(architecture=architecture))
 
 

@@ -11,13 +11,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from exporters.checkpoints import load_checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from exporters.finetune import pretrained
 from exporters.finetune.accumulation import accumulate_step
-from exporters.finetune.average import WeightAverage
 from exporters.finetune.losses import infonce_loss
-from exporters.finetune.run import _trainable, finetune
+from exporters.finetune.run import _trainable_model, finetune
 from exporters.finetune.settings import FinetuneSettings, make_settings
+from exporters.finetune.weight_average import WeightAverage
 from retrieval.errors import MissingExtra, TrainingError
 from tests.exporters.finetune_studies import OPEN_CLIP, draw_studies, tiny_settings
 
@@ -63,10 +63,10 @@ def test_without_decay_the_average_is_the_model() -> None:
 
 
 def test_a_killed_run_with_averaged_weights_resumes_to_the_same_checkpoint(tmp_path: Path) -> None:
-    from exporters.finetune.progress import Silence
+    from exporters.finetune.progress import NoTrainingProgress
     from exporters.finetune.store import EpochRecord
 
-    class Killing(Silence):
+    class Killing(NoTrainingProgress):
         def epoch(self, record: EpochRecord) -> None:
             if record.epoch == 2:
                 raise KeyboardInterrupt
@@ -163,7 +163,7 @@ def test_a_text_rate_of_nothing_leaves_the_text_tower_alone(tmp_path: Path) -> N
 
 
 def test_texts_in_runs_of_like_length_come_back_in_order(tmp_path: Path, checkpoint_folder) -> None:
-    model = _trainable(load_checkpoint(checkpoint_folder("open-clip-bert")), torch.device("cpu"))
+    model = _trainable_model(load_checkpoint(checkpoint_folder("open-clip-bert")), torch.device("cpu"))
     assert model.tokenize.settings.padding == "longest"
     words = ["heart", "size", "is", "normal", "and", "the", "lungs", "are", "clear"]
     texts = [" ".join(words[: 1 + number * 7 % len(words)]) for number in range(70)]

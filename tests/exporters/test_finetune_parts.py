@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from exporters.finetune.augmentation import augment_images, draw_text
-from exporters.finetune.data import load_pairs, report_text, shared_texts, split_text
+from exporters.finetune.data import find_shared_texts, load_pairs, report_text, split_text
 from exporters.finetune.losses import infonce_loss, sigmoid_loss
 from exporters.finetune.settings import ImageAugmentation, TextAugmentation
-from exporters.finetune.tokenizer import END_ID, PAD_ID, START_ID, train_tokenizer
+from exporters.finetune.word_pieces import END_ID, PAD_ID, START_ID, train_tokenizer
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
@@ -40,7 +40,7 @@ def test_sigmoid_loss_is_the_one_of_siglip() -> None:
     assert float(sigmoid_loss(LOGITS, NOTHING_SHARED, shared_text="mask")) == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_sigmoid_loss_drops_or_counts_shared_texts() -> None:
+def test_sigmoid_loss_drops_or_counts_find_shared_texts() -> None:
     masked = (softplus(-2.0) + softplus(-3.0)) / 2
     # Each text is true of both images: the mean over the two.
     positive = (softplus(-2.0) + softplus(1.0) + softplus(-0.5) + softplus(-3.0)) / 2 / 2
@@ -75,7 +75,7 @@ def test_reports_that_say_the_same_share_their_text_whatever_their_spelling() ->
     other = split_text(study("heart size NORMAL. No effusion", "1. normal chest"))
     third = split_text(study("Large heart. No effusion."))
     studies = [one, other, third]
-    assert shared_texts(studies, [each.whole for each in studies]).tolist() == [
+    assert find_shared_texts(studies, [each.full_report for each in studies]).tolist() == [
         [True, True, False],
         [True, True, False],
         [False, False, True],
@@ -85,9 +85,9 @@ def test_reports_that_say_the_same_share_their_text_whatever_their_spelling() ->
 def test_a_sentence_is_shared_by_every_study_that_contains_it() -> None:
     first = split_text(study("Large heart. No effusion.", problems="Cardiomegaly"))
     second = split_text(study("Clear lungs. No effusion.", problems="normal"))
-    common, own = first.drawn(("No effusion.",)), first.drawn(("Large heart.", "No effusion."))
-    assert shared_texts([first, second], [common, own]).tolist() == [[True, True], [True, False]]
-    assert shared_texts([first, second], [first.drawn_terms(("Cardiomegaly",))] * 2)[1].tolist() == [False, False]
+    common, own = first.from_sentences(("No effusion.",)), first.from_sentences(("Large heart.", "No effusion."))
+    assert find_shared_texts([first, second], [common, own]).tolist() == [[True, True], [True, False]]
+    assert find_shared_texts([first, second], [first.from_terms(("Cardiomegaly",))] * 2)[1].tolist() == [False, False]
 
 
 def test_numbered_impressions_and_indexing_terms_are_split() -> None:
@@ -104,7 +104,7 @@ def test_training_texts_come_as_often_as_asked() -> None:
     rng = random.Random(1)
     settings = TextAugmentation(subset=0.0, impression=0.25, sentence=0.0, terms=0.5)
     drawn = Counter(draw_text(text, settings, rng).text for _ in range(2000))
-    assert drawn.keys() == {text.whole.text, "Cardiomegaly, mild.", "cardiomegaly"}
+    assert drawn.keys() == {text.full_report.text, "Cardiomegaly, mild.", "cardiomegaly"}
     assert drawn["cardiomegaly"] == pytest.approx(1000, rel=0.1)
     subsets = {draw_text(text, TextAugmentation(subset=1.0, impression=0, sentence=0), rng).text for _ in range(200)}
     assert len(subsets) > 20
@@ -131,7 +131,7 @@ def test_no_augmentation_changes_nothing() -> None:
 def test_cached_images_are_those_of_the_manifests_preprocessing(tmp_path: Path) -> None:
     studies = draw_studies(tmp_path, 5)
     settings = Preprocessing(mode="stretch", size=24, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
-    pairs = load_pairs(studies, settings, views="all", what="training")
+    pairs = load_pairs(studies, settings, views="all", set_name="training")
     assert pairs.images.shape == (5, 1, 24, 24)
     reference = ImagePreprocessor(settings)(read_image(studies[3].images[0].path)[0])
     ours = (pairs.images[3].astype(np.float32) / 255 - 0.5) / 0.25

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporters.open_clip_checkpoint import _add_missing
-from exporters.sources import CheckpointFolder
+from exporters.checkpoints.location import CheckpointFolder
+from exporters.checkpoints.open_clip_checkpoint import _add_missing
 from retrieval.errors import ExportError
 
 
@@ -21,7 +21,7 @@ def test_the_hub_is_asked_only_where_a_hub_id_was_given(
         asked.append(local_files_only)
         raise OSError("not there")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("exporters.checkpoints.location.snapshot_download", download)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(ExportError, match="copy it from owner/text"):

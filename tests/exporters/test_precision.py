@@ -9,9 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from exporters.export import Sample, export_model, write_graph
+from exporters.export import export_model
+from exporters.onnx_graphs import write_graph
 from exporters.parity import TEXTS, default_images
-from exporters.precision import GATES, compare, convert_graphs, faults, require_precision, top_agreement
+from exporters.precision import (
+    GATES,
+    compare_embeddings,
+    convert_graphs,
+    failed_limits,
+    require_precision,
+    top_agreement,
+)
+from exporters.sample import Sample
 from retrieval.errors import ExportError, ParityError
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
@@ -44,7 +53,7 @@ def test_a_lower_precision_is_smaller_and_carries_its_measurement(kind, precisio
     assert manifest.precision == precision
     assert check is not None and check == lower.precision_check
     assert (check.images, check.texts, check.sample) == (3 * len(default_images()), len(TEXTS), "patterns")
-    assert check.passed == (not faults(check, precision))
+    assert check.passed == (not failed_limits(check, precision))
     assert lower.bundle_id != exact.bundle_id
     # int8 leaves convolutions and embeddings alone, which is much of a tiny model.
     assert lower.size_bytes < exact.size_bytes
@@ -83,7 +92,7 @@ def test_int8_refuses_a_tower_without_matrix_products(tmp_path):
     path = tmp_path / "image.onnx"
     tower = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     write_graph(tower, torch.zeros(2, 3, 8, 8), "pixel_values", "image_embeds", path)
-    with pytest.raises(ExportError, match=r"image\.onnx has no matrix product.*export fp32 or fp16"):
+    with pytest.raises(ExportError, match=r"image\.onnx has no matrix product.*export this model .* as fp32 or fp16"):
         convert_graphs(tmp_path, "int8")
 
 
@@ -104,11 +113,11 @@ def test_top_agreement_leaves_a_query_out_of_its_own_neighbours():
 
 def test_a_comparison_states_every_figure_by_hand():
     images, texts = unit(30), unit(12, seed=1)
-    equal = compare((images, texts), (images, texts), "fp16", "a set")
+    equal = compare_embeddings((images, texts), (images, texts), "fp16", "a set")
     assert equal.passed and equal.image_top10_agreement == equal.text_top10_agreement == 1
     turned = images.copy()
     turned[0] = -turned[0]
-    worse = compare((images, texts), (turned, texts), "fp16", "a set")
+    worse = compare_embeddings((images, texts), (turned, texts), "fp16", "a set")
     assert worse.image_cosine_min == pytest.approx(-1)
     assert worse.image_cosine_mean == pytest.approx(28 / 30)
     assert worse.text_cosine_min == pytest.approx(1)
@@ -119,9 +128,9 @@ def test_a_comparison_states_every_figure_by_hand():
 
 def test_a_measurement_that_is_no_number_fails():
     images, texts = unit(30), unit(12, seed=1)
-    check = compare((images, texts), (images, texts), "int8", "a set")
+    check = compare_embeddings((images, texts), (images, texts), "int8", "a set")
     broken = msgspec.structs.replace(check, text_cosine_min=float("nan"))
-    assert faults(broken, "int8") == ["text_cosine_min nan (at least 0.98)"]
+    assert failed_limits(broken, "int8") == ["text_cosine_min nan (at least 0.98)"]
 
 
 def test_bound_inputs_give_what_plain_ones_do(checkpoint_folder, tmp_path):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from exporters.checkpoints.transformers_checkpoint import preprocessing_of
 from exporters.parity import PIXELS_MAX_ABS, default_images
-from exporters.transformers_checkpoint import preprocessing_of
 from retrieval.errors import ImageTooLarge
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor

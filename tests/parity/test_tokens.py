@@ -47,7 +47,7 @@ def write_tokenizer(path: Path, content: str) -> Path:
 def test_ids_equal_open_clips_own_bpe(tmp_path):
     from open_clip.tokenizer import SimpleTokenizer
 
-    from exporters.simple_tokenizer import tokenizer_json_of
+    from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
 
     reference = SimpleTokenizer(context_length=77)
     path = write_tokenizer(tmp_path / "tokenizer.json", tokenizer_json_of(reference))
@@ -62,7 +62,7 @@ def test_ids_equal_open_clips_own_bpe(tmp_path):
 def test_cleaning_equals_open_clips(clean, tmp_path):
     from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
-    from exporters.simple_tokenizer import tokenizer_json_of
+    from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
 
     name = {"whitespace": "open_clip"}.get(clean, f"open_clip_{clean}")
     path = write_tokenizer(tmp_path / "tokenizer.json", tokenizer_json_of(SimpleTokenizer()))
@@ -73,7 +73,7 @@ def test_cleaning_equals_open_clips(clean, tmp_path):
 
 
 def test_canonicalisation_equals_siglips(tmp_path):
-    from exporters.siglip_tokenizer import canonicalize
+    from exporters.checkpoints.siglip_tokenizer import canonicalize
 
     path = write_tokenizer(tmp_path / "tokenizer.json", json.dumps(EMPTY_TOKENIZER))
     ours = TextTokenizer(path, Tokenization(context_length=64, pad_id=0, normalization="siglip"))

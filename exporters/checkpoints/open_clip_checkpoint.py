@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.model import get_model_preprocess_cfg
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from exporters.checkpoints import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.location import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
+from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
+from exporters.checkpoints.towers import OpenClipImageTower, OpenClipTextTower, scalar
 from exporters.log_levels import only_errors
-from exporters.simple_tokenizer import tokenizer_json_of
-from exporters.sources import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
-from exporters.towers import OpenClipImageTower, OpenClipTextTower, scalar
 from retrieval.errors import ExportError
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.model.bundle import Tokenization
@@ -35,34 +39,24 @@ _NORMALIZATIONS = {
     "lower": "open_clip_lower",
     "canonicalize": "open_clip_canonicalize",
 }
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 
 
 def load_open_clip(location: CheckpointFolder) -> Checkpoint:
-    """Load an open_clip model with its image transform and tokenizer.
+    """An open_clip model with its image transform and tokenizer.
 
     Raises:
         ExportError: a file is missing, or config and weights do not fit together.
     """
-    import open_clip
-    from open_clip.model import get_model_preprocess_cfg
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
     config = location.read_json(OPEN_CLIP_CONFIG)
     if "model_cfg" not in config:
         raise ExportError(f"{location.folder / OPEN_CLIP_CONFIG} has no model_cfg")
     location.require_weights()
     preprocessing_mode(config)
-    with _staged(location, config) as staged, only_errors():
+    with _self_contained_copy(location, config) as staged, only_errors():
         try:
             model = open_clip.create_model(f"local-dir:{staged}", precision="fp32", device="cpu")
-        except Exception as error:  # timm, transformers and torch all have a word in it
+        except Exception as error:  # timm, transformers and torch raise many kinds
             raise ExportError(f"{location.folder} cannot be loaded as an open_clip model: {error}") from error
         try:
             tokenizer = open_clip.get_tokenizer(f"local-dir:{staged}")
@@ -111,7 +105,7 @@ def preprocessing_mode(config: dict[str, Any]) -> Any:
     """Our name for the resize mode in an `open_clip_config.json`; `shortest` is open_clip's default.
 
     Raises:
-        ExportError: it names a mode that open_clip does not have.
+        ExportError: open_clip has no such mode.
     """
     named = (config.get("preprocess_cfg") or {}).get("resize_mode") or "shortest"
     if named not in _MODES:
@@ -122,8 +116,8 @@ def preprocessing_mode(config: dict[str, Any]) -> Any:
 def _preprocessing(settings: Any) -> Preprocessing:
     sides = settings.size if isinstance(settings.size, (tuple, list)) else (settings.size, settings.size)
     if sides[0] != sides[1]:
-        raise ExportError(f"the model takes images of {sides[0]} x {sides[1]}; only square inputs are known")
-    # open_clip reads "random" as bicubic when it does not train.
+        raise ExportError(f"the model takes images of {sides[0]} x {sides[1]}; only square images are supported")
+    # Outside of training, open_clip reads "random" as bicubic.
     interpolation: Any = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
     mode: Any = _MODES[settings.resize_mode]
     return Preprocessing(
@@ -138,8 +132,6 @@ def _preprocessing(settings: Any) -> Preprocessing:
 
 
 def _tokenization(tokenizer: Any, text_cfg: dict[str, Any]) -> tuple[Tokenization, str]:
-    from open_clip.tokenizer import SimpleTokenizer
-
     options: dict[str, Any] = text_cfg.get("tokenizer_kwargs") or {}
     unknown = [name for name in ("strip_sep_token", "reduction_mask", "language") if options.get(name)]
     if text_cfg.get("tokenizer_mode"):
@@ -150,20 +142,15 @@ def _tokenization(tokenizer: Any, text_cfg: dict[str, Any]) -> tuple[Tokenizatio
     normalization: Any = _NORMALIZATIONS[options.get("clean", "lower" if simple else "whitespace")]
     pad_id = 0 if simple else tokenizer.tokenizer.pad_token_id
     content = tokenizer_json_of(tokenizer) if simple else tokenizer.tokenizer.backend_tokenizer.to_str()
-    settings = Tokenization(
-        context_length=tokenizer.context_length,
-        pad_id=pad_id,
-        normalization=normalization,
-    )
+    settings = Tokenization(context_length=tokenizer.context_length, pad_id=pad_id, normalization=normalization)
     return settings, content
 
 
 @contextmanager
-def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path]:
-    """A folder of links to the checkpoint's files with a config whose text model is the folder itself.
+def _self_contained_copy(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path]:
+    """A temporary folder of links to the checkpoint's files, whose config names this folder as the text model.
 
-    Published configs name the text model by its hub id, and open_clip would ask the hub for it although the files lie
-    here.
+    Published configs name the text model by its hub id. open_clip would ask the hub for it although the files are here.
     """
     text_cfg = config["model_cfg"].get("text_cfg", {})
     with tempfile.TemporaryDirectory(prefix="cxr-open-clip-") as name:
@@ -176,12 +163,7 @@ def _staged(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path
             _add_missing(staged, text_model, location, "config.json (the text tower's)")
         named = text_cfg.get("hf_tokenizer_name")
         if named and not location.has(*_TOKENIZER_FILES):
-            _add_missing(
-                staged,
-                named,
-                location,
-                f"tokenizer (one of {', '.join(_TOKENIZER_FILES)})",
-            )
+            _add_missing(staged, named, location, f"tokenizer (one of {', '.join(_TOKENIZER_FILES)})")
         rewritten = {key: str(staged) for key in ("hf_model_name", "hf_tokenizer_name") if text_cfg.get(key)}
         model_cfg = config["model_cfg"] | {"text_cfg": text_cfg | rewritten}
         (staged / OPEN_CLIP_CONFIG).write_text(json.dumps(config | {"model_cfg": model_cfg}), encoding="utf-8")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exporters.checkpoints import load_checkpoint
+from exporters.checkpoints.load import load_checkpoint
 from exporters.export import export_model
 from exporters.parity import PIXELS_MAX_ABS, default_images
-from exporters.square import padded_square
+from exporters.square_padding import with_square_padding
 from retrieval.errors import ExportError
 from retrieval.imaging.preprocess import ImagePreprocessor
 from retrieval.model.bundle import ModelBundle
@@ -18,7 +18,7 @@ from retrieval.model.encoder import Encoder
 
 def test_padded_pixels_are_those_of_a_square_that_pillow_pads(checkpoint_folder):
     stretched = load_checkpoint(checkpoint_folder("siglip-unigram"))
-    padded = padded_square(stretched)
+    padded = with_square_padding(stretched)
     ours = ImagePreprocessor(padded.preprocessing)
     for image in default_images():
         side = max(image.size)

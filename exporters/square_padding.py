@@ -1,4 +1,4 @@
-"""The padded variant of a checkpoint's preprocessing: a square with black margins first, then the processor's resize."""
+"""Pads images to a square with black margins before the processor's resize."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporters.checkpoints import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint
 from retrieval.errors import ExportError
 
 
-def padded_square(checkpoint: Checkpoint) -> Checkpoint:
-    """`checkpoint` with images zero-padded to a square before they are scaled, reference included.
+def with_square_padding(checkpoint: Checkpoint) -> Checkpoint:
+    """`checkpoint` with images zero-padded to a square before they are resized, reference included.
 
-    Google's server feeds MedSigLIP this way, as in its training; the hub's processor stretches instead. Google then scales
-    with TensorFlow's bilinear filter without antialiasing; here the processor's own filter does it.
+    Google's server prepares images for MedSigLIP this way, as in training; the hub's processor stretches them. Google
+    resizes with TensorFlow's bilinear filter without antialiasing; here the processor's own filter resizes.
 
     Raises:
-        ExportError: the checkpoint's own processor does not stretch, so that there is nothing to mend.
+        ExportError: the checkpoint's own processor does not stretch images.
     """
     if checkpoint.preprocessing.mode != "stretch":
         raise ExportError(

@@ -1,29 +1,29 @@
-"""SigLIP's tokenizer: its reference is a SentencePiece class, and the published `tokenizer.json` lacks half of it."""
+"""SigLIP's tokenizer. Its reference is a SentencePiece class; the published `tokenizer.json` does only part of its work."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from exporters.sources import CheckpointFolder
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, SiglipTokenizer, convert_slow_tokenizer
+
+from exporters.checkpoints.location import CheckpointFolder
 from retrieval.errors import ExportError
 
 
 def load_siglip_tokenizer(location: CheckpointFolder) -> tuple[Any, str]:
-    """The reference tokenizer and the `tokenizer.json` content that gives its ids after canonicalisation.
+    """The reference tokenizer, and the `tokenizer.json` content that gives the same ids for canonicalized text.
 
-    Without `spiece.model` the reference class cannot be built. Then the fast tokenizer of the folder stands in for it,
-    with the reference's own `canonicalize_text` before it: everything but SentencePiece's segmentation is still the
-    reference.
+    The reference class needs `spiece.model`. Without that file the folder's fast tokenizer replaces it, after the
+    reference's own `canonicalize_text`: only the segmentation is then not that of the reference.
 
     Raises:
         ExportError: the files cannot be read.
     """
-    from transformers import PreTrainedTokenizerFast, SiglipTokenizer
-
     try:
         if location.has("spiece.model"):
-            # Not AutoTokenizer: beside a tokenizer.json, transformers 5 would take that one, which lacks lower-casing.
+            # Not AutoTokenizer: transformers 5 prefers tokenizer.json, which does not lower-case.
             reference = SiglipTokenizer(str(location.folder / "spiece.model"))
             return reference, _tokenizer_file(location, reference)
         reference = PreTrainedTokenizerFast.from_pretrained(location.folder)
@@ -35,10 +35,8 @@ def load_siglip_tokenizer(location: CheckpointFolder) -> tuple[Any, str]:
 
 
 def canonicalize(text: str) -> str:
-    """Lower case, no ASCII punctuation, single spaces: transformers' own function, not ours."""
-    from transformers import SiglipTokenizer
-
-    # The method reads nothing else of its object, and a whole one needs spiece.model.
+    """`text` in lower case, without ASCII punctuation, with single spaces, as transformers' own function gives it."""
+    # The method reads only this field of its object, and a complete object needs spiece.model.
     reference: Any = object.__new__(SiglipTokenizer)
     reference.__dict__["do_lower_case"] = True
     canonical: str = reference.canonicalize_text(text)
@@ -53,18 +51,7 @@ def _tokenizer_file(location: CheckpointFolder, reference: Any) -> str:
 
 
 def tokenizer_json_of(model: Path, reference: Any) -> str:
-    """A Unigram `tokenizer.json` of a SentencePiece model: its pieces, its character map, `</s>` at the end."""
-    from tokenizers import (
-        AddedToken,
-        Regex,
-        Tokenizer,
-        models,
-        normalizers,
-        pre_tokenizers,
-        processors,
-    )
-    from transformers import convert_slow_tokenizer
-
+    """A Unigram `tokenizer.json` of a SentencePiece model: its pieces and its character map, with `</s>` at the end."""
     conversion: Any = convert_slow_tokenizer
     proto = conversion.import_protobuf().ModelProto()
     proto.ParseFromString(model.read_bytes())

@@ -1,4 +1,4 @@
-"""How long texts are made: to the context length, or only to the longest of a batch where that proves to be the same."""
+"""Chooses the padding of texts: to the context length, or to the longest of a batch if the embeddings stay the same."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 import msgspec
 import torch
 
-from exporters.checkpoints import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint
 from retrieval.model.bundle import Tokenization
 from retrieval.model.tokenize import TextTokenizer
 
-# Short ones, that no context is too short for.
+# Short texts, which fit into every context.
 _SAMPLE = ("Heart size is normal.", "cardiomegaly with pleural effusion", "")
 
 
-def proven_tokenization(
+def shortest_tokenization(
     checkpoint: Checkpoint, tokenizer_file: Path, *, device: str | torch.device = "cpu"
 ) -> Tokenization:
-    """The tokenization of `checkpoint`, with padding `longest` if its text tower, in evaluation mode on `device`, gives the
-    same embeddings without the padding: a short text then does not pay for the whole context.
+    """The tokenization of `checkpoint`, with padding `longest` if its text tower gives the same embeddings with it.
 
-    SigLIP's does not: it reads the last position, padding or not.
+    A short text then takes less time. The text tower runs in evaluation mode on `device`. SigLIP needs all its padding:
+    it reads the last position.
     """
     fixed = checkpoint.tokenization
     longest = msgspec.structs.replace(fixed, padding="longest")
@@ -30,10 +30,10 @@ def proven_tokenization(
         for settings in (fixed, longest)
     )
     if cut.shape[1] >= padded.shape[1]:
-        return fixed  # nothing was cut, so nothing is shown
+        return fixed  # nothing was cut, so nothing is compared
     with torch.inference_mode():
         try:
             same = torch.allclose(checkpoint.text_tower(cut), checkpoint.text_tower(padded), atol=1e-5)
-        except (RuntimeError, ValueError):  # a tower that takes one length only
+        except (RuntimeError, ValueError):  # the tower takes one length only
             return fixed
     return longest if same else fixed

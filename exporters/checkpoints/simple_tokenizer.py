@@ -1,26 +1,19 @@
-"""open_clip's `SimpleTokenizer` (CLIP's byte-level BPE in Python) as a `tokenizer.json`."""
+"""Converts open_clip's `SimpleTokenizer` (CLIP's byte-level BPE in Python) to a `tokenizer.json`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
+
 
 def tokenizer_json_of(tokenizer: Any) -> str:
-    """A `tokenizer.json` with the ids of an `open_clip.SimpleTokenizer`, for text that went through its cleaning."""
-    from tokenizers import (
-        AddedToken,
-        Regex,
-        Tokenizer,
-        models,
-        pre_tokenizers,
-        processors,
-    )
-
+    """A `tokenizer.json` with the ids of an `open_clip.SimpleTokenizer`, for text that was cleaned as it does."""
     merges = sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.__getitem__)
     fast = Tokenizer(models.BPE(vocab=tokenizer.encoder, merges=merges, end_of_word_suffix="</w>"))
     fast.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # The pattern of SimpleTokenizer.__init__, whose flag for case is written out; special tokens come first.
+            # The pattern of SimpleTokenizer.__init__ with its case flag written out. Special tokens come first.
             pre_tokenizers.Split(
                 Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"),
                 behavior="removed",

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a local folder, or a hub id that is fetched into the hub's own cache."""
+"""Finds the folder of a checkpoint: a local folder, or a hub id that is fetched into the hub's cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from retrieval.errors import ExportError
 
@@ -20,7 +23,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFolder:
-    """A checkpoint on disk: its folder, and the hub commit it is, if it came from there."""
+    """The folder of a checkpoint, and its commit (`revision`) if it came from the hub."""
 
     folder: Path
     source: str
@@ -46,14 +49,14 @@ class CheckpointFolder:
         return content
 
     def has(self, *names: str) -> bool:
-        """Whether any of these files is there."""
+        """Whether the folder has any of these files."""
         return any((self.folder / name).is_file() for name in names)
 
     def require_weights(self) -> None:
-        """Check that there are weights, since open_clip would go on with random ones.
+        """Refuse a folder without weights; open_clip would go on with random ones.
 
         Raises:
-            ExportError: there are none.
+            ExportError: the folder has no weights.
         """
         if not any(any(self.folder.glob(pattern)) for pattern in WEIGHTS):
             raise ExportError(
@@ -66,7 +69,7 @@ def locate_checkpoint(source: str | Path, revision: str | None = None) -> Checkp
     """The folder of a checkpoint, downloaded first if `source` is a hub id.
 
     Raises:
-        ExportError: neither a folder nor a hub id, or the hub does not give it.
+        ExportError: `source` is neither a folder nor a hub id, or the hub does not provide it.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -79,15 +82,14 @@ def locate_checkpoint(source: str | Path, revision: str | None = None) -> Checkp
 def fetch_files(
     source: str, patterns: tuple[str, ...] = _SMALL_FILES, revision: str | None = None, *, offline: bool = False
 ) -> Path:
-    """Folder with the files of a hub repository that match `patterns`, from the cache where they are complete.
+    """A folder with the files of a hub repository that match `patterns`.
 
-    `offline` takes them from the cache alone: who exports a local folder did not ask for a connection.
+    Complete files in the cache are not fetched again. With `offline` nothing is fetched: the export of a local folder
+    must not open a connection.
 
     Raises:
-        ExportError: the hub does not give them; the message says why and what to do.
+        ExportError: the hub does not provide the files; the message gives the cause and the remedy.
     """
-    from huggingface_hub import snapshot_download
-
     try:
         return Path(
             snapshot_download(source, revision=revision, allow_patterns=list(patterns), local_files_only=offline)
@@ -97,10 +99,10 @@ def fetch_files(
 
 
 def detect_family(location: CheckpointFolder, wanted: Family | None) -> Family:
-    """The family that the files say, compared with the one that was asked for.
+    """The family of the checkpoint's files.
 
     Raises:
-        ExportError: they say another, or none that is known.
+        ExportError: the family is unknown, or not the `wanted` one.
     """
     if location.has(OPEN_CLIP_CONFIG) and wanted in (None, "open_clip"):
         return "open_clip"
@@ -121,14 +123,11 @@ def detect_family(location: CheckpointFolder, wanted: Family | None) -> Family:
 
 
 def _fetch(source: str, revision: str | None) -> CheckpointFolder:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
     try:
         info = HfApi().model_info(source, revision=revision)
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise _unreachable(source, error) from error
-    except Exception as error:  # without a network, what an earlier run left in the cache may do
+    except Exception as error:  # without a network, the cache of an earlier run may have it
         return _from_cache(source, revision, error)
     names = [sibling.rfilename for sibling in info.siblings or [] if "/" not in sibling.rfilename]
     folder = fetch_files(source, (*_SMALL_FILES, *_weights_among(names)), info.sha)
@@ -136,8 +135,6 @@ def _fetch(source: str, revision: str | None) -> CheckpointFolder:
 
 
 def _from_cache(source: str, revision: str | None, cause: Exception) -> CheckpointFolder:
-    from huggingface_hub import snapshot_download
-
     try:
         folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
     except Exception:
@@ -146,7 +143,7 @@ def _from_cache(source: str, revision: str | None, cause: Exception) -> Checkpoi
 
 
 def _weights_among(names: list[str]) -> list[str]:
-    """The weight files worth fetching: one format, and open_clip's own where the repository is one of its."""
+    """The weight files to fetch: one format only, and open_clip's own in a repository for open_clip."""
     weights = [name for name in names if name.endswith((".safetensors", ".bin", ".pth"))]
     if OPEN_CLIP_CONFIG in names:
         weights = [name for name in weights if name.startswith("open_clip")] or weights
@@ -164,4 +161,4 @@ def _unreachable(source: str, error: Exception) -> ExportError:
         advice = "check the name and revision, or pass --checkpoint DIR"
     else:
         advice = "check the network, or pass --checkpoint DIR with a local copy"
-    return ExportError(f"the hub does not give {source} ({kind}); {advice}")
+    return ExportError(f"the hub does not provide {source} ({kind}); {advice}")

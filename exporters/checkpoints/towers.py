@@ -1,4 +1,4 @@
-"""The two halves of a dual encoder as modules of their own: one input, one output of unit norm, projection inside."""
+"""The two towers of a dual encoder as torch modules: one input, one output of unit norm, projection inside."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional
 
 
 class TransformersImageTower(nn.Module):
-    """Image half of a transformers `CLIPModel` or `SiglipModel`."""
+    """Image tower of a transformers `CLIPModel` or `SiglipModel`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.vision_model = model.vision_model
-        # CLIP projects; SigLIP's attention-pool head already ends in the joint space.
+        # CLIP projects; the attention-pool head of SigLIP ends in the joint space.
         self.projection = getattr(model, "visual_projection", nn.Identity())
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -27,10 +27,10 @@ class TransformersImageTower(nn.Module):
 
 
 class TransformersTextTower(nn.Module):
-    """Text half of a transformers `CLIPModel` or `SiglipModel`.
+    """Text tower of a transformers `CLIPModel` or `SiglipModel`.
 
-    There is no attention mask: SigLIP is trained on padded text without one, and CLIP's causal mask already hides
-    whatever follows the end-of-text token, whose state is the embedding.
+    It needs no attention mask. SigLIP was trained on padded text without one. In CLIP the causal mask hides all that
+    follows the end-of-text token, and the state of that token is the embedding.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,7 +45,7 @@ class TransformersTextTower(nn.Module):
 
 
 class OpenClipImageTower(nn.Module):
-    """Image half of an open_clip model."""
+    """Image tower of an open_clip model."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class OpenClipImageTower(nn.Module):
 
 
 class OpenClipTextTower(nn.Module):
-    """Text half of an open_clip model: a module of its own in `CustomTextCLIP`, spread over the model in `CLIP`."""
+    """Text tower of an open_clip model: a separate module in `CustomTextCLIP`, part of the model itself in `CLIP`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -65,16 +65,15 @@ class OpenClipTextTower(nn.Module):
         self.text = model.text if self.custom else model
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """`input_ids` int64 [B, L] -> unit vectors [B, D]. A Hugging Face tower masks the padding by its id itself."""
-        with _causal_mask_cut(self.text, input_ids.shape[1]):
+        """`input_ids` int64 [B, L] -> unit vectors [B, D]. A Hugging Face tower masks the padding itself."""
+        with _causal_mask_of_length(self.text, input_ids.shape[1]):
             features = self.text(input_ids) if self.custom else self.text.encode_text(input_ids)
         return functional.normalize(features, dim=-1)
 
 
 @contextmanager
-def _causal_mask_cut(text: Any, length: int) -> Iterator[None]:
-    """open_clip's `TextTransformer` adds its whole causal mask to scores of any length; this gives it the corner that
-    fits."""
+def _causal_mask_of_length(text: Any, length: int) -> Iterator[None]:
+    """Cut the causal mask to `length` within the block; open_clip's `TextTransformer` always adds all of it."""
     mask = getattr(text, "attn_mask", None)
     if mask is None:
         yield
@@ -87,6 +86,6 @@ def _causal_mask_cut(text: Any, length: int) -> Iterator[None]:
 
 
 def scalar(model: nn.Module, name: str) -> float | None:
-    """A parameter or buffer of one number, such as `logit_scale`; None if the model has none."""
+    """The value of a parameter or buffer of one number, such as `logit_scale`; None if the model has none."""
     value = getattr(model, name, None)
     return float(value.detach().reshape(-1)[0]) if isinstance(value, torch.Tensor) else None

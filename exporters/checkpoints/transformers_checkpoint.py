@@ -10,28 +10,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
+from transformers.utils import logging
 
-from exporters.checkpoints import Checkpoint
-from exporters.siglip_tokenizer import canonicalize, load_siglip_tokenizer
-from exporters.sources import CheckpointFolder, Family
-from exporters.towers import TransformersImageTower, TransformersTextTower, scalar
+from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.location import CheckpointFolder, Family
+from exporters.checkpoints.siglip_tokenizer import canonicalize, load_siglip_tokenizer
+from exporters.checkpoints.towers import TransformersImageTower, TransformersTextTower, scalar
 from retrieval.errors import ExportError
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.model.bundle import Tokenization
 
 Normalization = Literal["none", "lowercase", "siglip"]
 
-_INTERPOLATIONS = {
-    0: "nearest",
-    1: "lanczos",
-    2: "bilinear",
-    3: "bicubic",
-}  # PIL.Image.Resampling
+_INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.json", "vocab.txt")
 
 
 def load_transformers(location: CheckpointFolder) -> Checkpoint:
-    """Load a `CLIPModel` or `SiglipModel` with its image processor and tokenizer.
+    """A `CLIPModel` or `SiglipModel` with its image processor and tokenizer.
 
     Raises:
         ExportError: a file is missing, or config, weights and processor do not fit together.
@@ -42,7 +39,7 @@ def load_transformers(location: CheckpointFolder) -> Checkpoint:
     processor = _load_processor(location)
     context_length = int(model.config.text_config.max_position_embeddings)
     tokenizer = _load_tokenizer(location, family, context_length)
-    # SigLIP is fed its padding unmasked.
+    # SigLIP gets its padding without a mask.
     tokenizer.gives_mask = family == "clip"
     preprocessing = preprocessing_of(processor)
     if preprocessing.size != model.config.vision_config.image_size:
@@ -85,7 +82,7 @@ def load_transformers(location: CheckpointFolder) -> Checkpoint:
 
 
 def _features(output: Any) -> NDArray[np.float32]:
-    # transformers 5 gives a record here, 4 a tensor.
+    # transformers 5 returns a record here, 4 a tensor.
     features: NDArray[np.float32] = getattr(output, "pooler_output", output).numpy()
     return features
 
@@ -93,7 +90,7 @@ def _features(output: Any) -> NDArray[np.float32]:
 class ReferenceTokenizer:
     """The reference tokenizer of a checkpoint, and the settings and file with which ours gives the same ids.
 
-    `prepare` is what the reference does to a text before its tokenizer; `normalization` is our name for it.
+    The reference applies `prepare` to a text before it tokenizes it. `normalization` is our name for that step.
     """
 
     def __init__(
@@ -120,7 +117,7 @@ class ReferenceTokenizer:
         )
 
     def reference(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """`input_ids` int64 [B, L], as the checkpoint's makers feed it; CLIP also gets an `attention_mask`."""
+        """`input_ids` int64 [B, L], as in the checkpoint's training; CLIP also gets an `attention_mask`."""
         tokens = self._tokenizer(
             [self._prepare(text) for text in texts],
             padding="max_length",
@@ -136,21 +133,19 @@ def preprocessing_of(processor: Any) -> Preprocessing:
     """The manifest's description of a transformers image processor.
 
     Raises:
-        ExportError: it does something that the description cannot say.
+        ExportError: the processor has a step that the manifest cannot describe.
     """
     config = processor.to_dict()
     if not (config.get("do_resize") and config.get("do_rescale", True) and config.get("do_normalize")):
-        raise ExportError(
-            "the image processor does not resize, rescale and normalize; only processors that do are known"
-        )
+        raise ExportError("the image processor must resize, rescale and normalize; other processors are not supported")
     if abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-8:
-        raise ExportError(f"the image processor rescales by {config['rescale_factor']}; only 1/255 is known")
+        raise ExportError(f"the image processor rescales by {config['rescale_factor']}; only 1/255 is supported")
     interpolation: Any = _INTERPOLATIONS.get(int(config["resample"]))
     if interpolation is None:
         known = ", ".join(f"{number} ({name})" for number, name in _INTERPOLATIONS.items())
         raise ExportError(
-            f"the image processor asks for the unknown resampling filter {config['resample']}; known are {known}: "
-            "mend `resample` in preprocessor_config.json"
+            f"the image processor uses the unknown resampling filter {config['resample']}; known are {known}; "
+            "correct `resample` in preprocessor_config.json"
         )
     mode, size = _resize_of(config)
     return Preprocessing(
@@ -167,7 +162,7 @@ def _resize_of(config: dict[str, Any]) -> tuple[Any, int]:
     crop = config.get("crop_size") if config.get("do_center_crop") else None
     crop_side = dict(crop).get("height") if crop else None
     if crop and crop_side != dict(crop).get("width"):
-        raise ExportError(f"unknown resize mode: the image processor crops to {dict(crop)}, which is no square")
+        raise ExportError(f"unknown resize mode: the image processor crops to {dict(crop)}, which is not square")
     if set(size) == {"height", "width"} and size["height"] == size["width"] and crop_side in (None, size["height"]):
         return "stretch", int(size["height"])
     if set(size) == {"shortest_edge"} and crop_side == size["shortest_edge"]:
@@ -184,16 +179,13 @@ def _triple(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _load_model(location: CheckpointFolder, family: Family) -> Any:
-    from transformers import CLIPModel, SiglipModel
-    from transformers.utils import logging
-
-    # The loader draws a bar and prints a table of every weight that it renames.
+    # The loader draws a progress bar and prints a table of all weights that it renames.
     reporter: Any = logging
     reporter.set_verbosity_error()
     reporter.disable_progress_bar()
     model_class: Any = CLIPModel if family == "clip" else SiglipModel
     try:
-        # Eager attention: plain MatMul and Softmax, which onnxruntime's optimizer knows how to fuse.
+        # Eager attention gives plain MatMul and Softmax, which onnxruntime's optimizer can fuse.
         model, report = model_class.from_pretrained(
             location.folder,
             dtype=torch.float32,
@@ -214,11 +206,9 @@ def _load_model(location: CheckpointFolder, family: Family) -> Any:
 
 
 def _load_processor(location: CheckpointFolder) -> Any:
-    from transformers import AutoImageProcessor
-
-    # The reference is the PIL processor, not the torchvision one that transformers 5 takes by default: these models
-    # were trained and published with it. Torchvision rounds otherwise: by up to two grey levels on smooth pictures, some
-    # twenty on white noise (measured in tests/parity).
+    # The reference is the PIL processor, not the torchvision one, the default of transformers 5: these models were
+    # trained and published with PIL. Torchvision rounds differently: by up to 2 grey levels on smooth images and about
+    # 20 on white noise (measured in tests/parity).
     if not location.has("preprocessor_config.json"):
         raise ExportError(f"{location.folder} has no preprocessor_config.json; copy it from the model's page")
     try:
@@ -238,7 +228,7 @@ def _load_tokenizer(location: CheckpointFolder, family: Family, context_length: 
     named = location.read_json("tokenizer_config.json").get("tokenizer_class") if has_config else None
     if family == "siglip" and named in (None, "SiglipTokenizer", "SiglipTokenizerFast"):
         tokenizer, content = load_siglip_tokenizer(location)
-        # The slow class canonicalises by itself; the fast stand-in does not, and doing it twice changes nothing.
+        # The slow class canonicalizes its text; the fast one does not. To canonicalize twice changes nothing.
         return ReferenceTokenizer(
             tokenizer,
             context_length,
@@ -246,14 +236,12 @@ def _load_tokenizer(location: CheckpointFolder, family: Family, context_length: 
             normalization="siglip",
             prepare=canonicalize,
         )
-    from transformers import AutoTokenizer
-
     try:
         tokenizer = AutoTokenizer.from_pretrained(location.folder)
     except Exception as error:
         raise ExportError(f"the tokenizer in {location.folder} cannot be loaded: {error}") from error
     if family == "siglip" and str(named).startswith("Gemma"):
-        # SigLIP 2 was trained on lower-cased text, and its published tokenizer class does not do it (transformers'
-        # Siglip2Tokenizer, made later for this, does).
+        # SigLIP 2 was trained on lower-case text. Its published tokenizer class does not lower-case; transformers'
+        # later Siglip2Tokenizer does.
         return ReferenceTokenizer(tokenizer, context_length, normalization="lowercase", prepare=str.lower)
     return ReferenceTokenizer(tokenizer, context_length)

@@ -1,4 +1,8 @@
-"""A running average of a model's weights, which generalises better than the weights of any one step."""
+"""A running average of a model's weights, which generalises better than the weights of one step.
+
+`torch.optim.swa_utils.AveragedModel` does not replace it: it keeps a second whole model beside the trained one, has no
+warm-up of the decay, and its state differs from that of runs which earlier versions left to resume.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,28 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential average of a model's floating-point weights and buffers; with decay 0 it is the model itself.
+    """Exponential average of a model's floating-point weights and buffers; with decay 0 the weights themselves.
 
-    As in Polyak averaging and EMA teachers (Tarvainen and Valpola, 2017). The first steps count more than `decay` says,
-    lest the random start linger.
+    As in Polyak averaging and EMA teachers (Tarvainen and Valpola, 2017). The decay is lower in the first steps, so that
+    the average forgets the random start.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model, self._decay, self._steps = model, decay, 0
-        self._weights = {name: tensor.clone() for name, tensor in self._live().items()} if decay else {}
+        self._weights = {name: tensor.clone() for name, tensor in self._current().items()} if decay else {}
 
     def update(self) -> None:
-        """Take in the model as it is after a step."""
+        """Add the current weights, after a step."""
         if not self._decay:
             return
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for name, tensor in self._live().items():
+        for name, tensor in self._current().items():
             self._weights[name].lerp_(tensor, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the model has the average for weights."""
+        """Give the model the averaged weights within the block."""
         self._swap()
         try:
             yield
@@ -39,11 +43,11 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict[str, object]:
-        """What `load_state_dict` takes."""
+        """The state for `load_state_dict`."""
         return {"steps": self._steps, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
         steps, weights = state["steps"], state["weights"]
         assert isinstance(steps, int)
         assert isinstance(weights, dict)
@@ -52,14 +56,14 @@ class WeightAverage:
             self._weights[name].copy_(tensor)
 
     def _swap(self) -> None:
-        live = self._live()
+        current = self._current()
         for name, average in self._weights.items():
-            kept = live[name].clone()
-            live[name].copy_(average)
+            kept = current[name].clone()
+            current[name].copy_(average)
             average.copy_(kept)
 
-    def _live(self) -> dict[str, Tensor]:
-        # Detached tensors that share the model's memory, so that copying into them changes the model.
+    def _current(self) -> dict[str, Tensor]:
+        # Detached tensors share the model's memory: a copy into them changes the model.
         return {
             name: tensor.detach()
             for name, tensor in self._model.state_dict().items()

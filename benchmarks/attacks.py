@@ -1,11 +1,11 @@
-"""What others notice while somebody attacks the service: health, searches with a key, memory, and the end on SIGTERM.
+"""Measures a service under attack: health, searches with a key, memory, and the time to stop on SIGTERM.
 
     python -m benchmarks.attacks
 
-`cxr serve` runs as users run it, with its default limits and a usual limit of 1,024 open files. Each attack lasts for
-`--seconds`; meanwhile one client asks `/health/live`, and one searches with a key. Then SIGTERM comes while the attack goes
-on. Attacks come from 127.0.0.1 alone. Targets: an answer of `/health/live` within 1 s, no failed search, the end within the
-grace period (8 s), and at most 2 GB above the memory of the idle service, its processes for decoding included.
+`cxr serve` runs with its default limits and the usual limit of 1,024 open files. Each attack lasts `--seconds` and comes
+from 127.0.0.1. During it one client calls `/health/live`, and one searches with a key. SIGTERM is sent during the attack.
+Targets: `/health/live` answers within 1 s, no search fails, the service stops within its grace period (8 s), and its
+memory, decoding processes included, rises by at most 2 GB.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import httpx
 
 from benchmarks.bad_images import BAD_IMAGES
 from benchmarks.connections import HALF, HELD, Flood
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from benchmarks.service_process import free_port, wait_until_ready
 
 MODEL = "phantom-clip"
@@ -44,10 +44,10 @@ IMAGES = {f"{UPLOADS} at once: {name}": make for name, make in BAD_IMAGES.items(
 
 
 def main() -> None:
-    """Run each attack against a service of its own."""
+    """Run each attack against a new service."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each attack (default: %(default)s)")
-    parser.add_argument("--only", help="a word in the names of the attacks to run")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each attack (default: %(default)s)")
+    parser.add_argument("--only", help="run only attacks whose name contains this")
     arguments = parser.parse_args()
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def make_home(home: Path) -> str:
-    """A home with a few phantoms in the collection of a demo model, and a key that may search; returns the key."""
+    """Make a home with a few phantoms in the collection of a demo model; returns a key with the scope `read`."""
     archive = home.parent / "phantoms"
     run(home, "phantoms", str(archive), "--studies", "20")
     run(home, "ingest", "--model", MODEL, "--images-dir", str(archive / "images"))
@@ -73,7 +73,7 @@ def make_home(home: Path) -> str:
 
 
 def run(home: Path, *arguments: str) -> str:
-    """What a command of `cxr` prints."""
+    """The output of a `cxr` command."""
     command = [sys.executable, "-m", "cxr", *arguments]
     environment = os.environ | {"CXR_HOME": str(home), "COLUMNS": "200"}
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -81,7 +81,7 @@ def run(home: Path, *arguments: str) -> str:
 
 @contextmanager
 def serving(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """`cxr serve` with its defaults and the usual limit of open files: the process and its port."""
+    """Process and port of a `cxr serve` with default settings and the usual limit of open files."""
     port = free_port()
     command = [sys.executable, "-m", "cxr", "serve", "--port", str(port)]
     limit = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
@@ -98,7 +98,7 @@ def serving(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
 
 @contextmanager
 def attacking(name: str, port: int, key: str, statuses: Path) -> Iterator[None]:
-    """Attack from a process of its own, whose threads must not delay those that watch."""
+    """Attack from another process, so that its threads do not delay the measuring ones."""
     attacker = get_context("spawn").Process(target=attack, args=(name, port, key, statuses), daemon=True)
     attacker.start()
     try:
@@ -112,11 +112,11 @@ def attacking(name: str, port: int, key: str, statuses: Path) -> Iterator[None]:
 
 
 def attack(name: str, port: int, key: str, statuses: Path) -> None:
-    """Attack until this process is killed, and keep the statuses of uploads in a file."""
+    """Attack until this process is killed; write the status codes of uploads to a file."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most < 8192 else 8192, most))
     if name in SOCKETS:
-        statuses.write_text("{}")
+        statuses.write_text("{}", encoding="utf-8")
         Flood(port, SOCKETS[name]).run(lambda: False)
     data, counts = IMAGES[name](), Counter[str]()
 
@@ -127,12 +127,12 @@ def attack(name: str, port: int, key: str, statuses: Path) -> None:
     for _ in range(UPLOADS):
         threading.Thread(target=send, daemon=True).start()
     while True:
-        statuses.write_text(json.dumps(counts))
+        statuses.write_text(json.dumps(counts), encoding="utf-8")
         time.sleep(0.5)
 
 
 def request(port: int, key: str, method: str, path: str, **content: Any) -> str:
-    """The status of a request with the key, on a connection of its own, or the name of what went wrong."""
+    """The status code of a request with the key on a new connection, or the name of the error."""
     try:
         answer = httpx.request(
             method, f"http://127.0.0.1:{port}{path}", headers={"x-api-key": key}, timeout=60, **content
@@ -142,44 +142,44 @@ def request(port: int, key: str, method: str, path: str, **content: Any) -> str:
         return type(error).__name__
 
 
-class Watch:
-    """Times one request after the other; one that has no answer yet counts as long as it has run."""
+class Monitor:
+    """Times one request after the other. An open request counts with its time so far."""
 
-    def __init__(self, ask: Callable[[], str]) -> None:
+    def __init__(self, send: Callable[[], str]) -> None:
         self.statuses: Counter[str] = Counter()
         self.ended = False
-        self.ask = ask
+        self.send = send
         self._slowest_s = 0.0
         self._since: float | None = None
 
     def run(self) -> None:
-        """Ask ten times a second, until `ended`."""
+        """Send a request ten times a second, until `ended`."""
         while not self.ended:
             self._since = time.perf_counter()
-            status = self.ask()
+            status = self.send()
             self._slowest_s = self.slowest_s()
             self._since = None
             self.statuses[status] += 1
             time.sleep(0.1)
 
     def slowest_s(self) -> float:
-        """Seconds that the slowest answer took."""
+        """Duration of the slowest answer."""
         since = self._since
         return max(self._slowest_s, time.perf_counter() - since if since else 0.0)
 
 
 def measure(home: Path, key: str, name: str, seconds: float) -> dict[str, Any]:
-    """Health, searches and memory during one attack, and how long the service takes to end in it."""
+    """Health, searches and memory during one attack, and the time that the service then takes to stop."""
     with serving(home) as (process, port):
-        texts = (f"heart {number}" for number in itertools.count())  # each is encoded: none has been asked before
-        health = Watch(lambda: request(port, key, "GET", "/health/live"))
-        search = Watch(lambda: request(port, key, "POST", "/v1/search/text", json={"text": next(texts), "k": 1}))
+        texts = (f"heart {number}" for number in itertools.count())  # new texts, which must be encoded
+        health = Monitor(lambda: request(port, key, "GET", "/health/live"))
+        search = Monitor(lambda: request(port, key, "POST", "/v1/search/text", json={"text": next(texts), "k": 1}))
         for _ in range(5):
-            search.ask()
+            search.send()
         idle_mb, peak_mb = memory_mb(process.pid), 0.0
         with attacking(name, port, key, home / "statuses.json"):
-            for watch in (health, search):
-                threading.Thread(target=watch.run, daemon=True).start()
+            for monitor in (health, search):
+                threading.Thread(target=monitor.run, daemon=True).start()
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline:
                 peak_mb = max(peak_mb, memory_mb(process.pid))
@@ -205,14 +205,14 @@ def measure(home: Path, key: str, name: str, seconds: float) -> dict[str, Any]:
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process and its children in MB; what they share counts once."""
+    """Resident memory of a process and its children in MB; shared pages count once."""
     total, pids = 0, [pid]
     for each in pids:
         try:
             for thread in Path(f"/proc/{each}/task").iterdir():
                 pids += map(int, (thread / "children").read_text().split())
             rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-        except OSError:  # it has just ended
+        except OSError:  # it has ended
             continue
         total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return total / 1024

@@ -1,4 +1,4 @@
-"""Small files that cost a decoder much: scans, segments, padding and chunks without end, and images of 64 million pixels."""
+"""Small files that take a decoder much time or memory: many scans, segments, padding or chunks, 64 million pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE_MODES = ("L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def many_scans(scans: int) -> bytes:
-    """A progressive JPEG of 62 million pixels whose first scan of details, which is almost empty, stands there so often."""
+    """A progressive JPEG of 62 million pixels that repeats its almost empty first AC scan `scans` times."""
     data, position = encode(Image.new("L", (7900, 7900), 128), "JPEG", progressive=True, quality=50), 2
     while data[position + 1] != 0xDA or data[position + 7] == 0:  # up to the first scan of AC coefficients
         position = _segment_end(data, position)
@@ -31,7 +31,7 @@ def many_exif_segments() -> bytes:
 
 
 def padding() -> bytes:
-    """A small JPEG with 60 MB of 0xFF, which any marker may have before it."""
+    """A small JPEG with 60 MB of 0xFF, which is legal before a marker."""
     return _behind_first_marker(b"\xff" * 60_000_000)
 
 
@@ -43,7 +43,7 @@ def many_chunks() -> bytes:
 
 
 def large(mode: str) -> bytes:
-    """A sound PNG of 64 million pixels in few bytes, with contrast; `mode` as Pillow names it."""
+    """A valid PNG of 64 million pixels with contrast in few bytes; `mode` is that of Pillow."""
     grey = Image.linear_gradient("L").resize((8000, 8000))
     if mode == "I;16":
         return encode(Image.fromarray(np.asarray(grey).astype(np.uint16) << 8), "PNG")
@@ -54,7 +54,7 @@ def large(mode: str) -> bytes:
 
 
 def large_noise() -> bytes:
-    """A sound JPEG of 36 million pixels of noise, which takes its time."""
+    """A valid JPEG of 36 million pixels of noise, which is slow to decode."""
     pixels = np.random.default_rng(0).integers(0, 256, (6000, 6000), np.uint8)
     return encode(Image.fromarray(pixels), "JPEG", quality=60)
 
@@ -83,7 +83,7 @@ def _behind_first_marker(inserted: bytes) -> bytes:
 
 
 def _segment_end(data: bytes, position: int) -> int:
-    """Where the segment at `position` ends, the entropy-coded data of a scan included."""
+    """The end of the segment at `position`, with the entropy-coded data of a scan."""
     end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     if data[position + 1] == 0xDA:
         while data[end] != 0xFF or data[end + 1] in (0, *range(0xD0, 0xD8)):

@@ -1,12 +1,15 @@
-"""A service while somebody holds 1,100 connections to it and opens each again that it closes.
+"""Measures a running service while a client holds 1,100 connections and reopens those that the service closes.
 
-`python -m benchmarks.connections PORT PID`: the service listens on 127.0.0.1, needs no key and has no rate limit. Over
-20 seconds of idle connections, then of half-sent heads, it asks `/health/live` on new connections and searches on a kept
-one, and prints how long both took, how many files the service had open and how much CPU it used.
+    python -m benchmarks.connections PORT PID
+
+The service must listen on 127.0.0.1, need no key and have no rate limit. For 20 s the connections are idle, then for 20 s
+they send half of a request head. Another client calls `/health/live` on new connections and searches on a kept one. Prints
+the latency of both, the open files of the service and its CPU time.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import json
 import os
@@ -14,7 +17,6 @@ import resource
 import selectors
 import socket
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +28,7 @@ HALF = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "
 
 
 class Flood:
-    """Connections that are held until the service closes them, and then opened again."""
+    """Connections that are held open, and opened again when the service closes them."""
 
     def __init__(self, port: int, content: bytes) -> None:
         self.opened = 0
@@ -56,14 +58,14 @@ class Flood:
         connection = socket.socket()
         connection.setblocking(False)
         connection.connect_ex(("127.0.0.1", self._port))
-        with suppress(OSError):  # not connected yet: it stays idle
+        with suppress(OSError):  # not connected yet, so it stays idle
             connection.send(self._content)
         self._held.register(connection, selectors.EVENT_READ)
         self.opened += 1
 
 
 class Client:
-    """One who asks four times a second, and notes how long it took."""
+    """Sends four requests a second and records their latency."""
 
     def __init__(self, port: int, *, keep: bool) -> None:
         self.seconds: list[float] = []
@@ -119,17 +121,21 @@ def measure(port: int, pid: int, name: str, content: bytes) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as file:
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    port, pid = int(sys.argv[1]), int(sys.argv[2])
+    """Measure with idle connections, then with half-sent request heads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port", type=int, help="port of the service")
+    parser.add_argument("pid", type=int, help="its process id")
+    arguments = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * HELD) if hard == -1 else min(hard, 2 * HELD), hard))
     for name, content in (("idle", b""), ("half-sent", HALF)):
-        measure(port, pid, name, content)
+        measure(arguments.port, arguments.pid, name, content)
 
 
 if __name__ == "__main__":

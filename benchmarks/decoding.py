@@ -1,9 +1,9 @@
-"""What decoding in processes of their own costs and holds.
+"""Measures time and memory of image decoding in separate processes.
 
     python -m benchmarks.decoding
 
-"Here" decodes, resizes and makes the thumbnail in the calling process, as before there were such processes; "there" asks
-one of them. Both take turns on the same files. `benchmarks.attacks` has a whole service under bad images.
+"Here" decodes, resizes and makes the thumbnail in the calling process; "there" does the same in a decoding process. Both
+alternate on the same files. `benchmarks.attacks` measures a whole service with bad images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bad_images import LARGE_MODES, encode, large
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from ingest.thumbnails import THUMBNAIL_SIZE
 from retrieval.errors import ImageError
 from retrieval.imaging.decode import decode_image
@@ -31,19 +31,19 @@ SQUARE = Preprocessing(mode="stretch", size=224, interpolation="bicubic", mean=(
 
 
 def main() -> None:
-    """Measure the cost of an image and the memory of the largest."""
+    """Measure the time of typical images and the memory of the largest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=20, help="of each honest file (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=20, help="repeats of each file (default: %(default)s)")
     repeats = parser.parse_args().repeats
     figures = {
-        "cost": {name: compare(data, repeats) for name, data in honest_files().items()},
+        "cost": {name: compare(data, repeats) for name, data in typical_files().items()},
         "largest": {mode: measure_largest(large(mode)) for mode in LARGE_MODES},
     }
     write_result("decoding", figures)
 
 
-def honest_files() -> dict[str, bytes]:
-    """Files as archives hold them, by name."""
+def typical_files() -> dict[str, bytes]:
+    """Typical files of archives, by name."""
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 4096, (64, 64)).astype(np.int32)).resize(
         (2048, 2048), Image.Resampling.BICUBIC
@@ -59,7 +59,7 @@ def honest_files() -> dict[str, bytes]:
 
 
 def compare(data: bytes, repeats: int) -> dict[str, float]:
-    """Median milliseconds of one image here and there."""
+    """Milliseconds of one image here and there, median and minimum."""
     pool, here, there = DecoderPool(), [], []
     pool.prepare(data, [SQUARE], preview_size=THUMBNAIL_SIZE)
     for _ in range(repeats):
@@ -82,7 +82,7 @@ def decode_here(data: bytes) -> None:
 
 
 def measure_largest(data: bytes) -> dict[str, float]:
-    """Megabytes that decoding 64 million pixels was reckoned to need, those that it took at its highest, and seconds."""
+    """Decoding of 64 million pixels: estimated, peak and kept memory in MB, and seconds."""
     pool, needs = DecoderPool(), []
     pool.prepare(encode(Image.radial_gradient("L"), "PNG"), [SQUARE])
     (process,) = pool._all
@@ -98,8 +98,8 @@ def measure_largest(data: bytes) -> dict[str, float]:
 
 def megabytes_of(process: int, file: str, field: str) -> int:
     try:
-        lines = Path(f"/proc/{process}/{file}").read_text().splitlines()
-    except OSError:  # it has ended meanwhile
+        lines = Path(f"/proc/{process}/{file}").read_text(encoding="utf-8").splitlines()
+    except OSError:  # it has ended
         return 0
     return next((int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{field}:")), 0)
 

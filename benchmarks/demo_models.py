@@ -23,7 +23,7 @@ import msgspec
 from archives.indiana import IndianaSource
 from archives.phantoms import write_phantoms
 from benchmarks.pair_retrieval import measure_findings, measure_groups, measure_pairs
-from benchmarks.record import FOLDER, write_result
+from benchmarks.result_file import FOLDER, write_result
 from exporters.export import export_model
 from exporters.finetune.progress import NoTrainingProgress
 from exporters.finetune.run import finetune

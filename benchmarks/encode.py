@@ -1,9 +1,9 @@
-"""Embedding images per second over the bare ONNX session's on the same batch, without and with preprocessing.
+"""Measures the encoder's images per second relative to the bare ONNX session, with and without preprocessing.
 
     python -m benchmarks.encode --models phantom-siglip phantom-clip
 
-Without `--bare-sizes none`, a ViT-B/32 of random weights (CLIP's vision tower) is exported and measured beside them: the
-speed of a model does not depend on its weights. Both are timed in turn, so that a noisy machine hits both alike.
+Unless `--bare-sizes none` is given, a ViT-B/32 with random weights (CLIP's vision tower) is exported and measured, too:
+speed does not depend on weights. Session and encoder alternate, so that noise of the machine affects both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from PIL import Image
 
 from archives.phantoms import write_phantoms
 from benchmarks.indiana import FOLDER
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.model.bundle import IMAGE_GRAPH, ModelBundle, find_bundle
 from retrieval.model.encoder import Encoder
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def read_images(folder: Path, count: int) -> list[Image.Image]:
-    """Decoded images of the Indiana archive, or phantoms where it is absent."""
+    """Decoded images of the Indiana archive; phantoms without it."""
     images = FOLDER / "images"
     if not images.is_dir():
         images = write_phantoms(folder / "phantoms", count, seed=3).images_dir
@@ -57,7 +57,7 @@ def read_images(folder: Path, count: int) -> list[Image.Image]:
 
 
 def measure(encoder: Encoder, images: list[Image.Image], rounds: int) -> dict[str, Any]:
-    """Images per second of the bare session, of the encoder on pixels and on images, and the median of their ratios."""
+    """Images per second of bare session, encoder on pixels and encoder on images, and medians of their ratios."""
     pixel_values = encoder.preprocess.batch(images)
     provider = "CUDAExecutionProvider" if encoder.image_session.device == "cuda" else "CPUExecutionProvider"
     bare = onnxruntime.InferenceSession(encoder.bundle.path(IMAGE_GRAPH), providers=[provider])

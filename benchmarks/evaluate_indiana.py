@@ -1,4 +1,4 @@
-"""Exact pairs, and likeness of images by finding: what a bundle retrieves on a split of the Indiana collection.
+"""Measures retrieval of a bundle on a split of the Indiana collection: exact pairs, and images with the same finding.
 
     python -m benchmarks.evaluate_indiana indiana-clip --data ../shared/indiana
 
@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import measure_likeness, measure_pairs
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from retrieval.model.bundle import ModelBundle, find_bundle
 from retrieval.model.encoder import Encoder
 from retrieval.records import View, studies_of

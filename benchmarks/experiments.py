@@ -1,11 +1,11 @@
-"""How soon live experiments tell two models apart, and how often they do so wrongly.
+"""Simulates live experiments: sessions until a decision, and the rate of wrong decisions.
 
     python -m benchmarks.experiments
 
-Sessions are simulated and the test is read after every one of them. Interleaving: in 40 % of the sessions nothing is
-clicked; in the others a hit of the model A is picked with the probability given. Split: half of the sessions each, success
-rates as given. `decided` is the share of experiments that ever name a winner, `wrong` the share that name the worse model
-(of equal ones: either), `sessions` the median number that those took which decide.
+The test is evaluated after every simulated session. Interleaving: 40 % of the sessions have no click; in the others a hit
+of model A is clicked with the given probability. Split: half of the sessions each, with the given success rates. `decided`
+is the share of experiments that name a winner, `wrong` the share that name the worse model (any, if both are equal), and
+`sessions` the median number of sessions of those that decide.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from service.experiments.sequential import ALPHA, preference_log_e, split_log_e
 
 TIES = 0.4
@@ -28,8 +28,8 @@ RATES = ((0.05, 0.05), (0.4, 0.4), (0.4, 0.42), (0.4, 0.45), (0.4, 0.5), (0.4, 0
 def main() -> None:
     """Simulate, and write `benchmarks/results/experiments.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", type=int, default=1000, help="simulated ones a row (default: %(default)s)")
-    parser.add_argument("--sessions", type=int, default=2000, help="of each (default: %(default)s)")
+    parser.add_argument("--experiments", type=int, default=1000, help="experiments per row (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, default=2000, help="sessions per experiment (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     shape = (arguments.experiments, arguments.sessions)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def interleave(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> dict[str, Any]:
-    """Experiments in which users pick a hit of A with the probability `p`."""
+    """Experiments in which users click a hit of A with probability `p`."""
     clicked = rng.random(shape) >= TIES
     won = clicked & (rng.random(shape) < p)
     wins, losses = np.cumsum(won, axis=1), np.cumsum(clicked & ~won, axis=1)
@@ -59,7 +59,7 @@ def interleave(rng: np.random.Generator, p: float, shape: tuple[int, int]) -> di
 
 
 def split_sessions(rng: np.random.Generator, a: float, b: float, shape: tuple[int, int]) -> dict[str, Any]:
-    """Experiments in which sessions with A have a success with the probability `a`, those with B with `b`."""
+    """Experiments in which a session succeeds with probability `a` under A and `b` under B."""
     is_b = rng.random(shape) < 0.5
     success = rng.random(shape) < np.where(is_b, b, a)
     rates = [np.cumsum(success & arm, axis=1) / np.maximum(np.cumsum(arm, axis=1), 1) for arm in (~is_b, is_b)]
@@ -67,7 +67,7 @@ def split_sessions(rng: np.random.Generator, a: float, b: float, shape: tuple[in
 
 
 def _measure(log_e: NDArray[np.float64], lead: NDArray[np.float64], *, sign: float) -> dict[str, Any]:
-    """`lead` is above zero where A is ahead; `sign` is that of the truth, 0 for equal models."""
+    """Figures of experiments. `lead` is above 0 if A leads; `sign` is the true sign, 0 for equal models."""
     crossed = log_e >= math.log(1 / ALPHA)
     decided = crossed.any(axis=1)
     first = crossed.argmax(axis=1)

@@ -1,14 +1,13 @@
-"""Images and texts per second of each model in torch and in each precision of its bundle, beside the arithmetic floor.
+"""Measures images and texts per second of each model in torch and in each precision, relative to the arithmetic limit.
 
     python -m benchmarks.export --small-files ../shared/hf
 
-Each key is built at its published size with random weights (`benchmarks.exact_checkpoints`), exported by `cxr export`, whose
-seconds and peak memory are recorded, converted, and timed in turn with the torch model: same batch, same threads, same
-process. The floor is what the tower's multiplications would take at the rate of this machine's best float32 product in
-torch.
+Each model is built at its published size with random weights (`benchmarks.full_size_checkpoints`) and exported by `cxr
+export`; time and peak memory are recorded. Its precisions alternate with the torch model: same batch, threads and process.
+The limit is the time of the tower's multiplications at the rate of this machine's best float32 product in torch.
 
-fp16 is for GPUs: a CPU has no half-precision kernels for most operators and converts back and forth, so it is left out
-unless `--device cuda` or `--precisions` asks for it.
+fp16 is for GPUs. A CPU has no half-precision kernels for most operators and converts back and forth, so fp16 is skipped
+unless `--device cuda` or `--precisions` requests it.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.encode import read_images
-from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
-from benchmarks.record import write_result
+from benchmarks.full_size_checkpoints import KEYS, write_full_size_checkpoint
+from benchmarks.result_file import write_result
 from exporters.checkpoints.checkpoint import Checkpoint
 from exporters.checkpoints.load import load_checkpoint
 from exporters.precision import convert_graphs
@@ -49,12 +48,12 @@ QUERY = "cardiomegaly with pleural effusion"
 
 
 def main() -> None:
-    """Measure each key."""
+    """Measure each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", nargs="*", choices=KEYS, default=list(KEYS))
     parser.add_argument("--precisions", nargs="*", choices=["fp32", "fp16", "int8"])
     parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"))
-    parser.add_argument("--batch", type=int, default=8, help="images and reports of a batch (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="images and reports per batch (default: %(default)s)")
     parser.add_argument(
         "--rounds", type=int, default=3, help="timed rounds after one to warm up (default: %(default)s)"
     )
@@ -84,12 +83,12 @@ def main() -> None:
 def measure(
     key: str, folder: Path, arguments: argparse.Namespace, precisions: list[str], rate: float
 ) -> dict[str, Any]:
-    """Rates of one key, and its export's own figures."""
-    source = write_exact_checkpoint(key, arguments.small_files, folder / "checkpoint")
+    """Rates of one model, and time and memory of its export."""
+    source = write_full_size_checkpoint(key, arguments.small_files, folder / "checkpoint")
     summary = export_apart(key, source, folder / "home")
     checkpoint = load_checkpoint(source)
     if checkpoint.family != "open_clip":
-        checkpoint.model.set_attn_implementation("sdpa")  # type: ignore[operator]  # what its library runs by default
+        checkpoint.model.set_attn_implementation("sdpa")  # type: ignore[operator]  # the default of its library
     for tower in (checkpoint.image_tower, checkpoint.text_tower):
         tower.to(arguments.device)
     bundles = {"fp32": Path(summary["folder"])}
@@ -122,7 +121,7 @@ def measure(
 
 
 def export_apart(key: str, source: Path, home: Path) -> dict[str, Any]:
-    """What `cxr export` prints of an export in a process of its own, so that time and memory are all its own."""
+    """The JSON summary of `cxr export`, run in a separate process so that its memory is only that of the export."""
     command = [
         sys.executable,
         "-c",
@@ -153,7 +152,7 @@ def image_runs(checkpoint: Checkpoint, bundles: dict[str, Path], pixels: NDArray
 
 
 def text_runs(checkpoint: Checkpoint, bundles: dict[str, Path], texts: list[str], arguments: Any) -> Runs:
-    """The text tower on `texts`: torch with its own tokenizer's padding, each bundle with ours; tokenizing left out."""
+    """The text tower on `texts`, without tokenization: torch with its own padding, each bundle with ours."""
     reference = torch.from_numpy(checkpoint.reference_tokens(texts)["input_ids"])
     tokenization = ModelBundle.load(bundles["fp32"]).manifest.tokenization
     runs: Runs = {"torch": lambda: run_torch(checkpoint.text_tower, reference, arguments.device)}
@@ -165,13 +164,13 @@ def text_runs(checkpoint: Checkpoint, bundles: dict[str, Path], texts: list[str]
 
 
 def run_torch(tower: torch.nn.Module, inputs: torch.Tensor, device: str) -> NDArray[np.float32]:
-    """One batch through `tower`, there and back as a user has it."""
+    """One batch through `tower`, with the transfers to and from the device."""
     with torch.inference_mode():
         return tower(inputs.to(device)).cpu().numpy()
 
 
 def race(runs: Runs, items: int, rounds: int) -> dict[str, float]:
-    """Items per second of each run, taken in turn so that a noisy machine hits all alike; medians."""
+    """Median items per second of each run. Runs alternate, so that noise of the machine affects all."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(rounds + 1):  # the first one warms up
         for name, run in runs.items():
@@ -183,7 +182,7 @@ def race(runs: Runs, items: int, rounds: int) -> dict[str, float]:
 
 
 def count_flops(tower: torch.nn.Module, example: torch.Tensor) -> int:
-    """Floating-point operations of one forward pass, a multiplication and an addition counted as two."""
+    """Floating-point operations of one forward pass, multiplication and addition counted separately."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         tower(example)
     return int(counter.get_total_flops())

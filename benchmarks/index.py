@@ -1,12 +1,12 @@
-"""Size, load time and search of embedded collections: the Indiana collection at 1,152 dimensions, and 100,000 images.
+"""Measures size, load time and search of embedded collections: Indiana at 1,152 dimensions, and 100,000 images.
 
     python -m benchmarks.index
 
-Vectors of the Indiana collection are random around one centre per report, so that neighbours exist. Synthetic ones lie near
-a random plane of 64 dimensions, along which they vary less and less, as embeddings do; twenty share a centre. (Without the
-plane there is nothing for a graph to follow: it then finds a third of the 100 nearest.) Payloads are those of the Indiana
-archive (phantoms where it is absent), repeated for the synthetic collection, which has the default layout. Recall compares
-what a plain search gives with the exact nearest by numpy, over the vectors as half precision holds them.
+Vectors of the Indiana collection are random around one centre per report, so that neighbours exist. Synthetic vectors lie
+near a random subspace of 64 dimensions with decreasing variance, as embeddings do; twenty share a centre. (Without the
+subspace a graph has no structure to follow and finds a third of the 100 nearest.) Payloads are those of the Indiana archive
+(phantoms without it), repeated for the synthetic collection, which has the default layout. Recall compares a plain search
+with the exact nearest neighbours in numpy, over vectors in half precision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from benchmarks.search import FILTERS, in_full, make_points, read_source, searches_of, synthetic, timed
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
@@ -34,7 +34,7 @@ from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantizatio
 from retrieval.search.calibration import calibrate
 
 _ROUNDING = 1e-5  # of a cosine in single precision
-# Which part of a collection a file of the shard belongs to, by what its path holds; the first that fits.
+# Part of a collection by a piece of a file's path; the first match counts.
 PARTS = {
     "dense vectors": "vector_storage-",
     "search graphs": "vector_index-",
@@ -47,7 +47,7 @@ PARTS = {
 def main() -> None:
     """Measure the size of the Indiana collection in each layout, then the large one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=100_000, help="of the synthetic collection; 0 leaves it out")
+    parser.add_argument("--points", type=int, default=100_000, help="points of the synthetic collection; 0 skips it")
     parser.add_argument("--queries", type=int, default=300)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def main() -> None:
 def measure(
     folder: Path, points: Iterator[IndexPoint], kept: list[IndexPoint], layout: Quantization, queries: int
 ) -> dict[str, Any]:
-    """Load `points`, which `kept` holds then or will hold, and search them."""
+    """Load `points` and search them; `kept` holds them all afterwards."""
     index = EdgeIndex(folder)
     dim = 0
     collection: Collection | None = None
@@ -107,7 +107,7 @@ def measure(
 
 
 def recalls(collection: Collection, queries: Sequence[NDArray[np.float32]], filters: Filters) -> dict[str, float]:
-    """Share of the nearest 10 and 100 images that plain searches for `queries`, each [D], find, 0..1, by `at_<k>`.
+    """Share (0..1) of the 10 and 100 nearest images that plain searches for `queries`, each [D], find, by `at_<k>`.
 
     An image that is as near as the last of the nearest counts, too.
     """
@@ -125,7 +125,7 @@ def recalls(collection: Collection, queries: Sequence[NDArray[np.float32]], filt
 
 
 def sizes(folder: Path) -> dict[str, float]:
-    """Megabytes on disk by part; files with holes count what they hold."""
+    """Megabytes on disk by part; holes of files do not count."""
     held: Counter[str] = Counter()
     for path in folder.rglob("*"):
         if path.is_file():

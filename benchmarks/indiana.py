@@ -1,4 +1,4 @@
-"""The Indiana collection, which most benchmarks measure on."""
+"""Opens the Indiana collection, the data of most benchmarks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from archives.indiana import IndianaSource
 from archives.splits import read_split
 
 FOLDER = Path(os.environ.get("CXR_INDIANA_DIR", "../shared/indiana"))
-"""Where the collection lies, if it is there: `CXR_INDIANA_DIR`, or beside the checkout."""
+"""Folder of the collection: `CXR_INDIANA_DIR`, or a folder beside the checkout. It may be missing."""
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
-    """Let the command be told where the collection lies."""
+    """Add the option `--data` for the folder of the collection."""
     parser.add_argument("--data", type=Path, default=FOLDER, help="folder of the collection (default: %(default)s)")
 
 

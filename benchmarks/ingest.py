@@ -1,18 +1,18 @@
-"""Images per second of a whole ingest over those of the bare sessions, beside the plain script; and its memory.
+"""Measures a whole ingest: images per second relative to the bare sessions and to a plain script, and memory.
 
     python -m benchmarks.ingest --small-files ../shared/hf
 
-Models are of the published architectures with random weights (`benchmarks.exact_checkpoints`), exported by `cxr export`.
-Each round runs, in one process and on the same batch and threads,
+The models have published architectures and random weights (`benchmarks.full_size_checkpoints`) and are exported by `cxr
+export`. Each round runs in one process, with the same batch and threads:
 
-- the bare image session of onnxruntime on pixels that lie ready, and its text session on the distinct report sections;
+- the bare image session of onnxruntime on prepared pixels, and its text session on the distinct report sections;
 - the worker: read, decode, preprocess, thumbnails, both towers, labels, an Edge index, ledger, optimise, calibrate;
-- for the models that transformers loads, the plain script (`benchmarks.plain_script`).
+- for models that transformers loads, the plain script (`benchmarks.baseline_ingest`).
 
-`over_bare` divides by the time of both bare sessions, `over_bare_images` by that of the image session alone, as if reports
-cost nothing. `bound` is what `over_bare` could be at most if cores that encode did nothing else but decode: the bare
-sessions' core time over theirs and the reader's. With one thread fewer than cores a core is left for the reader.
-Memory is measured apart, with a shipped model and `cxr ingest`: peak, and what is not mapped from files.
+`over_bare` divides by the time of both bare sessions, `over_bare_images` by that of the image session only. `bound` is the
+highest possible `over_bare` if the cores only encode and decode: the core time of the bare sessions over that of sessions
+and reader. With one thread fewer than cores, one core is left for the reader. Memory is measured separately, with a shipped
+model and `cxr ingest`: peak, and without mapped files.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from benchmarks.archives import INPUTS, Archive, indiana_files, write_archive
-from benchmarks.exact_checkpoints import write_exact_checkpoint
 from benchmarks.export import export_apart
-from benchmarks.record import write_result
+from benchmarks.full_size_checkpoints import write_full_size_checkpoint
+from benchmarks.measured_archives import INPUTS, Archive, indiana_files, write_archive
+from benchmarks.result_file import write_result
 from exporters.bundle_writer import write_manifest
 from exporters.precision import convert_graphs
 from ingest.thumbnails import write_thumbnail
@@ -48,7 +48,7 @@ from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH, Manifest, ModelBundl
 from retrieval.model.encoder import TEXT_BATCH, Encoder
 from retrieval.records import Source, studies_of
 
-# Key, precision, images, batch: enough batches that the first, which nothing is read beside, counts for little.
+# Model, precision, images, batch. Enough batches that the first, which no reading overlaps, matters little.
 CASES = (
     ("pubmed_clip", "fp32", 256, 32),
     ("siglip", "fp32", 128, 32),
@@ -60,19 +60,21 @@ MEMORY_SIZES = (1000, 6677)
 
 
 def main() -> None:
-    """Measure each case on each input."""
+    """Measure each model on each input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"))
     parser.add_argument("--keys", nargs="*", default=list(dict.fromkeys(key for key, *_ in CASES)))
     parser.add_argument("--inputs", nargs="*", choices=INPUTS, default=list(INPUTS))
     parser.add_argument(
-        "--threads", nargs="*", type=int, default=[os.cpu_count() or 1], help="of the sessions, in turn"
+        "--threads", nargs="*", type=int, default=[os.cpu_count() or 1], help="threads of the sessions, one run each"
     )
     parser.add_argument("--rounds", type=int, default=1, help="medsiglip runs once (default: %(default)s)")
-    parser.add_argument("--name", default="ingest", help="of the file in benchmarks/results (default: %(default)s)")
-    parser.add_argument("--work", type=Path, help="folder that keeps checkpoints and bundles, and is used again")
-    parser.add_argument("--no-script", action="store_true", help="leave the plain script out")
-    parser.add_argument("--no-memory", action="store_true", help="leave memory out")
+    parser.add_argument(
+        "--name", default="ingest", help="name of the file in benchmarks/results (default: %(default)s)"
+    )
+    parser.add_argument("--work", type=Path, help="folder for checkpoints and bundles, kept and reused")
+    parser.add_argument("--no-script", action="store_true", help="skip the plain script")
+    parser.add_argument("--no-memory", action="store_true", help="skip the memory figures")
     arguments = parser.parse_args()
     figures: list[dict[str, Any]] = []
     memory = None if arguments.no_memory else measure_memory()
@@ -84,7 +86,7 @@ def main() -> None:
             work = arguments.work or root
             checkpoint, fp32 = work / "checkpoints" / key, work / "home" / "models" / key
             if not fp32.is_dir():
-                write_exact_checkpoint(key, arguments.small_files, checkpoint)
+                write_full_size_checkpoint(key, arguments.small_files, checkpoint)
                 export_apart(key, checkpoint, work / "home")
             for case in [case for case in CASES if case[0] == key]:
                 bundle = ModelBundle.load(fp32 if case[1] == "fp32" else converted(fp32, case[1]))
@@ -92,18 +94,18 @@ def main() -> None:
                     for threads in arguments.threads:
                         figures.append(measure(case, bundle, kind, archive, threads, checkpoint, arguments))
                         print(figures[-1], flush=True)
-            # After each model: the last one takes as long as all others.
+            # Written after each model, because the last one takes as long as all others.
             write_result(arguments.name, {"cases": figures, "memory": memory})
 
 
 def converted(fp32: Path, precision: str) -> Path:
-    """A copy of the bundle in another precision, without the gate: random weights say nothing about it."""
+    """A copy of the bundle in another precision, without the gate, which random weights could not pass."""
     folder = fp32.with_name(f"{fp32.name}-{precision}")
     if folder.is_dir():
         return folder
     shutil.copytree(fp32, folder)
     manifest = ModelBundle.load(folder).manifest
-    convert_graphs(folder, precision)  # type: ignore[arg-type]  # one of the exporter's
+    convert_graphs(folder, precision)  # type: ignore[arg-type]  # a precision of the exporter
     kept = {name: getattr(manifest, name) for name in Manifest.__struct_fields__ if name not in ("files", "format")}
     write_manifest(folder, kept | {"name": folder.name})
     return folder
@@ -118,16 +120,16 @@ def measure(
     checkpoint: Path,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Medians over rounds of one model on one input, bare, worker and script in turn."""
+    """Medians over rounds of one model on one input; bare sessions, worker and script alternate."""
     key, precision, images, batch = case
     encoder = Encoder(bundle, device="cpu", threads=threads)
     encoder.warm_up()
     bare = Bare(encoder, first_images(archive, images), batch, threads)
     script = None
     if precision in ("fp32", "int8") and not arguments.no_script:
-        from benchmarks.plain_script import PlainScript
+        from benchmarks.baseline_ingest import BaselineIngest
 
-        script = PlainScript(checkpoint, threads)
+        script = BaselineIngest(checkpoint, threads)
     rows: list[dict[str, float]] = []
     for _ in range(1 if key == "medsiglip" else arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +165,7 @@ def measure(
 
 
 class First:
-    """The first images of a source, and no more."""
+    """The first images of a source."""
 
     def __init__(self, source: Source, images: int) -> None:
         self.dataset = source.dataset
@@ -171,7 +173,7 @@ class First:
         self._images = images
 
     def image_count(self) -> int:
-        """The number asked for."""
+        """The limit."""
         return self._images
 
     def __iter__(self) -> Any:
@@ -184,7 +186,7 @@ class First:
 
 
 class Bare:
-    """Sessions of onnxruntime's own, and inputs that lie ready."""
+    """Plain onnxruntime sessions with prepared inputs."""
 
     def __init__(self, encoder: Encoder, source: Source, batch: int, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -223,7 +225,7 @@ class Bare:
 
 
 def read_as_worker(encoder: Encoder, path: Path) -> NDArray[np.float32]:
-    """All that the worker does of one file before the session, in one thread."""
+    """The worker's steps for one file before the session, in one thread."""
     image, data = read_image(path)
     with tempfile.TemporaryDirectory() as media_dir:
         write_thumbnail(image, hashlib.sha256(data).hexdigest(), Path(media_dir))
@@ -237,7 +239,7 @@ def first_images(archive: Archive, images: int) -> Source:
 
 
 def run_worker(encoder: Encoder, archive: Archive, images: int, batch: int, home: Path) -> dict[str, float]:
-    """Seconds of a whole ingest into a new index, the opening of the source included."""
+    """Seconds of a whole ingest into a new index, with the opening of the source."""
     index = EdgeIndex(home / "index")
     started = time.perf_counter()
     worker = Worker(encoder, index, home=home, media_dir=home / "media", batch_size=batch)
@@ -250,7 +252,7 @@ def run_worker(encoder: Encoder, archive: Archive, images: int, batch: int, home
 
 
 def measure_memory() -> dict[str, Any]:
-    """Peak memory of `cxr ingest` over the Indiana collection's first images, by their number."""
+    """Peak memory of `cxr ingest` on the first images of the Indiana collection, by number of images."""
     files = indiana_files()
     if files is None:
         return {"skipped": "the Indiana collection is not here"}
@@ -263,7 +265,7 @@ def measure_memory() -> dict[str, Any]:
 
 
 def ingest_apart(archive: Archive, home: Path) -> dict[str, Any]:
-    """What `cxr ingest` takes in a process of its own: megabytes at the peak, and of those that are not files."""
+    """Peak memory of a separate `cxr ingest` in MB, in all and without mapped files."""
     options = [word for name, value in archive.spec.options.items() for word in (f"--{name.replace('_', '-')}", value)]
     command = [
         sys.executable,
@@ -280,7 +282,7 @@ def ingest_apart(archive: Archive, home: Path) -> dict[str, Any]:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)
         anonymous = peak = 0
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
             anonymous = max(anonymous, int(fields.get("RssAnon", "0 kB").split()[0]))
             peak = max(peak, int(fields.get("VmHWM", "0 kB").split()[0]))

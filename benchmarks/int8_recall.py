@@ -1,6 +1,6 @@
-"""Whether collections with int8 copies of their vectors still find the nearest, with the embeddings of real models.
+"""Measures recall of collections with int8 copies of their vectors, with the embeddings of real models.
 
-    cxr ingest --model NAME …                       # for every model that is to be looked at
+    cxr ingest --model NAME …                       # for every model to measure
     python -m benchmarks.int8_recall --home HOME
 
 Stored images and impressions are the queries; recall is that of `benchmarks.index`.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.index import recalls
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from benchmarks.search import FILTERS
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
@@ -25,8 +25,8 @@ from retrieval.index.interface import Collection
 def main() -> None:
     """Measure every embedded collection of a home that has int8 copies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", type=Path, required=True, help="where models were ingested, as CXR_HOME")
-    parser.add_argument("--queries", type=int, default=300, help="of each kind (default: %(default)s)")
+    parser.add_argument("--home", type=Path, required=True, help="the CXR_HOME into which the models were ingested")
+    parser.add_argument("--queries", type=int, default=300, help="queries of each kind (default: %(default)s)")
     arguments = parser.parse_args()
     index = EdgeIndex(arguments.home / "index")
     found = {
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def measure(collection: Collection, queries: int) -> dict[str, Any]:
-    """Recall by kind of query, among all images and among those that the filter leaves."""
+    """Recall by kind of query, among all images and among those that match the filter."""
     stored = list(collection.scroll(limit=None, vectors=("image", "impression")))
     asked = [stored[number] for number in np.random.default_rng(0).permutation(len(stored))[:queries]]
     found: dict[str, Any] = {"dim": collection.meta.dim, "images": len(stored)}

@@ -1,4 +1,4 @@
-"""How well the labels read from text agree with those given by hand."""
+"""Scores labels read from text against labels given by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATUSES = ("present", "uncertain", "absent")
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Findings that both name, that only the labeler names, and that only the hand does."""
+    """Numbers of findings that both name, that only the labeler names (`extra`), and that it misses (`missed`)."""
 
     both: int = 0
     extra: int = 0
@@ -26,15 +26,15 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of what the labeler names that is right, 0..1; NaN if it names nothing."""
+        """Share of the named findings that are right, 0..1; NaN if none is named."""
         named = self.both + self.extra
         return self.both / named if named else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of what is there that the labeler names, 0..1; NaN if nothing is there."""
-        there = self.both + self.missed
-        return self.both / there if there else float("nan")
+        """Share of the findings given by hand that are named, 0..1; NaN if there are none."""
+        given = self.both + self.missed
+        return self.both / given if given else float("nan")
 
 
 def score_phrases(rows: Iterable[Mapping[str, str]]) -> dict[str, Agreement]:
@@ -48,7 +48,7 @@ def score_phrases(rows: Iterable[Mapping[str, str]]) -> dict[str, Agreement]:
 
 
 def heads_of(phrase: str) -> dict[str, set[str]]:
-    """The heads that a phrase names, by status; what it affirms is neither doubted nor denied. Headings are obeyed."""
+    """The heads that a phrase names, by status. A present finding is not also uncertain or absent. Headings are read."""
     report = split_report(Report(findings=phrase))
     found: dict[str, set[str]] = {status: set() for status in STATUSES}
     for each in (*read_assertions(report.findings), *read_assertions(report.impression)):
@@ -64,5 +64,5 @@ def compare(read: set[str], given: set[str]) -> Agreement:
 
 
 def is_final(phrase: str) -> bool:
-    """Whether a phrase of `other_styles.csv` belongs to the half that is kept for the final figure: by its SHA-256."""
+    """Whether a phrase of `other_styles.csv` is in the half for the final figure, by its SHA-256."""
     return hashlib.sha256(phrase.encode()).digest()[0] % 2 == 1

@@ -1,4 +1,4 @@
-"""Clients that send searches over kept-alive connections and time them; light, since they share its cores."""
+"""Sends searches over kept-alive connections and times them, with little CPU since it shares the cores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STAGE = re.compile(rb"([\w-]+);dur=([\d.]+)")
 
 @dataclass
 class Answers:
-    """Of all answers: milliseconds, their stages (of 200 only), the status codes, and what came with 429."""
+    """Latency, stages (of status 200 only) and status codes of all answers, and the content of 429 answers."""
 
     elapsed_ms: list[float] = field(default_factory=list)
     stages_ms: list[dict[str, float]] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Answers:
     seconds: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Requests, rate of the good ones, errors, and percentiles of their milliseconds."""
+        """Number of requests, rate of successful ones, errors, and percentiles of latency."""
         good = self.statuses[200]
         p50, p95, p99 = np.percentile(self.elapsed_ms, [50, 95, 99]) if self.elapsed_ms else (0.0, 0.0, 0.0)
         return {
@@ -39,12 +39,12 @@ class Answers:
         }
 
     def without(self, stage: str) -> list[float]:
-        """Milliseconds of each good answer as the client saw it, less those that the server says `stage` took."""
+        """Latency of each successful answer at the client, minus the server's time for `stage`, in milliseconds."""
         return [whole - stages.get(stage, 0.0) for whole, stages in zip(self.elapsed_ms, self.stages_ms, strict=True)]
 
 
 def send(port: int, bodies: Sequence[dict[str, Any]], *, clients: int, requests: int) -> Answers:
-    """Send `requests` searches (`bodies` in turn) to `/v1/search` from `clients` at once, each one after the other."""
+    """Send `requests` searches to `/v1/search` from `clients` in parallel; each client cycles through `bodies`."""
     payloads = [json.dumps(body).encode() for body in bodies]
     return asyncio.run(_send(port, payloads, clients, requests))
 

@@ -1,11 +1,11 @@
-"""Queries that deny findings: how many of the ten best hits have what was denied, with interpretation on and off.
+"""Measures queries that deny findings: the share of the ten best hits that have the denied finding.
 
     python -m benchmarks.negation indiana-clip --data ../shared/indiana
 
-The probes are `tests/retrieval/negation_queries.csv`; the collection is the whole Indiana archive. A hit violates a query if
-a denied finding is present or uncertain in its indexing or in the words of its report. The filter reads the same labels,
-so that with interpretation on the figure shows what the reading of queries misses, not what the labels miss: for those see
-`benchmarks.report_labels`. `unfiltered_rate` is what a random image would violate.
+Interpretation of the query is on and off in turn. The queries are in `negation_queries.csv`, the collection is the whole
+Indiana archive. A hit violates a query if a denied finding is present or uncertain in its indexing or in its report. The
+filter uses the same labels. With interpretation on, the figure therefore shows errors in reading queries; for errors of the
+labels see `benchmarks.report_labels`. `unfiltered_rate` is the rate of random images.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import csv
 from typing import Any
 
 from benchmarks.indiana import add_data_option, indiana_source
-from benchmarks.record import write_result
 from benchmarks.report_labels import TABLES
 from benchmarks.rerank import collection_of
+from benchmarks.result_file import write_result
 from retrieval.model.bundle import find_bundle
 from retrieval.model.encoder import Encoder
 from retrieval.search.hits import Hit
@@ -29,12 +29,12 @@ K = 10
 
 
 def main() -> None:
-    """Ask every probe with interpretation on and off, by dense and by hybrid search."""
+    """Run every query with interpretation on and off, by dense and by hybrid search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="name of an installed bundle")
     add_data_option(parser)
     arguments = parser.parse_args()
-    with (TABLES / "negation_queries.csv").open(newline="") as file:
+    with (TABLES / "negation_queries.csv").open(encoding="utf-8", newline="") as file:
         probes = [row for row in csv.DictReader(file) if row["denied"]]
     encoder = Encoder(find_bundle(arguments.bundle, RetrievalSettings().models_dir))
     with collection_of(encoder, indiana_source(arguments.data)) as retriever:

@@ -1,4 +1,4 @@
-"""What a bundle finds without an index, by the protocol of `evaluation`: for benchmarks of single models."""
+"""Measures retrieval of a bundle without an index, by the protocol of `evaluation`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from retrieval.records import Study, View
 
 KS = (1, 5, 10)
 NOT_FINDINGS = {NORMAL, "No Indexing", "Technical Quality of Image Unsatisfactory"}
-_RULES = Protocol(queries=1_000_000)  # every image is asked
+_RULES = Protocol(queries=1_000_000)  # every image is a query
 
 
 def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
-    """Exact-pair recall both ways, strict and grouped, with chance beside it; a report is encoded as one text."""
+    """Exact-pair recall in both directions, strict and grouped, with chance. A report is encoded as one text."""
     corpus = embed_studies(encoder, studies, view=view, vocabulary="chexpert")
     tasks = {task.name: task for task in pair_tasks(corpus, _RULES)}
     strict = tasks["image_to_report_strict"]
@@ -41,7 +41,7 @@ def measure_pairs(encoder: Encoder, studies: Sequence[Study], *, view: View | No
 
 
 def measure_groups(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
-    """Image -> report recall where reports that say the same stand in the gallery once, as one report.
+    """Image to report recall with one entry in the gallery for each group of equal reports.
 
     Without it, one report that a third of all studies share would fill the first ten places with itself.
     """
@@ -61,7 +61,7 @@ def measure_groups(encoder: Encoder, studies: Sequence[Study], *, view: View | N
 
 
 def measure_likeness(encoder: Encoder, studies: Sequence[Study], *, view: View | None) -> dict[str, Any]:
-    """P@10 from image to image, macro over the heads of the indexing, and over CheXpert's, without normal."""
+    """P@10 from image to image, macro average over heads of the indexing and over CheXpert heads, without normal."""
     scores: dict[str, Any] = {"view": view or "all"}
     vocabularies: tuple[Vocabulary, ...] = ("heads", "chexpert")
     for vocabulary in vocabularies:
@@ -83,7 +83,7 @@ def measure_likeness(encoder: Encoder, studies: Sequence[Study], *, view: View |
 def measure_findings(
     encoder: Encoder, studies: Sequence[Study], prompts: dict[str, str], *, view: View | None
 ) -> dict[str, Any]:
-    """P@10 of images for the `prompts` of findings (heads), normal among them, macro-averaged, with chance beside it."""
+    """P@10 of images for the `prompts` of findings (heads), normal included, macro average, with chance."""
     corpus = embed_studies(encoder, studies, view=view, vocabulary="heads")
     task = text_to_image(corpus, Protocol(vocabulary="heads", smallest=1))
     assert task is not None, "a labelled archive"

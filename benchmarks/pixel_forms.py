@@ -1,10 +1,10 @@
-"""How often a film finds itself first among 40 phantoms, when one of the two is re-encoded in another form of pixels.
+"""Measures how often an image is its own first hit among 40 phantoms after it was re-encoded in another pixel format.
 
     python -m benchmarks.pixel_forms
 
-Each form of `benchmarks.forms` is measured in both directions, with `rerank` `visual` and both demo models: films in that
-form asked of a collection of plain 8-bit PNG, and plain films asked of a collection that was ingested in that form. A film
-that is refused has not found itself. Forms that a viewer shows should give 40 of 40.
+Each form of `benchmarks.image_forms` is measured in both directions, with `rerank` `visual` and both demo models: images in
+that form as queries to a collection of plain 8-bit PNG, and plain images as queries to a collection in that form. A refused
+image is a miss. Forms that a viewer can show should give 40 of 40.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from archives.phantoms.study import draw_study
-from benchmarks.forms import FORMS, Film, Form, encoded
-from benchmarks.record import write_result
+from benchmarks.image_forms import FORMS, Film, Form, encoded
+from benchmarks.result_file import write_result
 from ingest.worker import Worker
 from retrieval.errors import RetrievalError
 from retrieval.index.edge.index import EdgeIndex
@@ -40,7 +40,7 @@ FILMS, SEED = 40, 7
 def main() -> None:
     """Measure all forms."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", default="pixel_forms", help="of the result (default: %(default)s)")
+    parser.add_argument("--name", default="pixel_forms", help="name of the result file (default: %(default)s)")
     arguments = parser.parse_args()
     films = [np.asarray(draw_study(SEED, number).frontal) for number in range(FILMS)]
     found: dict[str, Any] = {name: {} for name in FORMS}
@@ -58,7 +58,7 @@ def main() -> None:
 
 @dataclass
 class Films:
-    """The films as a source: a study each, its number as id."""
+    """A source with one study per film; the id is its number."""
 
     paths: Sequence[Path]
     dataset: str = "films"
@@ -68,13 +68,13 @@ class Films:
             yield Study(str(number), self.dataset, (ImageRecord(path.name, path, "frontal"),))
 
     def image_count(self) -> int:
-        """As `Source`."""
+        """See `Source`."""
         return len(self.paths)
 
 
 @contextmanager
 def collection_of(encoder: Encoder, films: Sequence[Film], form: Form) -> Iterator[Retriever | None]:
-    """A retriever on a new collection of `films` in `form`; None where not one could be indexed."""
+    """A retriever on a new collection of `films` in `form`; None if no film could be indexed."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.img" for number in range(len(films))]
         for path, film in zip(paths, films, strict=True):
@@ -90,7 +90,7 @@ def collection_of(encoder: Encoder, films: Sequence[Film], form: Form) -> Iterat
 
 
 def find_themselves(retriever: Retriever, films: Sequence[Film], form: Form) -> int:
-    """How many of `films`, asked for in `form`, are the first hit."""
+    """Number of `films` that are their own first hit when the query is in `form`."""
     first = 0
     for number, film in enumerate(films):
         try:

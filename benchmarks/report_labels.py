@@ -1,12 +1,11 @@
-"""Labels from report text against sentences labelled by hand, and beside the indexing of the whole Indiana collection.
+"""Scores labels read from reports against sentences labelled by hand, and against the indexing of Indiana.
 
     python -m benchmarks.report_labels --data ../shared/indiana
 
-Precision and recall are over pairs of phrase and finding, by status. The rules were written with the first table in view;
-the second was drawn and labelled after they were frozen. The third, `other_styles`, was written for styles that the
-collection does not have, and split in two before any rule was changed for it; `--final` scores the half kept for the final
-figure, too. Agreement with the indexing is no accuracy: the indexers left out what they thought of no account, and judged
-images, too.
+Precision and recall are over pairs of phrase and finding, by status. The rules were written with the first table; the second
+was drawn and labelled after the rules were frozen. The third, `other_styles`, has styles that the collection does not have.
+It was split in two before any rule was changed for it; `--final` also scores the half for the final figure. Agreement with
+the indexing is not accuracy: the indexers left out minor findings, and also judged the images.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.label_scoring import STATUSES, Agreement, compare, heads_of, is_final, score_phrases
 from benchmarks.pair_retrieval import NOT_FINDINGS
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from retrieval.labels import read_indexing, read_report
 from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.records import studies_of
@@ -31,10 +30,10 @@ FEWEST = 5
 
 
 def main() -> None:
-    """Score both tables; with the collection there, agreement and speed, too."""
+    """Score the tables; with the collection, also agreement and speed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_option(parser)
-    parser.add_argument("--final", action="store_true", help="score the final half of other_styles, too")
+    parser.add_argument("--final", action="store_true", help="also score the final half of other_styles")
     arguments = parser.parse_args()
     found: dict[str, Any] = {
         name: score_rows(read_table(name)) for name in ("labelled_sentences", "held_out_sentences")
@@ -55,7 +54,7 @@ def read_table(name: str) -> list[dict[str, str]]:
 
 
 def score_rows(rows: list[dict[str, str]]) -> dict[str, Any]:
-    """Figures by status, and by finding where it is named often enough."""
+    """Figures by status, and by finding if it occurs often enough."""
     by_finding: dict[str, Agreement] = {}
     for row in rows:
         read = heads_of(row["phrase"])
@@ -74,7 +73,7 @@ def score_rows(rows: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def beside_indexing(data: Path) -> dict[str, Any]:
-    """Present in the text beside present in the indexing, over studies that have both, for the heads that have words."""
+    """Agreement of findings present in the text and in the indexing, over studies with both, for heads with terms."""
     source = indiana_source(data)
     studies = [study for study in studies_of(source) if study.report.group]
     start = time.perf_counter()

@@ -1,16 +1,16 @@
-"""Do rerank, diversity, words and fusion earn their place? Labelled retrieval on a split of the Indiana collection.
+"""Measures rerank, diversity, keyword search and fusion: labelled retrieval on a split of the Indiana collection.
 
     python -m benchmarks.rerank indiana-clip --data ../shared/indiana
 
 Queries are the split's frontal images that have an abnormal finding: as a new image, as the impression written of them,
-and as the stored study with its report and terms. The gallery is all frontal images of the split but those of the query's
-own study. An image is relevant for a finding of the query if it has that finding, too; labels are those of the indexing,
-heads with five images or more. AP@100, P@10 and nDCG@10 are averaged within each finding first, over findings then. Each
-row is compared with a simpler neighbour: the difference, with a 95 % interval by bootstrap over studies.
+and as the stored study with its report and terms. The gallery is all frontal images of the split except those of the query's
+study. An image is relevant for a finding of the query if it has the same finding. Labels are those of the indexing, heads
+with at least five images. AP@100, P@10 and nDCG@10 are averaged within each finding, then over findings. Each row is
+compared with a simpler one: the difference, with a 95 % interval by bootstrap over studies.
 
-`reads` says what of the candidates a row looks at. Indexers made the labels from the reports, so rows that read `reports`
-are favoured, and rows that read `labels` are circular: a stored study brings the terms of its own indexing, findings that a
-text names are matched with the indexing of the candidates. They say that the terms work, not that the model does.
+`reads` names the data of the candidates that a row uses. The labels were made from the reports, so rows that read `reports`
+have an advantage. Rows that read `labels` are circular: the terms of a stored study, or the findings in a text, are compared
+with the indexing of the candidates. They show that the terms work, not the model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.indiana import add_data_option, indiana_source
 from benchmarks.pair_retrieval import NOT_FINDINGS
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
@@ -51,7 +51,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One way to search: its name, what of the candidates it reads, what it sets, the row it is compared with."""
+    """One way to search: name, data of the candidates it uses, query options, and the row it is compared with."""
 
     name: str
     reads: Literal["images", "reports", "labels"]
@@ -125,7 +125,7 @@ def collection_of(encoder: Encoder, source: Source) -> Iterator[Retriever]:
 
 
 class Queries:
-    """The frontal images that are asked for and looked through, with their findings."""
+    """The frontal images, which are queries and gallery, with their findings."""
 
     def __init__(self, studies: list[Study]) -> None:
         every = [(study, image) for study in studies for image in study.images if image.view == "frontal"]
@@ -149,7 +149,7 @@ class Queries:
         ]
 
     def table(self, values: dict[str, float]) -> NDArray[np.float64]:
-        """`values` by `<finding>|<image>` as [queries, findings]; NaN where a query has not the finding."""
+        """`values` by `<finding>|<image>` as [queries, findings]; NaN if a query does not have the finding."""
         table = np.full((len(self.pairs), len(self.findings)), np.nan)
         for row, (_, image) in enumerate(self.pairs):
             for column, finding in enumerate(self.findings):
@@ -157,7 +157,7 @@ class Queries:
         return table
 
     def chance(self) -> float:
-        """P@K of a random order: the share of relevant images, averaged as the measures are."""
+        """P@K of a random order: the share of relevant images, averaged like the measures."""
         shares = {}
         for study, image in self.pairs:
             others = [held for name, held in self.gallery.items() if self.studies[name] != study.study_id]
@@ -167,7 +167,7 @@ class Queries:
 
 
 def measure_rows(retriever: Retriever, queries: Queries, kind: str) -> dict[str, Any]:
-    """The measures of each row of one kind of query, and its differences from the row it stands beside."""
+    """The measures of each row for one kind of query, and the difference from the row it is compared with."""
     qrels = queries.qrels()
     tables: dict[str, dict[str, NDArray[np.float64]]] = {}
     found: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def measure_rows(retriever: Retriever, queries: Queries, kind: str) -> dict[str,
 
 
 def run_row(retriever: Retriever, queries: Queries, kind: str, row: Row) -> list[Any]:
-    """What each query finds, once for each of its findings."""
+    """The hits of each query, once for each of its findings."""
     run = []
     for study, image in queries.pairs:
         asked = query_of(kind, study, image)
@@ -201,7 +201,7 @@ def run_row(retriever: Retriever, queries: Queries, kind: str, row: Row) -> list
         hits = [] if asked is None else retriever.search(Query(**asked, filters=filters, k=100, **row.options)).hits
         for finding in queries.gallery[image.image_id]:
             name = f"{finding}|{image.image_id}"
-            # Ranks as scores: the measures' own sort must not break ties anew.
+            # Ranks as scores, so that the measures do not break ties again.
             run += [ir_measures.ScoredDoc(name, hit.image_id, -rank) for rank, hit in enumerate(hits)] or [
                 ir_measures.ScoredDoc(name, "nothing", 0)
             ]
@@ -209,7 +209,7 @@ def run_row(retriever: Retriever, queries: Queries, kind: str, row: Row) -> list
 
 
 def query_of(kind: str, study: Study, image: ImageRecord) -> Options | None:
-    """What a query of `kind` brings; None for a study without an impression."""
+    """The query of `kind` for an image; None for a study without an impression."""
     match kind:
         case "new image":
             return {"image": image.path.read_bytes()}
@@ -220,7 +220,7 @@ def query_of(kind: str, study: Study, image: ImageRecord) -> Options | None:
 
 
 def macro(table: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Mean over findings of the weighted mean over queries; findings whose queries all weigh nothing are left out."""
+    """Mean over findings of the weighted mean over queries. Findings with zero weight are left out."""
     known = ~np.isnan(table)
     total = weights @ known
     sums = weights @ np.where(known, table, 0.0)

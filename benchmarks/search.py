@@ -1,12 +1,12 @@
-"""Latency of searches without the encode: Qdrant Edge beside qdrant-client's local mode and the script people write.
+"""Measures the latency of searches without encoding: Qdrant Edge, qdrant-client's local mode and a plain script.
 
     python -m benchmarks.search
 
-On the 6,677-image collection and on 100,000 synthetic images. Payloads are those of the Indiana archive (phantoms where it
-is absent); vectors are random around one centre per report group, so that neighbours exist. All engines get the same
-requests: filtered nearest neighbours, and the filtered five-signal rerank with the payload of ten hits. Edge and the script
-take turns, 50 requests each, since the speed of a virtual machine changes from minute to minute. They are timed in a
-process that did not make the points, as a service does not.
+The collections have 6,677 and 100,000 (synthetic) images. Payloads are those of the Indiana archive (phantoms without it);
+vectors are random around one centre per report group, so that neighbours exist. All engines get the same requests: filtered
+nearest neighbours, and the filtered five-signal rerank with the payload of ten hits. Edge and the script alternate every 50
+requests, because the speed of a virtual machine changes from minute to minute. They run in a process that did not make the
+points, like a service.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from qdrant_client import QdrantClient
 
 from archives.indiana import IndianaSource
 from archives.phantoms import write_phantoms
+from benchmarks.baseline_search import BaselineSearch, Row, frontal_without_pneumothorax, write_baseline_search
 from benchmarks.indiana import FOLDER, indiana_source
-from benchmarks.plain_search import PlainSearch, Row, frontal_without_pneumothorax, write_plain_search
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from ingest.study_labels import label_study
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
@@ -51,15 +51,15 @@ _MODEL = "bench"
 _POINTS, _ASKED = "points.pickle", "asked.pickle"
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 Searches = dict[str, list[Callable[[], Sized]]]
-"""Searches to be timed, by what they are."""
+"""Searches to time, by name."""
 
 
 def main() -> None:
     """Measure all engines in one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dim", type=int, default=1152, help="length of the vectors (default: %(default)s)")
-    parser.add_argument("--queries", type=int, default=500, help="timed searches; a tenth of it on local mode")
-    parser.add_argument("--large", type=int, default=100_000, help="images of the large collection; 0 leaves it out")
+    parser.add_argument("--queries", type=int, default=500, help="timed searches; a tenth of them in local mode")
+    parser.add_argument("--large", type=int, default=100_000, help="images of the large collection; 0 skips it")
     parser.add_argument("--large-dim", type=int, default=512, help="length of its vectors (default: %(default)s)")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", message="Payload indexes have no effect|Local mode performs exact")
@@ -71,17 +71,17 @@ def main() -> None:
         made.join()
         if made.exitcode:
             sys.exit("the collections were not made; the reason stands above")
-        # Local mode comes last: it fills this process with points.
+        # Local mode is last, because it fills this process with points.
         large = {"large": compare(root / "large", local=False)} if arguments.large else {}
         found = {"indiana": compare(root / "indiana", local=True), **large}
     write_result("search", {"filters": FILTERS.to_dict(), **found})
 
 
 def make_collections(root: Path, dim: int, large: int, large_dim: int, queries: int) -> None:
-    """Write collections of all sizes, each for Edge and for the script, and the points that are asked for."""
+    """Write collections of all sizes, each for Edge and for the script, and the points of the queries."""
     points = make_points(read_source(root), dim)
     write_both(root / "indiana", points, queries)
-    (root / "indiana" / _POINTS).write_bytes(pickle.dumps(points))  # for local mode, which keeps nothing
+    (root / "indiana" / _POINTS).write_bytes(pickle.dumps(points))  # for local mode, which stores no files
     if large:
         pattern = [replace(point, vectors={}) for point in points]
         del points
@@ -92,7 +92,7 @@ def make_collections(root: Path, dim: int, large: int, large_dim: int, queries: 
 
 
 def write_both(folder: Path, points: list[IndexPoint], queries: int) -> None:
-    """The points in an index of Edge, in the files of the script, and as many of them as are asked for."""
+    """Write the points to an Edge index and to the files of the script, and save those of the queries."""
     folder.mkdir()
     with_all = [number for number, point in enumerate(points) if len(point.vectors) == 3]
     asked = [in_full(points[number]) for number in np.random.default_rng(1).choice(with_all, queries + _TURN)]
@@ -101,15 +101,15 @@ def write_both(folder: Path, points: list[IndexPoint], queries: int) -> None:
     dim = len(asked[0].vectors["image"])
     load(index, CollectionMeta(model=_MODEL, bundle_id="bench", dim=dim, created_at=""), points)
     index.close()
-    write_plain_search(folder, points)
+    write_baseline_search(folder, points)
 
 
 def compare(folder: Path, *, local: bool) -> dict[str, Any]:
-    """Time the engines on what `write_both` left in `folder`, and give their ratios; local mode needs all points."""
+    """Times of the engines on the files of `write_both` in `folder`, with their ratios. Local mode needs all points."""
     asked: list[IndexPoint] = pickle.loads((folder / _ASKED).read_bytes())
     index = EdgeIndex(folder / "index")
     edge = index.open(collection_name(_MODEL))
-    script = PlainSearch(folder)
+    script = BaselineSearch(folder)
     figures = in_turn({"edge": searches_of(edge, asked), "plain_script": script_searches_of(script, asked)})
     ratios = {"script_over_edge": _over(figures, "plain_script", "five_signals")}
     if local:
@@ -131,7 +131,7 @@ def _over(figures: dict[str, Any], other: str, search: str) -> float:
 
 
 def read_source(folder: Path) -> IndianaSource:
-    """The Indiana archive, or as many phantoms."""
+    """The Indiana archive, or the same number of phantoms."""
     if FOLDER.is_dir():
         return indiana_source()
     files = write_phantoms(folder / "phantoms", 3500, seed=3)
@@ -139,7 +139,7 @@ def read_source(folder: Path) -> IndianaSource:
 
 
 def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
-    """Points with real payloads and random unit vectors: noise around a centre of the report's own."""
+    """Points with real payloads and random unit vectors around one centre per report."""
     rng = np.random.default_rng(0)
     points = []
     for study in studies_of(source):
@@ -170,7 +170,7 @@ def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
 
 
 def synthetic(pattern: list[IndexPoint], count: int, dim: int, kept: list[IndexPoint]) -> Iterator[IndexPoint]:
-    """`count` points with the payloads of `pattern` in turn and studies of their own; `kept` collects them all."""
+    """`count` points with the payloads of `pattern` repeated and new study ids; `kept` collects them."""
     rng = np.random.default_rng(0)
     plane = np.linalg.qr(rng.standard_normal((dim, _PLANE)))[0].T.astype(np.float32)
     plane *= np.arange(1, _PLANE + 1, dtype=np.float32)[:, None] ** -0.5
@@ -199,31 +199,31 @@ def load(index: Index, meta: CollectionMeta, points: list[IndexPoint]) -> Collec
 
 
 def in_full(point: IndexPoint) -> IndexPoint:
-    """The point with vectors in float32, as queries are."""
+    """The point with float32 vectors, as in queries."""
     return replace(point, vectors={name: vector.astype(np.float32) for name, vector in point.vectors.items()})
 
 
 def searches_of(collection: Collection, asked: list[IndexPoint]) -> Searches:
-    """Filtered searches for the studies of `asked`, by what they are."""
+    """Filtered searches for the studies of `asked`, by name."""
     return {
         search: [partial(collection.search, request_for(point, collection, rerank)) for point in asked]
         for search, rerank in (("nearest", "none"), ("five_signals", "signals"))
     }
 
 
-def script_searches_of(script: PlainSearch, asked: list[IndexPoint]) -> Searches:
-    """The same of the plain script, with its filter after the search and without any."""
+def script_searches_of(script: BaselineSearch, asked: list[IndexPoint]) -> Searches:
+    """The same searches of the plain script, with its filter after the search and without one."""
     searches = {"five_signals": frontal_without_pneumothorax, "five_signals_unfiltered": lambda _: True}
     return {name: [partial(_ask_script, script, point, keeps) for point in asked] for name, keeps in searches.items()}
 
 
-def _ask_script(script: PlainSearch, point: IndexPoint, keeps: Callable[[Row], bool]) -> list[Any]:
+def _ask_script(script: BaselineSearch, point: IndexPoint, keeps: Callable[[Row], bool]) -> list[Any]:
     terms = {"mesh": point.payload.mesh, "problems": point.payload.problems}
     return script.search(point.vectors, terms, keeps)
 
 
 def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> SearchRequest:
-    """What `Retriever.search_similar` asks of the engine for this point's study."""
+    """The engine request of `Retriever.search_similar` for the study of this point."""
     kinds: dict[str, Any] = {name: "image" if name == "image" else "text" for name in point.vectors}
     query = QueryVectors(
         vectors={name: VectorExamples(((kinds[name], vector),)) for name, vector in point.vectors.items()},
@@ -234,7 +234,7 @@ def request_for(point: IndexPoint, collection: Collection, rerank: Any) -> Searc
 
 
 def in_turn(engines: dict[str, Searches]) -> dict[str, dict[str, Any]]:
-    """Milliseconds per search by engine and kind, which take turns; the first turn of each warms up."""
+    """Milliseconds per search by engine and kind, which alternate. The first turn of each is not counted."""
     timers = {(engine, name): Timer() for engine, searches in engines.items() for name in searches}
     longest = max(len(searches) for named in engines.values() for searches in named.values())
     for start in range(0, longest, _TURN):
@@ -245,7 +245,7 @@ def in_turn(engines: dict[str, Searches]) -> dict[str, dict[str, Any]]:
 
 
 def timed(searches: Sequence[Callable[[], Sized]]) -> dict[str, float]:
-    """Milliseconds per search, payload of ten hits included; the first ten warm up."""
+    """Milliseconds per search, with the payload of ten hits. The first ten are not counted."""
     timer = Timer()
     for number, search in enumerate(searches):
         timer.run(search, measured=number >= 10)
@@ -260,7 +260,7 @@ class Timer:
         self._hits = 0
 
     def run(self, search: Callable[[], Sized], *, measured: bool) -> None:
-        """Run a search, and count it if it is `measured`."""
+        """Run a search; count it if `measured`."""
         start = time.perf_counter()
         hits = search()
         elapsed_ms = (time.perf_counter() - start) * 1000
@@ -269,7 +269,7 @@ class Timer:
             self._hits += len(hits)
 
     def figures(self) -> dict[str, float]:
-        """Percentiles of what was measured."""
+        """Percentiles of the measured times."""
         p50, p95, p99 = np.percentile(self._elapsed_ms, [50, 95, 99])
         return {
             "p50_ms": round(float(p50), 3),

@@ -1,12 +1,12 @@
-"""The whole request over HTTP: latency beside the script with torch, throughput, memory, overload.
+"""Measures whole HTTP requests: latency relative to a plain torch script, throughput, memory, overload.
 
     python -m benchmarks.serve --small-files ../shared/hf
 
-The model is of a published architecture with random weights; its collection holds the 6,677 payloads of the Indiana archive
-(phantoms where it is absent) and random vectors. `cxr serve` runs as users run it, in a process of its own, and so do the
-clients, on the same two cores. "Encode-bound" is the rate at which the model alone, in a process of its own, encodes the
-same texts in the same batches as the service has clients. The service encodes every text, though it has had it before,
-except in the row `words_known`. Memory over 20,000 requests is measured with a shipped demo model, which is fast.
+The model has a published architecture and random weights; its collection holds the 6,677 payloads of the Indiana archive
+(phantoms without it) and random vectors. `cxr serve` and the clients run in separate processes on the same cores.
+"Encode-bound" is the rate at which the model alone, in another process, encodes the same texts in batches of the number of
+clients. The service encodes every text again, except in the row `words_known`. Memory over 20,000 requests is measured with
+a shipped demo model, which is fast.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.exact_checkpoints import KEYS, write_exact_checkpoint
 from benchmarks.export import export_apart
+from benchmarks.full_size_checkpoints import KEYS, write_full_size_checkpoint
 from benchmarks.load_client import send
-from benchmarks.record import write_result
+from benchmarks.result_file import write_result
 from benchmarks.search import FILTERS, load, make_points, read_source, timed
 from benchmarks.service_process import free_port, wait_until_ready
 from retrieval.index.edge.index import EdgeIndex
@@ -55,16 +55,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=KEYS, default="siglip", help="(default: %(default)s)")
     parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"))
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each throughput run (default: %(default)s)")
-    parser.add_argument("--long-run", type=int, default=20_000, help="requests over which memory is watched")
-    parser.add_argument("--work", type=Path, help="folder that keeps checkpoint and bundle, and is used again")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="duration of each throughput run (default: %(default)s)"
+    )
+    parser.add_argument("--long-run", type=int, default=20_000, help="requests over which memory is measured")
+    parser.add_argument("--work", type=Path, help="folder for checkpoint and bundle, kept and reused")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder) / "work"
         home = Path(folder) / "home"
         checkpoint = work / "checkpoints" / arguments.model
         if not (work / "home" / "models" / arguments.model).exists():
-            write_exact_checkpoint(arguments.model, arguments.small_files, checkpoint)
+            write_full_size_checkpoint(arguments.model, arguments.small_files, checkpoint)
             export_apart(arguments.model, checkpoint, work / "home")
         (home / "models").mkdir(parents=True)
         (home / "models" / arguments.model).symlink_to((work / "home" / "models" / arguments.model).resolve())
@@ -85,7 +87,7 @@ def main() -> None:
 
 
 def fill(home: Path, model: str, folder: Path) -> list[IndexPoint]:
-    """Make the model's collection of random vectors, and make it active; returns its points."""
+    """Make a collection of random vectors for the model and activate it; returns its points."""
     bundle = find_bundle(model, home / "models")
     dim = bundle.manifest.dim
     points = make_points(read_source(folder), dim)
@@ -99,7 +101,7 @@ def fill(home: Path, model: str, folder: Path) -> list[IndexPoint]:
 
 @contextmanager
 def serving(home: Path, **settings: object) -> Iterator[tuple[int, int]]:
-    """`cxr serve` in a process of its own: its port and its process id."""
+    """Port and process id of a `cxr serve` in a separate process."""
     environment = os.environ | {
         "CXR_HOME": str(home),
         "CXR_SERVICE_RATE_PER_MINUTE": "0",
@@ -119,7 +121,7 @@ def serving(home: Path, **settings: object) -> Iterator[tuple[int, int]]:
 
 
 def latency(home: Path) -> dict[str, Any]:
-    """Of one client's requests: the whole, and what is left of it without the encode."""
+    """Latency of one client's requests, in all and without encoding."""
     with serving(home) as (port, _):
         send(port, BODIES, clients=1, requests=20)
         answers = send(port, BODIES, clients=1, requests=300)
@@ -134,21 +136,21 @@ def latency(home: Path) -> dict[str, Any]:
 
 
 def words_known(home: Path) -> dict[str, Any]:
-    """Of one client's requests with words that were asked before, as when only filters are changed: the whole."""
+    """Latency of one client's requests with known texts, as when only filters change."""
     with serving(home, remembered_texts=len(TEXTS)) as (port, _):
         send(port, BODIES, clients=1, requests=20)
         return send(port, BODIES, clients=1, requests=300).summary()
 
 
 def script_latency(checkpoint: Path, points: list[IndexPoint], folder: Path) -> dict[str, Any]:
-    """The plain script's whole request: torch encodes the text, FAISS and Python do the rest; no HTTP."""
-    from benchmarks.plain_script import PlainScript
-    from benchmarks.plain_search import PlainSearch, frontal_without_pneumothorax, write_plain_search
+    """Latency of the plain script: torch encodes the text, FAISS and Python search; no HTTP."""
+    from benchmarks.baseline_ingest import BaselineIngest
+    from benchmarks.baseline_search import BaselineSearch, frontal_without_pneumothorax, write_baseline_search
     from retrieval.labels import find_mentions
 
-    model = PlainScript(checkpoint, threads=os.cpu_count() or 1)
-    write_plain_search(folder, points)
-    script = PlainSearch(folder)
+    model = BaselineIngest(checkpoint, threads=os.cpu_count() or 1)
+    write_baseline_search(folder, points)
+    script = BaselineSearch(folder)
 
     def ask(text: str) -> list[Any]:
         vector = model.encode_texts([text])[0]
@@ -163,13 +165,13 @@ def script_latency(checkpoint: Path, points: list[IndexPoint], folder: Path) -> 
 
 
 def throughput(home: Path, model: str, seconds: float) -> dict[str, Any]:
-    """Requests per second with 1, 8 and 32 clients, over what the model alone encodes in batches of as many."""
+    """Requests per second with 1, 8 and 32 clients, relative to the encoder alone in batches of that size."""
     found: dict[str, Any] = {}
     with serving(home) as (port, _):
         for clients in CLIENTS:
             probe = send(port, BODIES, clients=clients, requests=8 * clients)
             requests = max(2 * clients, int(seconds * probe.summary()["requests_per_s"]))
-            # The machine's pace drifts by several per cent within a minute: the model alone goes before and after.
+            # The speed of the machine changes by several per cent within a minute, so the encoder runs before and after.
             before = encode_rate(home, model, clients)
             answers = send(port, BODIES, clients=clients, requests=requests).summary()
             alone = (before + encode_rate(home, model, clients)) / 2
@@ -200,13 +202,13 @@ print(done / (time.perf_counter() - start))
 
 
 def encode_rate(home: Path, model: str, size: int) -> float:
-    """Texts per second of the encoder alone, in a process of its own, in batches of `size`."""
+    """Texts per second of the encoder alone, in a separate process, in batches of `size`."""
     command = [sys.executable, "-c", _ENCODE, str(home / "models" / model), str(size)]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def long_run(folder: Path, requests: int) -> dict[str, Any]:
-    """Memory over many requests, and what too many clients are told, with a demo model."""
+    """Memory over many requests, and the answers to too many clients, with a demo model."""
     home = folder / "small"
     home.mkdir()
     fill(home, "phantom-siglip", folder)
@@ -238,8 +240,8 @@ def long_run(folder: Path, requests: int) -> dict[str, Any]:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process in MB, without what is mapped from files."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    """Resident memory of a process in MB, without mapped files."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return round(int(line.split()[1]) / 1024, 1)
     raise RuntimeError("no RssAnon")

@@ -1,4 +1,4 @@
-"""Starting `cxr serve` in a process of its own."""
+"""Finds a port for `cxr serve` and waits until it is ready."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port of loopback that nothing listens on."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -26,4 +26,5 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> 
                 return
         except OSError:
             time.sleep(0.2)
-    raise RuntimeError(f"the service does not start: {log.read_text()[-2000:]}")
+    output = log.read_text(encoding="utf-8")
+    raise RuntimeError(f"the service does not start: {output[-2000:]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import exporters.parity
-from benchmarks.exact_checkpoints import write_exact_checkpoint
+from benchmarks.full_size_checkpoints import write_full_size_checkpoint
 from exporters.checkpoints.load import load_checkpoint
 from exporters.export import export_model
 from exporters.parity import HEAVY_IMAGES, default_images, measure_parity
@@ -20,7 +20,7 @@ HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
 @pytest.mark.skipif(not HF_DIR.is_dir(), reason=f"no published configuration files at {HF_DIR}")
 def test_a_published_architecture_exports_as_the_registry_describes_it(key, tmp_path):
     # medsiglip takes minutes and 8 GB: `make bench-export` has it.
-    source = write_exact_checkpoint(key, HF_DIR, tmp_path / "checkpoint")
+    source = write_full_size_checkpoint(key, HF_DIR, tmp_path / "checkpoint")
     entry = REGISTRY[key]
     summary = export_model(name=key, source=source, out_dir=tmp_path / "models", entry=entry)
     assert (summary.dim, summary.image_size, summary.context_length) == (

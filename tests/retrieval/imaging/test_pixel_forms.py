@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.forms import CONTRADICTIONS, FORMS, PICTURES, SOUND, dicom, encoded, png16, table, twelve, window
+from benchmarks.image_forms import CONTRADICTIONS, FORMS, PICTURES, SOUND, dicom, encoded, png16, table, twelve, window
 from retrieval.errors import NoContrast
 from retrieval.imaging.decode import decode_image
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.forms import png16
+from benchmarks.image_forms import png16
 from retrieval.imaging import raster
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.png_header import PngHeader, describe_png

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.forms import dicom, png16
+from benchmarks.image_forms import dicom, png16
 from retrieval.catalog import Catalog
 from retrieval.index.filters import Filters
 from tests.service.conftest import Client, assert_problem

@@ -1,7 +1,7 @@
-"""The script that people index a collection with today: transformers and torch per batch, FAISS, sqlite for the metadata.
+"""A typical script that indexes a collection, for comparison: transformers and torch per batch, FAISS, sqlite.
 
-Written as such scripts are: one loop, no threads, the library's own processors, every report encoded for every image. It
-keeps the vectors of both report sections, as reranking needs them.
+As in such scripts there is one loop without threads, the library's processors prepare the images, and every report is
+encoded for every image. It keeps the vectors of both report sections, which reranking needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, PreTraine
 from retrieval.records import Source, Study, studies_of
 
 
-class PlainScript:
+class BaselineIngest:
     """A model of transformers with its processors, loaded from a checkpoint folder."""
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
@@ -33,7 +33,7 @@ class PlainScript:
         self.context = self.model.config.text_config.max_position_embeddings
 
     def run(self, source: Source, folder: Path, batch: int) -> int:
-        """Index all images of `source` into `folder`; gives how many."""
+        """Index all images of `source` into `folder`; returns their number."""
         database = sqlite3.connect(folder / "metadata.sqlite")
         database.execute(
             "CREATE TABLE images (row INTEGER PRIMARY KEY, study, image, view, findings, impression, mesh)"
@@ -75,7 +75,7 @@ class PlainScript:
 
 
 def read_pixels(path: Path) -> Image.Image:
-    """An image as such scripts read it; of DICOM the first window, as pydicom applies it."""
+    """An image as such scripts read it; DICOM with the first window, applied by pydicom."""
     if path.suffix != ".dcm":
         return Image.open(path).convert("RGB")
     from pydicom import dcmread
@@ -90,7 +90,7 @@ def read_pixels(path: Path) -> Image.Image:
 def _load_tokenizer(checkpoint: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(checkpoint)
-    except ValueError:  # SigLIP's own class wants the SentencePiece model, which our small files lack
+    except ValueError:  # SigLIP's class needs the SentencePiece model, which the small files lack
         return PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"), pad_token="</s>")
 
 

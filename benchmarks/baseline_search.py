@@ -1,7 +1,7 @@
-"""The script that people search a collection with today: FAISS, sqlite for the metadata, the rerank in a Python loop.
+"""A typical script that searches a collection, for comparison: FAISS, sqlite for the metadata, rerank in a Python loop.
 
-Written as such scripts are: the 100 nearest by a flat index, their rows from sqlite, the five signals from the stored text
-vectors, the ten best. A filter is applied to the candidates afterwards, as such scripts do: it may leave fewer than ten.
+As in such scripts it takes the 100 nearest of a flat index, reads their rows from sqlite, computes the five signals from
+stored text vectors and returns the ten best. A filter is applied after the search, so fewer than ten may be left.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ TEXTS = ("findings", "impression")
 _INDEX, _DATABASE = "image.faiss", "metadata.sqlite"
 
 
-class PlainSearch:
-    """What `write_plain_search` left in `folder`, opened: image and text vectors in memory, metadata on disk."""
+class BaselineSearch:
+    """The files of `write_baseline_search` in `folder`: image and text vectors in memory, metadata on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.index = faiss.read_index(str(folder / _INDEX))
@@ -41,7 +41,7 @@ class PlainSearch:
         keeps: Callable[[Row], bool],
         k: int = 10,
     ) -> list[tuple[float, Row]]:
-        """The `k` best of the 100 nearest to `vectors`, float32 [D] by name, that `keeps` lets pass."""
+        """The `k` best of the 100 nearest to `vectors` (float32 [D] by name) for which `keeps` is true."""
         scores, numbers = self.index.search(vectors["image"][None], 100)
         marks = ",".join("?" * len(numbers[0]))
         rows = self.database.execute(f"SELECT * FROM images WHERE row IN ({marks})", numbers[0].tolist())
@@ -64,8 +64,8 @@ class PlainSearch:
         return found[:k]
 
 
-def write_plain_search(folder: Path, points: Sequence[IndexPoint]) -> None:
-    """The files of a script that searches `points`."""
+def write_baseline_search(folder: Path, points: Sequence[IndexPoint]) -> None:
+    """Write the files of a script that searches `points`."""
     dim = len(points[0].vectors["image"])
     index = faiss.IndexFlatIP(dim)
     index.add(np.stack([point.vectors["image"] for point in points]).astype(np.float32))
@@ -81,7 +81,7 @@ def write_plain_search(folder: Path, points: Sequence[IndexPoint]) -> None:
 
 
 def frontal_without_pneumothorax(row: Row) -> bool:
-    """The filter of `benchmarks.search` on a row."""
+    """Whether a row matches the filter of `benchmarks.search`."""
     return row[3] == "frontal" and "Pneumothorax" not in (*json.loads(row[4]), *json.loads(row[5]))
 
 

@@ -1,4 +1,4 @@
-"""Where measurements are written, and what machine and versions they belong to."""
+"""Writes measurements to `benchmarks/results`, with the machine and the versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_result(name: str, figures: dict[str, Any]) -> Path:
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
     text = json.dumps(document, indent=2) + "\n"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     print(text)
     return path
 
@@ -47,7 +47,7 @@ def describe_machine() -> dict[str, Any]:
 def _cpu() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()

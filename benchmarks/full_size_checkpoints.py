@@ -1,9 +1,9 @@
-"""Checkpoints of the published architectures at full size, with random weights: an export costs the same with any.
+"""Writes checkpoints of the published architectures at full size with random weights, which export at the same cost.
 
-    python -m benchmarks.exact_checkpoints siglip --small-files ../shared/hf --out /tmp/siglip
+    python -m benchmarks.full_size_checkpoints siglip --small-files ../shared/hf --out /tmp/siglip
 
-The small files (config, image processor, tokenizer) are the published ones where `--small-files` has them, one folder for
-each repository, named `owner__name`. MedSigLIP's are put together from its card; its tokenizer is SigLIP's.
+The small files (config, image processor, tokenizer) are the published ones in `--small-files`, one folder per repository,
+named `owner__name`. Those of MedSigLIP are assembled from its model card; its tokenizer is that of SigLIP.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def main() -> None:
     parser.add_argument("--small-files", type=Path, default=Path("../shared/hf"), help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, new or empty")
     arguments = parser.parse_args()
-    write_exact_checkpoint(arguments.key, arguments.small_files, arguments.out)
+    write_full_size_checkpoint(arguments.key, arguments.small_files, arguments.out)
 
 
-def write_exact_checkpoint(key: str, small_files: Path, folder: Path, *, seed: int = 0) -> Path:
-    """Write the checkpoint of `key` into `folder`, which it returns; `small_files` holds the repositories' small files."""
+def write_full_size_checkpoint(key: str, small_files: Path, folder: Path, *, seed: int = 0) -> Path:
+    """Write the checkpoint of `key` into `folder`; returns `folder`. `small_files` has the folders of small files."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def _write_transformers(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     model: Any = (CLIPModel if config.model_type == "clip" else SiglipModel)(config)
     model.save_pretrained(folder)
-    (folder / "config.json").write_bytes(published)  # saving writes a completed one
+    (folder / "config.json").write_bytes(published)  # saving has completed it
 
 
 def _write_open_clip(folder: Path) -> None:
@@ -72,16 +72,16 @@ def _write_open_clip(folder: Path) -> None:
     from safetensors.torch import save_file
 
     path = folder / "open_clip_config.json"
-    published = path.read_text()
+    published = path.read_text(encoding="utf-8")
     config = json.loads(published)
-    config["model_cfg"]["text_cfg"]["hf_model_name"] = str(folder)  # the hub is not asked for what lies here
-    path.write_text(json.dumps(config))
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = str(folder)  # or open_clip would ask the hub
+    path.write_text(json.dumps(config), encoding="utf-8")
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
         folder / "open_clip_model.safetensors",
     )
-    path.write_text(published)
+    path.write_text(published, encoding="utf-8")
 
 
 if __name__ == "__main__":

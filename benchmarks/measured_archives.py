@@ -23,18 +23,18 @@ INPUTS = ("indiana", "png_2048", "dicom_2048")
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """How an archive is opened, and how many of its images are looked at."""
+    """How to open an archive, and the number of its images."""
 
     spec: SourceSpec
     images: int
 
     def open(self, home: Path) -> Source:
-        """The source; `home` is where DICOM's salt is kept."""
+        """The source. `home` holds the salt for DICOM."""
         return self.spec.open(home)
 
 
 def indiana_files() -> PhantomFiles | None:
-    """The Indiana collection, if it is there."""
+    """The files of the Indiana collection; None without it."""
     folder = FOLDER.absolute()
     if not folder.is_dir():
         return None
@@ -42,17 +42,17 @@ def indiana_files() -> PhantomFiles | None:
 
 
 def write_archive(kind: str, folder: Path, images: int) -> Archive:
-    """An archive of `images` images of one of `INPUTS` in `folder`; phantoms at 256 px where Indiana is absent."""
+    """An archive of `images` images in `folder`. `kind` is one of `INPUTS`; phantoms of 256 px replace an absent Indiana."""
     if kind == "indiana":
         files = indiana_files()
         if files is None:
             files = write_phantoms(folder / "phantoms", images, seed=3)
-        return _indiana_form(_cut(files, folder / "cut", images), images)
+        return _indiana_form(_first_images(files, folder / "cut", images), images)
     phantoms = write_phantoms(folder / "phantoms", images, seed=3)
     large = folder / kind
     large.mkdir(parents=True)
     if kind == "png_2048":
-        files = _cut(phantoms, large, images)
+        files = _first_images(phantoms, large, images)
         names = [row[1] for row in _rows(files.projections_csv)]
         for number, name in enumerate(names):
             eight_bit = enlarge(phantoms.images_dir / name, number) >> 4
@@ -62,7 +62,7 @@ def write_archive(kind: str, folder: Path, images: int) -> Archive:
 
 
 def enlarge(path: Path, seed: int) -> NDArray[np.uint16]:
-    """A phantom at 2,048 x 2,048 and 12 bits (0..4095), with the grain that a detector of that size has."""
+    """A phantom at 2,048 x 2,048 and 12 bits (0..4095), with the noise of a detector of that size."""
     image = Image.open(path).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     grain = np.random.default_rng(seed).normal(0, 12, (SIDE, SIDE)).astype(np.float32)
     pixels: NDArray[np.uint16] = (np.asarray(image, dtype=np.float32) * 16 + grain).clip(0, 4095).astype(np.uint16)
@@ -78,13 +78,13 @@ def _indiana_form(files: PhantomFiles, images: int) -> Archive:
     return Archive(SourceSpec("indiana", "bench", options), images)
 
 
-def _cut(files: PhantomFiles, folder: Path, images: int) -> PhantomFiles:
-    """The tables of the first `images` images whose files are there, whole studies or not."""
+def _first_images(files: PhantomFiles, folder: Path, images: int) -> PhantomFiles:
+    """Tables of the first `images` images whose files exist. Studies may be incomplete."""
     folder.mkdir(parents=True, exist_ok=True)
     header, *rows = _rows(files.projections_csv, header=True)
-    there = {entry.name for entry in os.scandir(files.images_dir)}
-    kept = [row for row in rows if row[1] in there][:images]
-    with (folder / "projections.csv").open("w", newline="") as file:
+    existing = {entry.name for entry in os.scandir(files.images_dir)}
+    kept = [row for row in rows if row[1] in existing][:images]
+    with (folder / "projections.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *kept])
     shutil.copyfile(files.reports_csv, folder / "reports.csv")
     return PhantomFiles(folder / "reports.csv", folder / "projections.csv", files.images_dir)

@@ -1,4 +1,4 @@
-"""One film in the many forms in which archives hold pixels: pictures and DICOM, sound and contradicting themselves."""
+"""One radiograph in many pixel formats of archives: image files and DICOM, valid and contradictory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
 def encoded(film: NDArray[Any], kind: str = "PNG", mode: str | None = None, **options: Any) -> bytes:
-    """The bytes of a picture file, by Pillow."""
+    """The bytes of an image file, written by Pillow."""
     buffer = io.BytesIO()
     image = Image.fromarray(film)
     (image.convert(mode) if mode else image).save(buffer, kind, **options)
@@ -34,7 +34,7 @@ def encoded(film: NDArray[Any], kind: str = "PNG", mode: str | None = None, **op
 
 
 def png16(samples: NDArray[Any], significant_bits: int | None = None) -> bytes:
-    """A 16-bit PNG of `samples` [rows, columns] or [rows, columns, channels], with an sBIT chunk if asked for."""
+    """A 16-bit PNG of `samples` [rows, columns] or [rows, columns, channels], with an sBIT chunk if `bits` is given."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -48,7 +48,7 @@ def png16(samples: NDArray[Any], significant_bits: int | None = None) -> bytes:
 
 
 def with_alpha(film: Film, alpha: Any, grey: Any = None) -> bytes:
-    """An RGBA PNG; `grey` in place of the film's own shades."""
+    """An RGBA PNG; `grey` replaces the grey levels of the film."""
     shades = film if grey is None else np.full_like(film, grey)
     return encoded(np.dstack([shades] * 3 + [np.broadcast_to(np.asarray(alpha, np.uint8), film.shape)]))
 
@@ -59,7 +59,7 @@ def twelve(film: Film) -> NDArray[np.uint16]:
 
 
 def dicom(stored: NDArray[Any], *, frame: bytes = b"", syntax: str = ExplicitVRLittleEndian, **header: Any) -> bytes:
-    """A radiograph with `stored` as its pixels, or the compressed `frame`; of 12 bits and without a window, unless told."""
+    """A DICOM radiograph with the pixels `stored` or the compressed `frame`; 12 bits and no window by default."""
     item = Dataset()
     item.file_meta = FileMetaDataset()
     item.file_meta.TransferSyntaxUID = syntax
@@ -106,7 +106,7 @@ def under_sigmoid(film: Film) -> NDArray[np.uint16]:
 
 
 def decimal_comma(film: Film) -> bytes:
-    """A window and a rescale as a writer of another locale puts them."""
+    """A window and a rescale with decimal commas."""
     header = {"RescaleSlope": "0.50", "RescaleIntercept": "0.25", "WindowCenter": "1024.25", "WindowWidth": "2048.50"}
     data = dicom(twelve(film), **header)
     for number in header.values():
@@ -196,4 +196,4 @@ FORMS: dict[str, Form] = (
     | {f"DICOM, {name}": form for name, form in SOUND.items()}
     | {f"DICOM, {name}": form for name, form in CONTRADICTIONS.items()}
 )
-"""Every form, by name. The film that is drawn is what a viewer shows of each."""
+"""Every form, by name. A viewer shows the same film for each."""

@@ -153,6 +153,8 @@ class FileTree:
         try:
             resolved = (self._inside / name).resolve()
             found = resolved.is_file()
+            if not found:
+                _raise_if_loop(resolved)
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL byte; RuntimeError: a circle of links
             if isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno == errno.ELOOP):
                 raise MissingFile(
@@ -216,3 +218,12 @@ def _spelling(name: str) -> str:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
+
+
+def _raise_if_loop(path: Path) -> None:
+    """Raise the OSError of a loop of links. `Path.resolve` raises none since Python 3.13."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, SiglipTokenizer, convert_slow_tokenizer
+from transformers import PreTrainedTokenizerFast, SiglipTokenizer
+from transformers.convert_slow_tokenizer import import_protobuf
 
 from exporters.checkpoints.location import CheckpointFolder
 from retrieval.errors import ExportError
@@ -52,8 +53,8 @@ def _tokenizer_file(location: CheckpointFolder, reference: Any) -> str:
 
 def tokenizer_json_of(model: Path, reference: Any) -> str:
     """A Unigram `tokenizer.json` of a SentencePiece model: its pieces and its character map, with `</s>` at the end."""
-    conversion: Any = convert_slow_tokenizer
-    proto = conversion.import_protobuf().ModelProto()
+    protobuf: Any = import_protobuf()  # type: ignore[no-untyped-call]
+    proto = protobuf.ModelProto()
     proto.ParseFromString(model.read_bytes())
     tokenizer = Tokenizer(
         models.Unigram(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,6 @@ def test_an_old_ledger_is_rid_of_such_values_for_good(tmp_path: Path) -> None:
         assert summary is not None
         assert summary["indexed"] == 3
         assert "SMITHJOH" not in json.dumps(summary)
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert not [file for file in tmp_path.iterdir() if b"SMITHJOH" in file.read_bytes()]

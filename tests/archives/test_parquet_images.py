@@ -6,6 +6,7 @@ import io
 import random
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_images_of_a_table_are_ingested_and_no_byte_stays_but_in_thumbnails(star
         f"{n}.png": texts[n] for n in (0, 1, 2, 6, 7, 8)
     }
     ledger = ledger_path(tmp_path, index.location, NAME)
-    with sqlite3.connect(ledger) as database:
+    with closing(sqlite3.connect(ledger)) as database:
         dump = "\n".join(database.iterdump())
     assert "SECRET" not in dump
     assert png(0)[:40].hex() not in dump.lower()

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of every family, written as their libraries write them: random weights, real files, nothing fetched."""
+"""Writes tiny checkpoints of every family with their libraries: random weights, real files, no network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "n
 
 
 def write_clip(folder: Path) -> Path:
-    """A `CLIPModel` with a byte-level BPE of its own; resize and crop as in CLIP."""
+    """A `CLIPModel` with its own byte-level BPE; resize and crop as in CLIP."""
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-    vocabulary, merges = _learn_bpe()
+    vocabulary, merges = _train_bpe()
     tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     text = _TOWER | {
@@ -43,7 +43,7 @@ def write_clip(folder: Path) -> Path:
 def write_siglip(folder: Path, *, tokenizer: str = "wordpiece") -> Path:
     """A `SiglipModel`; `tokenizer` is `wordpiece` (as `cxr finetune` makes it), `sentencepiece` or `unigram`.
 
-    `sentencepiece` has only `spiece.model`; `unigram` only the `tokenizer.json` made of it, as some releases do.
+    `sentencepiece` has only `spiece.model`; `unigram` only the `tokenizer.json` made from it, as some releases.
     """
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
@@ -86,7 +86,7 @@ def write_open_clip(folder: Path, *, preprocess: dict[str, Any] | None = None) -
 
 
 def write_open_clip_bert(folder: Path) -> Path:
-    """A BiomedCLIP in small: a timm ViT, a BERT that the config names by a hub id, its files beside the weights."""
+    """A small BiomedCLIP: a timm ViT, and a BERT that the config names by a hub id, with its files beside the weights."""
     from transformers import BertConfig, BertTokenizerFast
 
     from exporters.finetune.word_pieces import train_tokenizer
@@ -132,7 +132,7 @@ def _save_open_clip(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
-def _learn_bpe() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _train_bpe() -> tuple[dict[str, int], list[tuple[str, str]]]:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
@@ -145,12 +145,12 @@ def _learn_bpe() -> tuple[dict[str, int], list[tuple[str, str]]]:
         show_progress=False,
     )
     tokenizer.train_from_iterator([text.lower() for text in TEXTS], trainer)
-    learnt = json.loads(tokenizer.to_str())["model"]
-    return learnt["vocab"], [tuple(merge) for merge in learnt["merges"]]
+    trained = json.loads(tokenizer.to_str())["model"]
+    return trained["vocab"], [tuple(merge) for merge in trained["merges"]]
 
 
 def _write_sentencepiece(folder: Path, *, keep_model: bool) -> int:
-    """SigLIP's vocabulary in small: `<pad>` 0, `</s>` 1, `<unk>` 2, no start token."""
+    """A small SigLIP vocabulary: `<pad>` 0, `</s>` 1, `<unk>` 2, no start token."""
     import sentencepiece
     from transformers import SiglipTokenizer
 

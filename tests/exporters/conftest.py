@@ -1,4 +1,4 @@
-"""Checkpoints and exported bundles that the export tests share; each is made once, and nothing reaches for the network."""
+"""Checkpoints that the export tests share. Each is made once, without network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-# Before any of the hub's libraries is imported: they read these once.
+# Before the import of the hub's libraries, which read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
@@ -26,7 +26,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 @pytest.fixture(scope="session")
 def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of the tiny checkpoint of a kind; the same one for every test, so never write to it."""
+    """Folder of the tiny checkpoint of a kind. Tests share it, so do not write to it."""
     made: dict[str, Path] = {}
     root = tmp_path_factory.mktemp("checkpoints")
 

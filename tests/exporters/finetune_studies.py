@@ -1,4 +1,4 @@
-"""Tiny studies whose report can be read off the image: a bright disc in one of four corners, or none."""
+"""Tiny studies whose report describes the image: a bright disc in one of four corners, or none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ ARCHITECTURES = {"open_clip": OPEN_CLIP, "siglip": SIGLIP}
 
 
 def draw_studies(folder: Path, count: int, *, seed: int = 0) -> list[Study]:
-    """`count` studies of one frontal image each, its nodule and report told by its number."""
+    """`count` studies with one frontal image each. The number of a study sets its nodule and report."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     studies = []
@@ -76,7 +76,7 @@ def draw_studies(folder: Path, count: int, *, seed: int = 0) -> list[Study]:
 
 
 def tiny_settings(family: str = "open_clip", **changes: object) -> FinetuneSettings:
-    """A run that takes a second or two."""
+    """Settings of a run of about two seconds."""
     fields = {
         "architecture": ARCHITECTURES[family],
         "epochs": 3,

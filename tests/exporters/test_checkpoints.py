@@ -1,4 +1,4 @@
-"""Loading: what the files say is what is loaded, and what does not fit is refused with advice."""
+"""Checkpoints are loaded as their files describe them; unsuitable ones are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_token_ids_equal_the_reference_tokenizer(kind, checkpoint_folder, tmp_pa
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_towers_give_the_normalised_features_of_the_model(kind, checkpoint_folder):
+def test_towers_give_the_normalized_features_of_the_model(kind, checkpoint_folder):
     checkpoint = load_checkpoint(checkpoint_folder(kind))
     size = checkpoint.preprocessing.size
     pixels = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
@@ -71,7 +71,7 @@ def test_siglip_text_is_padded_to_its_full_length_with_the_tokenizers_pad_id(che
     assert ids[-1] == 1
 
 
-def test_a_wordpiece_tokenizer_of_our_own_is_not_canonicalised(checkpoint_folder):
+def test_text_for_our_own_wordpiece_tokenizer_is_not_canonicalized(checkpoint_folder):
     tokenization = load_checkpoint(checkpoint_folder("siglip-wordpiece")).tokenization
     assert (tokenization.normalization, tokenization.pad_id) == ("none", 0)
 
@@ -80,7 +80,7 @@ def test_a_wordpiece_tokenizer_of_our_own_is_not_canonicalised(checkpoint_folder
     ("kind", "wanted"),
     [("clip", "siglip"), ("siglip-wordpiece", "clip"), ("clip", "open_clip"), ("open-clip", "clip")],
 )
-def test_another_family_than_asked_for_is_refused(kind, wanted, checkpoint_folder):
+def test_another_family_than_the_requested_one_is_refused(kind, wanted, checkpoint_folder):
     with pytest.raises(ExportError, match="config"):
         load_checkpoint(checkpoint_folder(kind), family=wanted)
 
@@ -171,7 +171,7 @@ def test_an_unknown_resize_mode_of_transformers_is_refused(change, checkpoint_fo
         load_checkpoint(folder)
 
 
-def test_an_unknown_resampling_filter_is_refused_with_those_known(checkpoint_folder, tmp_path):
+def test_an_unknown_resampling_filter_is_refused_and_the_known_ones_are_listed(checkpoint_folder, tmp_path):
     folder = a_copy(checkpoint_folder("clip"), tmp_path)
     _edit(folder / "preprocessor_config.json", resample=99)
     with pytest.raises(ExportError, match=r"filter 99; known are .*3 \(bicubic\); correct `resample`"):

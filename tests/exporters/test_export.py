@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle that the engine runs, or to no bundle at all."""
+"""An export writes a bundle that the engine runs, or no bundle."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_encoder_gives_unit_vectors_that_do_not_depend_on_the_batch(kind, ex
 def test_a_short_query_runs_at_its_own_length_where_the_tower_ignores_padding(kind, exported):
     bundle = ModelBundle.load(exported(kind).folder)
     longest = bundle.manifest.tokenization
-    # SigLIP reads the last position of a fixed length; open_clip's plain `CLIP` adds all its positions whatever the length.
+    # SigLIP reads the last position of a fixed length; open_clip's plain `CLIP` always adds all its positions.
     assert longest.padding == ("fixed" if kind in ("siglip-unigram", "open-clip") else "longest")
     fixed = msgspec.structs.replace(longest, padding="fixed")
     encoder = Encoder(bundle, device="cpu")
@@ -219,7 +219,7 @@ def test_a_tower_that_cannot_be_exported_is_an_export_error(tmp_path):
         write_graph(Branching(), torch.zeros(2, 3, 4, 4), "pixel_values", "image_embeds", tmp_path / "image.onnx")
 
 
-def test_weights_beyond_the_limit_of_a_protobuf_lie_beside_the_graph(tmp_path, monkeypatch):
+def test_weights_over_the_limit_of_a_protobuf_are_written_beside_the_graph(tmp_path, monkeypatch):
     monkeypatch.setattr(exporters.onnx_graphs, "EXTERNAL_DATA_BYTES", 100)
     path = tmp_path / "image.onnx"
     write_graph(nn.Linear(64, 64).eval(), torch.zeros(2, 64), "pixel_values", "image_embeds", path)

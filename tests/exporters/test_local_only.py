@@ -1,4 +1,4 @@
-"""An export of a local folder asks the hub for nothing, also where the folder lacks a file."""
+"""The export of a local folder makes no request to the hub, even if the folder lacks a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from retrieval.errors import ExportError
 
 
 @pytest.mark.parametrize(("source", "offline"), [("folder", True), ("owner/name", False)])
-def test_the_hub_is_asked_only_where_a_hub_id_was_given(
+def test_the_hub_is_used_only_for_a_hub_id(
     source: str, offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []

@@ -1,4 +1,4 @@
-"""Precisions below fp32: what they change is measured, and too much of it is refused."""
+"""Precisions below fp32 are measured; one that changes too much is refused."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_a_lower_precision_is_smaller_and_carries_its_measurement(kind, precisio
     assert (check.images, check.texts, check.sample) == (3 * len(default_images()), len(TEXTS), "patterns")
     assert check.passed == (not failed_limits(check, precision))
     assert lower.bundle_id != exact.bundle_id
-    # int8 leaves convolutions and embeddings alone, which is much of a tiny model.
+    # int8 does not change convolutions and embeddings, which are much of a tiny model.
     assert lower.size_bytes < exact.size_bytes
-    # The figures are of the graphs that were written.
+    # The recorded figures are those of the written graphs.
     images = default_images()[:4]
     one, other = (Encoder(ModelBundle.load(each.folder), device="cpu").encode_images(images) for each in (exact, lower))
     cosines = (one * other).sum(axis=1)
-    assert cosines.min() >= check.image_cosine_min - 3e-4  # int8 scales activations by batch, and this one is smaller
+    assert cosines.min() >= check.image_cosine_min - 3e-4  # int8 scales activations by batch, and this batch is smaller
     np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, atol=1e-5)
 
 
@@ -126,14 +126,14 @@ def test_a_comparison_states_every_figure_by_hand():
         require_precision(worse, "fp16")
 
 
-def test_a_measurement_that_is_no_number_fails():
+def test_a_figure_that_is_not_a_number_fails():
     images, texts = unit(30), unit(12, seed=1)
     check = compare_embeddings((images, texts), (images, texts), "int8", "a set")
     broken = msgspec.structs.replace(check, text_cosine_min=float("nan"))
     assert failed_limits(broken, "int8") == ["text_cosine_min nan (at least 0.98)"]
 
 
-def test_bound_inputs_give_what_plain_ones_do(checkpoint_folder, tmp_path):
+def test_bound_inputs_give_the_same_as_plain_ones(checkpoint_folder, tmp_path):
     summary = export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path)
     session = OrtSession(summary.folder / "image.onnx", device="cpu")
     size = summary.image_size

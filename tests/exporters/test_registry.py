@@ -1,4 +1,4 @@
-"""The registry: what users of the old comparison ask for is there, and restricted models ask for consent."""
+"""The registry has the models of the old comparison; restricted models need consent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_unknown_key_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("key", REGISTRY)
-def test_every_entry_says_what_is_known(key):
+def test_every_entry_is_complete(key):
     entry = REGISTRY[key]
     for text in (entry.training, entry.quality, entry.preprocessing):
         assert len(text) > 20 and text.endswith(".")

@@ -29,7 +29,7 @@ def test_padded_pixels_are_those_of_a_square_that_pillow_pads(checkpoint_folder)
         np.testing.assert_allclose(padded.reference_pixels([image]), expected, rtol=0, atol=1e-6)
 
 
-def test_a_padded_export_is_proven_and_is_another_bundle(checkpoint_folder, tmp_path):
+def test_a_padded_export_passes_parity_and_is_another_bundle(checkpoint_folder, tmp_path):
     source = checkpoint_folder("siglip-unigram")
     stretched = export_model(name="stretched", source=source, out_dir=tmp_path)
     padded = export_model(name="padded", source=source, out_dir=tmp_path, pad_square=True)
@@ -42,7 +42,7 @@ def test_a_padded_export_is_proven_and_is_another_bundle(checkpoint_folder, tmp_
     np.testing.assert_allclose(one.encode_images([square]), other.encode_images([square]), atol=1e-6)
 
 
-def test_a_processor_that_crops_has_nothing_to_mend(checkpoint_folder, tmp_path):
+def test_padding_is_refused_for_a_processor_that_crops(checkpoint_folder, tmp_path):
     with pytest.raises(ExportError, match="--pad-square is for models whose processor stretches"):
         export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path, pad_square=True)
     assert list(tmp_path.iterdir()) == []

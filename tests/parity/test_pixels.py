@@ -1,4 +1,4 @@
-"""Our torch-free pixels against the processors that the models were published with, on pictures of awkward shapes."""
+"""Our preprocessing gives the same pixels as the published image processors, also on images of unusual shapes."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ PUBLISHED = (
 
 
 @functools.cache
-def pictures() -> list[Image.Image]:
-    # Sizes one off the target and of odd remainder are where two ways of centring or rounding part.
+def images_of_all_shapes() -> list[Image.Image]:
+    # Methods of centring and rounding differ at sizes one off the target and at odd differences.
     sizes = ((224, 224), (225, 224), (224, 227), (226, 225), (229, 300), (448, 447), (1, 1), (3, 500), (1025, 513))
     generator = np.random.default_rng(3)
     plain = [Image.fromarray(generator.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
@@ -90,7 +90,7 @@ def assert_equal_pixels(processor, images: list[Image.Image]) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_pixels_equal_the_transformers_processor(name, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(SETTINGS[name]))
-    assert_equal_pixels(load_processor(tmp_path), pictures())
+    assert_equal_pixels(load_processor(tmp_path), images_of_all_shapes())
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -98,7 +98,7 @@ def test_pixels_equal_the_published_processor(name):
     folder = HF_DIR / name
     if not folder.is_dir():
         pytest.skip(f"no published configuration files at {HF_DIR}")
-    assert_equal_pixels(load_processor(folder), pictures())
+    assert_equal_pixels(load_processor(folder), images_of_all_shapes())
 
 
 def test_pixels_of_radiographs_equal_the_reference(tmp_path):
@@ -119,13 +119,13 @@ def test_pixels_of_radiographs_equal_the_reference(tmp_path):
     ("sizes", "at_least", "at_most"), [("smooth", 0.9, 2.2), ("noise", 15, 30)], ids=["smooth", "noise"]
 )
 def test_the_torchvision_processor_differs_from_the_reference(sizes, at_least, at_most, tmp_path):
-    # Why the PIL processor is the reference: transformers 5 takes the torchvision one unless told. It rounds otherwise,
-    # by two grey levels at most on smooth pictures and by some twenty on white noise.
+    # The default of transformers 5 is the torchvision processor. It rounds differently, by at most two grey levels on
+    # smooth images and about twenty on white noise, so the PIL processor is the reference.
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(SIGLIP))
     reference, other = load_processor(tmp_path), load_processor(tmp_path, "torchvision")
     smooth = len(default_images())
     largest = 0.0
-    for image in pictures()[:smooth] if sizes == "smooth" else pictures()[smooth:]:
+    for image in images_of_all_shapes()[:smooth] if sizes == "smooth" else images_of_all_shapes()[smooth:]:
         theirs = np.asarray(other(images=[image.convert("RGB")], return_tensors="pt")["pixel_values"])[0]
         largest = max(largest, float(np.abs(theirs - reference_pixels(reference, image)).max()) * 255 * 0.5)
     assert at_least < largest < at_most
@@ -152,10 +152,10 @@ def test_pixels_equal_the_open_clip_transform(theirs, ours, size, interpolation)
         crop="round",
     )
     preprocess = ImagePreprocessor(settings)
-    for image in pictures():
+    for image in images_of_all_shapes():
         if theirs == "longest" and max(image.size) / min(image.size) > 2 * size:
-            continue  # open_clip rounds the short side to no pixel at all, and fails
-        # The reference sees RGB: on a grey image it would fill the border with grey in one channel only.
+            continue  # open_clip rounds the short side to 0 pixels and fails
+        # RGB, because the reference fills the border of a grey image in one channel only.
         expected = transform(image.convert("RGB")).numpy()
         np.testing.assert_allclose(preprocess(image), expected, rtol=0, atol=PIXELS_MAX_ABS, err_msg=str(image.size))
 

@@ -1,4 +1,4 @@
-"""Our token ids against the reference tokenizers, with the published tokenizer files where they are at hand."""
+"""Our token ids equal those of the reference tokenizers; published tokenizer files are used if they are available."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from retrieval.model.bundle import Tokenization
 from retrieval.model.tokenize import TextTokenizer
 
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
-AWKWARD = (
+UNUSUAL = (
     *TEXTS,
     "\t\r\n",
     "...!!!---___",
@@ -40,11 +40,11 @@ def published(name: str) -> Path:
 
 
 def write_tokenizer(path: Path, content: str) -> Path:
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     return path
 
 
-def test_ids_equal_open_clips_own_bpe(tmp_path):
+def test_ids_equal_those_of_the_bpe_of_open_clip(tmp_path):
     from open_clip.tokenizer import SimpleTokenizer
 
     from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
@@ -52,14 +52,14 @@ def test_ids_equal_open_clips_own_bpe(tmp_path):
     reference = SimpleTokenizer(context_length=77)
     path = write_tokenizer(tmp_path / "tokenizer.json", tokenizer_json_of(reference))
     ours = TextTokenizer(path, Tokenization(context_length=77, normalization="open_clip_lower"))
-    texts = [*AWKWARD, *random_texts(300)]
+    texts = [*UNUSUAL, *random_texts(300)]
     expected = reference(texts).numpy()
     for text, row, wanted in zip(texts, ours(texts)["input_ids"], expected, strict=True):
         np.testing.assert_array_equal(row, wanted, err_msg=repr(text))
 
 
 @pytest.mark.parametrize("clean", ["whitespace", "lower", "canonicalize"])
-def test_cleaning_equals_open_clips(clean, tmp_path):
+def test_cleaning_equals_that_of_open_clip(clean, tmp_path):
     from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
     from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
@@ -68,24 +68,24 @@ def test_cleaning_equals_open_clips(clean, tmp_path):
     path = write_tokenizer(tmp_path / "tokenizer.json", tokenizer_json_of(SimpleTokenizer()))
     ours = TextTokenizer(path, Tokenization(context_length=77, normalization=name))
     reference = get_clean_fn(clean)
-    for text in (*AWKWARD, *random_texts(300)):
+    for text in (*UNUSUAL, *random_texts(300)):
         assert ours.normalize(text) == reference(text)
 
 
-def test_canonicalisation_equals_siglips(tmp_path):
+def test_canonicalization_equals_that_of_siglip(tmp_path):
     from exporters.checkpoints.siglip_tokenizer import canonicalize
 
     path = write_tokenizer(tmp_path / "tokenizer.json", json.dumps(EMPTY_TOKENIZER))
     ours = TextTokenizer(path, Tokenization(context_length=64, pad_id=0, normalization="siglip"))
-    for text in (*AWKWARD, *random_texts(300)):
+    for text in (*UNUSUAL, *random_texts(300)):
         assert ours.normalize(text) == canonicalize(text)
 
 
-def test_ids_of_the_published_siglip_tokenizer_are_those_of_its_canonical_form():
+def test_ids_of_the_published_siglip_tokenizer_equal_those_of_a_canonicalizing_one():
     folder = published("google__siglip-base-patch16-224")
     settings = Tokenization(context_length=64, pad_id=1, normalization="siglip")
     ours = TextTokenizer(folder / "tokenizer.json", settings)
-    # The same vocabulary with the canonicalisation built into the file, put together by others.
+    # A file by others with the same vocabulary and with the canonicalization built in.
     canonical = TextTokenizer(folder / "tokenizer.canonical.assembled.json", Tokenization(context_length=64, pad_id=1))
     texts = ["Heart size is NORMAL.  No effusion, or pneumothorax!", "", "s/p CABG (2009)", "lungs clear. " * 60]
     np.testing.assert_array_equal(ours(texts)["input_ids"], canonical(texts)["input_ids"])
@@ -108,13 +108,13 @@ def test_ids_of_published_tokenizers_equal_transformers(name, length, pad_id, tm
     reference = AutoTokenizer.from_pretrained(folder)
     path = write_tokenizer(tmp_path / "tokenizer.json", reference.backend_tokenizer.to_str())
     ours = TextTokenizer(path, Tokenization(context_length=length, pad_id=pad_id))
-    texts = [*AWKWARD, *random_texts(100)]
+    texts = [*UNUSUAL, *random_texts(100)]
     expected = reference(texts, padding="max_length", truncation=True, max_length=length, return_tensors="np")
     np.testing.assert_array_equal(ours(texts)["input_ids"], expected["input_ids"])
 
 
 def random_texts(count: int) -> list[str]:
-    """Seeded strings of report words, punctuation and single characters from all over Unicode."""
+    """Random strings of report words, punctuation and Unicode characters."""
     source = random.Random(5)
     words = [
         "Heart",

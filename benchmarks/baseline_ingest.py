@@ -28,7 +28,7 @@ class BaselineIngest:
     def __init__(self, checkpoint: Path, threads: int) -> None:
         torch.set_num_threads(threads)
         self.model: Any = AutoModel.from_pretrained(checkpoint, attn_implementation="sdpa").eval()
-        self.processor = AutoImageProcessor.from_pretrained(checkpoint)
+        self.processor = AutoImageProcessor.from_pretrained(checkpoint)  # type: ignore[no-untyped-call]
         self.tokenizer = _load_tokenizer(checkpoint)
         self.context = self.model.config.text_config.max_position_embeddings
 
@@ -79,7 +79,7 @@ def read_pixels(path: Path) -> Image.Image:
     if path.suffix != ".dcm":
         return Image.open(path).convert("RGB")
     from pydicom import dcmread
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     data = dcmread(path)
     pixels = apply_voi_lut(apply_modality_lut(data.pixel_array, data), data).astype(np.float32)
@@ -91,7 +91,9 @@ def _load_tokenizer(checkpoint: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(checkpoint)
     except ValueError:  # SigLIP's class needs the SentencePiece model, which the small files lack
-        return PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"), pad_token="</s>")
+        return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_file=str(checkpoint / "tokenizer.json"), pad_token="</s>"
+        )
 
 
 def _unit(features: Any) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class BaselineSearch:
     def search(
         self,
         vectors: dict[str, NDArray[np.float32]],
-        terms: dict[str, Sequence[str]],
+        terms: Mapping[str, Sequence[str]],
         keeps: Callable[[Row], bool],
         k: int = 10,
     ) -> list[tuple[float, Row]]:

@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,18 @@ def decode_here(data: bytes) -> None:
 
 def measure_largest(data: bytes) -> dict[str, float]:
     """Decoding of 64 million pixels: estimated, peak and kept memory in MB, and seconds."""
-    pool, needs = DecoderPool(), []
+    pool = DecoderPool()
+    needs: list[int] = []
     pool.prepare(encode(Image.radial_gradient("L"), "PNG"), [SQUARE])
     (process,) = pool._all
     idle = megabytes_of(process._process.pid, "status", "VmHWM")
     hold = pool.budget.hold
-    pool.budget.hold = lambda size: needs.append(size) or hold(size)  # type: ignore[func-returns-value,method-assign]
+
+    def record_and_hold(size: int, raise_if_cancelled: Callable[[], None]) -> AbstractContextManager[None]:
+        needs.append(size)
+        return hold(size, raise_if_cancelled)
+
+    pool.budget.hold = record_and_hold  # type: ignore[method-assign,assignment]
     seconds = timed(lambda: pool.prepare(data, [SQUARE], preview_size=THUMBNAIL_SIZE))
     took = megabytes_of(process._process.pid, "status", "VmHWM") - idle
     kept = megabytes_of(process._process.pid, "status", "VmRSS") - idle

@@ -155,6 +155,7 @@ def text_runs(checkpoint: Checkpoint, bundles: dict[str, Path], texts: list[str]
     """The text tower on `texts`, without tokenization: torch with its own padding, each bundle with ours."""
     reference = torch.from_numpy(checkpoint.reference_tokens(texts)["input_ids"])
     tokenization = ModelBundle.load(bundles["fp32"]).manifest.tokenization
+    assert tokenization is not None
     runs: Runs = {"torch": lambda: run_torch(checkpoint.text_tower, reference, arguments.device)}
     for name, folder in bundles.items():
         session = OrtSession(folder / TEXT_GRAPH, device=arguments.device, threads=arguments.threads)
@@ -166,7 +167,8 @@ def text_runs(checkpoint: Checkpoint, bundles: dict[str, Path], texts: list[str]
 def run_torch(tower: torch.nn.Module, inputs: torch.Tensor, device: str) -> NDArray[np.float32]:
     """One batch through `tower`, with the transfers to and from the device."""
     with torch.inference_mode():
-        return tower(inputs.to(device)).cpu().numpy()
+        embeds: NDArray[np.float32] = tower(inputs.to(device)).cpu().numpy()
+        return embeds
 
 
 def race(runs: Runs, items: int, rounds: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 Film = NDArray[np.uint8]
 Form = Callable[[Film], bytes]
@@ -55,16 +55,17 @@ def with_alpha(film: Film, alpha: Any, grey: Any = None) -> bytes:
 
 def twelve(film: Film) -> NDArray[np.uint16]:
     """The film in 12 bits."""
-    return np.rint(film * (4095 / 255)).astype(np.uint16)
+    scaled: NDArray[np.uint16] = np.rint(film * (4095 / 255)).astype(np.uint16)
+    return scaled
 
 
 def dicom(stored: NDArray[Any], *, frame: bytes = b"", syntax: str = ExplicitVRLittleEndian, **header: Any) -> bytes:
     """A DICOM radiograph with the pixels `stored` or the compressed `frame`; 12 bits and no window by default."""
     item = Dataset()
     item.file_meta = FileMetaDataset()
-    item.file_meta.TransferSyntaxUID = syntax
-    item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = _DX
-    item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID = "2.25.1"
+    item.file_meta.TransferSyntaxUID = UID(syntax)
+    item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = UID(_DX)
+    item.file_meta.MediaStorageSOPInstanceUID = item.SOPInstanceUID = UID("2.25.1")
     item.Modality, item.StudyInstanceUID, item.SeriesInstanceUID = "DX", "2.25.2", "2.25.3"
     item.SamplesPerPixel, item.PhotometricInterpretation, item.PixelRepresentation = 1, "MONOCHROME2", 0
     item.Rows, item.Columns = stored.shape[:2]
@@ -87,7 +88,7 @@ def table(entries: NDArray[Any], bits: int, *, count: int | None = None, first: 
     return Sequence([item])
 
 
-def window(centre: float, width: float) -> dict[str, str]:
+def window(centre: float, width: float) -> dict[str, Any]:
     """The elements of a window."""
     return {"WindowCenter": f"{centre:g}", "WindowWidth": f"{width:g}"}
 
@@ -107,15 +108,20 @@ def under_sigmoid(film: Film) -> NDArray[np.uint16]:
 
 def decimal_comma(film: Film) -> bytes:
     """A window and a rescale with decimal commas."""
-    header = {"RescaleSlope": "0.50", "RescaleIntercept": "0.25", "WindowCenter": "1024.25", "WindowWidth": "2048.50"}
+    header: dict[str, Any] = {
+        "RescaleSlope": "0.50",
+        "RescaleIntercept": "0.25",
+        "WindowCenter": "1024.25",
+        "WindowWidth": "2048.50",
+    }
     data = dicom(twelve(film), **header)
     for number in header.values():
         data = data.replace(number.encode(), number.replace(".", ",").encode())
     return data
 
 
-WHOLE = window(2048, 4096)
-EIGHT_STORED = {"BitsStored": 8, "HighBit": 7, **window(128, 256)}
+WHOLE: dict[str, Any] = window(2048, 4096)
+EIGHT_STORED: dict[str, Any] = {"BitsStored": 8, "HighBit": 7, **window(128, 256)}
 
 PICTURES: dict[str, Form] = {
     "PNG, 8 bits": encoded,

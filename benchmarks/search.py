@@ -127,7 +127,8 @@ def compare(folder: Path, *, local: bool) -> dict[str, Any]:
 
 
 def _over(figures: dict[str, Any], other: str, search: str) -> float:
-    return round(figures[other][search]["p50_ms"] / figures["edge"][search]["p50_ms"], 2)
+    ratio: float = figures[other][search]["p50_ms"] / figures["edge"][search]["p50_ms"]
+    return round(ratio, 2)
 
 
 def read_source(folder: Path) -> IndianaSource:
@@ -151,6 +152,7 @@ def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
             for name in ("image", *texts):
                 vector = centre + 2 * rng.standard_normal(dim)
                 vectors[name] = (vector / np.linalg.norm(vector)).astype(np.float32)
+            labelled: dict[str, Any] = {field.name: list(getattr(labels, field.name)) for field in fields(labels)}
             payload = Payload(
                 study_id=study.study_id,
                 image_id=image.image_id,
@@ -160,7 +162,7 @@ def make_points(source: IndianaSource, dim: int) -> list[IndexPoint]:
                 image_sha256="0" * 64,
                 bundle_id="bench",
                 ingested_at="",
-                **{field.name: list(getattr(labels, field.name)) for field in fields(labels)},
+                **labelled,
                 **{
                     name: getattr(study.report, name) for name in ("findings", "impression", "indication", "comparison")
                 },

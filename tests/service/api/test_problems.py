@@ -19,7 +19,7 @@ from litestar import get
 from litestar.testing import TestClient
 from syrupy.assertion import SnapshotAssertion
 
-from benchmarks.forms import png16
+from benchmarks.image_forms import png16
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from service.access.scopes import OPEN

@@ -269,7 +269,7 @@ def test_a_model_name_cannot_lead_out_of_the_index(file, tmp_path):
     index = new_index("edge", tmp_path / "deep" / "index")
     path = tmp_path / "case.zip"
     path.write_bytes(rewritten(file, head_with(meta=msgspec.to_builtins(WHOLE) | {"model": "/../../escaped"})))
-    with pytest.raises(InvalidRequest, match="no name"):
+    with pytest.raises(InvalidRequest, match="not a valid name"):
         restore_snapshot(path, index)
     assert not list(tmp_path.rglob("*escaped*"))
 

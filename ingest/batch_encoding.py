@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.image_reader import PreparedImage
+from ingest.image_reader import IndexableImage
 from ingest.ledger import Ledger
 from ingest.ledger.schema import FileRow
 from ingest.stage_clock import StageClock
@@ -17,7 +17,7 @@ from retrieval.index.interface import IndexPoint
 from retrieval.model.encoder import Encoder
 from retrieval.records import Quarantined
 
-Batch = list[PreparedImage | Quarantined]
+Batch = list[IndexableImage | Quarantined]
 TextVectors = dict[str, NDArray[np.float32]]
 
 
@@ -33,7 +33,7 @@ class EncodedBatch:
 
 def encode_batch(encoder: Encoder, clock: StageClock, batch: Batch, ledger: Ledger) -> EncodedBatch:
     """`batch` with its new images and new report texts encoded; the ledger has the vectors of known texts."""
-    images = [image for image in batch if isinstance(image, PreparedImage)]
+    images = [image for image in batch if isinstance(image, IndexableImage)]
     new = [image for image in images if image.is_new]
     updated = [image for image in images if not image.is_new and not image.is_unchanged]
     embeddings: Iterable[NDArray[np.float32]] = ()
@@ -51,7 +51,7 @@ def encode_batch(encoder: Encoder, clock: StageClock, batch: Batch, ledger: Ledg
     )
 
 
-def _text_vectors(encoder: Encoder, images: Sequence[PreparedImage], ledger: Ledger) -> TextVectors:
+def _text_vectors(encoder: Encoder, images: Sequence[IndexableImage], ledger: Ledger) -> TextVectors:
     """The vectors of findings and impression by text. Each text is encoded once per bundle."""
     if not encoder.bundle.has_text:
         return {}
@@ -65,7 +65,7 @@ def _text_vectors(encoder: Encoder, images: Sequence[PreparedImage], ledger: Led
     return known | ledger.texts(bundle_id, new)
 
 
-def _point(image: PreparedImage, vectors: TextVectors, texts: TextVectors) -> IndexPoint:
+def _point(image: IndexableImage, vectors: TextVectors, texts: TextVectors) -> IndexPoint:
     payload = image.payload
     of_sections = {
         name: texts[text] for name in ("findings", "impression") if (text := getattr(payload, name)) in texts

@@ -10,7 +10,7 @@ from itertools import islice
 
 from ingest.batch_encoding import Batch, EncodedBatch, encode_batch
 from ingest.concurrency import WriteBehind, cancelled_on_error, read_ahead
-from ingest.image_reader import ImageReader, PreparedImage
+from ingest.image_reader import ImageReader, IndexableImage
 from ingest.ledger import Ledger
 from ingest.seen_images import SeenImages
 from ingest.source_images import SourceImage
@@ -27,7 +27,7 @@ from retrieval.records import Quarantined
 _BATCHES_AHEAD = 2
 _BATCHES_BEHIND = 2
 
-ReadingBatch = list[tuple[SourceImage | Quarantined, Future[PreparedImage | Quarantined]]]
+ReadingBatch = list[tuple[SourceImage | Quarantined, Future[IndexableImage | Quarantined]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ImagePipeline:
         ledger.supersede(
             str(image.stored["image_sha256"])
             for image in batch
-            if isinstance(image, PreparedImage) and image.is_new and image.stored
+            if isinstance(image, IndexableImage) and image.is_new and image.stored
         )
         return batch
 

@@ -27,7 +27,7 @@ from retrieval.records import ImageRecord, Quarantined
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedImage:
+class IndexableImage:
     """An image that can be indexed.
 
     Attributes:
@@ -108,7 +108,7 @@ class ImageReader:
 
     def read(
         self, image: SourceImage | Quarantined, stored: Mapping[str, Any] | None, known: FileRow | None
-    ) -> PreparedImage | Quarantined:
+    ) -> IndexableImage | Quarantined:
         """The prepared image, or the reason why it is quarantined.
 
         Args:
@@ -128,7 +128,7 @@ class ImageReader:
         except RetrievalError as error:
             return Quarantined.because(image.record.name, error)
 
-    def _read(self, image: SourceImage, stored: Mapping[str, Any] | None, known: FileRow | None) -> PreparedImage:
+    def _read(self, image: SourceImage, stored: Mapping[str, Any] | None, known: FileRow | None) -> IndexableImage:
         record = image.record
         location = record.stored.location if record.stored else str(record.path)
         with self._clock("read"):
@@ -161,7 +161,7 @@ class ImageReader:
             if self._media_dir and prepared.small:
                 with self._clock("thumbnail"):
                     write_thumbnail(prepared.small, sha256, self._media_dir, replace=looks_different)
-        return PreparedImage(
+        return IndexableImage(
             point_id=image.point_id,
             payload=self._payload(image, sha256),
             row=FileRow(

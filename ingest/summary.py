@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ingest.image_reader import PreparedImage
+from ingest.image_reader import IndexableImage
 from retrieval.records import Quarantined
 
 
@@ -66,7 +66,7 @@ class IngestSummary:
         """Images of the source that are in the index, unchanged ones included, per second of wall time."""
         return self.usable / self.seconds if self.seconds else 0.0
 
-    def count(self, batch: list[PreparedImage | Quarantined]) -> None:
+    def count(self, batch: list[IndexableImage | Quarantined]) -> None:
         """Add a batch."""
         for image in batch:
             if isinstance(image, Quarantined):

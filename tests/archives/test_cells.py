@@ -48,13 +48,13 @@ def test_numbers_and_gaps_of_parquet_come_out_as_one_would_type_them(tmp_path: P
     assert [row[0][:10] for row in CellTable(tmp_path / "t.parquet").rows(["date"])] == ["2024-01-02", "", "2024-01-02"]
 
 
-def test_parquet_is_told_by_its_content_whatever_it_is_called(tmp_path: Path) -> None:
+def test_parquet_is_recognised_by_its_content(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "t.parquet")
     (tmp_path / "t.parquet").rename(tmp_path / "t.csv")
     assert list(CellTable(tmp_path / "t.csv").rows(["a"])) == [("1",)]
 
 
-def test_what_was_an_index_when_parquet_was_written_is_a_column(tmp_path: Path) -> None:
+def test_an_index_column_of_a_parquet_table_is_read(tmp_path: Path) -> None:
     pd.DataFrame({"image": ["a.png"], "case": [7]}).set_index("image").to_parquet(tmp_path / "t.parquet")
     table = CellTable(tmp_path / "t.parquet")
     assert set(table.columns) == {"image", "case"}

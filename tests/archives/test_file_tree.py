@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def locate_slowly(folder: Path, name: str) -> str:
-    """What `locate` should say, asking the system for everything."""
+    """The expected result of `locate`, by asking the system for each name."""
     try:
         path = (folder.resolve() / name).resolve()
         if not path.is_relative_to(folder.resolve()):
@@ -43,7 +43,7 @@ def locate_slowly(folder: Path, name: str) -> str:
         "{folder}//etc/passwd",
     ],
 )  # fmt: skip
-def test_every_name_comes_to_what_asking_the_system_for_it_gives(folder: Path, name: str) -> None:
+def test_each_name_is_located_as_the_system_resolves_it(folder: Path, name: str) -> None:
     (folder / "in.png").symlink_to("p1/b.png")
     (folder / "out.png").symlink_to(folder.parent / "secret.png")
     (folder / "in").symlink_to("p1/s1")
@@ -64,7 +64,9 @@ def test_a_relative_folder_gives_paths_under_it(folder: Path, monkeypatch: pytes
     assert images.locate(str(folder / "a.png")) == Path("images/a.png")
 
 
-def test_each_folder_is_listed_once_and_no_file_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_folder_is_listed_once_and_no_single_file_is_checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(50):
         (folder / f"p1/{number}.png").touch()
     asked: list[str] = []
@@ -86,7 +88,7 @@ def test_all_files_are_named_sorted_and_hidden_ones_left_out(folder: Path) -> No
     assert [name for name in images.names() if images.links_to_folder(name)] == ["p1/circle", "z"]
 
 
-def test_files_that_no_row_names_are_told_whatever_way_the_others_are_named(folder: Path) -> None:
+def test_unlisted_files_are_reported_however_the_other_files_are_named(folder: Path) -> None:
     for name in ("p1/e.png", "p1/f.png", "g.png"):
         (folder / name).touch()
     (folder / "link.png").symlink_to("p1/f.png")
@@ -96,7 +98,7 @@ def test_files_that_no_row_names_are_told_whatever_way_the_others_are_named(fold
     assert [(item.file, item.code) for item in found] == [("g.png", "unlisted_file"), ("p1/e.png", "unlisted_file")]
 
 
-def test_an_unlisted_name_that_is_not_utf_8_is_told_in_words_that_are(folder: Path) -> None:
+def test_an_unlisted_name_that_is_not_utf_8_is_reported_under_a_printable_name(folder: Path) -> None:
     (folder / os.fsdecode(b"caf\xe9.png")).touch()
     found = [item.file for item in FileTree(folder).unlisted(["a.png", "p1/b.png", "p1/s1/c.png"])]
     assert found == ["caf\\xe9.png"]
@@ -132,6 +134,6 @@ def test_messages_name_the_file_and_the_way_out(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone", "images/a.png"])
-def test_a_folder_that_is_none_is_an_error(folder: Path, name: str) -> None:
+def test_a_missing_folder_is_an_error(folder: Path, name: str) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         FileTree(folder.parent / name)

@@ -32,8 +32,8 @@ def read(folder: Path) -> tuple[list[Study], list[tuple[str, str]]]:
 
 
 def test_every_image_is_a_study_without_a_report_in_the_order_of_the_paths(folder: Path) -> None:
-    studies, set_aside = read(folder)
-    assert not set_aside
+    studies, quarantined = read(folder)
+    assert not quarantined
     assert studies == [
         Study("a.jpeg", "own", (ImageRecord("a.jpeg", folder / "a.jpeg"),)),
         Study("a/c_pa.webp", "own", (ImageRecord("a/c_pa.webp", folder / "a/c_pa.webp", "frontal"),)),
@@ -47,23 +47,23 @@ def test_files_of_one_name_and_two_types_are_two_studies(folder: Path) -> None:
     assert [study.study_id for study in read(folder)[0]][2:4] == ["b.jpg", "b.png"]
 
 
-def test_files_of_other_types_are_set_aside_and_hidden_ones_ignored(folder: Path) -> None:
+def test_other_file_types_are_quarantined_and_hidden_files_ignored(folder: Path) -> None:
     touch(folder, "notes.txt", "a/scan", "a/scan.dcm", "b.png.part", ".DS_Store", ".thumbs/b.png", "a/._c.png")
-    studies, set_aside = read(folder)
+    studies, quarantined = read(folder)
     assert len(studies) == 4
-    assert set_aside == [(name, "wrong_type") for name in ("a/scan", "a/scan.dcm", "b.png.part", "notes.txt")]
+    assert quarantined == [(name, "wrong_type") for name in ("a/scan", "a/scan.dcm", "b.png.part", "notes.txt")]
 
 
-def test_links_are_followed_inside_and_set_aside_where_they_lead_outside_or_nowhere(folder: Path) -> None:
+def test_links_inside_are_followed_and_links_outside_or_to_nothing_are_quarantined(folder: Path) -> None:
     touch(folder.parent, "secret.png", "other/d.png")
     (folder / "in.png").symlink_to("b.png")
     (folder / "out.png").symlink_to(folder.parent / "secret.png")
     (folder / "out").symlink_to(folder.parent / "other")
     (folder / "broken.png").symlink_to("gone.png")
-    studies, set_aside = read(folder)
+    studies, quarantined = read(folder)
     assert [study.study_id for study in studies if study.study_id.startswith("in")] == ["in.png"]
     assert len(studies) == 5
-    assert set_aside == [("broken.png", "missing_file"), ("out", "path_outside"), ("out.png", "path_outside")]
+    assert quarantined == [("broken.png", "missing_file"), ("out", "path_outside"), ("out.png", "path_outside")]
 
 
 def test_circles_of_links_come_to_an_end(folder: Path) -> None:
@@ -71,22 +71,22 @@ def test_circles_of_links_come_to_an_end(folder: Path) -> None:
     (folder / "self.png").symlink_to("self.png")
     (folder / "ping").symlink_to("pong")
     (folder / "pong").symlink_to("ping")
-    studies, set_aside = read(folder)
+    studies, quarantined = read(folder)
     assert len(studies) == 4
-    assert set_aside == [(name, "missing_file") for name in ("ping", "pong", "self.png")]
+    assert quarantined == [(name, "missing_file") for name in ("ping", "pong", "self.png")]
 
 
-def test_what_is_no_file_is_set_aside_unopened(folder: Path) -> None:
+def test_special_files_are_quarantined_without_being_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     assert read(folder)[1] == [("pipe.png", "missing_file")]
 
 
-def test_a_name_that_is_not_utf_8_is_set_aside_in_words_that_are(folder: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_quarantined_under_a_printable_name(folder: Path) -> None:
     touch(folder, os.fsdecode(b"caf\xe9.png"))
     assert read(folder)[1] == [("caf\\xe9.png", "bad_name")]
 
 
-def test_a_folder_that_cannot_be_read_is_set_aside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_quarantined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
 
     def refuse(path: Path) -> object:
@@ -95,9 +95,9 @@ def test_a_folder_that_cannot_be_read_is_set_aside(folder: Path, monkeypatch: py
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    studies, set_aside = read(folder)
+    studies, quarantined = read(folder)
     assert len(studies) == 3
-    assert set_aside == [("p1", "system_error")]
+    assert quarantined == [("p1", "system_error")]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

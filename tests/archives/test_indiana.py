@@ -40,15 +40,15 @@ class Archive:
         return IndianaSource(self.folder / "reports.csv", self.folder / "projections.csv", self.images, uids=uids)
 
     def read(self) -> tuple[list[Study], list[tuple[str, str]]]:
-        """Studies, and file and code of the rows that were set aside."""
+        """The studies, and file and code of quarantined rows."""
         records = list(self.source())
-        set_aside = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
+        quarantined = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
         return [record for record in records if isinstance(record, Study)], [
-            (file, code) for file, code in set_aside if code != "unlisted_file"
+            (file, code) for file, code in quarantined if code != "unlisted_file"
         ]
 
     def unlisted(self, *, uids: set[str] | None = None) -> list[str]:
-        """Files that no row names, which come after everything else."""
+        """Files that no row names; they come last."""
         records = list(self.source(uids=uids))
         found = [r.file for r in records if isinstance(r, Quarantined) and r.code == "unlisted_file"]
         assert [r.file for r in records[len(records) - len(found) :] if isinstance(r, Quarantined)] == found
@@ -61,8 +61,8 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def test_a_study_carries_its_images_in_order_its_report_and_its_terms(archive: Archive) -> None:
-    (study,), set_aside = archive.read()
-    assert not set_aside
+    (study,), quarantined = archive.read()
+    assert not quarantined
     assert (study.study_id, study.dataset) == ("1", "indiana")
     assert [(image.image_id, image.view) for image in study.images] == [("a.png", "frontal"), ("b.png", "lateral")]
     assert study.images[0].path == archive.images / "a.png"
@@ -70,7 +70,7 @@ def test_a_study_carries_its_images_in_order_its_report_and_its_terms(archive: A
     assert (study.mesh, study.problems) == ("Cardiomegaly/mild;Nodule/lung", "Cardiomegaly;Nodule")
 
 
-def test_rows_of_one_study_need_not_stand_together(archive: Archive) -> None:
+def test_rows_of_one_study_may_be_scattered(archive: Archive) -> None:
     archive.tables(ONE_REPORT + "2,normal,normal,,,,,\n", "1,a.png,Frontal\n2,c.png,Frontal\n1,b.png,Lateral\n")
     archive.files("c.png")
     studies, _ = archive.read()
@@ -99,19 +99,19 @@ def test_rows_without_a_uid_never_meet(archive: Archive, missing: str) -> None:
         f"{missing},a.png,Frontal\n{missing},b.png,Lateral\n1,c.png,Frontal\n",
     )
     archive.files("c.png")
-    studies, set_aside = archive.read()
+    studies, quarantined = archive.read()
     assert [(study.study_id, study.report.findings) for study in studies] == [
         ("a.png", ""),
         ("b.png", ""),
         ("1", "Large heart, XXXX."),
     ]
-    assert set_aside == [("reports.csv row 2", "row_without_file")]
+    assert quarantined == [("reports.csv row 2", "row_without_file")]
 
 
 def test_uids_that_became_floats_in_one_table_meet_those_of_the_other(archive: Archive) -> None:
     archive.tables(ONE_REPORT, "1.0,a.png,Frontal\n1.0,b.png,Lateral\n")
-    (study,), set_aside = archive.read()
-    assert not set_aside
+    (study,), quarantined = archive.read()
+    assert not quarantined
     assert (study.study_id, study.report.impression) == ("1", "Big heart.")
 
 
@@ -120,11 +120,11 @@ def test_a_uid_keeps_its_leading_zeros(archive: Archive) -> None:
     assert archive.read()[0][0].study_id == "007"
 
 
-def test_a_missing_file_is_set_aside_and_the_rest_of_the_study_stands(archive: Archive) -> None:
+def test_a_missing_file_is_quarantined_and_the_other_images_of_the_study_are_kept(archive: Archive) -> None:
     (archive.images / "b.png").unlink()
-    (study,), set_aside = archive.read()
+    (study,), quarantined = archive.read()
     assert [image.image_id for image in study.images] == ["a.png"]
-    assert set_aside == [("b.png", "missing_file")]
+    assert quarantined == [("b.png", "missing_file")]
 
 
 def test_a_study_without_any_image_does_not_come_out(archive: Archive) -> None:
@@ -144,23 +144,23 @@ def test_a_folder_by_the_name_of_an_image_is_a_missing_file(archive: Archive) ->
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png", "{absolute}"])
-def test_a_filename_that_leads_outside_the_folder_is_set_aside(archive: Archive, name: str) -> None:
+def test_a_file_name_that_leads_outside_the_folder_is_quarantined(archive: Archive, name: str) -> None:
     secret = archive.folder / "secret.png"
     secret.touch()
     name = name.format(absolute=secret)
     archive.tables(ONE_REPORT, f"1,{name},Frontal\n1,a.png,Lateral\n")
-    (study,), set_aside = archive.read()
-    assert set_aside == [(name, "path_outside")]
+    (study,), quarantined = archive.read()
+    assert quarantined == [(name, "path_outside")]
     assert [image.image_id for image in study.images] == ["a.png"]
 
 
-def test_a_link_out_of_the_folder_is_set_aside_and_one_within_is_followed(archive: Archive) -> None:
+def test_a_link_outside_the_folder_is_quarantined_and_a_link_inside_is_followed(archive: Archive) -> None:
     (archive.folder / "secret.png").touch()
     (archive.images / "out.png").symlink_to(archive.folder / "secret.png")
     (archive.images / "in.png").symlink_to(archive.images / "a.png")
     archive.tables(ONE_REPORT, "1,out.png,Frontal\n1,in.png,Frontal\n")
-    (study,), set_aside = archive.read()
-    assert set_aside == [("out.png", "path_outside")]
+    (study,), quarantined = archive.read()
+    assert quarantined == [("out.png", "path_outside")]
     assert study.images[0].image_id == "in.png"
     assert study.images[0].path == (archive.images / "a.png").resolve()
 
@@ -172,7 +172,7 @@ def test_a_name_no_file_system_takes_is_a_missing_file(archive: Archive) -> None
 
 
 @pytest.mark.parametrize("cell", ["n" * 5000, r"b'\x89PNG\r\n'", "{'bytes': b'abc'; 'path': 'a.png'}"])
-def test_what_is_an_image_and_no_name_is_never_repeated(archive: Archive, cell: str) -> None:
+def test_image_content_is_never_repeated_in_messages(archive: Archive, cell: str) -> None:
     archive.tables(ONE_REPORT, f"1,{cell},Frontal\n")
     assert archive.read()[1] == [("row 1", "missing_file")]
     assert cell[:20] not in repr(list(archive.source()))
@@ -182,8 +182,8 @@ def test_files_in_subfolders_are_found(archive: Archive) -> None:
     (archive.images / "p10").mkdir()
     archive.files("p10/a.png")
     archive.tables(ONE_REPORT, "1,p10/a.png,Frontal\n")
-    (study,), set_aside = archive.read()
-    assert not set_aside
+    (study,), quarantined = archive.read()
+    assert not quarantined
     assert study.images[0].image_id == "p10/a.png"
 
 
@@ -192,30 +192,30 @@ def test_a_file_of_two_uids_is_neither_s(archive: Archive, again: str) -> None:
     archive.tables(ONE_REPORT + "2,,,,,,,\n", f"1,a.png,Frontal\n2,{again},Lateral\n2,b.png,Lateral\n")
     (archive.images / "sub").mkdir()
     (archive.images / "link.png").symlink_to("a.png")
-    studies, set_aside = archive.read()
+    studies, quarantined = archive.read()
     assert [(study.study_id, [image.image_id for image in study.images]) for study in studies] == [("2", ["b.png"])]
-    assert set_aside == [("a.png", "conflicting_study"), (again, "conflicting_study")]
+    assert quarantined == [("a.png", "conflicting_study"), (again, "conflicting_study")]
 
 
-def test_a_file_that_stands_twice_in_one_study_counts_once(archive: Archive) -> None:
+def test_a_file_in_two_rows_of_a_study_counts_once(archive: Archive) -> None:
     archive.tables(ONE_REPORT, "1,a.png,Frontal\n1,./a.png,Frontal\n")
-    (study,), set_aside = archive.read()
+    (study,), quarantined = archive.read()
     assert [image.image_id for image in study.images] == ["a.png"]
-    assert set_aside == [("./a.png", "duplicate_id")]
+    assert quarantined == [("./a.png", "duplicate_id")]
 
 
 def test_of_reports_with_one_uid_that_differ_none_is_used(archive: Archive) -> None:
     archive.tables(ONE_REPORT + "1,normal,normal,,,,Clear.,\n", "1,a.png,Frontal\n")
-    (study,), set_aside = archive.read()
+    (study,), quarantined = archive.read()
     assert (study.report, study.mesh, study.problems) == (Report(), "", "")
-    assert set_aside == [("uid 1", "conflicting_report")]
+    assert quarantined == [("uid 1", "conflicting_report")]
 
 
 def test_reports_with_one_uid_that_say_the_same_count_once(archive: Archive) -> None:
     archive.tables(ONE_REPORT + ONE_REPORT.removeprefix(REPORTS), "1,a.png,Frontal\n")
-    (study,), set_aside = archive.read()
+    (study,), quarantined = archive.read()
     assert study.report.impression == "Big heart."
-    assert set_aside == [("uid 1", "duplicate_id")]
+    assert quarantined == [("uid 1", "duplicate_id")]
 
 
 @pytest.mark.parametrize("header", [REPORTS.replace("image", "findings"), REPORTS.replace("image", "Findings ")])
@@ -227,17 +227,17 @@ def test_two_columns_for_one_thing_are_an_error(archive: Archive, header: str) -
 
 def test_images_without_a_report_make_a_study_with_an_empty_one(archive: Archive) -> None:
     archive.tables(ONE_REPORT, "9,a.png,Frontal\n")
-    (study,), set_aside = archive.read()
-    assert not set_aside
+    (study,), quarantined = archive.read()
+    assert not quarantined
     assert (study.study_id, study.report, study.mesh) == ("9", Report(), "")
     assert study.notes == ("no report in reports.csv has the uid of this study",)
 
 
 def test_a_report_without_images_is_left_out(archive: Archive) -> None:
     archive.tables(ONE_REPORT + "2,,,,,,Clear.,\n", "1,a.png,Frontal\n")
-    studies, set_aside = archive.read()
+    studies, quarantined = archive.read()
     assert [study.study_id for study in studies] == ["1"]
-    assert not set_aside
+    assert not quarantined
 
 
 def test_uids_restrict_the_archive(archive: Archive) -> None:
@@ -255,7 +255,7 @@ def test_a_source_can_be_read_twice(archive: Archive) -> None:
     assert list(source) == list(source)
 
 
-def test_the_count_is_of_all_that_comes_out(archive: Archive) -> None:
+def test_the_count_includes_all_records(archive: Archive) -> None:
     archive.tables(ONE_REPORT + "1,,,,,,Again.,\n", "1,a.png,Frontal\n1,b.png,Lateral\n1,gone.png,Lateral\n")
     archive.files("unlisted.png")
     records = list(archive.source())
@@ -314,7 +314,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(archive: Archive) -> 
     assert archive.read()[0][0].report.impression == "Big heart."
 
 
-def test_the_real_collection_sets_aside_exactly_the_rows_without_an_image() -> None:
+def test_in_the_real_collection_only_rows_without_an_image_are_quarantined() -> None:
     if not INDIANA.is_dir():
         pytest.skip(f"the Indiana collection is not at {INDIANA} (CXR_INDIANA_DIR)")
     source = IndianaSource(INDIANA / "indiana_reports.csv", INDIANA / "indiana_projections.csv", INDIANA / "images")

@@ -1,4 +1,4 @@
-"""What stands in a header is named by a defined term or not at all, in messages, in the ledger, and in old ledgers."""
+"""Messages, ledgers and old ledgers name a modality only by a defined term."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ CASES = """\
 
 
 def example() -> dict[str, Any]:
-    """The names that the example in the docstring of the package defines."""
+    """The names defined by the example in the docstring of the package."""
     lines = (archives.__doc__ or "").splitlines()
     code = [line for line in lines if not line or line.startswith("    ")]
     namespace: dict[str, Any] = {}

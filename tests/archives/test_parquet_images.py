@@ -1,4 +1,4 @@
-"""Tables in Parquet that hold the images themselves."""
+"""Parquet tables that contain the images."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_images_of_a_table_are_ingested_and_no_byte_stays_but_in_thumbnails(star
     assert "SECRET" not in repr(summary)
 
 
-def test_what_has_not_changed_is_not_read_again_and_changes_are_found_by_content(
+def test_unchanged_files_are_not_read_again_and_changes_are_found_by_content(
     start, index, encoder, tmp_path, monkeypatch
 ):
     path = write(tmp_path / "t.parquet", cells(10))
@@ -176,13 +176,13 @@ def test_what_has_not_changed_is_not_read_again_and_changes_are_found_by_content
     encoder.image_batches.clear()
     assert start().run(open_table(path)).unchanged == 10
     assert (read, encoder.image_batches) == ([], [])
-    write(path, cells(10, _4={"bytes": png(99)}), other=[0] * 10)  # another file, of which one image is another
+    write(path, cells(10, _4={"bytes": png(99)}), other=[0] * 10)  # another file, in which one image differs
     summary = start().run(open_table(path))
     assert (summary.indexed, summary.unchanged, sorted(read)) == (1, 9, list(range(10)))
     assert encoder.image_batches == [1]
 
 
-def test_a_second_column_of_images_is_not_taken_for_the_first(start, index, tmp_path):
+def test_a_second_image_column_is_not_mistaken_for_the_first(start, index, tmp_path):
     path = tmp_path / "t.parquet"
     columns = {
         name: pa.array([png(seed + n) for n in range(3)], pa.binary()) for name, seed in (("one", 0), ("two", 50))
@@ -203,7 +203,7 @@ def test_a_retry_and_a_part_of_the_work_read_their_rows(start, index, tmp_path):
     assert start().run(open_table(path), RunMode(retry=frozenset({"7.png"}))).indexed == 1
 
 
-def test_studies_whose_rows_stand_apart_come_in_the_order_of_the_rows(start, index, tmp_path):
+def test_studies_with_scattered_rows_come_in_the_order_of_the_rows(start, index, tmp_path):
     path = write(
         tmp_path / "t.parquet",
         cells(6),
@@ -219,7 +219,7 @@ def test_studies_whose_rows_stand_apart_come_in_the_order_of_the_rows(start, ind
     assert not [record for record in source if isinstance(record, Quarantined)]
 
 
-def test_an_empty_cell_says_so(tmp_path: Path) -> None:
+def test_an_empty_image_cell_is_a_missing_file(tmp_path: Path) -> None:
     source = open_table(write(tmp_path / "t.parquet", [None, {"bytes": png(0), "path": None}]))
     images = [image for record in source if isinstance(record, Study) for image in record.images]
     with pytest.raises(MissingFile, match="row 1 has no image"):

@@ -18,7 +18,7 @@ from archives.phantoms.reports import write_report
 from retrieval.errors import InvalidRequest
 from retrieval.records import Quarantined, Study
 
-# How each finding is named in a report; an uncertain one by the same words.
+# The words for each finding in a report; uncertain findings use the same words.
 NAMES = {
     "cardiomegaly": r"cardiomegaly|(heart|silhouette) is \w+ enlarged",
     "effusion": r"pleural effusions?",
@@ -35,7 +35,7 @@ SAMPLE = 24
 
 
 def mean_film(*findings: Finding, view: str = "frontal") -> NDArray[np.float64]:
-    """Mean over several patients, every pixel 0..255; the patients are the same whatever the findings."""
+    """The mean image of several patients, pixels 0..255. The patients do not depend on the findings."""
     studies = (draw_study(5, number, findings=findings) for number in range(SAMPLE))
     films = [study.frontal if view == "frontal" else study.lateral for study in studies]
     mean: NDArray[np.float64] = np.mean([film for film in films if film is not None], axis=0)
@@ -209,7 +209,7 @@ def test_every_finding_changes_both_views_and_the_same_patient_stays(finding: Fi
         assert after is not None
         change = np.abs(after.astype(int) - before.astype(int))
         assert (change > 15).sum() > 60
-        # Outside the chest nothing happens: the upper corners are the same film.
+        # Outside the chest nothing changes: the upper corners are equal.
         assert np.median(change[:20, :20]) <= 2
 
 
@@ -234,7 +234,7 @@ def test_the_same_arguments_give_the_same_bytes_and_a_complete_folder_is_left_al
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")} == stamps
 
 
-def test_an_archive_drawn_by_several_processes_holds_the_same_studies(tmp_path: Path) -> None:
+def test_an_archive_drawn_by_several_processes_has_the_same_studies(tmp_path: Path) -> None:
     files = write_phantoms(tmp_path, POOL_FROM, 2)
     for number in (0, POOL_FROM - 1):
         study = draw_study(2, number)
@@ -261,7 +261,7 @@ def test_a_smaller_archive_replaces_a_larger_one_whole(tmp_path: Path) -> None:
         assert {row["filename"] for row in csv.DictReader(table)} == {path.name for path in files.images_dir.iterdir()}
 
 
-def test_progress_is_told_up_to_the_last_study(tmp_path: Path) -> None:
+def test_progress_is_reported_up_to_the_last_study(tmp_path: Path) -> None:
     told: list[int] = []
     write_phantoms(tmp_path, 5, 0, progress=told.append)
     assert told == [1, 2, 3, 4, 5]
@@ -277,7 +277,7 @@ def test_impossible_archives_are_refused_before_anything_is_written(tmp_path: Pa
 
 
 def split_by_negation(text: str) -> tuple[str, str]:
-    """What a report says is there, and what it says is not: from a negation to the end of its sentence."""
+    """The affirmed and the negated parts of a report; a negation reaches to the end of its sentence."""
     asserted, denied = [], []
     for sentence in re.split(r"(?<=[.])\s", text):
         match = NEGATION.search(sentence)

@@ -1,4 +1,4 @@
-"""Which report belongs to which DICOM study: by StudyInstanceUID, and by an accession number only where it is certain."""
+"""Matching of reports to DICOM studies: by StudyInstanceUID, or by an accession number that identifies one study."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ward(Tree):
         return name
 
     def texts(self) -> dict[int, str]:
-        """Findings by study; nothing that comes out holds an accession number or a UID."""
+        """Findings by study; no record contains an accession number or a UID."""
         studies = {hash_uid(SALT, f"1.2.3.{number}"): number for number in range(1, 9)}
         return {studies[study.study_id]: study.report.findings for study in self.read()[0]}
 
@@ -75,7 +75,7 @@ def test_a_row_whose_accession_number_several_studies_share_goes_to_none(ward: W
 
 
 @pytest.mark.parametrize("accession", ["ANON", "0000", "xxxx", "Anonymized", "REMOVED", "not available"])
-def test_a_dummy_names_nobody_even_where_it_stands_once(ward: Ward, accession: str) -> None:
+def test_a_dummy_accession_number_matches_no_study_even_if_only_one_file_has_it(ward: Ward, accession: str) -> None:
     ward.film(1, accession)
     ward.reports(f"accession_number,findings\n{accession},{BIG}\n")
     assert (ward.texts(), ward.listed()) == ({1: ""}, [("reports.csv row 1", "shared_accession")])
@@ -126,7 +126,7 @@ def test_a_table_may_give_reports_by_study_uid(ward: Ward, header: str) -> None:
     assert ward.listed() == [("reports.csv row 3", "shared_accession"), ("reports.csv row 2", "row_without_file")]
 
 
-def test_a_study_id_of_this_archive_is_a_key_and_any_other_is_none(ward: Ward) -> None:
+def test_a_study_id_is_a_key_only_if_the_archive_has_it(ward: Ward) -> None:
     ward.film(1, "A1")
     ward.film(2, "A2")
     ward.reports(f"study_id,accession_number,findings\n{hash_uid(SALT, '1.2.3.1')},,{BIG}\n4711,A2,Mass.\n")
@@ -147,7 +147,7 @@ def test_a_report_of_a_computed_tomography_with_the_same_accession_number_stays_
     assert [code for _, code in ward.listed()] == ["wrong_modality", "report_without_image"]
 
 
-def test_two_reports_without_images_and_with_one_accession_number_are_told_and_not_attached(ward: Ward) -> None:
+def test_two_reports_without_images_and_with_the_same_accession_number_are_quarantined(ward: Ward) -> None:
     ward.film(1, "A1")
     ward.film(2, "A2")
     names = [ward.sr(7, "Clear.", "A1"), ward.sr(8, BIG, "A1"), ward.sr(6, "Mass.", "A2")]
@@ -175,7 +175,7 @@ def test_reports_without_study_uid_meet_no_other(ward: Ward) -> None:
     assert (ward.texts(), ward.listed()) == ({1: ""}, [(name, "report_without_image") for name in names])
 
 
-def test_several_reports_of_a_study_that_differ_are_told(ward: Ward) -> None:
+def test_different_reports_of_a_study_are_noted(ward: Ward) -> None:
     ward.film(1)
     ward.sr(1, "Clear.")
     ward.sr(1, BIG, VerificationFlag="VERIFIED")
@@ -203,7 +203,7 @@ def test_an_addendum_belongs_to_the_impression(heading: tuple[str, str], as_cont
     assert not found.has_unknown_headings
 
 
-def test_an_addendum_in_a_document_of_its_own_is_added_to_the_report(ward: Ward) -> None:
+def test_an_addendum_in_a_separate_document_is_added_to_the_report(ward: Ward) -> None:
     ward.film(1)
     title = {"ConceptNameCodeSequence": named("55107-7", "Imaging Addendum Report")}
     for name, text in (("a-late", "Second addendum."), ("b-later", "Third.")):
@@ -246,7 +246,7 @@ def test_headings_of_other_languages_are_known_and_those_of_people_left_out(head
 
 
 @pytest.mark.parametrize("heading", ["Löydökset", "所見", "Wynik", "Miscellaneous remarks"])
-def test_text_under_an_unknown_heading_is_kept_as_findings_and_told(ward: Ward, heading: str) -> None:
+def test_text_under_an_unknown_heading_is_read_as_findings_and_noted(ward: Ward, heading: str) -> None:
     ward.film(1)
     content = [section(heading, BIG), section("Impression", "See above.")]
     elements = {"SpecificCharacterSet": "ISO_IR 192", "StudyInstanceUID": "1.2.3.1", "AccessionNumber": None}
@@ -256,7 +256,7 @@ def test_text_under_an_unknown_heading_is_kept_as_findings_and_told(ward: Ward, 
     assert ["unknown heading" in note for note in study.notes] == [True]
 
 
-def test_nothing_said_of_an_accession_number_repeats_it() -> None:
+def test_no_message_repeats_an_accession_number() -> None:
     accessions = AccessionNumbers()
     for study, number in (("a", "SECRET"), ("b", "SECRET"), ("c", "ONE"), ("c", "TWO"), ("d", "anon"), ("e", "FINE")):
         accessions.add(study, number)
@@ -302,7 +302,7 @@ DOSE = [
 
 
 @pytest.mark.parametrize("kind", ["88.67", "88.65", "88.40", "88.50", "88.76", "113701", "112000"])
-def test_reports_that_no_radiologist_wrote_are_none(ward: Ward, kind: str) -> None:
+def test_reports_not_written_by_a_radiologist_are_ignored(ward: Ward, kind: str) -> None:
     title = item("TEXT", (kind, "X-Ray Radiation Dose Report")).ConceptNameCodeSequence
     of_class = {"SOPClassUID": f"1.2.840.10008.5.1.4.1.1.{kind}"} if "." in kind else {"ConceptNameCodeSequence": title}
     ward.film(1)
@@ -330,7 +330,7 @@ def test_titles_of_addenda_in_other_languages(ward: Ward, title: str) -> None:
     assert ward.notes() == []
 
 
-def test_what_an_addendum_calls_findings_is_impression_too() -> None:
+def test_findings_of_an_addendum_become_part_of_the_impression() -> None:
     added = item("CONTAINER", ("X", "Addendum"), children=[section("Findings", "New mass.", "121070")])
     content = [added, section("Findings", "Clear.", "121070"), section("Impression", "Normal.", "121072")]
     assert read_structured_report(content).report == Report("Clear.", "Normal. New mass.")

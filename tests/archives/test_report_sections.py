@@ -1,4 +1,4 @@
-"""Reports whose text holds its own headings: what stands under each, and that history makes no labels."""
+"""Report texts with headings are split into sections, and history gives no labels."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def test_a_report_in_the_style_of_mimic() -> None:
         ("TECHNIQUE: AP and lateral. The lungs are clear.", "The lungs are clear.", "", ""),
         ("Small effusion. Comparison: None. Heart enlarged.", "Small effusion.\nHeart enlarged.", "", ""),
         ("Clear lungs. IMPRESSION: Normal.", "Clear lungs.", "Normal.", ""),
-        # what stands before FINDINGS is the reason or a title
+        # text before FINDINGS is the indication or a title
         ("72M, fever and pneumonia.\nFINDINGS: Clear.", "Clear.", "", "72M, fever and pneumonia."),
-        # a preliminary reading counts if there is no other
+        # a preliminary reading is used if there is no other
         ("WET READ: edema\nFINAL REPORT\nFINDINGS: Clear.", "Clear.", "", ""),
         ("WET READ: edema", "edema", "", ""),
         ("FINDINGS: Clear.\nADDENDUM: Small effusion.", "Clear.", "Small effusion.", ""),

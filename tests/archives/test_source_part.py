@@ -13,7 +13,7 @@ from retrieval.records import ImageRecord, Quarantined, Study
 
 
 class Records:
-    """A source of the records it is given."""
+    """A source with the given records."""
 
     dataset = "own"
 
@@ -31,11 +31,11 @@ def study(name: str) -> Study:
     return Study(name, "own", (ImageRecord(name, Path(name)),))
 
 
-def aside(name: str) -> Quarantined:
+def quarantined(name: str) -> Quarantined:
     return Quarantined(name, "missing_file", "gone")
 
 
-records = st.lists(st.text().flatmap(lambda name: st.sampled_from([study(name), aside(name)])), unique=True)
+records = st.lists(st.text().flatmap(lambda name: st.sampled_from([study(name), quarantined(name)])), unique=True)
 
 
 @given(records=records, count=st.integers(1, 9), data=st.data())

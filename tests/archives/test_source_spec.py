@@ -28,7 +28,7 @@ TABLE = {"table": Path("t.csv"), "columns": ["image=path"]}
         ({"images_dir": Path("images")}, "images"),
     ],
 )
-def test_the_options_say_what_kind_of_source_it_is(options: dict[str, Any], kind: str) -> None:
+def test_the_options_decide_the_kind_of_source(options: dict[str, Any], kind: str) -> None:
     spec = SourceSpec.from_options(**options)
     assert (spec.kind, spec.dataset) == (kind, kind)
     assert SourceSpec.from_options(**options, dataset="own").dataset == "own"

@@ -1,4 +1,4 @@
-"""Tables as spreadsheets and programs write them: separators, encodings, missing ids, double columns, paths."""
+"""Tables written by spreadsheets and programs: separators, encodings, missing ids, repeated columns, paths."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_suffix_forbids_a_separator(tmp_path: Path, name: str, separator: str
         max_size=4,
     ),
 )
-def test_what_a_spreadsheet_writes_is_read_back(
+def test_files_written_by_a_spreadsheet_are_read(
     tmp_path_factory: pytest.TempPathFactory, separator: str, quoting: int, end: str, rows: list[tuple[str, str]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.csv"
@@ -113,7 +113,7 @@ def test_a_message_names_the_separator_and_not_a_whole_row(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1"])
-def test_a_workbook_is_told_from_a_table(tmp_path: Path, start: bytes) -> None:
+def test_a_spreadsheet_workbook_is_refused(tmp_path: Path, start: bytes) -> None:
     with pytest.raises(SourceError, match="is a spreadsheet workbook; save it as CSV"):
         source(tmp_path, start + bytes(range(256)), "t.xlsx")
 
@@ -188,7 +188,7 @@ def test_two_columns_for_one_thing_are_named_and_refused(tmp_path: Path, header:
     assert "t.csv" in str(caught.value)
 
 
-def test_columns_that_nobody_reads_may_be_there_twice_and_column_tells_two_apart(tmp_path: Path) -> None:
+def test_unused_columns_may_be_repeated_and_a_mapping_chooses_between_two(tmp_path: Path) -> None:
     found = source(tmp_path, "image,note,note,,,View,VIEW\na.png,x,y,,,PA,LL\n", view="VIEW")
     assert studies(found)[0].images[0].view == "lateral"
 
@@ -222,14 +222,14 @@ def test_paths_with_backslashes_are_those_with_slashes(tmp_path: Path) -> None:
         (".\\A.png", "'a.png' differs only in upper and lower case"),
     ],
 )
-def test_paths_of_other_computers_are_told(tmp_path: Path, cell: str, says: str) -> None:
+def test_paths_of_other_computers_get_a_hint(tmp_path: Path, cell: str, says: str) -> None:
     records = list(source(tmp_path, f"image\n{cell}\n"))
     assert [record.code for record in records if isinstance(record, Quarantined) and says in record.detail] == [
         "missing_file"
     ]
 
 
-def test_names_that_only_look_alike_and_what_is_no_file_are_told(tmp_path: Path) -> None:
+def test_names_in_another_unicode_form_and_special_files_get_a_hint(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / decomposed).write_bytes(b"")
@@ -246,7 +246,7 @@ def test_names_that_only_look_alike_and_what_is_no_file_are_told(tmp_path: Path)
 
 
 @pytest.mark.parametrize("cell", [r"b'\x89PNG\r\n'", "{'bytes': b'SECRET'}", "A" * 3000, "data:image/png;base64_AAAA"])
-def test_an_image_as_text_is_no_name(tmp_path: Path, cell: str) -> None:
+def test_image_content_as_text_is_not_a_file_name(tmp_path: Path, cell: str) -> None:
     records = list(source(tmp_path, f"image\n{cell}\n"))
     assert ("row 1", "missing_file") in [(each.file, each.code) for each in records if isinstance(each, Quarantined)]
     assert cell[:12] not in repr(records)

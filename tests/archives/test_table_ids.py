@@ -1,4 +1,4 @@
-"""Rows that would go to another patient: ids that are none, quotes that swallow rows, text where a file name should be."""
+"""Rows that must not reach another patient: bad ids, quotes that swallow rows, text instead of file names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_whole_numbers_that_a_float_can_hold_are_ids(value: int) -> None:
     assert as_ids([as_text(float(value)), "b7"]) == [str(value), "b7"]
 
 
-def test_long_ids_that_parquet_holds_as_floats_never_merge(tmp_path: Path) -> None:
+def test_long_ids_stored_as_floats_in_parquet_never_merge(tmp_path: Path) -> None:
     source(tmp_path, "image\na.png\n")
     ids = [float(12345678901234567890), float(12345678901234567891)]
     pd.DataFrame({"image": ["a.png", "b.png"], "study_id": ids, "findings": [MASS, None]}).to_parquet(tmp_path / "t.pq")
@@ -155,7 +155,7 @@ def test_columns_that_pandas_renamed_are_two_of_one_name(tmp_path: Path, header:
 
 
 @pytest.mark.parametrize("header", ["image,findings,view_x,findings.a", "image,findings,mesh.1,problems_y"])
-def test_columns_of_other_names_are_none_of_these(tmp_path: Path, header: str) -> None:
+def test_columns_with_other_names_are_ignored(tmp_path: Path, header: str) -> None:
     (study,) = studies(source(tmp_path, f"{header}\na.png,{MASS},2,3\n"))
     assert isinstance(study, Study)
     assert (study.report.findings, study.mesh, study.problems) == (MASS, "", "")

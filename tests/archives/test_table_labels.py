@@ -83,7 +83,7 @@ def test_a_column_is_named_as_a_finding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cells", ["70,82", "none seen,1", "0.93,0.1", "2,1"])
-def test_a_column_that_only_has_the_name_of_a_finding_is_not_read_and_told(tmp_path: Path, cells: str) -> None:
+def test_a_column_with_the_name_of_a_finding_and_other_cells_is_not_read_and_noted(tmp_path: Path, cells: str) -> None:
     first, second = cells.split(",")
     found = source(tmp_path, f"image,Mass,Heart,Sex\na.png,{first},1,1\nb.png,{second},0,0\n")
     assert [study.statuses for study in studies(found)] == [(), ()]

@@ -14,7 +14,7 @@ from retrieval.records import ImageRecord, Quarantined, Report, Study
 
 
 class Cases:
-    """A table `cases.csv` with files beside it, and a folder `images` with files of its own."""
+    """A table `cases.csv` with files beside it, and a separate folder `images` with files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,9 +43,9 @@ def cases(tmp_path: Path) -> Cases:
 def read(source: TableSource) -> tuple[list[Study], list[tuple[str, str]]]:
     records = list(source)
     images = sum(len(record.images) for record in records if isinstance(record, Study))
-    set_aside = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
-    assert images + len(set_aside) == source.image_count()
-    return [record for record in records if isinstance(record, Study)], set_aside
+    quarantined = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
+    assert images + len(quarantined) == source.image_count()
+    return [record for record in records if isinstance(record, Study)], quarantined
 
 
 def test_columns_with_the_names_of_fields_need_no_mapping(cases: Cases) -> None:
@@ -53,8 +53,8 @@ def test_columns_with_the_names_of_fields_need_no_mapping(cases: Cases) -> None:
         "Image,STUDY_ID,image_id, View ,findings,Impression,indication,comparison,MeSH,Problems,age\n"
         "a.png,7,7-1,PA,Clear.,Normal.,Cough.,None.,Opacity/lung/base;Nodule,Opacity;Nodule,60\n"
     )
-    (study,), set_aside = read(cases.source(text))
-    assert not set_aside
+    (study,), quarantined = read(cases.source(text))
+    assert not quarantined
     image = ImageRecord("7-1", cases.folder / "a.png", "frontal", file="a.png")
     report = Report("Clear.", "Normal.", "Cough.", "None.")
     assert study == Study("7", "own", (image,), report, mesh="Opacity/lung/base;Nodule", problems="Opacity;Nodule")
@@ -67,7 +67,7 @@ def test_other_columns_are_mapped_exactly_or_else_in_any_case(cases: Cases) -> N
     assert (study.study_id, study.images[0].image_id, study.report.findings) == ("2", "a.png", "Clear.")
 
 
-def test_a_column_given_to_one_field_is_not_taken_for_another(cases: Cases) -> None:
+def test_a_column_mapped_to_one_field_is_not_used_for_another(cases: Cases) -> None:
     text = "image,impression\na.png,Whole report.\n"
     ((study,), _) = read(cases.source(text, columns={"findings": "impression"}))
     assert study.report == Report(findings="Whole report.")
@@ -88,10 +88,10 @@ def test_without_a_study_every_image_is_its_own_and_goes_by_its_file(cases: Case
     assert {study.images[0].name for study in studies} == {"a.png", "b.png", "images/a.png"}
 
 
-def test_rows_of_one_study_need_not_stand_together_and_its_first_text_wins(cases: Cases) -> None:
+def test_rows_of_one_study_may_be_scattered_and_its_first_text_is_used(cases: Cases) -> None:
     text = "image,study_id,findings,impression\na.png,1,,Normal.\nb.png,2,Nodule.,\nimages/a.png,1,Clear.,  Normal. \n"
-    studies, set_aside = read(cases.source(text))
-    assert not set_aside
+    studies, quarantined = read(cases.source(text))
+    assert not quarantined
     assert [(study.study_id, len(study.images), study.report) for study in studies] == [
         ("1", 2, Report("Clear.", "Normal.")),
         ("2", 1, Report("Nodule.")),
@@ -103,8 +103,8 @@ def test_of_texts_in_which_rows_of_a_study_contradict_each_other_none_is_used(ca
         "image,study_id,findings,mesh\na.png,1,Clear.,normal\nb.png,1,Large  effusion.,normal\nimages/a.png,1,Mass.,\n"
     )
     source = cases.source(text)
-    (study,), set_aside = read(source)
-    assert set_aside == [("study 1", "conflicting_report")]
+    (study,), quarantined = read(source)
+    assert quarantined == [("study 1", "conflicting_report")]
     assert (len(study.images), study.report.findings, study.mesh) == (3, "", "normal")
     (told,) = (record for record in source if isinstance(record, Quarantined))
     assert "differ in findings;" in told.detail
@@ -112,11 +112,11 @@ def test_of_texts_in_which_rows_of_a_study_contradict_each_other_none_is_used(ca
 
 
 def test_texts_that_differ_in_white_space_alone_contradict_nothing(cases: Cases) -> None:
-    _, set_aside = read(cases.source('image,study_id,findings\na.png,1,"Lungs\nclear."\nb.png,1,Lungs  clear.\n'))
-    assert not set_aside
+    _, quarantined = read(cases.source('image,study_id,findings\na.png,1,"Lungs\nclear."\nb.png,1,Lungs  clear.\n'))
+    assert not quarantined
 
 
-def test_a_report_in_one_column_goes_to_findings_where_there_are_none(cases: Cases) -> None:
+def test_a_whole_report_is_used_as_findings_if_there_are_none(cases: Cases) -> None:
     ((study,), _) = read(cases.source("image,report\na.png,All clear.\n"))
     assert study.report == Report(findings="All clear.")
     ((study,), _) = read(cases.source("image,report,findings\na.png,All clear.,Clear.\n"))
@@ -127,14 +127,14 @@ def test_a_report_in_one_column_goes_to_findings_where_there_are_none(cases: Cas
 
 def test_paths_are_relative_to_the_images_folder_or_absolute_inside_it(cases: Cases) -> None:
     inside = cases.folder / "images"
-    studies, set_aside = read(cases.source(f"image\n{inside}/a.png\np1/b.png\n", images_dir="images"))
-    assert not set_aside
+    studies, quarantined = read(cases.source(f"image\n{inside}/a.png\np1/b.png\n", images_dir="images"))
+    assert not quarantined
     assert [study.images[0].path for study in studies] == [inside / "a.png", inside / "p1" / "b.png"]
     assert studies[0].images[0].image_id == f"{inside}/a.png"
 
 
 @pytest.mark.parametrize("name", ["../a.png", "p1/../../a.png", "{folder}/a.png", "/etc/passwd"])
-def test_a_path_that_leads_outside_is_set_aside_with_the_way_out(cases: Cases, name: str) -> None:
+def test_a_path_that_leads_outside_is_quarantined_with_advice(cases: Cases, name: str) -> None:
     name = name.replace("{folder}", str(cases.folder))
     source = cases.source(f"image,study_id\na.png,1\n{name},1\np1/b.png,2\n", images_dir="images")
     assert read(source)[1] == [(name, "path_outside")]
@@ -142,48 +142,50 @@ def test_a_path_that_leads_outside_is_set_aside_with_the_way_out(cases: Cases, n
     assert "--images-dir that contains all images" in told.detail
 
 
-def test_missing_files_are_set_aside_by_name_and_empty_cells_by_row(cases: Cases) -> None:
+def test_missing_files_are_quarantined_by_name_and_empty_cells_by_row(cases: Cases) -> None:
     text = "image,study_id,image_id,findings\ngone.png,1,9,Clear.\na.png,1,8,\n,,,Mass.\n,,,Nodule.\n"
-    (study,), set_aside = read(cases.source(text))
-    assert set_aside == [("gone.png", "missing_file"), ("row 3", "missing_file"), ("row 4", "missing_file")]
+    (study,), quarantined = read(cases.source(text))
+    assert quarantined == [("gone.png", "missing_file"), ("row 3", "missing_file"), ("row 4", "missing_file")]
     assert study.report.findings == "Clear."
 
 
 def test_rows_with_one_image_id_all_come_out_for_the_worker_to_choose(cases: Cases) -> None:
-    studies, set_aside = read(cases.source("image,study_id,image_id\na.png,1,x\nb.png,1,x\nimages/a.png,2,z\n"))
+    studies, quarantined = read(cases.source("image,study_id,image_id\na.png,1,x\nb.png,1,x\nimages/a.png,2,z\n"))
     assert [[image.image_id for image in study.images] for study in studies] == [["x", "x"], ["z"]]
-    assert not set_aside
+    assert not quarantined
 
 
 @pytest.mark.parametrize("again", ["b.png", "./b.png", "images/../b.png", ".\\b.png", "link.png", "{folder}/b.png"])
 def test_a_file_of_two_studies_is_neither_s_by_whatever_name(cases: Cases, again: str) -> None:
     (cases.folder / "link.png").symlink_to("b.png")
     again = again.replace("{folder}", str(cases.folder))
-    studies, set_aside = read(cases.source(f"image,study_id,findings\na.png,1,Clear.\nb.png,1,\n{again},2,Mass.\n"))
+    studies, quarantined = read(cases.source(f"image,study_id,findings\na.png,1,Clear.\nb.png,1,\n{again},2,Mass.\n"))
     assert [(study.study_id, [image.image_id for image in study.images]) for study in studies] == [("1", ["a.png"])]
-    assert set_aside == [("b.png", "conflicting_study"), (again, "conflicting_study")]
+    assert quarantined == [("b.png", "conflicting_study"), (again, "conflicting_study")]
 
 
-def test_a_file_without_study_in_rows_that_differ_is_nobody_s_and_counts_once_where_they_agree(cases: Cases) -> None:
-    studies, set_aside = read(cases.source("image,findings\na.png,Clear.\na.png,Mass.\nb.png,Clear.\n./b.png,Clear.\n"))
+def test_a_file_in_rows_without_study_is_refused_if_they_differ_and_counts_once_if_they_agree(cases: Cases) -> None:
+    studies, quarantined = read(
+        cases.source("image,findings\na.png,Clear.\na.png,Mass.\nb.png,Clear.\n./b.png,Clear.\n")
+    )
     assert [study.study_id for study in studies] == ["b.png"]
-    assert set_aside == [("a.png", "conflicting_study"), ("a.png", "conflicting_study"), ("./b.png", "duplicate_id")]
+    assert quarantined == [("a.png", "conflicting_study"), ("a.png", "conflicting_study"), ("./b.png", "duplicate_id")]
 
 
-def test_a_file_that_stands_twice_in_a_study_counts_once(cases: Cases) -> None:
-    (study,), set_aside = read(cases.source("image,study_id\na.png,1\n./a.png,1\n"))
+def test_a_file_in_two_rows_of_a_study_counts_once(cases: Cases) -> None:
+    (study,), quarantined = read(cases.source("image,study_id\na.png,1\n./a.png,1\n"))
     assert [image.image_id for image in study.images] == ["a.png"]
-    assert set_aside == [("./a.png", "duplicate_id")]
+    assert quarantined == [("./a.png", "duplicate_id")]
 
 
-def test_files_without_a_row_are_told_only_of_an_images_folder_of_its_own(cases: Cases) -> None:
+def test_unlisted_files_are_reported_only_in_a_separate_images_folder(cases: Cases) -> None:
     assert read(cases.source("image\na.png\n"))[1] == []
     assert read(cases.source("image\na.png\n", images_dir="images"))[1] == [("p1/b.png", "unlisted_file")]
 
 
 def test_the_table_itself_is_no_file_without_a_row(cases: Cases) -> None:
-    (_, set_aside) = read(cases.source("image\na.png\nb.png\nimages/a.png\n", images_dir="."))
-    assert set_aside == [("images/p1/b.png", "unlisted_file")]
+    (_, quarantined) = read(cases.source("image\na.png\nb.png\nimages/a.png\n", images_dir="."))
+    assert quarantined == [("images/p1/b.png", "unlisted_file")]
 
 
 def test_a_parquet_table_reads_as_the_same_table_in_csv(cases: Cases) -> None:
@@ -199,8 +201,8 @@ def test_a_parquet_table_reads_as_the_same_table_in_csv(cases: Cases) -> None:
     columns = {"image": "path", "study_id": "case"}
     cases.table = cases.folder / "cases.parquet"
     frame.to_parquet(cases.table)
-    studies, set_aside = read(cases.open(columns))
-    assert not set_aside
+    studies, quarantined = read(cases.open(columns))
+    assert not quarantined
     assert [study.study_id for study in studies] == ["12", "images/a.png"]
     cases.table = cases.folder / "cases.csv"
     text = "path,case,view,findings,problems\na.png,12,PA,,Nodule;Mass\nb.png,12,,Clear.,\nimages/a.png,,LL,,\n"
@@ -221,7 +223,7 @@ def test_a_source_can_be_read_twice(cases: Cases) -> None:
         ("image\na.png\n", {"uid": "image"}, InvalidRequest, "unknown field 'uid'"),
     ],
 )
-def test_columns_that_cannot_be_told_are_an_error(
+def test_ambiguous_or_unknown_columns_are_an_error(
     cases: Cases, text: str, columns: dict[str, str], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -248,19 +250,19 @@ def test_pairs_become_a_mapping() -> None:
         (["picture=path"], f"unknown field 'picture'; fields: {', '.join(FIELDS)}"),
     ],
 )
-def test_pairs_that_are_none_are_refused(pairs: list[str], says: str) -> None:
+def test_bad_column_mappings_are_refused(pairs: list[str], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         parse_columns(pairs)
 
 
-def test_a_date_is_kept_as_a_day_and_a_bad_one_is_told(cases: Cases) -> None:
+def test_a_date_is_kept_as_a_day_and_a_bad_date_is_reported(cases: Cases) -> None:
     text = "image,study_id,study_date\na.png,1,2024-02-29\nb.png,2,2024-03-01T10:20:00\n"
-    studies, set_aside = read(cases.source(text))
+    studies, quarantined = read(cases.source(text))
     assert [study.date for study in studies] == ["2024-02-29", "2024-03-01"]
-    assert not set_aside
-    studies, set_aside = read(cases.source("image,study_id,study_date\na.png,1,31.12.2024\nb.png,2,\n"))
+    assert not quarantined
+    studies, quarantined = read(cases.source("image,study_id,study_date\na.png,1,31.12.2024\nb.png,2,\n"))
     assert [study.date for study in studies] == ["", ""]
-    assert set_aside == [("study 1", "bad_date")]
+    assert quarantined == [("study 1", "bad_date")]
     (note,) = (record for record in cases.open() if isinstance(record, Quarantined))
     assert "2024-01-31" in note.detail
     assert "31.12.2024" not in note.detail

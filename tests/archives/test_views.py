@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from archives.views import read_view, view_of_header, view_of_name
 
-# By the words that public archives and hospitals use; case and separators are drawn below.
+# Words that public archives and hospitals use; case and separators are varied below.
 FRONTAL = [
     ("PA",),
     ("AP",),
@@ -117,7 +117,7 @@ def test_words_without_a_separator(words, view):
     assert read_view(words) == view
 
 
-def test_the_position_comes_before_the_code_and_the_code_before_words():
+def test_view_position_goes_before_code_and_code_before_words():
     assert view_of_header("PA", [("399173006", "left lateral")], ["lateral"]) == "frontal"
     assert view_of_header("", [("399173006", "")], ["PA"]) == "lateral"
     assert view_of_header("", [("0", "postero-anterior")], ["lateral"]) == "frontal"

@@ -1,4 +1,4 @@
-"""Files that are no radiographs, or not whole ones, each with the code it must be set aside with."""
+"""Files that are not radiographs or are damaged, each with the code of its quarantine."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def pictures() -> Bad:
 
 
 def dicom_files() -> Bad:
-    """DICOM, and what lies in DICOM trees by mistake."""
+    """DICOM files, and other files that are often found in DICOM trees."""
     good = dicom(STORED)
     twelve = encoded_by_gdcm()
     lossless, near = base64.b64decode(JPEG_LOSSLESS), base64.b64decode(JPEG_LS)
@@ -224,7 +224,7 @@ def dicom_files() -> Bad:
 
 
 def with_another_uid(data: bytes, number: int) -> bytes:
-    """The file with a SOP Instance UID of its own, of the same length."""
+    """The file with a new SOPInstanceUID of the same length."""
 
     def other(found: re.Match[bytes]) -> bytes:
         return found[1] + b"1.2.3." + str(number + 10**6).encode().rjust(len(found[2]) - 6, b"7")
@@ -262,7 +262,7 @@ PYDICOM = {
     "waveform_ecg.dcm": "wrong_modality",
     "zipMR.gz": "wrong_type",
 }
-"""Of pydicom's own test files, those that are damaged or no radiographs."""
+"""Test files of pydicom that are damaged or not radiographs."""
 
 
 def pydicom_files() -> Bad:

@@ -1,4 +1,4 @@
-"""Ingest a folder of pictures and a tree of DICOM files in a process of its own, and say what came of it.
+"""Ingest a folder of images and a tree of DICOM files in a separate process, and print the result.
 
 `python -m tests.ingest.hostile_run HOME PICTURES TREE` prints one JSON document.
 """
@@ -44,7 +44,7 @@ def main(home: Path, pictures: Path, tree: Path) -> None:
 
 
 def peak_bytes() -> int:
-    """Peak of resident memory; not getrusage's, in which Linux counts what the parent held when it forked."""
+    """Peak resident memory. The figure of getrusage would include the memory of the parent at the fork."""
     status = Path("/proc/self/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found

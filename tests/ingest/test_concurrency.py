@@ -36,7 +36,7 @@ def test_reading_is_never_more_than_the_depth_ahead(depth, no_thread_left):
     items = read_ahead(source(), depth)
     for taken in range(20):
         assert next(items) == taken
-        # An item is made before there is room for it, so one more than the depth may be there.
+        # One item is produced before there is room for it, so there may be one more than the depth.
         with reached:
             wanted = min(20, taken + depth + 1)
             assert reached.wait_for(lambda wanted=wanted: len(made) >= wanted, WAIT_S)
@@ -58,7 +58,7 @@ def test_reading_goes_on_while_an_item_is_used(no_thread_left):
     assert list(items) == [2]
 
 
-def test_an_error_of_the_source_comes_after_what_was_read_before_it(no_thread_left):
+def test_an_error_of_the_source_is_raised_after_the_items_before_it(no_thread_left):
     def source():
         yield 1
         yield 2
@@ -71,7 +71,7 @@ def test_an_error_of_the_source_comes_after_what_was_read_before_it(no_thread_le
 
 
 def test_closing_ends_a_reader_that_waits_for_room(no_thread_left):
-    items = read_ahead(iter(int, 1), 2)  # zeros without end
+    items = read_ahead(iter(int, 1), 2)  # endless zeros
     assert next(items) == 0
     items.close()
 
@@ -137,7 +137,7 @@ def test_an_error_in_the_last_write_is_raised_by_the_end_of_the_block(no_thread_
     assert written == [0]
 
 
-def test_an_error_in_the_block_is_the_one_that_is_raised_and_what_waits_is_dropped(no_thread_left):
+def test_an_error_in_the_block_is_raised_and_waiting_items_are_dropped(no_thread_left):
     go, written = threading.Event(), []
 
     def write(item):

@@ -1,4 +1,4 @@
-"""Several files with one image id: the first that can be read is indexed, and only then are the others duplicates."""
+"""Several files with one image id: the first readable file is indexed, and the others are duplicates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def good() -> bytes:
     return dicom(PIXELS, **UID)
 
 
-# By code: files whose headers are good, and whose images are not.
+# Files with a good header and a bad image, by error code.
 BAD: dict[str, Callable[[], bytes]] = {
     "truncated_image": lambda: good()[:-2000],
     "burned_in": lambda: dicom(PIXELS, BurnedInAnnotation="YES", **UID),
@@ -41,7 +41,7 @@ BAD: dict[str, Callable[[], bytes]] = {
 
 
 class Archive:
-    """A folder of copies, a collection, and what the last run of either made of them."""
+    """A folder of copies, a collection, and the result of the last run."""
 
     def __init__(self, folder: Path, encoder: CountingEncoder, index: EdgeIndex) -> None:
         self.folder = folder / "archive"
@@ -62,7 +62,7 @@ class Archive:
         return summary, {item.file: item.code for item in summary.quarantined}
 
     def indexed(self) -> list[str]:
-        """The files that the ledger has for the points of the index."""
+        """The files in the ledger for the points of the index."""
         with Ledger(ledger_path(self._home, self._index.location, NAME)) as ledger:
             rows = ledger.rows("dicom", [path.name for path in self.folder.iterdir()])
             points = [point.payload for point in self._index.open(NAME).scroll(limit=None)]
@@ -80,27 +80,27 @@ def archive(tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex) -> Archi
 def test_the_good_copy_is_indexed_whichever_comes_first(archive: Archive, code: str, order: str) -> None:
     bad, whole = ("a", "b") if order == "first" else ("b", "a")
     archive.put(**{bad: BAD[code](), whole: good()})
-    summary, aside = archive.run()
+    summary, quarantined = archive.run()
     assert (summary.indexed, archive.indexed()) == (1, [f"{whole}.dcm"])
-    # A twin of what is indexed is not read at all.
-    assert aside == {f"{bad}.dcm": code if order == "first" else "duplicate_id"}
+    # A copy of an indexed file is not read.
+    assert quarantined == {f"{bad}.dcm": code if order == "first" else "duplicate_id"}
 
 
 @pytest.mark.parametrize("order", set(itertools.permutations(["good", "good", "cut"])))
 def test_of_three_copies_the_first_good_one_is_indexed(archive: Archive, order: tuple[str, ...]) -> None:
     archive.put(**{name: good() if kind == "good" else good()[:-2000] for name, kind in zip("abc", order, strict=True)})
-    summary, aside = archive.run()
+    summary, quarantined = archive.run()
     used = "abc"[order.index("good")]
     assert archive.indexed() == [f"{used}.dcm"]
     assert summary.indexed == 1
-    assert aside == {
+    assert quarantined == {
         f"{name}.dcm": "truncated_image" if kind == "cut" and name < used else "duplicate_id"
         for name, kind in zip("abc", order, strict=True)
         if name != used
     }
 
 
-def test_where_no_copy_is_good_each_has_a_code_of_its_own(archive: Archive) -> None:
+def test_if_no_copy_is_readable_each_has_its_own_error_code(archive: Archive) -> None:
     archive.put(a=good()[:-2000], b=BAD["burned_in"](), c=b"", z=dicom(PIXELS, SOPInstanceUID="1.9"))
     assert archive.run()[1] == {"a.dcm": "truncated_image", "b.dcm": "burned_in", "c.dcm": "empty_file"}
 
@@ -111,11 +111,11 @@ def test_a_good_copy_that_arrives_later_is_indexed_and_stays_while_the_first_is_
     archive.put(b=good())
     assert archive.run()[0].indexed == 1
     assert archive.indexed() == ["b.dcm", "z.dcm"]
-    summary, aside = archive.run()
-    assert (summary.unchanged, aside) == (2, {"a.dcm": "truncated_image"})
+    summary, quarantined = archive.run()
+    assert (summary.unchanged, quarantined) == (2, {"a.dcm": "truncated_image"})
     archive.put(a=dicom(PIXELS[::-1].copy(), **UID))  # repaired
-    summary, aside = archive.run()
-    assert (summary.indexed, summary.unchanged, aside) == (1, 1, {"b.dcm": "duplicate_id"})
+    summary, quarantined = archive.run()
+    assert (summary.indexed, summary.unchanged, quarantined) == (1, 1, {"b.dcm": "duplicate_id"})
     assert archive.indexed() == ["a.dcm", "z.dcm"]
 
 
@@ -130,12 +130,12 @@ def test_a_good_copy_replaces_one_that_went_bad(archive: Archive) -> None:
 def test_retry_reads_a_repaired_copy_and_leaves_a_duplicate_alone(archive: Archive) -> None:
     archive.put(a=good()[:-2000], b=good(), c=dicom(PIXELS[::-1].copy(), **UID))
     assert archive.run()[1] == {"a.dcm": "truncated_image", "c.dcm": "duplicate_id"}
-    summary, aside = archive.run("c.dcm")
-    assert (summary.indexed, aside) == (0, {"a.dcm": "truncated_image", "c.dcm": "duplicate_id"})
+    summary, quarantined = archive.run("c.dcm")
+    assert (summary.indexed, quarantined) == (0, {"a.dcm": "truncated_image", "c.dcm": "duplicate_id"})
     assert archive.indexed() == ["b.dcm"]
     archive.put(a=dicom(PIXELS // 2, **UID))
-    summary, aside = archive.run("a.dcm")
-    assert (summary.indexed, aside) == (1, {"b.dcm": "duplicate_id", "c.dcm": "duplicate_id"})
+    summary, quarantined = archive.run("a.dcm")
+    assert (summary.indexed, quarantined) == (1, {"b.dcm": "duplicate_id", "c.dcm": "duplicate_id"})
     assert archive.indexed() == ["a.dcm"]
 
 
@@ -157,7 +157,7 @@ def test_a_table_that_lists_one_id_twice_gives_the_row_whose_file_can_be_read(
         (cases.folder / "a.png").write_bytes(bad)
     rows = ["image,image_id,study_id,findings", "a.png,x,1,One.", "b.png,x,2,Two.", "c.png,x,3,Three."]
     (cases.folder / "cases.csv").write_text("\n".join(rows))
-    summary, aside = cases.run()
-    assert (summary.indexed, aside.pop("c.png"), aside.keys()) == (1, "duplicate_id", {"a.png"})
+    summary, quarantined = cases.run()
+    assert (summary.indexed, quarantined.pop("c.png"), quarantined.keys()) == (1, "duplicate_id", {"a.png"})
     (point,) = index.open(NAME).scroll(limit=None)
     assert (point.payload["study_id"], point.payload["findings"]) == ("2", "Two.")

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, and nothing where nothing is."""
+"""The doctor finds each problem, and none in a healthy collection."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_damaged_or_missing_bundle_is_a_problem(tiny_home, collection):
     assert "bundle" in problems(found)
 
 
-def test_a_collection_whose_ingest_was_cut_off_is_a_problem(tiny_home, collection):
+def test_an_interrupted_ingest_is_a_problem(tiny_home, collection):
     collection.record(msgspec.structs.replace(collection.meta, complete=False))
     assert problems(look(tiny_home, collection)) == {"complete"}
 
@@ -103,7 +103,7 @@ def test_a_missing_thumbnail_is_a_note_and_one_without_a_point_a_problem(tiny_ho
 
 
 def rewritten(collection, **vectors):
-    """The first point that has all vectors, as it stands but for `vectors`; None takes one away."""
+    """The first point with all vectors, with `vectors` replaced; None removes a vector."""
     stored = next(p for p in collection.scroll(limit=None, vectors=DENSE_VECTORS) if len(p.vectors) == 3)
     kept = {name: vector for name, vector in (stored.vectors | vectors).items() if vector is not None}
     payload = msgspec.convert(stored.payload, Payload)

@@ -1,4 +1,4 @@
-"""Many bad files among good ones: every good one is indexed, every bad one named, and nothing breaks."""
+"""Many bad files among good ones: each good file is indexed, each bad file is named, and the run completes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, SYNTAXES, dicom
 from tests.ingest.bad_files import STORED, dicom_files, encoded, pictures, pydicom_files
 
 LIMIT_BYTES = 1_200 * 1024 * 1024
-"""What the process may take at its highest: a quarter of it is libraries; some of the files ask for gigabytes."""
+"""Largest allowed memory of the process. Libraries take a quarter of it; some of the files claim gigabytes."""
 
 PICTURES = pictures()
 DICOM = dicom_files() | pydicom_files()
@@ -51,7 +51,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process of its own made of all files."""
+    """The result of a separate process for all files."""
     home = tmp_path_factory.mktemp("hostile")
     write(home / "pictures", good_pictures() | {name: content for name, (content, _) in PICTURES.items()})
     write(home / "tree", good_dicom() | {name: content for name, (content, _) in DICOM.items()})

@@ -1,4 +1,4 @@
-"""Ctrl-C ends an ingest: once after the batch in hand, twice at once, whatever is decoded or encoded."""
+"""Ctrl-C ends an ingest after the current batch; a second Ctrl-C ends it at once, during decoding and encoding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What is slow stands in for a large model or a hostile file; it says on stdout when it has begun.
+# The slow step stands for a large model or a hostile file. It prints a line when it begins.
 SLOW = {
     "decoding": """
 from retrieval.imaging import decoder_pool as decoders
 pool = decoders.decoders
 pool._command, pool.limit_wall_seconds = (sys.executable, STRANGE, "sleep"), 60
-ask = decoders.Decoder.ask
-decoders.Decoder.ask = lambda self, *rest: print("begun", flush=True) or ask(self, *rest)
+request = decoders.DecoderClient.request
+decoders.DecoderClient.request = lambda self, *rest: print("begun", flush=True) or request(self, *rest)
 """,
     "encoding": """
 from retrieval.model.encoder import Encoder
@@ -39,7 +39,7 @@ Encoder.encode_pixels = encode_slowly
 
 @contextmanager
 def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0) -> Iterator[subprocess.Popen[str]]:
-    """An ingest of the archive of `tiny_home` into a dataset of its own, in batches of four, in which `what` is slow."""
+    """An ingest of the archive of `tiny_home` into a new dataset, in batches of four, with a slow step `what`."""
     strange = ROOT / "tests" / "retrieval" / "imaging" / "strange_decoder.py"
     code = f"import sys, time\nSTRANGE, SECONDS = {str(strange)!r}, {seconds}\n{SLOW.get(what, '')}\nfrom cxr.main import main\nmain()"
     archive = tiny_home / "archive"
@@ -62,7 +62,7 @@ def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A test run in the background has SIGINT ignored, and hands that on.
+        # A test run in the background ignores SIGINT, and child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as run:
         try:
@@ -72,7 +72,7 @@ def ingesting(tiny_home: Path, dataset: str, what: str = "", seconds: float = 0)
 
 
 def interrupt(run: subprocess.Popen[str]) -> float:
-    """Press Ctrl-C once the slow part has begun; gives the time."""
+    """Press Ctrl-C when the slow step has begun; gives the time."""
     assert run.stdout
     assert run.stdout.readline() == "begun\n", run.stderr and run.stderr.read()
     run.send_signal(signal.SIGINT)

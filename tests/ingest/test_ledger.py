@@ -35,7 +35,7 @@ def test_rows_come_back_as_they_were_written(ledger):
     assert ledger.rows("two", ["a.png"]) == {}
 
 
-def test_the_later_row_of_a_file_stands(ledger):
+def test_the_later_row_of_a_file_replaces_the_earlier(ledger):
     ledger.record(1, "one", [row("a.png")])
     ledger.record(2, "one", [row("a.png", sha256="1" * 64)])
     assert ledger.rows("one", ["a.png"])["a.png"].sha256 == "1" * 64
@@ -48,12 +48,12 @@ def test_more_names_than_a_statement_takes_parameters(ledger):
 
 
 def test_a_file_leaves_quarantine_when_a_later_run_indexes_it(ledger):
-    aside = [Quarantined("a.png", "missing_file", "no file"), Quarantined("b.png", "empty_file", "0 bytes")]
-    ledger.quarantine(1, "one", aside)
-    ledger.quarantine(1, "two", aside[:1])
+    quarantined = [Quarantined("a.png", "missing_file", "no file"), Quarantined("b.png", "empty_file", "0 bytes")]
+    ledger.quarantine(1, "one", quarantined)
+    ledger.quarantine(1, "two", quarantined[:1])
     ledger.record(2, "one", [row("a.png")])
-    assert ledger.quarantined("one") == aside[1:]
-    assert ledger.quarantined() == [aside[0], aside[1]]
+    assert ledger.quarantined("one") == quarantined[1:]
+    assert ledger.quarantined() == [quarantined[0], quarantined[1]]
 
 
 def test_a_file_that_is_indexed_and_named_twice_stays_in_the_report_of_its_run(ledger):
@@ -69,7 +69,7 @@ def test_a_file_keeps_one_line_for_each_code(ledger):
     assert ledger.quarantined() == codes
 
 
-def test_what_a_whole_run_did_not_meet_again_is_forgotten_for_its_dataset_only(ledger):
+def test_a_full_run_removes_old_quarantine_entries_of_its_dataset_only(ledger):
     old, new = Quarantined("old.png", "missing_file", ""), Quarantined("new.png", "missing_file", "")
     ledger.quarantine(1, "one", [old, new])
     ledger.quarantine(1, "two", [old])
@@ -103,7 +103,7 @@ def test_text_vectors_come_back_in_half_precision_to_the_bit_and_for_their_bundl
     assert ledger.texts("b2", ["a"]) == {}
 
 
-def test_runs_are_listed_the_latest_first_with_what_they_left(ledger):
+def test_runs_are_listed_latest_first_with_source_and_summary(ledger):
     first = ledger.begin("one", "1/1", {"kind": "images", "dataset": "one", "options": {}}, WHEN)
     second = ledger.begin("one", "2/3", None, WHEN)
     ledger.end(second, WHEN, {"indexed": 3, "file": "ä"})
@@ -141,7 +141,7 @@ def test_a_write_that_fails_leaves_no_half_of_itself_and_no_lock(ledger):
     assert len(ledger.quarantined()) == 1
 
 
-def test_what_is_no_ledger_is_named(tmp_path):
+def test_a_file_that_is_not_a_ledger_is_named(tmp_path):
     path = tmp_path / "cxr_tiny.sqlite"
     path.write_bytes(b"this is not a database, but long enough to be taken for one" * 20)
     with pytest.raises(SystemFailure, match=r"cxr_tiny\.sqlite is damaged.*remove it"):
@@ -225,7 +225,7 @@ def test_processes_may_share_a_ledger_that_none_of_them_has_made_yet(tmp_path):
         assert len(ledger.runs()) == 120
 
 
-def test_each_index_has_ledgers_of_its_own(tmp_path):
+def test_each_index_has_separate_ledgers(tmp_path):
     here, there = ledger_path(tmp_path, "/data/index", "cxr_a"), ledger_path(tmp_path, "http://host:6333", "cxr_a")
     assert here != there
     assert here == ledger_path(tmp_path, "/data/other/../index", "cxr_a")

@@ -1,4 +1,4 @@
-"""Ids that no request could name are quarantined, whatever source they come from; the longest ones that may be are not."""
+"""Images with ids too long for a request are quarantined in every source; the longest accepted ids are not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(path: Path, header: str, *rows: tuple[str, ...]) -> Path:
 
 
 def deep(length: int) -> str:
-    """A path of so many characters."""
+    """A path with this number of characters."""
     name = "/".join(["d" * 99] * (length // 100 - 1)) + "/"
     return name + "f" * (length - len(name) - 4) + ".png"
 

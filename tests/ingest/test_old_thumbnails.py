@@ -1,4 +1,4 @@
-"""The thumbnail of an image that has changed goes, as soon as it can be told that nothing else shows it."""
+"""The thumbnail of a replaced image is removed, as soon as it is certain that no other image uses it."""
 
 from __future__ import annotations
 

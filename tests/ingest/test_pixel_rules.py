@@ -1,4 +1,4 @@
-"""A collection of an earlier version, whose images were read by other pixel rules."""
+"""A collection of an earlier version with other pixel rules is brought up to date."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GREY = np.tile(np.arange(64, dtype=np.uint16), (64, 1))
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """One image of 8 bits, and one of 16 bits of which a part is used: earlier versions showed it black."""
+    """An 8-bit image, and a 16-bit image that uses part of its range; earlier versions showed it black."""
     folder = tmp_path / "archive"
     folder.mkdir()
     Image.fromarray((GREY * 4).astype(np.uint8)).save(folder / "plain.png")
@@ -38,7 +38,7 @@ def worker(encoder: CountingEncoder, index: EdgeIndex, tmp_path: Path) -> Worker
 
 
 def age(index: EdgeIndex, home: Path) -> Path:
-    """Make the collection look as an earlier version left it; the thumbnail of the image that it showed black."""
+    """Make the collection look as an earlier version left it; gives the thumbnail of the image that was black."""
     collection = index.open(NAME)
     collection.record(msgspec.structs.replace(collection.meta, pixel_rules={}))
     with Ledger(ledger_path(home, index.location, NAME)) as ledger:
@@ -52,7 +52,7 @@ def age(index: EdgeIndex, home: Path) -> Path:
     return thumbnail
 
 
-def test_only_what_looks_different_now_is_embedded_again(
+def test_only_images_that_look_different_are_encoded_again(
     worker: Worker, encoder: CountingEncoder, index: EdgeIndex, archive: Path, tmp_path: Path
 ) -> None:
     worker.run(ImageFolderSource(archive, dataset="images"))

@@ -1,4 +1,4 @@
-"""What `--prune` removes, and what it keeps because it merely cannot be reached today."""
+"""Prune removes images that are gone, and keeps images that are only unreachable today."""
 
 from __future__ import annotations
 
@@ -8,96 +8,27 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from archives import file_tree
-from archives.dicom.folder import DicomFolderSource
 from archives.image_folder import ImageFolderSource
-from archives.indiana import IndianaSource
 from archives.tables.source import TableSource
-from ingest.ledger import Ledger, ledger_path
 from ingest.prune import SHRINK_FROM, _first_at_or_above
 from ingest.run_mode import RunMode
 from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.errors import SourceError
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.records import Source
-from tests.dicom_files import dicom
+from tests.ingest.prunable_home import EACH, FULL, PrunableHome
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
-
-FOLDERS = ("a", "b", "b/c", "d")
-EACH = 3
-
-
-class Home:
-    """A collection that is pruned without asking, and the archive that it is filled from."""
-
-    def __init__(self, folder: Path, encoder: CountingEncoder, index: EdgeIndex, kind: str) -> None:
-        self.archive = folder / "archive"
-        self.index = index
-        self._folder = folder
-        self._kind = kind
-        self._worker = Worker(encoder, index, home=folder, media_dir=folder / "media", batch_size=16)
-        rng = np.random.default_rng(0)
-        for number, path in enumerate(f"{sub}/{n}" for sub in FOLDERS for n in range(EACH)):
-            target = self.archive / f"{path}.{'dcm' if kind == 'dicom' else 'png'}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            pixels = rng.integers(0, 4000, (40, 48), dtype=np.uint16)
-            if kind == "dicom":
-                target.write_bytes(dicom(pixels, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}"))
-            else:
-                Image.fromarray((pixels // 16).astype(np.uint8)).save(target)
-        self.write_tables()
-        self.run()
-        assert self.held() == FULL
-
-    def write_tables(self) -> None:
-        names = sorted(str(path.relative_to(self.archive)) for path in self.archive.rglob("*.png"))
-        (self._folder / "cases.csv").write_text("\n".join(["image,findings", *(f"{name},Clear." for name in names)]))
-        rows = "".join(f"{name},{name},frontal\n" for name in names)
-        (self._folder / "projections.csv").write_text("uid,filename,projection\n" + rows)
-        (self._folder / "reports.csv").write_text("uid,MeSH,Problems,indication,comparison,findings,impression\n")
-
-    def source(self) -> Source:
-        match self._kind:
-            case "dicom":
-                return DicomFolderSource(self.archive, dataset="x", salt=b"s" * 32)
-            case "table":
-                return TableSource(self._folder / "cases.csv", images_dir=self.archive, columns={}, dataset="x")
-            case "indiana":
-                tables = (self._folder / "reports.csv", self._folder / "projections.csv")
-                return IndianaSource(*tables, self.archive, dataset="x")
-            case _:
-                return ImageFolderSource(self.archive, dataset="x")
-
-    def run(self, *, recreate: bool = False) -> IngestSummary:
-        return self._worker.run(self.source(), RunMode(recreate=recreate))
-
-    def prune(self, *, allow_shrink: bool = False) -> IngestSummary:
-        return self._worker.run(self.source(), RunMode(prune=lambda gone, total: True, allow_shrink=allow_shrink))
-
-    def held(self) -> dict[str, int]:
-        """Images of the index by the folder of their files, as the ledger has them."""
-        with self.ledger() as ledger:
-            ids = [str(point.payload["image_id"]) for point in self.index.open(NAME).scroll(limit=None)]
-            names = [name for image_id in ids for name in ledger.names("x", [image_id]).get(image_id, {image_id})]
-        return {folder: sum(os.path.dirname(name) == folder for name in names) for folder in FOLDERS}
-
-    def ledger(self) -> Ledger:
-        return Ledger(ledger_path(self._folder, self.index.location, NAME))
-
-
-FULL = dict.fromkeys(FOLDERS, EACH)
 
 
 @pytest.fixture
-def home(request: pytest.FixtureRequest, tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex) -> Home:
-    return Home(tmp_path, encoder, index, getattr(request, "param", "images"))
+def home(request: pytest.FixtureRequest, tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex) -> PrunableHome:
+    return PrunableHome(tmp_path, encoder, index, getattr(request, "param", "images"))
 
 
 walked = pytest.mark.parametrize("home", ["images", "dicom"], indirect=True)
@@ -105,7 +36,7 @@ every = pytest.mark.parametrize("home", ["images", "dicom", "table", "indiana"],
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, after: int = 0) -> None:
-    """Let listing `folder` fail with the error `number` after it has given `after` entries."""
+    """Make the listing of `folder` fail with the error `number` after `after` entries."""
     scandir = os.scandir
 
     class Failing:
@@ -130,26 +61,26 @@ def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path, number: int, after: in
     )
 
 
-def unlist(number: int, after: int = 0) -> Callable[[pytest.MonkeyPatch, Home], None]:
+def unlist(number: int, after: int = 0) -> Callable[[pytest.MonkeyPatch, PrunableHome], None]:
     return lambda monkeypatch, home: refuse(monkeypatch, home.archive / "b", number, after)
 
 
-def link(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def link(monkeypatch: pytest.MonkeyPatch, home: PrunableHome) -> None:
     shutil.rmtree(home.archive / "b")
     (home.archive / "b").symlink_to(home.archive.parent / "not-mounted")
 
 
-def link_out(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def link_out(monkeypatch: pytest.MonkeyPatch, home: PrunableHome) -> None:
     shutil.move(home.archive / "b", home.archive.parent / "elsewhere")
     (home.archive / "b").symlink_to(home.archive.parent / "elsewhere")
 
 
-def link_in_a_circle(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def link_in_a_circle(monkeypatch: pytest.MonkeyPatch, home: PrunableHome) -> None:
     shutil.rmtree(home.archive / "b")
     (home.archive / "b").symlink_to("b")
 
 
-def unmount(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+def unmount(monkeypatch: pytest.MonkeyPatch, home: PrunableHome) -> None:
     shutil.rmtree(home.archive / "b")
     (home.archive / "b").mkdir()
     (home.archive / "b" / ".not-mounted").touch()
@@ -168,8 +99,8 @@ AWAY = {
 
 @walked
 @pytest.mark.parametrize("away", AWAY)
-def test_what_lies_below_an_entry_that_cannot_be_read_is_kept_and_told(
-    away: str, home: Home, monkeypatch: pytest.MonkeyPatch
+def test_images_below_an_unreadable_path_are_kept_and_reported(
+    away: str, home: PrunableHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     AWAY[away](monkeypatch, home)
     for path in (home.archive / "d").iterdir():
@@ -184,7 +115,7 @@ def test_what_lies_below_an_entry_that_cannot_be_read_is_kept_and_told(
 
 
 @walked
-def test_a_folder_that_was_emptied_is_pruned_when_that_is_confirmed(home: Home) -> None:
+def test_a_folder_that_was_emptied_is_pruned_when_that_is_confirmed(home: PrunableHome) -> None:
     for path in (home.archive / "b" / "c").iterdir():
         path.unlink()
     summary = home.prune()
@@ -194,14 +125,14 @@ def test_a_folder_that_was_emptied_is_pruned_when_that_is_confirmed(home: Home) 
     assert home.held() == FULL | {"b/c": 0}
 
 
-def test_confirming_does_not_remove_what_cannot_be_read(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_allow_shrink_does_not_remove_unreadable_files(home: PrunableHome, monkeypatch: pytest.MonkeyPatch) -> None:
     link(monkeypatch, home)
     assert home.prune(allow_shrink=True).pruned == 0
     assert home.held() == FULL
 
 
 @every
-def test_an_empty_source_removes_nothing_and_is_an_error(home: Home) -> None:
+def test_an_empty_source_removes_nothing_and_is_an_error(home: PrunableHome) -> None:
     shutil.rmtree(home.archive)
     home.archive.mkdir()
     home.write_tables()
@@ -216,7 +147,9 @@ def test_an_empty_source_removes_nothing_and_is_an_error(home: Home) -> None:
 
 
 @every
-def test_an_empty_source_empties_its_dataset_when_that_is_confirmed_and_the_collection_stays(home: Home) -> None:
+def test_an_empty_source_empties_its_dataset_when_that_is_confirmed_and_the_collection_stays(
+    home: PrunableHome,
+) -> None:
     shutil.rmtree(home.archive)
     home.archive.mkdir()
     home.write_tables()
@@ -228,8 +161,8 @@ def test_an_empty_source_empties_its_dataset_when_that_is_confirmed_and_the_coll
 
 @pytest.mark.parametrize("home", ["table", "indiana"], indirect=True)
 @pytest.mark.parametrize("left", ["images", "nothing"])
-def test_a_table_without_rows_or_without_its_images_removes_nothing(home: Home, left: str) -> None:
-    if left == "images":  # which no row names
+def test_a_table_without_rows_or_without_its_images_removes_nothing(home: PrunableHome, left: str) -> None:
+    if left == "images":  # no row names them
         for name in ("cases.csv", "projections.csv"):
             path = home.archive.parent / name
             path.write_text(path.read_text().splitlines()[0] + "\n")
@@ -248,14 +181,14 @@ def test_a_table_without_rows_or_without_its_images_removes_nothing(home: Home, 
     assert home.held() == FULL
 
 
-def test_a_source_of_bad_files_alone_does_not_drop_the_active_collection(home: Home) -> None:
+def test_a_source_of_bad_files_only_does_not_drop_the_active_collection(home: PrunableHome) -> None:
     for path in home.archive.rglob("*.png"):
         path.write_bytes(b"")
     assert home.prune().pruned == 0
     assert (home.held(), home.index.active()) == (FULL, NAME)
 
 
-def test_a_first_ingest_of_bad_files_alone_leaves_no_run_that_seems_cut_off(
+def test_a_first_ingest_of_bad_files_only_leaves_no_interrupted_run(
     tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex
 ) -> None:
     (tmp_path / "bad").mkdir()
@@ -270,7 +203,7 @@ def test_a_first_ingest_of_bad_files_alone_leaves_no_run_that_seems_cut_off(
 
 @walked
 def test_without_its_ledger_nothing_is_removed_while_something_cannot_be_read(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: PrunableHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with home.ledger() as ledger:
         ledger.clear()
@@ -283,7 +216,7 @@ def test_without_its_ledger_nothing_is_removed_while_something_cannot_be_read(
     assert home.prune().pruned == EACH
 
 
-def test_more_than_half_of_many_images_needs_a_confirmation_of_its_own(
+def test_pruning_more_than_half_of_many_images_needs_allow_shrink(
     tmp_path: Path, encoder: CountingEncoder, index: EdgeIndex
 ) -> None:
     folder = tmp_path / "many"
@@ -308,7 +241,7 @@ def test_more_than_half_of_many_images_needs_a_confirmation_of_its_own(
     assert run(20, allow_shrink=True).pruned == SHRINK_FROM
 
 
-def test_thumbnails_go_with_the_last_image_that_has_them(home: Home) -> None:
+def test_thumbnails_go_with_the_last_image_that_has_them(home: PrunableHome) -> None:
     media = home.archive.parent / "media"
     shutil.copy(home.archive / "a" / "0.png", home.archive / "a" / "copy.png")
     home.run()
@@ -319,7 +252,7 @@ def test_thumbnails_go_with_the_last_image_that_has_them(home: Home) -> None:
     assert len(list(media.glob("??/*.webp"))) == 4 * EACH - 1
 
 
-def test_a_thumbnail_goes_when_a_changed_image_replaces_the_last_that_had_it(home: Home) -> None:
+def test_a_thumbnail_goes_when_a_changed_image_replaces_the_last_that_had_it(home: PrunableHome) -> None:
     media = home.archive.parent / "media"
     shutil.copy(home.archive / "a" / "0.png", home.archive / "a" / "copy.png")
     home.run()
@@ -334,7 +267,7 @@ def test_a_thumbnail_goes_when_a_changed_image_replaces_the_last_that_had_it(hom
 
 @pytest.mark.parametrize("home", ["images", "dicom"], indirect=True)
 @pytest.mark.parametrize("note", ["README.txt", "NOT_MOUNTED", "below/Thumbs.db"])
-def test_a_folder_with_a_note_and_no_image_counts_as_empty(home: Home, note: str) -> None:
+def test_a_folder_with_a_note_and_no_image_counts_as_empty(home: PrunableHome, note: str) -> None:
     shutil.rmtree(home.archive / "d")
     (home.archive / "d" / note).parent.mkdir(parents=True)
     (home.archive / "d" / note).write_text("nothing is mounted here")
@@ -342,7 +275,7 @@ def test_a_folder_with_a_note_and_no_image_counts_as_empty(home: Home, note: str
     assert home.held() == FULL
 
 
-def test_rows_that_a_killed_prune_left_without_points_are_forgotten(home: Home) -> None:
+def test_rows_that_a_killed_prune_left_without_points_are_forgotten(home: PrunableHome) -> None:
     doomed = [point for point in home.index.open(NAME).scroll(limit=None) if point.payload["image_id"].startswith("d/")]
     home.index.open(NAME).delete([point.point_id for point in doomed])
     shutil.rmtree(home.archive / "d")
@@ -356,7 +289,7 @@ paths = st.lists(segments, min_size=1, max_size=4).map("/".join)
 
 
 @given(path=paths, entries=st.sets(paths, max_size=6))
-def test_an_entry_covers_itself_and_all_below_it_and_nothing_else(path: str, entries: set[str]) -> None:
+def test_a_path_covers_itself_and_everything_below_it(path: str, entries: set[str]) -> None:
     parts = path.split("/")
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
     assert (_first_at_or_above([path], entries) != "") == any(entry in entries for entry in above)

@@ -43,7 +43,7 @@ def times_of_ingest(index):
     return {point.point_id: point.payload["ingested_at"] for point in index.open(NAME).scroll(limit=None)}
 
 
-def test_only_what_changed_is_indexed_again(encoder, index, archive):
+def test_only_changed_images_are_indexed_again(encoder, index, archive):
     Worker(encoder, index).run(IndianaSource(**archive))
     reports = archive["reports_csv"]
     reports.write_text(reports.read_text().replace("Small left pleural effusion.", "Large left pleural effusion.", 1))

@@ -102,7 +102,7 @@ class RecordedProgress(NoProgress):
 
 
 def contents(index: Index) -> dict[str, tuple[dict[str, Any], dict[str, bytes]]]:
-    """By image id: the payload without the time of ingest, and the bytes of each vector."""
+    """Payload without the time of ingest, and the bytes of each vector, by image id."""
     stored = index.open(NAME).scroll(limit=None, vectors=DENSE_VECTORS)
     return {
         point.payload["image_id"]: (
@@ -119,3 +119,11 @@ def edit_rows(path: Path, change: Callable[[list[str]], list[str] | None]) -> No
         header, *rows = csv.reader(file)
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *(row for row in map(change, rows) if row is not None)])
+
+
+def replace_in_reports(archive: dict[str, Path], old: str, new: str) -> None:
+    """Replace a text in the reports table."""
+    reports = archive["reports_csv"]
+    text = reports.read_text()
+    assert old in text
+    reports.write_text(text.replace(old, new))

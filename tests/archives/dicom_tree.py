@@ -1,0 +1,87 @@
+"""A folder of DICOM files whose identifying elements must never come out of the source."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    BasicTextSRStorage,
+)
+
+from archives.dicom.folder import DicomFolderSource
+from retrieval.records import Quarantined, Study
+from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, written
+
+SALT = bytes(range(32))
+PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
+ACCESSION = "ACC-90210"
+STUDY_DATE = "20240229"
+
+
+class DicomTree:
+    """A folder of DICOM files; every file holds identifying elements that must never come out of the source."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "tree"
+        self.root.mkdir()
+        self.table: Path | None = None
+
+    def add(self, name: str, content: bytes | None = None, **elements: Any) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        defaults = {"StudyInstanceUID": "1.2.3", "SOPInstanceUID": f"1.2.3.{zlib.crc32(name.encode())}"}
+        defaults |= {"StudyDate": STUDY_DATE, "AccessionNumber": ACCESSION, "InstitutionName": PATIENT}
+        path.write_bytes(content if content is not None else dicom(PIXELS, **defaults | elements))
+
+    def reports(self, text: str) -> None:
+        self.table = self.root.parent / "reports.csv"
+        self.table.write_text(text)
+
+    def source(self, **options: Any) -> DicomFolderSource:
+        return DicomFolderSource(self.root, dataset="ward", salt=SALT, reports_csv=self.table, **options)
+
+    def read(self) -> tuple[list[Study], list[tuple[str, str]]]:
+        records = list(self.source())
+        everything = repr(records)
+        for secret in (PATIENT, PATIENT_ID, BIRTH_DATE, STUDY_DATE, ACCESSION, "1.2.3"):
+            assert secret not in everything
+        quarantined = [(record.file, record.code) for record in records if isinstance(record, Quarantined)]
+        return [record for record in records if isinstance(record, Study)], quarantined
+
+
+def structured_report(items: list[Dataset], **elements: Any) -> bytes:
+    defaults = {"SOPClassUID": BasicTextSRStorage, "Modality": "SR", "StudyInstanceUID": "1.2.3"}
+    dataset = dataset_of(None, **defaults | elements)
+    dataset.ContentSequence = Sequence(items)
+    return written(dataset)
+
+
+def item(
+    kind: str,
+    name: tuple[str, str] | None = None,
+    text: str = "",
+    children: list[Dataset] | None = None,
+    relation: str = "CONTAINS",
+) -> Dataset:
+    found = Dataset()
+    found.RelationshipType = relation
+    found.ValueType = kind
+    if name:
+        code = Dataset()
+        code.CodeValue, code.CodeMeaning = name
+        code.CodingSchemeDesignator = "DCM"
+        found.ConceptNameCodeSequence = Sequence([code])
+    if kind == "TEXT":
+        found.TextValue = text
+    if children is not None:
+        found.ContentSequence = Sequence(children)
+    return found
+
+
+def section(name: str, text: str, code: str = "99") -> Dataset:
+    return item("CONTAINER", (code, name), children=[item("TEXT", ("99", "Text"), text)])

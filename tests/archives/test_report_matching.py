@@ -14,12 +14,12 @@ from archives.dicom.accession_numbers import AccessionNumbers
 from archives.dicom.pseudonyms import hash_uid
 from archives.dicom.structured_report_text import read_structured_report
 from retrieval.records import Report
-from tests.archives.test_dicom_folder import ACCESSION, SALT, Tree, item, section, structured_report
+from tests.archives.dicom_tree import ACCESSION, SALT, DicomTree, item, section, structured_report
 
 BIG = "Large left pneumothorax."
 
 
-class Ward(Tree):
+class Ward(DicomTree):
     """A tree of studies 1.2.3.1, 1.2.3.2, ... and their reports."""
 
     def film(self, study: int, accession: str | None = None, **elements: Any) -> None:

@@ -32,7 +32,7 @@ def test_a_write_without_a_manifest_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_export_left_is_removed_by_the_next_one_and_a_running_one_is_not_disturbed(tmp_path):
+def test_the_next_export_removes_files_of_a_killed_one_and_none_of_a_running_one(tmp_path):
     dead = """
 import os, signal, sys
 from pathlib import Path

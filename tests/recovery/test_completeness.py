@@ -111,7 +111,7 @@ def test_a_killed_ingest_is_not_completed_by_a_retry(place):
     place.mend()
     assert place.retry() == 0
     assert not place.is_complete()
-    assert "the ingest of indiana was cut off" in place.said("ingest", "retry", "--model", "tiny")
+    assert "the ingest of indiana was interrupted" in place.said("ingest", "retry", "--model", "tiny")
     assert place.ingest() == 0
     assert place.is_complete() and place.is_healthy()
 

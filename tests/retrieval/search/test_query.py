@@ -288,18 +288,9 @@ def reference(retriever, query):
 
         def marginal(point):
             relevance = (scores[point.point_id] - low) / (high - low)
-            likeness = [
-                min(
-                    max(
-                        (float(point.vectors["image"] @ other.vectors["image"]) - scale.zero)
-                        / (scale.one - scale.zero),
-                        0,
-                    ),
-                    1,
-                )
-                for other in taken
-            ]
-            return (1 - query.diversity) * relevance - query.diversity * max(likeness, default=0.0)
+            cosines = [float(point.vectors["image"] @ other.vectors["image"]) for other in taken]
+            similarity = [min(max((cosine - scale.zero) / (scale.one - scale.zero), 0), 1) for cosine in cosines]
+            return (1 - query.diversity) * relevance - query.diversity * max(similarity, default=0.0)
 
         best = max(left, key=marginal)
         taken.append(best)

@@ -16,7 +16,7 @@ from cxr.settings import read_settings
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
 from service.experiments.analysis import describe, summarize
-from service.experiments.design import design
+from service.experiments.design import design_experiment
 from service.experiments.entities import Experiment, Kind
 from service.experiments.experiment_errors import ExperimentStopped, NoWinner
 from service.experiments.store import ExperimentStore
@@ -67,7 +67,9 @@ def start(
         raise InvalidRequest("--share needs --kind split")
     settings = read_settings(index)
     with Catalog(settings) as catalog, closing(ExperimentStore(settings.home)) as store:
-        experiment = design(catalog, name=name, kind=known_kind, model_a=pair[0], model_b=pair[1], share=share)
+        experiment = design_experiment(
+            catalog, name=name, kind=known_kind, model_a=pair[0], model_b=pair[1], share=share
+        )
         store.start(experiment)
         document = _describe_experiment(store, experiment)
     if as_json:

@@ -51,7 +51,7 @@ def serve(
     listener = open_listener(settings.host, settings.port, has_key=has_key)
     try:
         configure_logs(settings.log_format)
-        operations = Operations.of(settings)
+        operations = Operations.from_settings(settings)
         make_encoder = partial(
             BatchingEncoder,
             limit=settings.batch_size,

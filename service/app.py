@@ -64,7 +64,7 @@ _ABANDONED_WAIT_S = 5.0
 
 def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operations | None = None) -> Litestar:
     """The service on `catalog`; the caller closes the catalog."""
-    operations = operations or Operations.of(settings)
+    operations = operations or Operations.from_settings(settings)
     templates = template_environment()
     searches = Admission("searches", limit=settings.concurrent_searches, queue=settings.waiting_searches)
     decodes = Admission("decodes", limit=_DECODING, queue=settings.waiting_searches)
@@ -205,7 +205,7 @@ def _provide_runner(
     settings: ServiceSettings,
 ) -> Provide:
     def runner(request: Request[Any, Any, Any]) -> SearchRunner:
-        router = ModelRouter.of(request, experiments, catalog, secure=settings.https)
+        router = ModelRouter.for_request(request, experiments, catalog, secure=settings.https)
         permits, decode_permits = (
             Permits.of(request, each, settings.request_timeout_s) for each in (admission, decodes)
         )

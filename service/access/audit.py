@@ -85,7 +85,7 @@ class AuditLog:
         }
         self._append(line)
 
-    def search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
+    def write_search(self, connection: Connection, result: SearchResult, *, kind: str, k: int, **facts: Any) -> None:
         """Record one result before it is sent. `kind` is `text`, `image`, `study`, or several joined by `+`.
 
         Blocks, so call it in the thread that searched. Searches whose client disconnects now are recorded, too.
@@ -105,7 +105,7 @@ class AuditLog:
             **facts,
         )
 
-    def facets(self, connection: Connection, retriever: Retriever, filters: Filters, counts: FacetCounts) -> None:
+    def write_facets(self, connection: Connection, retriever: Retriever, filters: Filters, counts: FacetCounts) -> None:
         """Record facet counts before they are sent: with a filter for one study they reveal its findings. Blocks.
 
         Raises:
@@ -122,7 +122,7 @@ class AuditLog:
             studies=[filters.study_id] if filters.study_id and any(counts.values()) else [],
         )
 
-    def study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
+    def write_study(self, connection: Connection, retriever: Retriever, record: StudyRecord) -> None:
         """Record a study before its report is sent. Blocks.
 
         Raises:
@@ -132,7 +132,7 @@ class AuditLog:
         self.write(connection, "open_study", model=model, collection=collection, studies=[record.study_id])
 
     @asynccontextmanager
-    async def change(self, connection: Connection, action: str, **facts: Any) -> AsyncIterator[None]:
+    async def record_change(self, connection: Connection, action: str, **facts: Any) -> AsyncIterator[None]:
         """Record a change before the block, so that none happens unrecorded, and its outcome after the block.
 
         Raises:

@@ -60,7 +60,7 @@ class RateLimit(ASGIMiddleware):
             raise RateLimited("too many requests; see CXR_SERVICE_RATE_PER_MINUTE", wait_s)
         await next_app(scope, receive, send)
 
-    def take_further(self, scope: Scope, count: int) -> None:
+    def count_more(self, scope: Scope, count: int) -> None:
         """Count `count` requests in addition to this one, but never more than one minute allows.
 
         Raises:

@@ -52,7 +52,7 @@ class FacetsController(Controller):
         def count() -> FacetsDocument:
             retriever = catalog.retriever(data.model)
             counts = {str(name): retriever.facet(name, data.filters) for name in data.fields}
-            audit.facets(request, retriever, data.filters, counts)
+            audit.write_facets(request, retriever, data.filters, counts)
             return FacetsDocument(model=retriever.model, facets=counts)
 
         return await permits.run(count)

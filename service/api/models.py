@@ -70,5 +70,5 @@ class ModelsController(Controller):
         """
         # The audit log records only names of existing models: any other text could hold patient data.
         known = data.model in {status.key for status in await permits.run(catalog.models)}
-        async with audit.change(request, "switch_model", model=data.model if known else None, force=data.force):
+        async with audit.record_change(request, "switch_model", model=data.model if known else None, force=data.force):
             return await permits.run(catalog.activate, data.model, force=data.force)

@@ -94,7 +94,7 @@ class SearchController(Controller):
 
         For the rate limit, each query counts as one request. A batch that exceeds it gets 429 with `Retry-After`.
         """
-        rate_limit.take_further(request.scope, len(data.queries) - 1)
+        rate_limit.count_more(request.scope, len(data.queries) - 1)
         return BatchDocument(results=await runner.answer_batch(data.queries, data.model))
 
 

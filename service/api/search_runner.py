@@ -39,7 +39,7 @@ class SearchRunner:
         """The results of `queries`, in order; they are validated here, once, and encoded together.
 
         Raises:
-            RetrievalError: as `require_valid`, `prepare`, `ModelRouter.search_batch`, `AuditLog.search` and `Permits.run`.
+            RetrievalError: as `require_valid`, `prepare`, `ModelRouter.search_batch`, `AuditLog.write_search`, `Permits.run`.
         """
 
         for query in queries:
@@ -49,7 +49,7 @@ class SearchRunner:
         def search() -> list[ShownResult]:
             results = self.router.search_batch(model, lambda retriever: retriever.search_validated(queries, prepared))
             for query, result in zip(queries, results, strict=True):
-                self.audit.search(self.request, result, kind=kind_of(query), k=query.k, **facts)
+                self.audit.write_search(self.request, result, kind=kind_of(query), k=query.k, **facts)
             return results
 
         results = await self.permits.run(search)

@@ -74,7 +74,7 @@ class StudiesController(Controller):
         def open_study() -> StudyRecord:
             retriever = catalog.retriever(model)
             record = retriever.study(wanted, dataset=dataset)
-            audit.study(request, retriever, record)
+            audit.write_study(request, retriever, record)
             return record
 
         return await permits.run(open_study)

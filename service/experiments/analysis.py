@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from service.experiments.entities import Experiment, Outcome, Shadow, Team
-from service.experiments.sequential import ALPHA, Reading, read_preference, read_successes
+from service.experiments.sequential import ALPHA, SequentialResult, preference_result, split_result
 from service.experiments.store import ExperimentStore
 
 UNDECIDED = "no difference shown yet"
@@ -61,13 +61,13 @@ def credit(outcome: Outcome) -> Team | str:
 def _interleaving(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     credits = [credit(outcome) for outcome in outcomes]
     wins = {"a": credits.count("a"), "b": credits.count("b")}
-    reading = read_preference(wins["a"], wins["b"])
+    test = preference_result(wins["a"], wins["b"])
     return {
         "wins": {experiment.model_a: wins["a"], experiment.model_b: wins["b"]},
         "ties": credits.count("tie"),
         "without_feedback": credits.count("none"),
         "measure": f"share of decided searches that {experiment.model_a} won",
-        **_test_result(experiment, reading),
+        **_test_result(experiment, test),
     }
 
 
@@ -80,7 +80,7 @@ def _split(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any
         succeeded[session] = succeeded.get(session, False) or bool(outcome.positive)
     is_b = [each == "b" for each in team.values()]
     successes = list(succeeded.values())
-    reading = read_successes(is_b, successes, experiment.share / 100)
+    test = split_result(is_b, successes, experiment.share / 100)
     a, b = experiment.model_a, experiment.model_b
     return {
         "sessions_by_model": {a: is_b.count(False), b: is_b.count(True)},
@@ -89,16 +89,16 @@ def _split(experiment: Experiment, outcomes: Sequence[Outcome]) -> dict[str, Any
             b: sum(good and arm for arm, good in zip(is_b, successes, strict=True)),
         },
         "measure": f"share of sessions with a success with {b}, less that with {a}",
-        **_test_result(experiment, reading),
+        **_test_result(experiment, test),
     }
 
 
-def _test_result(experiment: Experiment, reading: Reading) -> dict[str, Any]:
-    winner = experiment.model_of(reading.winner) if reading.winner else None
+def _test_result(experiment: Experiment, test: SequentialResult) -> dict[str, Any]:
+    winner = experiment.model_of(test.winner) if test.winner else None
     return {
-        "estimate": reading.estimate,
-        "interval": list(reading.interval),
-        "e_value": reading.e_value,
+        "estimate": test.estimate,
+        "interval": list(test.interval),
+        "e_value": test.e_value,
         "alpha": ALPHA,
         "winner": winner,
         "verdict": f"{winner} wins" if winner else UNDECIDED,

@@ -17,7 +17,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SALT_BYTES = 32
 
 
-def design(catalog: Catalog, *, name: str, kind: Kind, model_a: str, model_b: str, share: float) -> Experiment:
+def design_experiment(
+    catalog: Catalog, *, name: str, kind: Kind, model_a: str, model_b: str, share: float
+) -> Experiment:
     """A new experiment that may start now.
 
     Raises:

@@ -35,7 +35,7 @@ def record_exposures(
         )
         for number, result in enumerate(results)
     ]
-    recorded = session is not None and experiments.expose(exposures)
+    recorded = session is not None and experiments.add_exposures(exposures)
     return [
         _shown_result(result, search_id=exposure.search_id if recorded else None, experiment=name)
         for result, exposure in zip(results, exposures, strict=True)

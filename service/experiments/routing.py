@@ -59,10 +59,10 @@ class ModelRouter:
         self._secure = secure
 
     @classmethod
-    def of(
+    def for_request(
         cls, request: Request[Any, Any, Any], experiments: ExperimentRuntime, catalog: Catalog, *, secure: bool
     ) -> ModelRouter:
-        """The router for `request`; `secure` as in `LoginSessions`."""
+        """The router of `request`; `secure` as in `LoginSessions`."""
         state: dict[str, Any] = request.scope["state"]
         return cls(experiments, catalog, session=session_of(request), state=state, secure=secure)
 

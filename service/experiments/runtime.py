@@ -58,10 +58,10 @@ class ExperimentRuntime:
         self._salt = self._salt or load_salt(self._home)
         return hash_uid(self._salt, f"session {session}")
 
-    def expose(self, exposures: list[Exposure]) -> bool:
-        """Whether the exposures were recorded. If not, their searches take no feedback."""
+    def add_exposures(self, exposures: list[Exposure]) -> bool:
+        """Record exposures; false if that failed. Their searches then take no feedback."""
         try:
-            self.store.expose(exposures)
+            self.store.add_exposures(exposures)
             self._prune()
         except RetrievalError as error:
             self._warn("searches get no search_id: %s", error)

@@ -30,7 +30,7 @@ _BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SequentialResult:
     """Result of a test so far.
 
     `estimate`: for interleaving the share of decided searches that A won, for a split the success rate of B minus that
@@ -70,11 +70,11 @@ def split_log_e(is_b: ArrayLike, succeeded: ArrayLike, share_b: float) -> Arrays
     return log_e
 
 
-def read_preference(wins_a: int, wins_b: int, alpha: float = ALPHA) -> Reading:
+def preference_result(wins_a: int, wins_b: int, alpha: float = ALPHA) -> SequentialResult:
     """Test result of interleaving, from the numbers of searches that A and B won."""
     log_e = float(preference_log_e(wins_a, wins_b))
     decided = wins_a + wins_b
-    return Reading(
+    return SequentialResult(
         e_value=_exp(log_e),
         estimate=wins_a / decided if decided else None,
         interval=proportion_interval(wins_a, wins_b, alpha),
@@ -82,7 +82,9 @@ def read_preference(wins_a: int, wins_b: int, alpha: float = ALPHA) -> Reading:
     )
 
 
-def read_successes(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: float, alpha: float = ALPHA) -> Reading:
+def split_result(
+    is_b: Sequence[bool], succeeded: Sequence[bool], share_b: float, alpha: float = ALPHA
+) -> SequentialResult:
     """Test result of a split: for each session, in order of their starts, whether B answered and whether it succeeded.
 
     The interval of the difference combines one interval per rate, each at alpha / 2. It may contain zero a little longer
@@ -96,7 +98,7 @@ def read_successes(is_b: Sequence[bool], succeeded: Sequence[bool], share_b: flo
     seen = bool(good_a + bad_a and good_b + bad_b)
     difference = good_b / (good_b + bad_b) - good_a / (good_a + bad_a) if seen else None
     log_e = float(split_log_e(arm, success, share_b)[-1]) if len(arm) else 0.0
-    return Reading(
+    return SequentialResult(
         e_value=_exp(log_e),
         estimate=difference,
         interval=(low_b - high_a, high_b - low_a),

@@ -109,7 +109,7 @@ class ExperimentStore:
         """The running experiment, if there is one."""
         return next((each for each in self.experiments() if each.stopped_at is None), None)
 
-    def expose(self, exposures: list[Exposure]) -> None:
+    def add_exposures(self, exposures: list[Exposure]) -> None:
         """Record searches before they are answered, all or none."""
         now = time.time()
         rows = [

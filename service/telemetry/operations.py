@@ -19,7 +19,7 @@ class Operations:
     tracing: Tracing | None = None
 
     @classmethod
-    def of(cls, settings: ServiceSettings) -> Operations:
+    def from_settings(cls, settings: ServiceSettings) -> Operations:
         """The operational state for `settings`.
 
         Raises:

@@ -132,10 +132,10 @@ async def _render(
         content, headers = PageContent(), error.headers
         content.fail(describe_error(error))
     if content.study and retriever:
-        await run_sync(audit.study, request, retriever, content.study)
+        await run_sync(audit.write_study, request, retriever, content.study)
     if result:
         permits.add_timings(result)
-        await run_sync(partial(audit.search, request, result, kind=kind_of(form.query(image)), k=form.k))
+        await run_sync(partial(audit.write_search, request, result, kind=kind_of(form.query(image)), k=form.k))
     content.session = request.auth.name if request.auth.by_cookie else None
     if content.problem:
         request.scope["state"]["code"] = content.problem.code  # for the log and the metrics

@@ -31,7 +31,7 @@ def search(home: Path, searches: int, *, clicked: str, kind: str = "interleave")
     hits = (ShownHit("d", "1", "1", "a"), ShownHit("d", "2", "2", "b"))
     for number in range(searches):
         team: Any = None if kind != "split" else "ab"[number % 2]
-        store.expose([Exposure(f"{number}", f"s{number}", hits, "e", team)])
+        store.add_exposures([Exposure(f"{number}", f"s{number}", hits, "e", team)])
         if team in (None, clicked):
             store.add_feedback(f"{number}", hits["ab".index(clicked)], "click", f"s{number}")
     store.close()
@@ -53,7 +53,7 @@ def test_an_experiment_from_start_to_the_activation_of_its_winner(tiny_home: Pat
 
     store = ExperimentStore(tiny_home)
     hit = ShownHit("d", "2", "2", "b")
-    store.expose([Exposure("more", "more", (hit,), "e")])
+    store.add_exposures([Exposure("more", "more", (hit,), "e")])
     store.add_feedback("more", hit, "relevant", "more")
     store.close()
     assert "tiny-b wins" in invoke("experiment", "status", "e").stdout
@@ -105,7 +105,7 @@ def test_a_split_and_a_shadow_show_their_measurements(tiny_home: Path) -> None:
         ("y", Shadow("y", 10, 0.6, 7.0, 11.0)),
         ("z", Shadow("z", 10, error="index_error")),
     ):
-        store.expose([Exposure(search_id, "s", (), "s")])
+        store.add_exposures([Exposure(search_id, "s", (), "s")])
         store.add_shadow(shadow)
     store.close()
     shown = document("experiment", "status", "s")

@@ -38,7 +38,7 @@ class Live:
 def serving(catalog: Catalog, operations: Operations | None = None, **options: Any) -> Iterator[Live]:
     """Serve `catalog` on a free loopback port, in a thread, until the block ends."""
     settings = ServiceSettings(port=0, rate_per_minute=0, **options)
-    operations = operations or Operations.of(settings)
+    operations = operations or Operations.from_settings(settings)
     listener = open_listener("127.0.0.1", 0, has_key=False)
     port = listener.getsockname()[1]
     server = DrainingServer(create_app(settings, catalog, operations), settings, operations.drain)

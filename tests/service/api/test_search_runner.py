@@ -10,7 +10,7 @@ import pytest
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import DecoderPool
 from retrieval.search.query import Query
-from service.experiments.design import design
+from service.experiments.design import design_experiment
 from service.experiments.store import ExperimentStore
 from tests.service.conftest import Client
 from tests.service.live import until
@@ -65,7 +65,7 @@ def test_an_image_is_decoded_once_for_both_models_of_an_experiment(
     catalog: Catalog, own_client: Client, png: bytes, decoded: list[bytes], validated: list[Query], kind: str
 ) -> None:
     store = ExperimentStore(catalog.settings.home)
-    store.start(design(catalog, name="e", kind=kind, model_a="tiny-a", model_b="tiny-b", share=50.0))  # type: ignore[arg-type]
+    store.start(design_experiment(catalog, name="e", kind=kind, model_a="tiny-a", model_b="tiny-b", share=50.0))  # type: ignore[arg-type]
     answer = own_client.post("/v1/search/image", files={"image": ("a.png", png)})
     assert answer.json()["experiment"] == "e"
     if kind == "shadow":

@@ -19,7 +19,7 @@ from archives.dicom.pseudonyms import hash_uid, load_salt
 from retrieval.catalog import Catalog
 from service.access.keys import KeyFile
 from service.experiments.analysis import summarize
-from service.experiments.design import design
+from service.experiments.design import design_experiment
 from service.experiments.entities import Experiment
 from service.experiments.routing import team_of
 from service.experiments.store import FILE_NAME, ExperimentStore
@@ -41,7 +41,7 @@ def store(catalog: Catalog) -> Iterator[ExperimentStore]:
 @pytest.fixture
 def start_experiment(catalog: Catalog, store: ExperimentStore) -> Callable[..., Experiment]:
     def start_experiment(kind: str, share: float = 50.0, name: str = "e") -> Experiment:
-        experiment = design(catalog, name=name, kind=kind, model_a="tiny-a", model_b="tiny-b", share=share)  # type: ignore[arg-type]
+        experiment = design_experiment(catalog, name=name, kind=kind, model_a="tiny-a", model_b="tiny-b", share=share)  # type: ignore[arg-type]
         store.start(experiment)
         return experiment
 

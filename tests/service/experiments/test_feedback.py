@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from retrieval.catalog import Catalog
-from service.experiments.design import design
+from service.experiments.design import design_experiment
 from service.experiments.store import FILE_NAME, ExperimentStore
 from service.settings import ServiceSettings
 from tests.service.conftest import Client, assert_problem, bearer, connect
@@ -156,7 +156,7 @@ def test_an_invented_link_shows_its_page_without_feedback(client: Client) -> Non
 
 def test_the_page_of_an_interleaved_search_does_not_reveal_the_models(own_client: Client, catalog: Catalog) -> None:
     store = ExperimentStore(catalog.settings.home)
-    store.start(design(catalog, name="e", kind="interleave", model_a="tiny-a", model_b="tiny-b", share=50))
+    store.start(design_experiment(catalog, name="e", kind="interleave", model_a="tiny-a", model_b="tiny-b", share=50))
     page = own_client.get("/?text=heart&k=4").text
     cards = page[page.index('<ol class="hits">') :]
     assert cards.count('<li class="card">') == 4

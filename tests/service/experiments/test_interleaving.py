@@ -142,7 +142,7 @@ def simulate(store: ExperimentStore, preference: float, sessions: int, seed: int
         exposures.append(Exposure(f"{number}", f"user {number}", shown, "e"))
         wanted = "abcdef" if random.random() < preference else "ghijkl"
         picks.append(next(hit for hit in shown if hit.image_id in wanted))
-    store.expose(exposures)
+    store.add_exposures(exposures)
     for exposure, pick in zip(exposures, picks, strict=True):
         store.add_feedback(exposure.search_id, pick, "click", exposure.session)
 
@@ -172,7 +172,7 @@ def test_a_search_is_won_by_the_team_with_more_positive_hits(tmp_path: Path) -> 
     )  # type: ignore[arg-type]
     clicked = {"won": "13", "lost": "24", "tied": "12", "nobody's": "5", "silent": ""}
     for name, places in clicked.items():
-        store.expose([Exposure(name, "s", shown, "e")])
+        store.add_exposures([Exposure(name, "s", shown, "e")])
         for place in places:
             store.add_feedback(name, shown[int(place) - 1], "relevant", "s")
     summary = summarize(store, experiment("interleave"))
@@ -185,7 +185,7 @@ def test_a_split_counts_each_session_once(tmp_path: Path) -> None:
     store = ExperimentStore(tmp_path)
     hit = ShownHit("d", "1", "1")
     for search, (session, team) in enumerate([("x", "a"), ("x", "a"), ("y", "b"), ("z", "b"), ("z", "b")]):
-        store.expose([Exposure(str(search), session, (hit,), "e", team)])  # type: ignore[arg-type]
+        store.add_exposures([Exposure(str(search), session, (hit,), "e", team)])  # type: ignore[arg-type]
     for search in ("0", "1", "4"):
         store.add_feedback(search, hit, "click", "s")
     summary = summarize(store, experiment("split"))

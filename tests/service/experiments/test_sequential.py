@@ -10,10 +10,10 @@ import pytest
 from service.experiments.sequential import (
     ALPHA,
     preference_log_e,
+    preference_result,
     proportion_interval,
-    read_preference,
-    read_successes,
     split_log_e,
+    split_result,
 )
 
 SESSIONS = 2_000
@@ -26,7 +26,7 @@ EXPERIMENTS = 500
     [(0, 0, 1), (1, 0, 1), (2, 0, 4 / 3), (1, 1, 2 / 3), (5, 0, 32 / 6), (0, 5, 32 / 6), (3, 1, 16 * 6 / 120)],
 )
 def test_preference_e_values_are_those_worked_by_hand(wins: int, losses: int, e_value: float) -> None:
-    assert read_preference(wins, losses).e_value == pytest.approx(e_value)
+    assert preference_result(wins, losses).e_value == pytest.approx(e_value)
 
 
 def test_preference_e_value_is_one_on_average_if_the_models_are_equal() -> None:
@@ -36,17 +36,17 @@ def test_preference_e_value_is_one_on_average_if_the_models_are_equal() -> None:
 
 
 def test_without_data_there_is_no_winner() -> None:
-    reading = read_preference(0, 0)
-    assert (reading.e_value, reading.estimate, reading.interval, reading.winner) == (1.0, None, (0.0, 1.0), None)
-    reading = read_successes([], [], 0.5)
-    assert (reading.e_value, reading.estimate, reading.interval, reading.winner) == (1.0, None, (-1.0, 1.0), None)
+    result = preference_result(0, 0)
+    assert (result.e_value, result.estimate, result.interval, result.winner) == (1.0, None, (0.0, 1.0), None)
+    result = split_result([], [], 0.5)
+    assert (result.e_value, result.estimate, result.interval, result.winner) == (1.0, None, (-1.0, 1.0), None)
 
 
 def test_eight_straight_wins_are_enough_and_seven_are_not() -> None:
     # 2^7 / 8 = 16 < 20 <= 2^8 / 9 = 28.4
-    assert read_preference(7, 0).winner is None
-    assert read_preference(8, 0).winner == "a"
-    assert read_preference(0, 8).winner == "b"
+    assert preference_result(7, 0).winner is None
+    assert preference_result(8, 0).winner == "a"
+    assert preference_result(0, 8).winner == "b"
 
 
 def test_interval_of_straight_wins_is_the_one_worked_by_hand() -> None:
@@ -59,10 +59,10 @@ def test_interval_of_straight_wins_is_the_one_worked_by_hand() -> None:
 
 @pytest.mark.parametrize(("wins", "losses"), [(8, 0), (60, 40), (70, 30), (300, 250), (3, 2)])
 def test_preference_interval_excludes_one_half_exactly_when_there_is_a_winner(wins: int, losses: int) -> None:
-    reading = read_preference(wins, losses)
-    low, high = reading.interval
+    result = preference_result(wins, losses)
+    low, high = result.interval
     assert low < wins / (wins + losses) <= high
-    assert (low > 0.5) == (reading.winner == "a")
+    assert (low > 0.5) == (result.winner == "a")
 
 
 def test_split_e_values_are_those_worked_by_hand() -> None:
@@ -126,11 +126,11 @@ def test_a_clear_preference_is_found_within_two_thousand_sessions(preferred: str
     rng = np.random.default_rng(4)
     p = 0.6 if preferred == "a" else 0.4
     wins, losses = preferences(rng, p, 0.4, EXPERIMENTS)
-    found = [read_preference(int(w), int(n)).winner for w, n in zip(wins[:, -1], losses[:, -1], strict=True)]
+    found = [preference_result(int(w), int(n)).winner for w, n in zip(wins[:, -1], losses[:, -1], strict=True)]
     assert found.count(preferred) >= 0.99 * EXPERIMENTS  # type: ignore[arg-type]
     is_b = rng.random((20, SESSIONS)) < 0.5
     success = rng.random((20, SESSIONS)) < np.where(is_b == (preferred == "b"), 0.55, 0.4)
-    readings = [read_successes(arm, good, 0.5) for arm, good in zip(is_b, success, strict=True)]  # type: ignore[arg-type]
-    assert sum(reading.winner == preferred for reading in readings) >= 18
-    assert not [reading for reading in readings if reading.winner not in (preferred, None)]
-    assert all((reading.estimate or 0.0) > 0 for reading in readings) == (preferred == "b")
+    results = [split_result(arm, good, 0.5) for arm, good in zip(is_b, success, strict=True)]  # type: ignore[arg-type]
+    assert sum(result.winner == preferred for result in results) >= 18
+    assert not [result for result in results if result.winner not in (preferred, None)]
+    assert all((result.estimate or 0.0) > 0 for result in results) == (preferred == "b")

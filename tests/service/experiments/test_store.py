@@ -38,7 +38,7 @@ def experiment(name: str = "e", kind: str = "interleave") -> Experiment:
 
 
 def expose(store: ExperimentStore, search_id: str = "one", session: str = "s", name: str | None = "e") -> None:
-    store.expose([Exposure(search_id, session, HITS, name)])
+    store.add_exposures([Exposure(search_id, session, HITS, name)])
 
 
 def positive(store: ExperimentStore) -> list[str]:
@@ -54,7 +54,7 @@ from service.experiments.store import ExperimentStore
 store = ExperimentStore(Path(sys.argv[1]))
 for n in range(100_000):
     hit = ShownHit("d", "s", f"i{n}", "a")
-    store.expose([Exposure(f"search-{n}", "s", (hit,), "e")])
+    store.add_exposures([Exposure(f"search-{n}", "s", (hit,), "e")])
     store.add_feedback(f"search-{n}", hit, "click", "s")
     print(n, flush=True)
 """
@@ -71,7 +71,7 @@ hit = ShownHit("d", "s", "i", "a")
 def write(thread):
     for n in range(writes):
         name = f"{writer}-{thread}-{n}"
-        store.expose([Exposure(name, name, (hit,), "e")])
+        store.add_exposures([Exposure(name, name, (hit,), "e")])
         store.add_feedback(name, hit, "click", name)
 workers = [threading.Thread(target=write, args=(n,)) for n in range(threads)]
 [worker.start() for worker in workers]

@@ -103,7 +103,7 @@ def test_metrics_report_an_index_that_cannot_be_read(tiny_home, monkeypatch) -> 
 
 def test_batches_waiting_requests_and_refusals_are_counted(tiny_home) -> None:
     settings = ServiceSettings()
-    operations = Operations.of(settings)
+    operations = Operations.from_settings(settings)
     make_encoder = partial(BatchingEncoder, observe=operations.metrics.observe_batch)
     with Catalog(RetrievalSettings(home=tiny_home, device="cpu"), make_encoder=make_encoder) as catalog:
         options = {"concurrent_searches": 1, "waiting_searches": 1, "metrics": True}
@@ -160,7 +160,7 @@ def spans(shared_catalog: Catalog) -> Iterator[tuple[Client, InMemorySpanExporte
     """A client and the spans of its requests."""
     exporter = InMemorySpanExporter()
     settings = ServiceSettings(rate_per_minute=0)
-    operations = Operations.of(settings)
+    operations = Operations.from_settings(settings)
     traced = Operations(operations.metrics, operations.drain, Tracing(SimpleSpanProcessor(exporter)))
     with TestClient(create_app(settings, shared_catalog, traced), base_url="http://127.0.0.1") as client:
         yield client, exporter
@@ -217,7 +217,7 @@ def test_standard_otel_variables_select_the_exporter(shared_catalog: Catalog, mo
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
         monkeypatch.setenv("OTEL_SERVICE_NAME", "cxr-ward-3")
         settings = ServiceSettings(tracing=True, rate_per_minute=0)
-        operations = Operations.of(settings)
+        operations = Operations.from_settings(settings)
         assert operations.tracing is not None
         with TestClient(create_app(settings, shared_catalog, operations), base_url="http://127.0.0.1") as client:
             send_secrets(client)
@@ -234,7 +234,7 @@ def test_standard_otel_variables_select_the_exporter(shared_catalog: Catalog, mo
 def test_an_unknown_exporter_is_an_error_at_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
     with pytest.raises(InvalidRequest, match="carrier-pigeon"):
-        Operations.of(ServiceSettings(tracing=True))
+        Operations.from_settings(ServiceSettings(tracing=True))
 
 
 def test_tracing_without_its_extra_names_what_to_install() -> None:
@@ -242,8 +242,8 @@ def test_tracing_without_its_extra_names_what_to_install() -> None:
         "import sys; sys.modules['opentelemetry'] = None\n"
         "from retrieval.errors import MissingExtra\n"
         "from service.telemetry.operations import Operations; from service.settings import ServiceSettings\n"
-        "Operations.of(ServiceSettings())\n"  # tracing is off, so nothing is missing
-        "try: Operations.of(ServiceSettings(tracing=True))\n"
+        "Operations.from_settings(ServiceSettings())\n"  # tracing is off, so nothing is missing
+        "try: Operations.from_settings(ServiceSettings(tracing=True))\n"
         "except MissingExtra as error: print(error)\n"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -39,7 +39,8 @@ class SearchRunner:
         """The results of `queries`, in order; they are validated here, once, and encoded together.
 
         Raises:
-            RetrievalError: as `require_valid`, `prepare`, `ModelRouter.search_batch`, `AuditLog.write_search`, `Permits.run`.
+            RetrievalError: as `require_valid`, `prepare`, `Permits.run`, `ModelRouter.search_batch` and
+                `AuditLog.write_search`.
         """
 
         for query in queries:

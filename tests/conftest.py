@@ -71,6 +71,7 @@ CASES = (
 )
 
 
+_TESTS = Path(__file__).parent
 _MEMORY = Path("/dev/shm")
 _MEMORY_NEEDED = 12e9
 _PREFIX = "cxr-tests-"
@@ -88,6 +89,37 @@ def pytest_configure(config: pytest.Config) -> None:
             shutil.rmtree(left, ignore_errors=True)
     if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
         config.option.basetemp = _base()
+
+
+# Folders and files that take over 10 s, the longest first. They begin first, so that no process has to wait for one at the
+# end, and `make test-quick` leaves them out.
+_SLOW = (
+    "recovery",
+    "exporters",
+    "service/api/test_upload_fuzz.py",
+    "service/load",
+    "evaluation",
+    "contract",
+    "congruence",
+    "archives/test_phantom.py",
+    "ingest",
+    "cxr",
+    "retrieval/test_index_address.py",
+    "service/api/test_unavailable_files.py",
+    "service/access/test_auth.py",
+    "parity",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests, and put them first."""
+    rank = {}
+    for item in items:
+        name = item.path.relative_to(_TESTS).as_posix()
+        rank[item] = next((number for number, slow in enumerate(_SLOW) if name.startswith(slow)), len(_SLOW))
+        if rank[item] < len(_SLOW):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=rank.__getitem__)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -145,8 +145,10 @@ class TableRows:
         statuses = list(zip(*([read_status(cell) for cell in columns[name]] for name in self.findings), strict=True))
         statuses = statuses or [()] * len(cells)
         self.all = [
-            self._row(number, dict(zip(fields, row, strict=False)), study, file, said)
-            for number, (row, study, file, said) in enumerate(zip(cells, ids, files, statuses, strict=True), start=1)
+            self._row(number, dict(zip(fields, row, strict=False)), study, file, row_statuses)
+            for number, (row, study, file, row_statuses) in enumerate(
+                zip(cells, ids, files, statuses, strict=True), start=1
+            )
             if file or any(row) or self.holds_images  # spreadsheets often end with empty rows
         ]
         self.studies = self._by_study()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def ledger_path(home: Path, index_location: str, collection: str) -> Path:
-    """The file of a collection's ledger. Each index, embedded or on a server, has ledgers of its own."""
+    """The file of a collection's ledger. Each index, embedded or on a server, has separate ledgers."""
     location = index_location if "://" in index_location else str(Path(index_location).resolve())
     return home / "ledger" / hashlib.sha256(location.encode()).hexdigest()[:12] / f"{collection}.sqlite"
 

@@ -16,24 +16,24 @@ from retrieval.records import Quarantined, Study
 from tests.archives.test_table_forms import quarantined, source, studies
 
 
-def jobs(found: TableSource) -> dict[str, SourceImage]:
-    return {job.record.image_id: job for job in read_images(found) if isinstance(job, SourceImage)}
+def images_by_id(found: TableSource) -> dict[str, SourceImage]:
+    return {image.record.image_id: image for image in read_images(found) if isinstance(image, SourceImage)}
 
 
 def test_finding_labels_of_nih_and_labels_of_padchest_need_no_mapping(tmp_path: Path) -> None:
     text = "Image Index,Finding Labels\na.png,Cardiomegaly|Effusion\nb.png,No Finding\nc.png,\n"
-    found = jobs(source(tmp_path, text, image="Image Index"))
+    found = images_by_id(source(tmp_path, text, image="Image Index"))
     assert found["a.png"].labels.present == ("Cardiomegaly", "Pleural Effusion")
     assert found["b.png"].labels.present == ("No Finding",)
     assert found["c.png"].labels.present == ()
     text = "image,Labels\na.png,\"['cardiomegaly', 'pleural effusion']\"\nb.png,\"['aortic elongation']\"\nc.png,['exclude']\n"
-    found = jobs(source(tmp_path, text))
+    found = images_by_id(source(tmp_path, text))
     assert found["a.png"].labels.present == ("Cardiomegaly", "Pleural Effusion")
     assert (found["b.png"].unknown_terms, found["c.png"].labels.present) == (("Aortic Elongation",), ())
 
 
 def test_labels_and_problems_add_up(tmp_path: Path) -> None:
-    found = jobs(source(tmp_path, "image,problems,labels\na.png,Nodule,Effusion|Pleural_Thickening\n"))
+    found = images_by_id(source(tmp_path, "image,problems,labels\na.png,Nodule,Effusion|Pleural_Thickening\n"))
     assert found["a.png"].labels.problems == ("Nodule", "Pleural Effusion", "Thickening")
     assert "Pleural Other" in found["a.png"].labels.present
 
@@ -46,7 +46,7 @@ CHEXPERT = (
 
 @pytest.mark.parametrize("text", [CHEXPERT, CHEXPERT.replace(".0", ""), CHEXPERT.replace(",", ";").replace(".0", ",0")])
 def test_columns_of_findings_hold_one_zero_minus_one_and_blank(tmp_path: Path, text: str) -> None:
-    found = jobs(source(tmp_path, text, image="Path"))
+    found = images_by_id(source(tmp_path, text, image="Path"))
     first = found["a.png"].labels
     assert first.present == ("Cardiomegaly", "Support Devices")
     assert (first.uncertain, first.absent) == (("Lung Opacity",), ("Enlarged Cardiomediastinum",))
@@ -67,7 +67,7 @@ def test_columns_of_parquet_may_be_numbers_or_truth_values(tmp_path: Path) -> No
     )
     source(tmp_path, "image\na.png\nb.png\n")
     frame.to_parquet(tmp_path / "t.parquet")
-    found = jobs(TableSource(tmp_path / "t.parquet", images_dir=None, columns={}, dataset="own"))
+    found = images_by_id(TableSource(tmp_path / "t.parquet", images_dir=None, columns={}, dataset="own"))
     assert found["a.png"].labels.present == ("Pulmonary Edema", "Edema", "Pleural Effusion")
     assert found["a.png"].labels.uncertain == ("Mass", "Lung Lesion")
     assert (found["b.png"].labels.present, found["b.png"].labels.absent) == ((), ("Pleural Effusion",))
@@ -147,6 +147,6 @@ def test_rows_of_a_study_that_contradict_each_other_in_a_label_give_none(tmp_pat
 
 def test_studies_about_which_nothing_is_known_are_unlabelled(tmp_path: Path) -> None:
     found = source(tmp_path, "image,mesh,problems,labels,findings\na.png,nan,None,[],\nb.png,,,exclude,N/A\n")
-    for job in jobs(found).values():
-        assert (job.labels.present, job.labels.absent, job.labels.from_text) == ((), (), ())
+    for image in images_by_id(found).values():
+        assert (image.labels.present, image.labels.absent, image.labels.from_text) == ((), (), ())
     assert all(isinstance(study, Study) for study in studies(found))

@@ -111,9 +111,9 @@ def test_a_study_of_an_older_version_with_such_an_id_is_not_pruned(
 def test_dicom_ids_are_short_whatever_the_uids_are(tmp_path: Path) -> None:
     uids = {"StudyInstanceUID": "1." + "9" * 62, "SOPInstanceUID": "1." + "8" * 62}
     (tmp_path / "a.dcm").write_bytes(dicom(**uids))
-    (job,) = read_images(DicomFolderSource(tmp_path, dataset="own", salt=b"s" * 32))
-    assert isinstance(job, SourceImage)
-    assert max(len(job.study.study_id), len(job.record.image_id)) <= 64
+    (image,) = read_images(DicomFolderSource(tmp_path, dataset="own", salt=b"s" * 32))
+    assert isinstance(image, SourceImage)
+    assert max(len(image.study.study_id), len(image.record.image_id)) <= 64
 
 
 @pytest.mark.parametrize("length", [201, 1000, 10_000])

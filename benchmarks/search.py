@@ -34,7 +34,7 @@ from archives.phantoms import write_phantoms
 from benchmarks.baseline_search import BaselineSearch, Row, frontal_without_pneumothorax, write_baseline_search
 from benchmarks.indiana import FOLDER, indiana_source
 from benchmarks.result_file import write_result
-from ingest.study_labels import label_study
+from ingest.labels.study import label_study
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest

@@ -25,7 +25,7 @@ from cxr.evaluation_options import (
 from cxr.options import DeviceOption, IndexOption, JsonOption
 from cxr.settings import read_settings
 from evaluation.comparison import compare as compare_evaluations
-from evaluation.measurement import measure_in_processes
+from evaluation.evaluation_process import measure_in_processes
 from evaluation.report.page import write_reports
 from evaluation.results import read_evaluation, to_document
 from retrieval.atomic_files import temporary_folder

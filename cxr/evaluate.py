@@ -24,7 +24,7 @@ from cxr.evaluation_options import (
 )
 from cxr.options import DeviceOption, IndexOption, JsonOption
 from cxr.settings import read_settings
-from evaluation.measurement import measure_model
+from evaluation.evaluation_process import measure_model
 from evaluation.report.markdown import render_evaluation
 from evaluation.results import to_document
 from retrieval.atomic_files import temporary_folder

@@ -12,7 +12,7 @@ import typer
 from archives.splits import read_split
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
-from evaluation.measurement import Measurement
+from evaluation.evaluation_process import Measurement
 from evaluation.results import Evaluation, Protocol
 from retrieval.errors import InvalidRequest
 from retrieval.model.bundle import find_bundle

@@ -11,10 +11,7 @@ from archives.source_part import parse_part
 from archives.source_spec import SourceSpec
 from cxr.console import print_json, say
 from cxr.graceful_stop import GracefulStop
-from cxr.ingest_retry import finish, retry
-from cxr.ingest_status import status
-from cxr.ingest_summary import print_summary
-from cxr.ingest_worker import (
+from cxr.ingest_options import (
     EXIT_QUARANTINED,
     BatchOption,
     BurnedInOption,
@@ -22,6 +19,9 @@ from cxr.ingest_worker import (
     opened_worker,
     read_ingest_settings,
 )
+from cxr.ingest_retry import finish, retry
+from cxr.ingest_status import status
+from cxr.ingest_summary import print_summary
 from cxr.options import DeviceOption, IndexOption, JsonOption, PauseOptimizerOption, ReplicasOption, ShardsOption
 from cxr.progress import progress_bar
 from ingest.run_mode import RunMode

@@ -7,9 +7,7 @@ import typer
 from archives.source_spec import SourceSpec
 from cxr.console import print_json, say
 from cxr.graceful_stop import GracefulStop
-from cxr.ingest_status import quarantined_sources
-from cxr.ingest_summary import describe_counts, print_summary
-from cxr.ingest_worker import (
+from cxr.ingest_options import (
     EXIT_QUARANTINED,
     BatchOption,
     BurnedInOption,
@@ -18,6 +16,8 @@ from cxr.ingest_worker import (
     opened_worker,
     read_ingest_settings,
 )
+from cxr.ingest_status import quarantined_sources
+from cxr.ingest_summary import describe_counts, print_summary
 from cxr.options import DeviceOption, IndexOption, JsonOption
 from cxr.progress import progress_bar
 from ingest.run_mode import RunMode

@@ -13,8 +13,8 @@ import typer
 from archives.source_part import SourcePart
 from archives.source_spec import SourceSpec
 from cxr.console import print_json, say
+from cxr.ingest_options import read_ingest_settings
 from cxr.ingest_summary import LISTED_FILES
-from cxr.ingest_worker import read_ingest_settings
 from cxr.options import IndexOption, JsonOption
 from ingest.ledger import Ledger, ledger_path
 from ingest.ledger.schema import RunRow

@@ -14,8 +14,8 @@ from rich.text import Text
 from archives.report_sections import split_report
 from cxr.console import print_json
 from cxr.options import JsonOption
-from ingest.explain_labels import explain_query, explain_report
-from ingest.label_explanation import ExplainedMention, ExplainedSentence, Explanation
+from ingest.labels.explain import explain_query, explain_report
+from ingest.labels.explanation import ExplainedMention, ExplainedSentence, Explanation
 from retrieval.errors import InvalidRequest
 from retrieval.records import Report
 

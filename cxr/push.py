@@ -18,7 +18,7 @@ from cxr.options import (
     ShardsOption,
 )
 from cxr.progress import progress_bar
-from cxr.transfer import CopyQuantizationOption, RecreateOption, load_options, opened_index, report_transfer
+from cxr.transfer_options import CopyQuantizationOption, RecreateOption, load_options, opened_index, report_transfer
 from ingest.transfer import push as push_collection
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index

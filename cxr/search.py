@@ -10,7 +10,7 @@ import typer
 from cxr.console import print_json
 from cxr.hits_table import print_hits
 from cxr.options import DeviceOption, IndexOption, JsonOption
-from cxr.query_options import read_query
+from cxr.query_from_options import read_query
 from cxr.settings import read_settings
 from retrieval.catalog import Catalog
 from retrieval.imaging.decoder_pool import decoders

@@ -18,7 +18,7 @@ from cxr.options import (
 )
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
-from cxr.transfer import CopyQuantizationOption, RecreateOption, load_options, opened_index, report_transfer
+from cxr.transfer_options import CopyQuantizationOption, RecreateOption, load_options, opened_index, report_transfer
 from ingest.snapshot import create_snapshot, restore_snapshot
 from retrieval.index.schema import collection_name
 

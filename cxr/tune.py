@@ -20,7 +20,7 @@ from evaluation.verdict import show, show_p
 from retrieval.errors import InvalidRequest
 from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
-from retrieval.search.presets import save_preset
+from retrieval.search.saved_presets import save_preset
 
 
 def tune(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.results import Data, Judge, Vocabulary
-from ingest.study_labels import label_study
+from ingest.labels.study import label_study
 from retrieval.errors import InvalidRequest
 from retrieval.imaging.decoder_pool import read_image
 from retrieval.index.filters import Filters

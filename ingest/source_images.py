@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from ingest.study_labels import label_study, unread_text
+from ingest.labels.study import label_study, unread_text
 from retrieval.labels import Labels, unknown_terms
 from retrieval.records import LIMIT_ID, ImageRecord, Quarantined, Study, point_id, studies_of
 

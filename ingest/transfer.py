@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ingest.copied_points import pages, read_points, require_same_images, verify_copy
-from ingest.target import open_or_create
+from ingest.target_collection import open_or_create
 from retrieval.errors import BundleMismatch, IndexFailure
 from retrieval.index.completeness import PUSH, begin, without
 from retrieval.index.interface import Collection, Index, IndexPoint, has_no_active, readable_active

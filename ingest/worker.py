@@ -19,7 +19,7 @@ from ingest.source_identity import Admission, admit
 from ingest.source_images import read_images
 from ingest.stage_clock import StageClock
 from ingest.summary import IngestSummary
-from ingest.target import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
+from ingest.target_collection import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
 from retrieval.errors import SourceError
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import datasets_of, ingest_of, why_incomplete, without

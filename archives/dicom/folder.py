@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from archives.dicom.accession_numbers import AccessionNumbers
+from archives.dicom.header_scan import ScannedImage, ScannedOther, ScannedReport, scan_file
 from archives.dicom.pseudonyms import fingerprint, hash_uid
 from archives.dicom.report_table import ReportTable
-from archives.dicom.scan import ScannedImage, ScannedOther, ScannedReport, scan_file
 from archives.dicom.structured_reports import StructuredReports
 from archives.file_tree import FileTree, printable
 from retrieval.errors import MissingExtra, PathOutside, RetrievalError, SourceError

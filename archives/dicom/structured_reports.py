@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 
 from archives.dicom.accession_numbers import AccessionNumbers
-from archives.dicom.scan import ScannedReport
+from archives.dicom.header_scan import ScannedReport
 from archives.dicom.structured_report_text import StructuredText
 from retrieval.records import Quarantined, Report
 

@@ -15,7 +15,7 @@ from retrieval.atomic_files import find_abandoned_drafts
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
 from retrieval.index.interface import Index
 from retrieval.model.bundle import find_bundle, installed_bundles
-from retrieval.search.presets import read_preset
+from retrieval.search.saved_presets import read_preset
 from retrieval.settings import RetrievalSettings
 
 _DATABASES = ("experiments.sqlite",)

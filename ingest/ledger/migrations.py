@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from archives.dicom.modalities import redact_modality, redact_modality_in_summary
+from archives.dicom.modality_names import redact_modality, redact_modality_in_summary
 
 _MODALITY = "wrong_modality"  # messages with this code quoted a header value in earlier versions
 

@@ -5,7 +5,7 @@ Names come from two vocabularies: the heads of the Indiana (Open-i) indexing, an
 
 Where to change what: words of a finding in `finding_words`, triggers of negation and uncertainty in `triggers`, the effect
 of a kind of trigger in `rules`, names of findings in `vocabulary`, terms of other datasets in `column_terms`.
-`ingest.study_labels` combines indexing and report of a study; `ingest.explain_labels` explains each label.
+`ingest.labels.study` combines indexing and report of a study; `ingest.labels.explain` explains each label.
 """
 
 from retrieval.labels.column_terms import find_term, is_mapping, read_status, read_terms

@@ -14,9 +14,9 @@ from typing import Literal
 from retrieval.labels.kinds import Dialect, Kind
 from retrieval.labels.laterality import Side
 from retrieval.labels.modifiers import read_denied_modifiers, read_modifiers
+from retrieval.labels.scan_state import Mention
 from retrieval.labels.scanner import Scan, scan_sentence
 from retrieval.labels.sentences import read_sentences
-from retrieval.labels.state import Mention
 from retrieval.records import Status
 
 _CACHED = 8192  # sentences; 3,475 reports have about 7,500 different ones

@@ -6,8 +6,8 @@ import itertools
 import re
 
 from retrieval.labels.kinds import COMMAS, CONJUNCTIONS, DESCRIPTORS, NEGATIONS_AHEAD, UNCERTAINTIES_AHEAD, Kind
+from retrieval.labels.scan_state import Effect, ScanState
 from retrieval.labels.spans import ADJACENT, Span, gap
-from retrieval.labels.state import Effect, ScanState
 
 _EVERY = re.compile(r"\b(?:all|any|every\w*|anything)\b")
 # Between a finding and its answer: "effusion on the left: none".

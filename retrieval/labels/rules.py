@@ -13,7 +13,7 @@ from enum import Enum
 
 from retrieval.labels import conditions as when
 from retrieval.labels.kinds import Dialect, Kind
-from retrieval.labels.state import EVERY_EFFECT, Effect, ScanState
+from retrieval.labels.scan_state import EVERY_EFFECT, Effect, ScanState
 
 
 class Direction(Enum):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrieval.labels.backward import set_backward, set_neighbour
+from retrieval.labels.findings_before_trigger import set_backward, set_neighbour
 from retrieval.labels.kinds import COMMAS, Dialect, Kind
 from retrieval.labels.rules import RULES, Direction, Rule
+from retrieval.labels.scan_state import Mention, ScanState, Scope
 from retrieval.labels.spans import Span, find_spans, gap
-from retrieval.labels.state import Mention, ScanState, Scope
 from retrieval.labels.structures import directly_precedes, judge_structures, listed_structures
 
 

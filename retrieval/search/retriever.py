@@ -22,11 +22,11 @@ from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder
 from retrieval.search.cases import find_examples, images_of
 from retrieval.search.hits import SearchResult, StudyRecord, hit_of, interpretation, study_of
-from retrieval.search.presets import read_preset
 from retrieval.search.query import LIMIT_BATCH, Case, Facet, Query
 from retrieval.search.query_state import QueryState
 from retrieval.search.query_vectors import QueryVectors, collect_vectors
 from retrieval.search.rerank import NONE, PRESETS, Rerank, collapse, diversify, percentiles, plan
+from retrieval.search.saved_presets import read_preset
 from retrieval.search.spelling import use_collection_spelling
 
 

@@ -15,7 +15,7 @@ from archives.dicom.report_table import ReportTable
 from archives.dicom.structured_report_text import read_structured_report
 from archives.report_sections import split_report
 from archives.tables.source import TableSource
-from ingest.study_labels import label_study
+from ingest.labels.study import label_study
 from retrieval.progress import NoProgress
 from retrieval.records import Report, Study
 

@@ -9,8 +9,8 @@ import pytest
 
 from archives.tables.columns import parse_columns
 from archives.tables.source import TableSource
+from ingest.labels.study import label_study
 from ingest.source_images import SourceImage, read_images
-from ingest.study_labels import label_study
 from retrieval.errors import InvalidRequest, SourceError
 from retrieval.records import Quarantined, Study
 from tests.archives.test_table_forms import quarantined, source, studies

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archives.report_sections import split_report
-from ingest.explain_labels import explain_query, explain_report, to_json
-from ingest.label_explanation import KNOWN_MISREADINGS
+from ingest.labels.explain import explain_query, explain_report, to_json
+from ingest.labels.explanation import KNOWN_MISREADINGS
 from retrieval.labels import find_mentions, read_report
 from retrieval.labels.assertions import read_assertions
 from retrieval.labels.language import is_english

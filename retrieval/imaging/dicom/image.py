@@ -11,9 +11,9 @@ from retrieval.errors import BurnedIn, RetrievalError, UnreadableImage
 from retrieval.imaging.dicom.header import Header, read_header
 from retrieval.imaging.dicom.palette import apply_palette
 from retrieval.imaging.dicom.pixel_description import PixelDescription, describe_pixels
-from retrieval.imaging.dicom.presentation import colour_grayscale, read_grayscale
 from retrieval.imaging.dicom.samples import Samples, read_samples
 from retrieval.imaging.dicom.stored_bits import StoredBits
+from retrieval.imaging.dicom.window_and_luts import colour_grayscale, read_grayscale
 
 PIXEL_TAGS = (
     0x00280002,  # SamplesPerPixel

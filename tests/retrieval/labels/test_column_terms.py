@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.study_labels import label_study
+from ingest.labels.study import label_study
 from retrieval.labels import find_term, read_indexing, read_status, read_terms, unknown_terms
 from retrieval.labels.finding_words import WORDS_OF_HEAD
 from retrieval.labels.vocabulary import CHEXPERT_14, OTHER_HEADS

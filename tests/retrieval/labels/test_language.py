@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report_labels import read_table
+from ingest.labels.study import label_study, unread_text
 from ingest.source_images import read_images
-from ingest.study_labels import label_study, unread_text
 from retrieval.labels import find_mentions
 from retrieval.labels.language import is_english
 from retrieval.labels.report_labels import LONGEST_TEXT, read_report

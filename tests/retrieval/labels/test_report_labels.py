@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.label_scoring import STATUSES, score_phrases
-from ingest.study_labels import label_study
+from ingest.labels.study import label_study
 from retrieval.labels import find_mentions, read_report
 from retrieval.labels.assertions import read_assertions
 

@@ -4,8 +4,8 @@ import pytest
 
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
-from retrieval.search.presets import read_preset, save_preset
 from retrieval.search.query import Query
+from retrieval.search.saved_presets import read_preset, save_preset
 from retrieval.settings import RetrievalSettings
 
 WEIGHTS = {"image": 0.7, "findings": 0.3}

@@ -8,10 +8,6 @@ from __future__ import annotations
 import json
 import re
 
-RADIOGRAPHY = ("CR", "DX", "RG")
-"""Computed, digital and film radiography. Secondary captures (OT, SC) are not accepted: many are screenshots, scanned paper
-or dose sheets, with names in their pixels."""
-
 _KNOWN = frozenset((
     "ANN", "AR", "AS", "ASMT", "AU", "BDUS", "BI", "BMD", "CD", "CF", "CFM", "CP", "CR", "CS", "CT",
     "CTPROTOCOL", "DD", "DF", "DG", "DM", "DMS", "DOC", "DS", "DX", "EC", "ECG", "EEG", "EMG", "EOG", "EPS",

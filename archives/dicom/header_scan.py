@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from archives.dicom.modalities import RADIOGRAPHY, name_modality
+from archives.dicom.modality_names import name_modality
 from archives.dicom.pseudonyms import hash_uid
 from archives.dicom.structured_report_text import StructuredText, read_structured_report
 from archives.tables.cells import is_dummy, is_missing
@@ -17,6 +17,10 @@ from retrieval.imaging.decode import LIMIT_BYTES
 from retrieval.imaging.dicom.header import Header, items_of, read_header, text_of
 from retrieval.imaging.signatures import HEAD_BYTES, is_dicom
 from retrieval.records import Report, View
+
+RADIOGRAPHY = ("CR", "DX", "RG")
+"""Computed, digital and film radiography. Secondary captures (OT, SC) are not accepted: many are screenshots, scanned paper
+or dose sheets, with names in their pixels."""
 
 HEADER_TAGS = (
     0x00080005,  # SpecificCharacterSet

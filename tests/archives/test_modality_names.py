@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.uid import CTImageStorage
 
 from archives.dicom.folder import DicomFolderSource
-from archives.dicom.modalities import name_modality, redact_modality
+from archives.dicom.modality_names import name_modality, redact_modality
 from ingest.ledger import Ledger
 from retrieval.records import Quarantined
 from tests.dicom_files import dicom

@@ -6,8 +6,8 @@ import itertools
 import re
 
 from retrieval.labels.kinds import COMMAS, CONJUNCTIONS, NEGATIONS_AHEAD, TERMINATIONS, UNCERTAINTIES_AHEAD, Kind
+from retrieval.labels.scan_state import Effect, Mention, ScanState, Scope
 from retrieval.labels.spans import ADJACENT, Span, gap
-from retrieval.labels.state import Effect, Mention, ScanState, Scope
 
 _SINGULAR = re.compile(r"(?:is|was|has)\b")
 _SIDE = re.compile(r"(?:left|right)\b")

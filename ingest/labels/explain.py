@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import msgspec
 
-from ingest.label_explanation import (
+from ingest.labels.explanation import (
     ExplainedMention,
     ExplainedSentence,
     ExplainedTrigger,
@@ -22,10 +22,10 @@ from retrieval.labels.kinds import Dialect, Kind
 from retrieval.labels.language import is_english
 from retrieval.labels.query_mentions import find_mentions, spell_out
 from retrieval.labels.report_labels import LONGEST_TEXT, TextLabels, names_of, read_report
+from retrieval.labels.scan_state import Mention, Scope
 from retrieval.labels.scanner import Scan, scan_sentence
 from retrieval.labels.sentences import read_sentences
 from retrieval.labels.spans import Span
-from retrieval.labels.state import Mention, Scope
 from retrieval.labels.triggers import AFTER_FINDINGS, BEFORE_FINDINGS
 from retrieval.records import Report
 

@@ -27,8 +27,8 @@ from benchmarks.result_file import FOLDER, write_result
 from exporters.export import export_model
 from exporters.finetune.progress import NoTrainingProgress
 from exporters.finetune.run import finetune
+from exporters.finetune.run_files import EpochRecord
 from exporters.finetune.settings import load_settings
-from exporters.finetune.store import EpochRecord
 from retrieval.model.bundle import PACKAGED_DIR, ModelBundle
 from retrieval.model.encoder import Encoder
 from retrieval.records import Study, studies_of

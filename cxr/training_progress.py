@@ -8,7 +8,7 @@ from cxr.progress import ProgressReporter
 
 if TYPE_CHECKING:  # they import torch, which `cxr finetune --help` does without
     from exporters.finetune.progress import StepReport
-    from exporters.finetune.store import EpochRecord
+    from exporters.finetune.run_files import EpochRecord
 
 
 class TrainingReporter:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from exporters.finetune.store import EpochRecord
+from exporters.finetune.run_files import EpochRecord
 
 
 def draw_curve(history: Sequence[EpochRecord], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from exporters.finetune.store import EpochRecord
+from exporters.finetune.run_files import EpochRecord
 
 
 @dataclass(frozen=True, slots=True)

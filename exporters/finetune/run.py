@@ -17,10 +17,10 @@ from exporters.checkpoints.load import load_checkpoint
 from exporters.checkpoints.location import locate_checkpoint
 from exporters.finetune.curve import draw_curve
 from exporters.finetune.data import load_pairs, report_text
+from exporters.finetune.new_model import write_scratch_checkpoint
 from exporters.finetune.progress import NoTrainingProgress, TrainingProgress
-from exporters.finetune.scratch import write_scratch_checkpoint
+from exporters.finetune.run_files import CURVE, HISTORY, RunStore, fingerprint_of
 from exporters.finetune.settings import FinetuneSettings
-from exporters.finetune.store import CURVE, HISTORY, RunStore, fingerprint_of
 from exporters.finetune.towers import TrainableModel
 from exporters.finetune.trainer import Trainer, resolve_device
 from exporters.finetune.validation import Validation

@@ -20,8 +20,8 @@ from exporters.finetune.augmentation import augment_images, draw_text
 from exporters.finetune.data import PairSet, find_shared_texts
 from exporters.finetune.losses import LOSSES
 from exporters.finetune.progress import StepReport, TrainingProgress
+from exporters.finetune.run_files import EpochRecord, RunState, RunStore
 from exporters.finetune.settings import FinetuneSettings
-from exporters.finetune.store import EpochRecord, RunState, RunStore
 from exporters.finetune.towers import TrainableModel, as_unit_range
 from exporters.finetune.validation import validate
 from exporters.finetune.weight_average import WeightAverage

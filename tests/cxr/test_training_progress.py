@@ -10,7 +10,7 @@ import pytest
 from cxr.progress import progress_bar
 from cxr.training_progress import TrainingReporter
 from exporters.finetune.progress import StepReport, TrainingProgress
-from exporters.finetune.store import EpochRecord
+from exporters.finetune.run_files import EpochRecord
 from exporters.finetune.validation import Validation
 
 

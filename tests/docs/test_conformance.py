@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydicom.datadict import keyword_for_tag
 
-from archives.dicom.header_scan import HEADER_TAGS
-from archives.dicom.header_scan import RADIOGRAPHY
+from archives.dicom.header_scan import HEADER_TAGS, RADIOGRAPHY
 from retrieval.imaging.dicom.image import PIXEL_TAGS
 from tests.docs.markdown import ROOT
 

@@ -15,8 +15,8 @@ from exporters.checkpoints.load import load_checkpoint
 from exporters.finetune.data import load_pairs
 from exporters.finetune.progress import NoTrainingProgress, StepReport
 from exporters.finetune.run import FinetuneSummary, _trainable_model, finetune
+from exporters.finetune.run_files import EpochRecord
 from exporters.finetune.settings import FinetuneSettings, load_settings, make_settings, shipped_configs
-from exporters.finetune.store import EpochRecord
 from exporters.finetune.towers import embed_pairs
 from exporters.finetune.trainer import learning_rate_factor
 from retrieval.errors import DeviceUnavailable, TrainingError

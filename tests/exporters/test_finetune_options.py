@@ -64,7 +64,7 @@ def test_without_decay_the_average_is_the_model() -> None:
 
 def test_a_killed_run_with_averaged_weights_resumes_to_the_same_checkpoint(tmp_path: Path) -> None:
     from exporters.finetune.progress import NoTrainingProgress
-    from exporters.finetune.store import EpochRecord
+    from exporters.finetune.run_files import EpochRecord
 
     class Killing(NoTrainingProgress):
         def epoch(self, record: EpochRecord) -> None:

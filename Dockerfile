@@ -10,7 +10,7 @@ RUN uv venv /opt/cxr
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 
-# Dependencies first: they change less often than the code, and their layer is kept.
+# Dependencies first: they change less often than the code, so Docker can reuse their layer.
 FROM builder AS builder-cpu
 RUN uv pip install --requirements pyproject.toml --extra cpu --extra dicom --extra parquet --constraint constraints.txt
 COPY retrieval retrieval
@@ -23,8 +23,8 @@ COPY cxr cxr
 RUN uv pip install --no-deps .
 
 FROM builder AS builder-gpu
-# Released apart from the CPU build, so it has a version of its own. Its extras bring CUDA and cuDNN: the host needs only
-# the driver and NVIDIA's container toolkit.
+# The GPU build is released separately and has other version numbers. Its extras install CUDA and cuDNN, so the host needs
+# only the driver and the NVIDIA container toolkit.
 ARG ONNXRUNTIME_GPU=1.31.1
 RUN uv pip install --requirements pyproject.toml --extra gpu --extra dicom --extra parquet \
     "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" --constraint constraints.txt
@@ -45,7 +45,7 @@ WORKDIR /var/lib/cxr
 USER cxr
 EXPOSE 8000
 ENTRYPOINT ["cxr"]
-# Listening beyond loopback is said explicitly, in docker-compose.yml, never by default.
+# By default the service listens on loopback only; docker-compose.yml sets another address explicitly.
 CMD ["--help"]
 
 FROM runtime AS gpu

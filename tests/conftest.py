@@ -1,4 +1,4 @@
-"""Fixtures that several packages share: tiny real bundles, a small archive, and a home that holds both."""
+"""Shared fixtures: tiny real bundles, a small archive, and a home with both."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ WORDS = [
     "with",
 ]
 
-# (MeSH, Problems, findings, impression) of the archive's studies, in turn.
+# MeSH, Problems, findings and impression of the studies in the archive; they repeat after the last.
 CASES = (
     ("normal", "normal", "The heart is normal. The lungs are clear.", "Normal chest."),
     ("Cardiomegaly/mild", "Cardiomegaly", "Heart mild enlarged.", "Mild cardiomegaly."),
@@ -73,22 +73,22 @@ CASES = (
 
 _TESTS = Path(__file__).parent
 _MEMORY = Path("/dev/shm")
-_MEMORY_NEEDED = 12e9
+_NEEDED_BYTES = 12e9
 _PREFIX = "cxr-tests-"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Put temporary folders into memory if there is room: on a disk, a new collection waits seconds for it.
+    """Put temporary folders into memory if it has room, because a new collection takes seconds on a disk.
 
-    `--basetemp` names another place, and keeps the folders of failed tests.
+    `--basetemp` sets another folder, which keeps the files of failed tests.
     """
-    if config.getoption("basetemp") is not None or not _MEMORY.is_dir():  # processes of xdist have a base
+    if config.getoption("basetemp") is not None or not _MEMORY.is_dir():  # xdist gives its processes a basetemp
         return
     for left in _MEMORY.glob(f"{_PREFIX}*"):
         if not psutil.pid_exists(int(left.name.removeprefix(_PREFIX))):
             shutil.rmtree(left, ignore_errors=True)
-    if shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
-        config.option.basetemp = _base()
+    if shutil.disk_usage(_MEMORY).free > _NEEDED_BYTES:
+        config.option.basetemp = _memory_folder()
 
 
 # Folders and files that take over 10 s, the longest first. They begin first, so that no process has to wait for one at the
@@ -124,16 +124,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Free the memory."""
-    if config.getoption("basetemp") == _base():
-        shutil.rmtree(_base(), ignore_errors=True)
+    if config.getoption("basetemp") == _memory_folder():
+        shutil.rmtree(_memory_folder(), ignore_errors=True)
 
 
-def _base() -> Path:
+def _memory_folder() -> Path:
     return _MEMORY / f"{_PREFIX}{os.getpid()}"
 
 
 def write_tiny_bundle(models_dir: Path, name: str, *, seed: int) -> ModelBundle:
-    """A bundle of two linear towers: pixels pooled to 4 x 4 and words summed, both projected to `DIM` and normalised."""
+    """A bundle with two linear towers: pooled pixels (4 x 4) and summed words, both projected to `DIM` and normalised."""
     rng = np.random.default_rng(seed)
     tokenizer = Tokenizer(
         models.WordLevel({"[PAD]": 0, "[UNK]": 1, **{w: n + 2 for n, w in enumerate(WORDS)}}, "[UNK]")
@@ -203,7 +203,7 @@ def _write_tower(path, nodes, last, weights, input_name, shape, output_name, ext
 
 
 def write_archive(folder: Path, studies: int = 14, *, seed: int = 0) -> dict[str, Path]:
-    """An archive in the Indiana form: `studies` studies of `CASES` in turn, most with two views, random smooth images."""
+    """An archive in the Indiana format: `studies` studies from `CASES`, most with two views, with random smooth images."""
     rng = np.random.default_rng(seed)
     images = folder / "images"
     images.mkdir(parents=True)
@@ -226,14 +226,14 @@ def write_archive(folder: Path, studies: int = 14, *, seed: int = 0) -> dict[str
 
 @pytest.fixture
 def archive(tmp_path: Path) -> dict[str, Path]:
-    """The three inputs of the Indiana source: 14 studies, 24 images."""
+    """The three paths of an archive in the Indiana format: 14 studies, 24 images."""
     return write_archive(tmp_path / "archive")
 
 
 @pytest.fixture(scope="session")
 def tiny_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the bundles `tiny-a` and `tiny-b`, both ingested; never opened by a test itself."""
-    home = tmp_path_factory.mktemp("made")
+    """A home with the bundles `tiny-a` and `tiny-b`, both ingested. Tests copy it and never open it."""
+    home = tmp_path_factory.mktemp("new")
     archive = write_archive(home / "archive")
     index = EdgeIndex(home / "index")
     for seed, name in enumerate(("tiny-a", "tiny-b")):
@@ -265,7 +265,7 @@ def _copy_sparse(source: str, target: str, block_bytes: int = 1 << 16) -> None:
 
 
 def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each part of an open file that is no hole; the whole file where holes cannot be asked for."""
+    """Start and end of each part of an open file that holds data; the whole file if the system does not report holes."""
     end = 0
     while end < size:
         try:
@@ -273,14 +273,14 @@ def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
             end = os.lseek(file, start, os.SEEK_HOLE)
         except AttributeError:
             start, end = end, size
-        except OSError:  # only a hole is left
+        except OSError:  # the rest is a hole
             return
         yield start, end
 
 
 @pytest.fixture
 def tiny_home(tiny_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of `tiny_template` that the test may change, and that `CXR_HOME` names; `tiny-a` is active."""
+    """A copy of `tiny_template` that the test may change. `CXR_HOME` names it, and `tiny-a` is active."""
     home = copy_home(tiny_template, tmp_path / "home")
     for name in ("CXR_INDEX", "CXR_DEVICE", "CXR_INDEX_API_KEY"):
         monkeypatch.delenv(name, raising=False)

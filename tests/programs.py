@@ -1,4 +1,4 @@
-"""Programs that tests of the marker `real` run: found, installed where allowed, or the test is skipped with the reason."""
+"""Programs for tests with the marker `real`: finds or installs them, or skips the test with the reason."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 
 
 def require_program(name: str, *, package: str | None = None) -> str:
-    """Path of the program `name`; skips the test if it cannot be had.
+    """Path of the program `name`; skips the test if it is not available.
 
-    `make test-real` allows its installation, as root on Debian and its relatives; `package` is the name there, if it
-    differs from `name`.
+    `make test-real` installs it when run as root on a system with apt. `package` is the name of its package, if different.
     """
     path = shutil.which(name)
     if path is None and os.environ.get("CXR_TEST_INSTALL") == "1":
@@ -29,7 +28,7 @@ def require_program(name: str, *, package: str | None = None) -> str:
 
 @functools.cache
 def _install(package: str) -> str:
-    """Install a package of the system; the reason if that fails, "" otherwise."""
+    """Install a system package. Returns the reason if that fails, otherwise ""."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         return f"install the package {package} of your system, or run as root on Debian"
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}

@@ -15,17 +15,17 @@ _BLOCKS = 4
 
 
 class PipeReader(Protocol):
-    """Reads one pipe; used by one thread at a time."""
+    """Reads one pipe; only one thread may use it at a time."""
 
     def read_into(self, view: memoryview, wait_s: float) -> int | None:
-        """Write bytes that have come into `view`; returns their number: 0 at the end of the pipe, None after `wait_s`."""
+        """Read available bytes into `view`. Returns their number, 0 at the end of the pipe, or None after `wait_s`."""
 
     def close(self) -> None:
-        """Stop reading. The process at the other end has ended."""
+        """Stop reading. Call it after the process at the other end has ended."""
 
 
 class ThreadedReader:
-    """Reads in a thread of its own, for Windows, where a pipe cannot be waited for with a time limit."""
+    """Reads in its own thread, for Windows, which cannot wait for a pipe with a time limit."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -51,7 +51,7 @@ class ThreadedReader:
 
     def close(self) -> None:
         """As in `PipeReader`."""
-        while self._thread.is_alive():  # it may wait for room in the queue
+        while self._thread.is_alive():  # the thread may wait for space in the queue
             with contextlib.suppress(queue.Empty):
                 self._blocks.get(timeout=0.05)
 
@@ -74,7 +74,7 @@ if sys.platform == "win32":
 else:
 
     class PollingReader:
-        """Waits with `poll` and reads without copies."""
+        """Waits with `poll` and reads directly into `view`."""
 
         def __init__(self, descriptor: int) -> None:
             self._descriptor = descriptor
@@ -88,7 +88,7 @@ else:
             return os.readv(self._descriptor, [view])
 
         def close(self) -> None:
-            """Nothing runs."""
+            """Do nothing: there is no thread to stop."""
 
     def open_reader(descriptor: int) -> PipeReader:
         """A reader for the pipe `descriptor`."""

@@ -1,4 +1,4 @@
-"""Dockerfile and compose files name only what exists: commands, options, settings, paths, ports, targets."""
+"""The commands, options, settings, paths, ports and targets in the Dockerfile and the compose files exist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OVERLAY = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-# Of the compose file alone; everything else that it reads from the environment is a setting of the program.
+# Variables of the compose file only; all others that it reads are settings of the program.
 COMPOSE_VARIABLES = {"DATA_DIR", "MODEL"}
 OURS = ("api", "ingest")
 
@@ -47,17 +47,17 @@ def instructions(name: str) -> list[str]:
 
 
 def stages() -> dict[str, str]:
-    """What each stage of the Dockerfile starts from, by its name."""
+    """The base image of each stage in the Dockerfile."""
     return {name: origin for origin, _, name in (line.partition(" AS ") for line in instructions("FROM"))}
 
 
 def resolve(value: str) -> str:
-    """A compose value with the defaults of its variables."""
+    """A compose value, with each variable replaced by its default."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
 def parse_command(words: list[str]) -> dict[str, Any]:
-    """The parameters of a `cxr` command line, parsed by the program's own parser."""
+    """The parameters of a `cxr` command line, as the program parses them."""
     group = typer.main.get_command(cxr.main.app)
     context = group.make_context("cxr", list(words), resilient_parsing=False)
     name, command, rest = group.resolve_command(context, list(words))  # type: ignore[attr-defined]
@@ -115,23 +115,23 @@ def test_ports_agree() -> None:
     assert f"/{index.port};" in healthcheck(index.hostname)[-1]
 
 
-def test_key_of_the_index_is_required_and_the_same_on_both_sides() -> None:
+def test_server_and_clients_require_the_same_key_of_the_index() -> None:
     key = BASE["services"]["qdrant"]["environment"]["QDRANT__SERVICE__API_KEY"]
     assert key.startswith("${CXR_INDEX_API_KEY:?")
     assert all(BASE["services"][name]["environment"]["CXR_INDEX_API_KEY"] == key for name in OURS)
 
 
-def test_server_and_client_of_the_index_fit_together() -> None:
+def test_versions_of_index_server_and_client_are_compatible() -> None:
     image = BASE["services"]["qdrant"]["image"]
     server = re.fullmatch(r"qdrant/qdrant:v(\d+)\.(\d+)\.\d+", image)
     client = re.search(r"^qdrant-client==(\d+)\.(\d+)\.", (ROOT / "constraints.txt").read_text(), re.M)
     assert server
     assert client
     assert server[1] == client[1]
-    assert abs(int(server[2]) - int(client[2])) <= 1  # the client warns beyond that
+    assert abs(int(server[2]) - int(client[2])) <= 1  # the client warns if the difference is larger
 
 
-def test_build_targets_exist_and_copy_what_is_there() -> None:
+def test_build_targets_and_copied_files_exist() -> None:
     for service in (*(BASE["services"][name] for name in OURS), *OVERLAY["services"].values()):
         assert service["build"]["target"] in stages()
         assert service["image"] == f"cxr-retrieval:{service['build']['target']}"
@@ -169,7 +169,7 @@ def test_images_do_not_run_as_root() -> None:
     assert all(BASE["services"][name]["cap_drop"] == ["ALL"] for name in OURS)
 
 
-def test_volumes_are_declared_and_the_home_is_the_one_the_image_made() -> None:
+def test_volumes_are_declared_and_hold_the_home_of_the_image() -> None:
     home = BASE["services"]["api"]["environment"]["CXR_HOME"]
     assert any(f"CXR_HOME={home} " in f"{line} " for line in instructions("ENV"))
     assert any(home in line.split() for line in instructions("RUN"))
@@ -186,11 +186,11 @@ def test_volumes_are_declared_and_the_home_is_the_one_the_image_made() -> None:
         )
 
 
-def test_overlay_only_changes_services_that_exist() -> None:
+def test_overlay_changes_only_existing_services() -> None:
     assert set(OVERLAY["services"]) == set(OURS) <= set(BASE["services"])
 
 
-def test_health_address_is_a_route(tmp_path: Path) -> None:
+def test_health_check_uses_an_existing_route(tmp_path: Path) -> None:
     code = healthcheck("api")[-1]
     compile(code, "healthcheck", "exec")
     path = re.search(r"127\.0\.0\.1:8000(/[\w/]+)", code)
@@ -220,7 +220,7 @@ def ready_server() -> Iterator[HTTPServer]:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_health_check_of_the_index_tells_ready_from_not_ready(ready_server: HTTPServer) -> None:
+def test_health_check_of_the_index_succeeds_only_when_it_is_ready(ready_server: HTTPServer) -> None:
     program, *arguments = healthcheck("qdrant")
 
     def succeeds(port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Libraries with telemetry are imported only after their telemetry was switched off."""
+"""Telemetry is switched off before the libraries that have it are imported."""
 
 import ast
 import os
@@ -31,16 +31,23 @@ def uses_onnxruntime(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_package_imports_retrieval_first(package):
-    first = next(name for name in imports(ROOT / package / "__init__.py") if not name.startswith("typing"))
+def test_every_package_imports_retrieval_before_any_library(package):
+    names = imports(ROOT / package / "__init__.py")
+    first = next(name for name in names if name.split(".")[0] not in sys.stdlib_module_names)
     assert first == ("retrieval.no_telemetry" if package == "retrieval" else "retrieval")
+
+
+def test_no_library_is_imported_before_telemetry_is_switched_off():
+    names = [*imports(ROOT / "retrieval/no_telemetry.py"), *imports(ROOT / "retrieval/errors.py")]
+    other = [name for name in names if name.split(".")[0] not in sys.stdlib_module_names]
+    assert other == ["retrieval.errors.TelemetryActive"]
 
 
 def test_only_one_file_of_the_program_imports_onnxruntime():
     product = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("tests", "benchmarks")]
-    using = {path.relative_to(ROOT).as_posix() for path in product if uses_onnxruntime(path)}
-    assert using == {"retrieval/model/session.py", "exporters/precision.py"}
-    # Its tools, not its sessions; `exporters/__init__.py` came before.
+    users = {path.relative_to(ROOT).as_posix() for path in product if uses_onnxruntime(path)}
+    assert users == {"retrieval/model/session.py", "exporters/precision.py"}
+    # It uses tools, not sessions, and `exporters/__init__.py` is imported before it.
     tools = [name for name in imports(ROOT / "exporters/precision.py") if name.startswith("onnxruntime")]
     assert tools
     assert all(name.startswith(("onnxruntime.quantization", "onnxruntime.transformers")) for name in tools)
@@ -48,8 +55,8 @@ def test_only_one_file_of_the_program_imports_onnxruntime():
 
 def test_no_file_outside_the_packages_imports_onnxruntime():
     ignored = (".venv", "build", "dist")
-    loose = [path for path in ROOT.rglob("*.py") if not set(path.relative_to(ROOT).parts) & set(ignored)]
-    outside = [path for path in loose if path.relative_to(ROOT).parts[0] not in PACKAGES and uses_onnxruntime(path)]
+    files = [path for path in ROOT.rglob("*.py") if not set(path.relative_to(ROOT).parts) & set(ignored)]
+    outside = [path for path in files if path.relative_to(ROOT).parts[0] not in PACKAGES and uses_onnxruntime(path)]
     assert not outside
 
 
@@ -94,7 +101,7 @@ def test_a_session_writes_no_device_id(tmp_path):
     assert not list(tmp_path.rglob("*"))
 
 
-def test_importing_onnxruntime_too_early_is_an_error_with_a_remedy(tmp_path):
+def test_importing_onnxruntime_before_retrieval_is_an_error_with_a_remedy(tmp_path):
     done = run("import onnxruntime\n" + SESSION, tmp_path)
     assert "TelemetryActive" in done.stderr
     assert "ORT_DISABLE_TELEMETRY=1" in done.stderr

@@ -61,8 +61,8 @@ def test_a_push_works_through_faults_and_makes_payload_indexes_first(embedded):
     with QdrantStandIn(faults=FaultPlan(seed=7, shares=shares)) as server, stamina.set_testing(True, attempts=40):
         target = ServerIndex.connect(server.url, api_key=None, timeout_s=5, patience_s=30)
         done = push(source.open(NAME), target, LoadOptions(shards=3, replicas=2, quantization="int8"))
-        assert server.met.total() >= 3
-        server.heal()
+        assert server.fault_counts.total() >= 3
+        server.stop_faults()
         assert (done.images, done.kept, done.complete, done.active) == (COUNT, 0, True, True)
         assert server.payload_indexes(NAME) == dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
         calls = server.calls

@@ -1,6 +1,6 @@
-"""Nothing leaves the machine: whole commands under strace, which records every connection, name look-up and new file.
+"""No command sends data: strace records every connection, name look-up and new file of whole commands.
 
-It also finds the next library that sends telemetry, keeps a device id or fills a cache in the user's home.
+The tests also find libraries that send telemetry, store a device id, or write a cache into the home of the user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
 MODEL = "phantom-clip"
-# onnxruntime 1.32 looked up its vendor's address 3 to 12 s after the start of a session.
+# onnxruntime 1.32 looked up the address of its vendor 3 to 12 s after the start of a session.
 _SERVED_AT_LEAST_S = 15.0
 _PYTHON_API = (
     "from retrieval import Query, open_retriever\n"
@@ -36,7 +36,7 @@ _PYTHON_API = (
 
 
 class Machine:
-    """A small machine: an empty home of the user, a temporary folder, and a folder for the files that commands should write."""
+    """Folders and environment of the traced commands: an empty user home, a temporary folder, a folder for output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Machine:
             "CXR_HOME": str(self.cxr),
             "CXR_DEVICE": "cpu",
             "CXR_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",  # Python writes bytecode beside its modules
+            "PYTHONDONTWRITEBYTECODE": "1",  # otherwise Python writes bytecode beside its modules
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
@@ -92,7 +92,7 @@ def write_splits(archive: Path, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A machine on which every command ran."""
+    """A machine after every command has run."""
     machine = Machine(tmp_path_factory.mktemp("machine"))
     machine.run("demo", "demo", "--no-serve", "--studies", "24", "--json")
     (archive,) = (machine.cxr / "phantoms").iterdir()
@@ -118,7 +118,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["hits"]
-        # Neither command opens the index, which the service holds open.
+        # These commands do not open the index, which the service has locked.
         options = [*table, images, "--splits-csv=splits.csv", "--config=tiny.json", "--out=checkpoint", "--json"]
         machine.run("finetune", "finetune", *options)
         machine.run(
@@ -150,15 +150,15 @@ COMMANDS = ("demo", "ingest", "search", "evaluate", "api", "finetune", "export",
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_connects_only_to_this_machine_and_asks_no_name_server(name: str, machine: Machine) -> None:
+def test_a_command_connects_only_to_this_machine_and_contacts_no_name_server(name: str, machine: Machine) -> None:
     assert not machine.result(name).connections
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_writes_only_into_its_home_and_its_output_folder(name: str, machine: Machine) -> None:
-    made = machine.result(name)
-    assert made.made, "the trace is empty"
-    assert not made.outside(machine.cxr, machine.tmp, machine.out)
+    traced = machine.result(name)
+    assert traced.new_files, "the trace is empty"
+    assert not traced.outside(machine.cxr, machine.tmp, machine.out)
 
 
 def test_the_home_of_the_user_stays_empty(machine: Machine) -> None:
@@ -171,7 +171,7 @@ def test_the_trace_shows_connections_look_ups_and_files(tmp_path: Path) -> None:
         "def visit():\n"
         "    for kind, family, host in ((2, 2, '192.0.2.7'), (2, 10, '2001:db8::7'), (2, 2, '127.0.0.1')):\n"
         "        with socket.socket(family, kind) as s:\n"
-        "            try: s.connect((host, 4433))\n"  # of datagrams: nothing is sent
+        "            try: s.connect((host, 4433))\n"  # a datagram socket sends nothing here
         "            except OSError: pass\n"
         "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s: s.connect(('127.0.0.53', 53))\n"
         "thread = threading.Thread(target=visit); thread.start(); thread.join()\n"

@@ -1,4 +1,4 @@
-"""Connections and new files of a command, from its system calls as strace records them."""
+"""Connections and new files of a command, found in its system calls with strace."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 from tests.programs import require_program
 
 _NETWORK = ("connect", "sendto", "sendmsg", "sendmmsg")
-# Their last path is the new one, as in `symlink(target, path)`.
-_MAKERS = ("creat", "mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink", "symlinkat")
+# The last argument is the new path, as in `symlink(target, path)`.
+_CREATES = ("creat", "mkdir", "mkdirat", "mknod", "mknodat", "link", "linkat", "symlink", "symlinkat")
 _RENAMES = ("rename", "renameat", "renameat2")
 _OPENS = ("open", "openat", "openat2")
 _CALL = re.compile(r"^(\w+)\((.*)\)\s+= (-?\d+)", re.S)
@@ -30,18 +30,18 @@ class Traced:
     """Network calls and new files of one command."""
 
     connections: list[str] = field(default_factory=list)
-    """Addresses outside loopback, and name servers at any address, each with its call."""
-    made: set[Path] = field(default_factory=set)
-    """Files, folders and links that the command made or renamed."""
+    """Each call that contacts an address outside loopback, or a name server at any address."""
+    new_files: set[Path] = field(default_factory=set)
+    """New and renamed files, folders and links."""
 
     def outside(self, *allowed: Path) -> list[Path]:
         """The new files outside `allowed`, without devices and `/proc`."""
         folders = (*allowed, Path("/dev"), Path("/proc"))
-        return sorted(path for path in self.made if not any(path.is_relative_to(folder) for folder in folders))
+        return sorted(path for path in self.new_files if not any(path.is_relative_to(folder) for folder in folders))
 
 
 def require_strace() -> str:
-    """Path of strace; skips the test if it is missing, or may not trace here (some containers forbid it)."""
+    """Path of strace; skips the test if it is missing or may not trace processes, as in some containers."""
     path = require_program("strace")
     if subprocess.run([path, "-f", "-o", os.devnull, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("strace may not trace processes here, so connections cannot be observed")
@@ -51,7 +51,7 @@ def require_strace() -> str:
 def traced_command(command: list[str], folder: Path) -> list[str]:
     """`command` under strace, which writes one trace file for each thread into `folder`."""
     folder.mkdir(parents=True)
-    calls = ",".join((*_NETWORK, *_MAKERS, *_RENAMES, *_OPENS))
+    calls = ",".join((*_NETWORK, *_CREATES, *_RENAMES, *_OPENS))
     options = ["-ff", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={calls}", "-e", "signal=none"]
     return [require_strace(), *options, "-o", str(folder / "calls"), *command]
 
@@ -76,8 +76,8 @@ def _add(traced: Traced, call: str, arguments: str, succeeded: bool, cwd: Path) 
                 traced.connections.append(f"{call} {address} port {port}: {arguments[:200]}")
         if "AF_UNIX" in arguments and "resolve" in arguments:  # the name service of systemd
             traced.connections.append(f"{call} {arguments[:200]}")
-    elif succeeded and (call in _MAKERS or call in _RENAMES or "O_CREAT" in arguments):
+    elif succeeded and (call in _CREATES or call in _RENAMES or "O_CREAT" in arguments):
         paths = _QUOTED.findall(arguments)
         if paths:
             path = paths[0] if call in _OPENS else paths[-1]
-            traced.made.add(Path(os.path.normpath(cwd / path)))
+            traced.new_files.add(Path(os.path.normpath(cwd / path)))

@@ -1,4 +1,4 @@
-"""Everything an ingest leaves behind, in a form that can be compared to the bit."""
+"""Everything that an ingest writes, in a form that can be compared bit for bit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _VECTORS = [*DENSE_VECTORS, SPARSE_VECTOR]
 
 @dataclass(frozen=True)
 class State:
-    """Points are by id: the payload but for the time of ingest, and the vectors as the engine gives them.
+    """Points by id, each with its payload (without the time of the ingest) and its vectors, as the engine returns them.
 
-    `ledger` holds the rows of its tables, `media` the hash of each file by name, `strays` files nobody asked for.
+    `ledger` holds the rows of each table, `media` the hash of each file by name, `unexpected_files` all other files.
     """
 
     points: dict[str, tuple[dict[str, Any], dict[str, Any]]]
@@ -32,11 +32,11 @@ class State:
     payload_indexes: dict[str, str]
     ledger: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     media: dict[str, str] = field(default_factory=dict)
-    strays: list[str] = field(default_factory=list)
+    unexpected_files: list[str] = field(default_factory=list)
 
 
 def read_edge(home: Path, collection: str, *, ledger: str | None = None) -> State:
-    """The state of an embedded index; `ledger` names the one that is looked at, where there are several."""
+    """The state of an embedded index; `ledger` names its ledger if the home has several."""
     index = EdgeIndex(home / "index")
     meta = index.collections()[collection]
     aliases = {"active": index.active(), "previous": index.previous()}
@@ -45,35 +45,37 @@ def read_edge(home: Path, collection: str, *, ledger: str | None = None) -> Stat
     assert offset is None
     schema = {name: f"{info.data_type} {info.points}" for name, info in shard.info().payload_schema.items()}
     shard.close()
-    return State(_points(records), _timeless(meta), aliases, schema, *_files(home, ledger or "*"))
+    return State(_points(records), _without_time(meta), aliases, schema, *_read_files(home, ledger or "*"))
 
 
-def read_stand_in(server: QdrantStandIn, home: Path, collection: str) -> State:
-    """The state of a server."""
+def read_server(server: QdrantStandIn, home: Path, collection: str) -> State:
+    """The state of a collection on a server, and of the home that was ingested into it."""
     with server.lock:
         metadata = server.client.get_collection(collection).config.metadata
         records, offset = server.client.scroll(collection, limit=100_000, with_vectors=True)
         aliases = {alias.alias_name: alias.collection_name for alias in server.client.get_aliases().aliases}
         schema = server.payload_indexes(collection)
     assert offset is None
-    return State(_points(records), _timeless(msgspec.convert(metadata, CollectionMeta)), aliases, schema, *_files(home))
+    return State(
+        _points(records), _without_time(msgspec.convert(metadata, CollectionMeta)), aliases, schema, *_read_files(home)
+    )
 
 
 def differences(found: State, expected: State) -> list[str]:
-    """What is not the same, in words; of points and rows the first few."""
+    """The differences as lines of text, with the first few points and rows."""
     lines = [
         f"{name}: {getattr(found, name)} instead of {getattr(expected, name)}"
         for name in ("meta", "aliases", "payload_indexes")
         if getattr(found, name) != getattr(expected, name)
     ]
-    lines += _compared("points", found.points, expected.points)
-    lines += _compared("media", found.media, expected.media)
+    lines += _describe_differences("points", found.points, expected.points)
+    lines += _describe_differences("media", found.media, expected.media)
     for table in expected.ledger:
-        lines += _compared(table, dict.fromkeys(found.ledger[table]), dict.fromkeys(expected.ledger[table]))
+        lines += _describe_differences(table, dict.fromkeys(found.ledger[table]), dict.fromkeys(expected.ledger[table]))
     return lines
 
 
-def _compared(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> list[str]:
+def _describe_differences(what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> list[str]:
     missing = [key for key in expected if key not in found]
     surplus = [key for key in found if key not in expected]
     changed = [key for key in expected if key in found and found[key] != expected[key]]
@@ -86,23 +88,23 @@ def _points(records: Iterable[Any]) -> dict[str, tuple[dict[str, Any], dict[str,
     return {
         str(record.id): (
             {name: value for name, value in (record.payload or {}).items() if name != "ingested_at"},
-            {name: _plain(vector) for name, vector in (record.vector or {}).items()},
+            {name: _comparable(vector) for name, vector in (record.vector or {}).items()},
         )
         for record in records
     }
 
 
-def _plain(vector: Any) -> Any:
+def _comparable(vector: Any) -> Any:
     if isinstance(vector, list):
         return vector
     return dict(sorted(zip(vector.indices, vector.values, strict=True)))
 
 
-def _timeless(meta: CollectionMeta) -> CollectionMeta:
+def _without_time(meta: CollectionMeta) -> CollectionMeta:
     return msgspec.structs.replace(meta, created_at="")
 
 
-def _files(home: Path, ledger: str = "*") -> tuple[dict[str, list[tuple[Any, ...]]], dict[str, str], list[str]]:
+def _read_files(home: Path, ledger: str = "*") -> tuple[dict[str, list[tuple[Any, ...]]], dict[str, str], list[str]]:
     ledgers = list(home.glob(f"ledger/*/{ledger}.sqlite"))
     assert len(ledgers) == 1
     media = {
@@ -110,18 +112,18 @@ def _files(home: Path, ledger: str = "*") -> tuple[dict[str, list[tuple[Any, ...
         for path in home.rglob("media/**/*")
         if path.is_file()
     }
-    named = {"collection.json", "aliases.json"}
-    strays = [str(path) for path in home.glob("media/**/*") if path.is_file() and path.suffix != ".webp"]
-    strays += [
+    expected = {"collection.json", "aliases.json"}
+    unexpected_files = [str(path) for path in home.glob("media/**/*") if path.is_file() and path.suffix != ".webp"]
+    unexpected_files += [
         str(path)
         for path in (*home.glob("index/*"), *home.glob("index/*/*"))
-        if path.is_file() and path.name not in named and path.suffix != ".lock"
+        if path.is_file() and path.name not in expected and path.suffix != ".lock"
     ]
-    strays += [str(path) for path in home.glob("ledger/*/*") if ".sqlite" not in path.name]
-    return _ledger(ledgers[0]), media, strays
+    unexpected_files += [str(path) for path in home.glob("ledger/*/*") if ".sqlite" not in path.name]
+    return _read_ledger(ledgers[0]), media, unexpected_files
 
 
-def _ledger(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+def _read_ledger(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     queries = {
         "files": "SELECT * FROM files",
         "quarantine": "SELECT dataset, name, code, detail FROM quarantine",

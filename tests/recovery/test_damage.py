@@ -1,4 +1,4 @@
-"""A damaged file, a full disk and a disk that cannot be written: who is not concerned goes on, the others say what to do."""
+"""Damaged files, a full disk, a read-only disk: other models still work, and each message says what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import copy_home
 
 
 def run(*words: str, answer: str | None = None) -> tuple[int, str]:
-    """Exit code, and everything that was printed, as the process would print it."""
+    """Exit code and output of a command, as a process would print it."""
     result = CliRunner().invoke(cxr.main.app, list(words), input=answer)
     error = result.exception
     if error is not None and not isinstance(error, SystemExit):
@@ -38,14 +38,14 @@ def options(home: Path) -> list[str]:
 
 _DAMAGE = {
     "empty record": lambda folder: (folder / "collection.json").write_bytes(b""),
-    "record of another form": lambda folder: (folder / "collection.json").write_text("[]"),
+    "record of another format": lambda folder: (folder / "collection.json").write_text("[]"),
     "no record": lambda folder: (folder / "collection.json").unlink(),
     "no shard": lambda folder: shutil.rmtree(folder / "shard"),
 }
 
 
 @pytest.mark.parametrize("damage", _DAMAGE.values(), ids=_DAMAGE)
-def test_a_damaged_collection_stays_the_trouble_of_its_model(tiny_home, damage):
+def test_a_damaged_collection_affects_only_its_model(tiny_home, damage):
     damage(tiny_home / "index" / "cxr_tiny-b")
     with Catalog(RetrievalSettings()) as catalog:
         shown = {status.key: status for status in catalog.models()}
@@ -65,7 +65,7 @@ def test_a_damaged_collection_stays_the_trouble_of_its_model(tiny_home, damage):
     assert problems["tiny-a"] == [] and len(problems["tiny-b"]) == 1
     assert run("use", "tiny-b")[1].startswith("collection_damaged")
     assert run("ingest", "--model", "tiny-b", *options(tiny_home))[1].count("collection_damaged") == 1
-    # Both commands that the message names.
+    # The message names both of these commands.
     assert run("ingest", "--model", "tiny-b", "--recreate", *options(tiny_home))[0] == 0
     assert run("use", "tiny-b")[0] == 0
     damage(tiny_home / "index" / "cxr_tiny-b")
@@ -75,7 +75,7 @@ def test_a_damaged_collection_stays_the_trouble_of_its_model(tiny_home, damage):
 
 
 @pytest.mark.parametrize("content", ["", "{", '["tiny-a"]'])
-def test_a_damaged_alias_file_is_written_anew_by_the_command_that_its_message_names(tiny_home, content):
+def test_a_damaged_alias_file_is_replaced_by_the_command_that_the_message_names(tiny_home, content):
     (tiny_home / "index" / "aliases.json").write_text(content)
     code, printed = run("search", "--text", "heart")
     assert code == 1 and "cxr use MODEL" in printed
@@ -91,7 +91,7 @@ def test_a_damaged_alias_file_is_written_anew_by_the_command_that_its_message_na
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\1" * 5000])
-def test_a_damaged_ledger_hides_no_other(tiny_home, content):
+def test_a_damaged_ledger_affects_only_its_model(tiny_home, content):
     for model in ("tiny-a", "tiny-b"):
         assert run("ingest", "--model", model, *options(tiny_home))[0] == 0
     path = ledger_path(tiny_home, str(tiny_home / "index"), "cxr_tiny-b")
@@ -110,11 +110,11 @@ def test_a_damaged_ledger_hides_no_other(tiny_home, content):
     assert run("doctor")[0] == 0
 
 
-_MANIFESTS = {"empty": b"", "cut off": b'{"format": 1, "name": "tin', "of another form": b'{"format": 1}'}
+_MANIFESTS = {"empty": b"", "cut off": b'{"format": 1, "name": "tin', "of another format": b'{"format": 1}'}
 
 
 @pytest.mark.parametrize("content", _MANIFESTS.values(), ids=_MANIFESTS)
-def test_a_damaged_bundle_hides_no_other(tiny_home, content):
+def test_a_damaged_bundle_affects_only_its_model(tiny_home, content):
     path = tiny_home / "models" / "tiny-b" / "manifest.json"
     path.write_bytes(content)
     assert run("models")[0] == 0
@@ -127,7 +127,7 @@ def test_a_damaged_bundle_hides_no_other(tiny_home, content):
     assert run("models")[0] == 0 and run("doctor")[0] == 3
 
 
-def test_damaged_files_without_a_collection_are_reported_too(tiny_home):
+def test_damaged_files_that_belong_to_no_collection_are_reported(tiny_home):
     shutil.copytree(tiny_home / "models" / "tiny-a", tiny_home / "models" / "spare")
     (tiny_home / "models" / "spare" / "manifest.json").write_bytes(b"")
     (tiny_home / "presets").mkdir()
@@ -156,7 +156,7 @@ def test_damaged_secrets_are_reported(tiny_home, name, content, says):
     assert code == 3 and says in found["other files"]["message"]
 
 
-def test_folders_in_the_place_of_files_are_named_with_what_to_do(tiny_home):
+def test_a_folder_in_place_of_a_file_is_reported_with_a_remedy(tiny_home):
     alias, lock = tiny_home / "index" / "aliases.json", tiny_home / "index" / "cxr_tiny-a.lock"
     for path in (alias, lock):
         path.unlink(missing_ok=True)
@@ -171,21 +171,21 @@ def test_folders_in_the_place_of_files_are_named_with_what_to_do(tiny_home):
 
 
 def command(home: Path, *words: str) -> tuple[int, str]:
-    """A command in a process of its own, which a signal may end."""
+    """Exit code and output of a command in a new process."""
     environment = os.environ | {"CXR_HOME": str(home), "CXR_THREADS": "1", "NO_COLOR": "1"}
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "cxr", *words], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    return ran.returncode, ran.stdout + ran.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of its own, 600 MB."""
+    """A new disk of 600 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = ["mount", "-t", "tmpfs", "-o", "size=600m", "cxr-test", str(folder)]
-    if not sys.platform.startswith("linux") or os.geteuid() != 0 or subprocess.run(made, check=False).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=600m", "cxr-test", str(folder)]
+    if not sys.platform.startswith("linux") or os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting a file system needs Linux and root")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
@@ -199,7 +199,7 @@ def fill(disk: Path, *, leave_bytes: int) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_a_full_disk_is_named_and_its_state_recovers(disk, tiny_template):
+def test_a_full_disk_is_reported_and_the_command_completes_with_more_space(disk, tiny_template):
     home = disk / "home"
     shutil.copytree(tiny_template / "models", home / "models")
     ingest = ("ingest", "--model", "tiny-a", *options(tiny_template))
@@ -226,7 +226,7 @@ def test_a_full_disk_is_named_and_its_state_recovers(disk, tiny_template):
 
 
 @pytest.mark.timeout(300)
-def test_a_home_that_cannot_be_written_is_named_by_every_command(disk, tiny_template):
+def test_a_read_only_home_is_reported_by_every_command_that_writes(disk, tiny_template):
     home = copy_home(tiny_template, disk / "home")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     refused = (

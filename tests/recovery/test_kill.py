@@ -1,4 +1,4 @@
-"""A job that is killed again and again, at chosen and at random moments, ends in the index of an undisturbed run."""
+"""An ingest that is killed many times, at chosen and random points, gives the same index as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import WORDS, write_archive, write_tiny_bundle
-from tests.recovery.doomed import Driver, Moment, driving, somewhere
+from tests.recovery.kill_driver import Driver, KillPoint, random_kill_point, start_driver
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
-from tests.recovery.state import State, differences, read_edge, read_stand_in
+from tests.recovery.state import State, differences, read_edge, read_server
 from tests.repetitions import repetitions
 
 NAME = "cxr_tiny"
@@ -32,38 +32,38 @@ KILLED = -signal.SIGKILL
 WITH_QUARANTINE = 3
 
 EDGE, SERVER = "retrieval.index.edge.collection:EdgeCollection", "retrieval.index.server.collection:ServerCollection"
-# While the collection is made. `os:replace` puts the finished draft of a file in its place.
-MAKING = {
+# During the creation of the collection. `os:replace` gives a finished draft its final name.
+CREATION_POINTS = {
     "edge": (
-        Moment("retrieval.index.edge.shard:_config"),
-        Moment("retrieval.index.edge.index:write_json"),
-        Moment("os:replace"),
-        Moment("os:replace", "before", 2),
-        Moment("retrieval.index.edge.index:EdgeIndex.create", "after"),
+        KillPoint("retrieval.index.edge.shard:_config"),
+        KillPoint("retrieval.index.edge.index:write_json"),
+        KillPoint("os:replace"),
+        KillPoint("os:replace", "before", 2),
+        KillPoint("retrieval.index.edge.index:EdgeIndex.create", "after"),
     ),
     "server": (
-        Moment("qdrant_client:QdrantClient.create_collection"),
-        Moment("retrieval.index.server.index:ServerIndex._create_without_indexes", "after"),
-        Moment("qdrant_client:QdrantClient.create_payload_index", "after", 4),
-        Moment("qdrant_client:QdrantClient.update_collection"),
+        KillPoint("qdrant_client:QdrantClient.create_collection"),
+        KillPoint("retrieval.index.server.index:ServerIndex._create_without_indexes", "after"),
+        KillPoint("qdrant_client:QdrantClient.create_payload_index", "after", 4),
+        KillPoint("qdrant_client:QdrantClient.update_collection"),
     ),
 }
-LEDGER = (
-    Moment("ingest.ledger:Ledger.__init__", "during", delay_ms=2),
-    Moment("ingest.ledger:Ledger.begin"),
-    Moment("ingest.ledger:Ledger.remember_texts"),
-    Moment("ingest.ledger:Ledger.remember_texts", "after", 2),
-    Moment("ingest.ledger:Ledger.record"),
-    Moment("ingest.ledger:Ledger.record", "after", 2),
-    Moment("ingest.ledger:Ledger.quarantine"),
-    Moment("os:replace", "before", 3),  # a thumbnail is drafted
-    Moment("os:replace", "after", 4),
+LEDGER_POINTS = (
+    KillPoint("ingest.ledger:Ledger.__init__", "during", delay_ms=2),
+    KillPoint("ingest.ledger:Ledger.begin"),
+    KillPoint("ingest.ledger:Ledger.remember_texts"),
+    KillPoint("ingest.ledger:Ledger.remember_texts", "after", 2),
+    KillPoint("ingest.ledger:Ledger.record"),
+    KillPoint("ingest.ledger:Ledger.record", "after", 2),
+    KillPoint("ingest.ledger:Ledger.quarantine"),
+    KillPoint("os:replace", "before", 3),  # the draft of a thumbnail is written
+    KillPoint("os:replace", "after", 4),
 )
 
 
 @dataclass
-class Place:
-    """A home and its index."""
+class Installation:
+    """A home, and its index in a folder or on a server."""
 
     engine: str
     home: Path
@@ -81,39 +81,39 @@ class Place:
         }
 
     def state(self) -> State:
-        return read_stand_in(self.server, self.home, NAME) if self.server else read_edge(self.home, NAME)
+        return read_server(self.server, self.home, NAME) if self.server else read_edge(self.home, NAME)
 
 
-class Job:
-    """One command, killed at each of a list of moments."""
+class KilledCommand:
+    """One command that is killed at each of several points."""
 
-    def __init__(self, driver: Driver, place: Place, arguments: list[str]) -> None:
+    def __init__(self, driver: Driver, installation: Installation, arguments: list[str]) -> None:
         self._driver = driver
-        self._place = place
+        self._place = installation
         self._arguments = arguments
         self.kills = 0
 
-    def kill(self, *moments: Moment) -> None:
-        for moment in moments:
-            code = self._driver.run(self._arguments, self._place.environment, moment)
+    def kill(self, *points: KillPoint) -> None:
+        for point in points:
+            code = self._driver.run(self._arguments, self._place.environment, point)
             log = self._driver.log.read_text()[-2000:]
-            assert code == KILLED, f"the job was over before {moment}: exit code {code}\n{log}"
+            assert code == KILLED, f"the command ended before {point}: exit code {code}\n{log}"
             self.kills += 1
 
-    def finish(self) -> int:
+    def complete(self) -> int:
         return self._driver.run(self._arguments, self._place.environment)
 
 
 @pytest.fixture(params=["edge", "server"])
-def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Place, Place]]:
-    """Where the job is killed, on a server that fails, too, and where it is left alone."""
-    homes = [tmp_path / name for name in ("disturbed", "undisturbed")]
+def installations(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Installation, Installation]]:
+    """Two installations: commands are killed in the first, whose server also fails; the second is undisturbed."""
+    homes = [tmp_path / name for name in ("interrupted", "reference")]
     write_tiny_bundle(homes[0] / "models", "tiny", seed=0)
     shutil.copytree(homes[0], homes[1])
     with ExitStack() as stack:
         servers: list[QdrantStandIn | None] = [None, None]
         if request.param == "server":
-            # Few by chance, because each costs the client half a second; each kind of write meets one for certain.
+            # Few random faults, because each costs the client half a second. Each kind of write meets some in any case.
             shares = {"drop": 0.004, "lose": 0.004, "503": 0.004, "500": 0.001, "429": 0.001, "stall": 0.0005}
             faulty = QdrantStandIn(faults=FaultPlan(seed=7, shares=shares))
             for call in ("PUT collection", "PUT index", "PATCH collection", "POST aliases", "PUT points"):
@@ -121,72 +121,74 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Pla
             for call in ("POST points/batch", "POST points/delete"):
                 faulty.fail_next(call, "drop", "lose")
             servers = [stack.enter_context(faulty), stack.enter_context(QdrantStandIn())]
-        yield tuple(Place(request.param, home, server) for home, server in zip(homes, servers, strict=True))
+        yield tuple(Installation(request.param, home, server) for home, server in zip(homes, servers, strict=True))
         if servers[0]:
-            assert servers[0].met.keys() >= {"drop", "lose", "503"}
+            assert servers[0].fault_counts.keys() >= {"drop", "lose", "503"}
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
-def test_a_job_killed_at_every_turn_ends_in_the_index_of_an_undisturbed_run(places, tmp_path, capsys):
-    disturbed, undisturbed = places
+def test_an_ingest_killed_at_every_step_gives_the_index_of_an_uninterrupted_run(installations, tmp_path, capsys):
+    interrupted, reference = installations
     rng = random.Random(11)
     archive = Archive(tmp_path / "archive")
     command = ["ingest", "--model", "tiny", "--batch-size", "6", "--read-threads", "2", *archive.options, "--json"]
-    collection = EDGE if disturbed.engine == "edge" else SERVER
-    with driving(tmp_path / "log", slow_ms=25) as driver:
-        first = Job(driver, disturbed, command)
-        first.kill(*MAKING[disturbed.engine], *LEDGER)
-        first.kill(Moment(f"{collection}.upsert"), Moment(f"{collection}.upsert", "after", 2))
-        first.kill(*(somewhere(rng, f"{collection}.upsert", 25) for _ in range(repetitions(2, 6))))
-        first.kill(*(somewhere(rng, f"{collection}.upsert", 100, outside=True) for _ in range(repetitions(1, 3))))
+    collection = EDGE if interrupted.engine == "edge" else SERVER
+    with start_driver(tmp_path / "log", slow_ms=25) as driver:
+        first = KilledCommand(driver, interrupted, command)
+        first.kill(*CREATION_POINTS[interrupted.engine], *LEDGER_POINTS)
+        first.kill(KillPoint(f"{collection}.upsert"), KillPoint(f"{collection}.upsert", "after", 2))
+        first.kill(*(random_kill_point(rng, f"{collection}.upsert", 25) for _ in range(repetitions(2, 6))))
         first.kill(
-            Moment(f"{collection}.optimize", "during", delay_ms=5),
-            Moment(f"{collection}.record"),
-            Moment(f"{collection}.record", "after"),
-            Moment("ingest.ledger:Ledger.end"),
+            *(random_kill_point(rng, f"{collection}.upsert", 100, external=True) for _ in range(repetitions(1, 3)))
+        )
+        first.kill(
+            KillPoint(f"{collection}.optimize", "during", delay_ms=5),
+            KillPoint(f"{collection}.record"),
+            KillPoint(f"{collection}.record", "after"),
+            KillPoint("ingest.ledger:Ledger.end"),
         )
         assert first.kills >= KILLS
-        assert first.finish() == WITH_QUARANTINE
-        assert Job(driver, undisturbed, command).finish() == WITH_QUARANTINE
-        _compare(disturbed, undisturbed)
+        assert first.complete() == WITH_QUARANTINE
+        assert KilledCommand(driver, reference, command).complete() == WITH_QUARANTINE
+        _check_same_state(interrupted, reference)
 
         archive.change()
         changed = [*command, "--prune", "--yes"]
-        second = Job(driver, disturbed, changed)
+        second = KilledCommand(driver, interrupted, changed)
         second.kill(
-            Moment(f"{collection}.record"),
-            Moment(f"{collection}.replace_reports"),
-            Moment(f"{collection}.replace_reports", "after"),
+            KillPoint(f"{collection}.record"),
+            KillPoint(f"{collection}.replace_reports"),
+            KillPoint(f"{collection}.replace_reports", "after"),
         )
-        second.kill(*(somewhere(rng, f"{collection}.replace_reports", 25) for _ in range(repetitions(1, 3))))
+        second.kill(*(random_kill_point(rng, f"{collection}.replace_reports", 25) for _ in range(repetitions(1, 3))))
         second.kill(
-            Moment(f"{collection}.delete"),
-            Moment(f"{collection}.delete", "during", delay_ms=1),
-            Moment("ingest.ledger:Ledger.forget_older"),
+            KillPoint(f"{collection}.delete"),
+            KillPoint(f"{collection}.delete", "during", delay_ms=1),
+            KillPoint("ingest.ledger:Ledger.forget_older"),
         )
-        assert second.finish() == WITH_QUARANTINE
-        assert Job(driver, undisturbed, changed).finish() == WITH_QUARANTINE
-        _compare(disturbed, undisturbed)
-    _nothing_is_left_to_do(disturbed, command)
+        assert second.complete() == WITH_QUARANTINE
+        assert KilledCommand(driver, reference, changed).complete() == WITH_QUARANTINE
+        _check_same_state(interrupted, reference)
+    _check_that_nothing_is_left_to_do(interrupted, command)
     with capsys.disabled():
-        print(f"\n{disturbed.engine}: {first.kills} + {second.kills} kills", end=" ")
+        print(f"\n{interrupted.engine}: {first.kills} + {second.kills} kills", end=" ")
 
 
-def _compare(disturbed: Place, undisturbed: Place) -> None:
-    found, expected = disturbed.state(), undisturbed.state()
+def _check_same_state(interrupted: Installation, reference: Installation) -> None:
+    found, expected = interrupted.state(), reference.state()
     assert len(expected.points) > STUDIES
     assert expected.meta.complete
     assert expected.ledger["quarantine"]
     assert differences(found, expected) == []
-    assert found.strays == expected.strays == []
+    assert found.unexpected_files == expected.unexpected_files == []
 
 
-def _nothing_is_left_to_do(place: Place, command: list[str]) -> None:
-    """The same command once more, as a process of its own."""
+def _check_that_nothing_is_left_to_do(installation: Installation, command: list[str]) -> None:
+    """Run the same command once more, in a new process."""
     ran = subprocess.run(
         [sys.executable, "-m", "cxr", *command],
-        env=os.environ | place.environment,
+        env=os.environ | installation.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -195,17 +197,17 @@ def _nothing_is_left_to_do(place: Place, command: list[str]) -> None:
     assert ran.returncode == WITH_QUARANTINE, ran.stderr
     summary = json.loads(ran.stdout)
     assert (summary["indexed"], summary["updated"], summary["pruned"]) == (0, 0, 0)
-    assert summary["unchanged"] == len(place.state().points) - 1  # one file went bad after it was indexed
+    assert summary["unchanged"] == len(installation.state().points) - 1  # one file was damaged after it was indexed
 
 
 class Archive:
-    """An archive in the Indiana form with many different reports and some bad files, which changes once."""
+    """An archive in the Indiana format with many different reports and some damaged files; `change` changes it once."""
 
     def __init__(self, folder: Path) -> None:
         self._paths = write_archive(folder, STUDIES)
         self._images = self._paths["images_dir"]
-        self._reports = _read(self._paths["reports_csv"])
-        self._projections = _read(self._paths["projections_csv"])
+        self._reports = _read_rows(self._paths["reports_csv"])
+        self._projections = _read_rows(self._paths["projections_csv"])
         for number, report in enumerate(self._reports[1:]):
             words = f"{WORDS[number % 23]} {WORDS[number % 19]}"
             report[6:8] = [f"{words} {text}" if text else "" for text in report[6:8]]
@@ -222,7 +224,7 @@ class Archive:
         return [text for name, path in self._paths.items() for text in (f"--{name.replace('_', '-')}", str(path))]
 
     def change(self) -> None:
-        """Some reports say something else or nothing, some images are others, some are gone, some good, some bad now."""
+        """Change or empty some reports; replace, remove, damage and repair some images."""
         rng = np.random.default_rng(5)
         for number in range(10, 120, 2):
             report = self._reports[1 + number]
@@ -231,10 +233,10 @@ class Archive:
         for number in (3, 4, 60, 61, 62, 130):
             image = Image.fromarray(rng.integers(0, 255, (40, 48), dtype=np.uint8))
             image.save(self._images / f"{number}_Frontal.png")
-        gone = {str(number) for number in (*range(20, 28), 140, 141)}
-        self._projections = [row for row in self._projections if row[0] not in gone]
+        removed = {str(number) for number in (*range(20, 28), 140, 141)}
+        self._projections = [row for row in self._projections if row[0] not in removed]
         Image.linear_gradient("L").resize((48, 40)).save(self._images / "1_Frontal.png")
-        (self._images / "70_Frontal.png").write_bytes(b"damaged since")
+        (self._images / "70_Frontal.png").write_bytes(b"damaged later")
         self._write()
 
     def _write(self) -> None:
@@ -243,6 +245,6 @@ class Archive:
                 csv.writer(file).writerows(rows)
 
 
-def _read(path: Path) -> list[list[str]]:
+def _read_rows(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return list(csv.reader(file))

@@ -1,6 +1,6 @@
-"""`ingest retry`, `snapshot create` and `use`, killed at random moments: the same command completes each of them.
+"""`ingest retry`, `snapshot create`, `use` and `drop`, killed at many points: the same command completes each.
 
-A failure names the seed and the moment. `CXR_TEST_KILL_SEED` sets another seed.
+Failures show the seed and the kill point. `CXR_TEST_KILL_SEED` sets another seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 import cxr.main
 from tests.conftest import copy_home, write_archive, write_tiny_bundle
-from tests.recovery.doomed import Driver, Moment, driving
+from tests.recovery.kill_driver import Driver, KillPoint, start_driver
 from tests.recovery.state import differences, read_edge
 from tests.repetitions import repetitions
 
@@ -35,187 +35,194 @@ EDGE = "retrieval.index.edge.collection:EdgeCollection"
 RETRY = ["ingest", "retry", "--model", "tiny-a", "--batch-size", "4"]
 
 
-class Home:
-    """A home that is put back to what it was before each command that is killed."""
+class ResettableHome:
+    """A home that can be saved and restored, and the driver that runs commands on it."""
 
     def __init__(self, folder: Path, driver: Driver) -> None:
         self.home = folder / "home"
-        self._before = folder / "before"
+        self._saved = folder / "saved"
         self._driver = driver
 
     @property
     def _environment(self) -> dict[str, str]:
         return {"CXR_HOME": str(self.home), "CXR_INDEX": str(self.home / "index"), "CXR_THREADS": "1"}
 
-    def run(self, arguments: list[str], moment: Moment | None = None) -> int:
-        return self._driver.run(arguments, self._environment, moment)
+    def run(self, arguments: list[str], point: KillPoint | None = None) -> int:
+        return self._driver.run(arguments, self._environment, point)
 
-    def keep(self) -> None:
-        copy_home(self.home, self._before)
+    def save(self) -> None:
+        copy_home(self.home, self._saved)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         shutil.rmtree(self.home)
-        copy_home(self._before, self.home)
+        copy_home(self._saved, self.home)
 
-    def asked(self, *arguments: str) -> Any:
+    def run_json(self, *arguments: str) -> Any:
         result = CliRunner().invoke(cxr.main.app, [*arguments, "--json"], env=self._environment)
         return json.loads(result.stdout)
 
-    def ailments(self) -> list[str]:
-        """What doctor calls a problem."""
-        found = self.asked("doctor")
-        lists = [found["home"]["findings"], *(each["findings"] for each in found["collections"])]
+    def problems(self) -> list[str]:
+        """The problems that `cxr doctor` finds."""
+        diagnosis = self.run_json("doctor")
+        lists = [diagnosis["home"]["findings"], *(each["findings"] for each in diagnosis["collections"])]
         return [f"{one['check']}: {one['message']}" for each in lists for one in each if one["level"] == "problem"]
 
 
 @contextmanager
-def made(folder: Path, *models: str) -> Iterator[tuple[Home, list[str], list[Path]]]:
-    """A home with bundles but no collections, the options of `cxr ingest` that name an archive, and its images."""
+def prepare_home(folder: Path, *models: str) -> Iterator[tuple[ResettableHome, list[str], list[Path]]]:
+    """A home with bundles but no collections, the options of `cxr ingest` for an archive, and the archive's images."""
     archive = write_archive(folder / "archive", STUDIES)
     options = [text for name, path in archive.items() for text in (f"--{name.replace('_', '-')}", str(path))]
-    with driving(folder / "log", slow_ms=0, cores=1) as driver:  # one core: one thread that reads, one decoding process
-        home = Home(folder, driver)
+    with start_driver(
+        folder / "log", slow_ms=0, cores=1
+    ) as driver:  # one core gives one reading thread and one decoder
+        home = ResettableHome(folder, driver)
         for seed, name in enumerate(models):
             write_tiny_bundle(home.home / "models", name, seed=seed)
         yield home, options, sorted(archive["images_dir"].iterdir())
 
 
 @pytest.fixture(scope="module")
-def retrying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with one model, which has not read the files that were empty when they were ingested."""
-    with made(tmp_path_factory.mktemp("retrying"), "tiny-a") as (home, options, images):
+def retry_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResettableHome]:
+    """A home with one model. Files that were empty during the ingest are in quarantine, and readable now."""
+    with prepare_home(tmp_path_factory.mktemp("retry_home"), "tiny-a") as (home, options, images):
         good = {path: path.read_bytes() for path in images[6:]}
         for path in good:
             path.write_bytes(b"")
         assert home.run(["ingest", "--model", "tiny-a", *options]) == 3
         for path, content in good.items():
             path.write_bytes(content)
-        home.keep()
+        home.save()
         yield home
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home with two models over one archive, of which tiny-a is active."""
-    with made(tmp_path_factory.mktemp("killed"), "tiny-a", "tiny-b") as (home, options, _):
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResettableHome]:
+    """A home with two models of one archive; `tiny-a` is active."""
+    with prepare_home(tmp_path_factory.mktemp("killed"), "tiny-a", "tiny-b") as (home, options, _):
         for name in ("tiny-a", "tiny-b"):
             assert home.run(["ingest", "--model", name, *options]) == 0
-        home.keep()
+        home.save()
         yield home
 
 
-def moments(rng: random.Random, home: Home, arguments: list[str], *certain: Moment) -> Iterator[Moment]:
-    """The `certain` ones, and then random ones for as long as the command takes."""
-    home.put_back()
+def kill_points(
+    rng: random.Random, home: ResettableHome, arguments: list[str], *chosen: KillPoint
+) -> Iterator[KillPoint]:
+    """First the `chosen` points, then random ones within the duration of the command."""
+    home.restore()
     started = time.perf_counter()
     assert home.run(arguments) == 0
     took_ms = (time.perf_counter() - started) * 1000
-    yield from certain
+    yield from chosen
     for _ in range(ATTEMPTS):
-        yield Moment("cxr.main:main", "during", delay_ms=round(rng.uniform(0, took_ms), 1))
+        yield KillPoint("cxr.main:main", "during", delay_ms=round(rng.uniform(0, took_ms), 1))
 
 
-def killed(rng: random.Random, home: Home, arguments: list[str], *certain: Moment) -> Iterator[Moment]:
-    """Moments at which the command was killed, on a home as it was before."""
+def kill_repeatedly(
+    rng: random.Random, home: ResettableHome, arguments: list[str], *chosen: KillPoint
+) -> Iterator[KillPoint]:
+    """Moments at which the command was killed; each time it starts on the saved home."""
     kills = 0
-    for moment in moments(rng, home, arguments, *certain):
-        home.put_back()
-        code = home.run(arguments, moment)
-        if code == 0:  # it was over before
+    for point in kill_points(rng, home, arguments, *chosen):
+        home.restore()
+        code = home.run(arguments, point)
+        if code == 0:  # it ended before the kill point
             continue
-        assert code == KILLED, (SEED, moment)
+        assert code == KILLED, (SEED, point)
         kills += 1
-        yield moment
+        yield point
         if kills == KILLS:
             return
-    raise AssertionError(f"seed {SEED}: the command was over before {ATTEMPTS - kills} of {ATTEMPTS} moments")
+    raise AssertionError(f"seed {SEED}: the command ended before {ATTEMPTS - kills} of {ATTEMPTS} kill points")
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
-def test_a_killed_retry_is_completed_by_the_next(retrying):
-    retrying.put_back()
-    assert retrying.run(RETRY) == 0
-    expected = read_edge(retrying.home, "cxr_tiny-a", ledger="cxr_tiny-a")
+def test_a_killed_retry_is_completed_by_the_next_retry(retry_home):
+    retry_home.restore()
+    assert retry_home.run(RETRY) == 0
+    expected = read_edge(retry_home.home, "cxr_tiny-a", ledger="cxr_tiny-a")
     images = len(expected.points)
     assert expected.meta.complete and expected.meta.counts == {"indiana": images}
-    certain = (
-        Moment(f"{EDGE}.upsert", "after", 2),
-        Moment(f"{EDGE}.optimize"),
-        Moment(f"{EDGE}.facet"),
-        Moment("ingest.ledger:Ledger.record", "after", 2),
-        Moment("ingest.ledger:Ledger.end"),
+    chosen = (
+        KillPoint(f"{EDGE}.upsert", "after", 2),
+        KillPoint(f"{EDGE}.optimize"),
+        KillPoint(f"{EDGE}.facet"),
+        KillPoint("ingest.ledger:Ledger.record", "after", 2),
+        KillPoint("ingest.ledger:Ledger.end"),
     )
-    for moment in killed(random.Random(SEED), retrying, RETRY, *certain):
-        agreed = {model["key"]: model.get("complete") for model in retrying.asked("models")["models"]}["tiny-a"]
-        told = {each["model"]: each["complete"] for each in retrying.asked("ingest", "status")["collections"]}["tiny-a"]
-        assert agreed == told, (SEED, moment)
-        if moment in certain:  # each look of doctor costs as much as the command itself
-            assert any("complete" in each for each in retrying.ailments()) != agreed, (SEED, moment)
-        assert retrying.run(RETRY) == 0, (SEED, moment)
-        assert differences(read_edge(retrying.home, "cxr_tiny-a", ledger="cxr_tiny-a"), expected) == [], (SEED, moment)
-        assert retrying.ailments() == [], (SEED, moment)
+    for point in kill_repeatedly(random.Random(SEED), retry_home, RETRY, *chosen):
+        models = retry_home.run_json("models")["models"]
+        (complete,) = [model.get("complete") for model in models if model["key"] == "tiny-a"]
+        collections = retry_home.run_json("ingest", "status")["collections"]
+        assert [each["complete"] for each in collections if each["model"] == "tiny-a"] == [complete], (SEED, point)
+        if point in chosen:  # `cxr doctor` takes as long as the command itself
+            assert any("complete" in each for each in retry_home.problems()) != complete, (SEED, point)
+        assert retry_home.run(RETRY) == 0, (SEED, point)
+        assert differences(read_edge(retry_home.home, "cxr_tiny-a", ledger="cxr_tiny-a"), expected) == [], (SEED, point)
+        assert retry_home.problems() == [], (SEED, point)
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
-def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_next_removes(home, tmp_path):
+def test_a_killed_snapshot_leaves_a_private_draft_that_doctor_reports_and_the_next_snapshot_removes(home, tmp_path):
     file = tmp_path / "away" / "there.zip"
     command = ["snapshot", "create", "tiny-b", str(file)]
-    certain = (
-        Moment("zipfile:ZipFile.writestr", "after", 1),
-        Moment("ingest.snapshot:Snapshot.check"),
-        Moment("os:replace"),
+    chosen = (
+        KillPoint("zipfile:ZipFile.writestr", "after", 1),
+        KillPoint("ingest.snapshot:Snapshot.check"),
+        KillPoint("os:replace"),
     )
-    drafts = 0
-    for moment in killed(random.Random(SEED), home, command, *certain):
-        left = [path for path in file.parent.iterdir() if path != file] if file.parent.is_dir() else []
-        drafts += len(left)
-        for path in left:
-            assert path.name.startswith(".there.zip.") and path.suffix == ".draft", (SEED, moment)
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, (SEED, moment)
-        if left:
-            reported = "".join(each for each in home.ailments() if each.startswith("leftovers"))
-            assert [str(path) in reported for path in left] == [True] * len(left), (SEED, moment)
-        assert home.run(command) == 0, (SEED, moment)
-        assert [path.name for path in file.parent.iterdir()] == ["there.zip"], (SEED, moment)
-        assert home.ailments() == [], (SEED, moment)
+    draft_count = 0
+    for point in kill_repeatedly(random.Random(SEED), home, command, *chosen):
+        drafts = [path for path in file.parent.iterdir() if path != file] if file.parent.is_dir() else []
+        draft_count += len(drafts)
+        for path in drafts:
+            assert path.name.startswith(".there.zip.") and path.suffix == ".draft", (SEED, point)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, (SEED, point)
+        if drafts:
+            reported = "".join(each for each in home.problems() if each.startswith("leftovers"))
+            assert [str(path) in reported for path in drafts] == [True] * len(drafts), (SEED, point)
+        assert home.run(command) == 0, (SEED, point)
+        assert [path.name for path in file.parent.iterdir()] == ["there.zip"], (SEED, point)
+        assert home.problems() == [], (SEED, point)
         file.unlink()
-    assert drafts >= len(certain) - 1
+    assert draft_count >= len(chosen) - 1
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
-def test_a_killed_snapshot_is_removed_by_a_snapshot_of_another_folder(home, tmp_path):
-    home.put_back()
-    code = home.run(["snapshot", "create", "tiny-b", str(tmp_path / "one" / "a.zip")], Moment("os:replace"))
+def test_the_draft_of_a_killed_snapshot_is_removed_by_a_snapshot_into_another_folder(home, tmp_path):
+    home.restore()
+    code = home.run(["snapshot", "create", "tiny-b", str(tmp_path / "one" / "a.zip")], KillPoint("os:replace"))
     assert code == KILLED and len(list((tmp_path / "one").iterdir())) == 1
     assert home.run(["snapshot", "create", "tiny-b", str(tmp_path / "other" / "b.zip")]) == 0
     assert list((tmp_path / "one").iterdir()) == []
-    assert home.ailments() == []
+    assert home.problems() == []
 
 
 @pytest.mark.thorough
 @pytest.mark.timeout(300)
-def test_a_killed_use_names_the_old_model_or_the_new_one(home):
+def test_after_a_killed_use_the_old_or_the_new_model_is_active(home):
     command = ["use", "tiny-b"]
-    certain = (Moment("os:replace"), Moment("os:replace", "after"), Moment("retrieval.catalog:Catalog.close"))
+    chosen = (KillPoint("os:replace"), KillPoint("os:replace", "after"), KillPoint("retrieval.catalog:Catalog.close"))
     seen = set()
-    for moment in killed(random.Random(SEED), home, command, *certain):
-        (active,) = [model["key"] for model in home.asked("models")["models"] if model["active"]]
+    for point in kill_repeatedly(random.Random(SEED), home, command, *chosen):
+        (active,) = [model["key"] for model in home.run_json("models")["models"] if model["active"]]
         seen.add(active)
-        assert home.run(command) == 0, (SEED, moment)
-        assert [model["key"] for model in home.asked("models")["models"] if model["active"]] == ["tiny-b"]
-        assert home.ailments() == [], (SEED, moment)
+        assert home.run(command) == 0, (SEED, point)
+        assert [model["key"] for model in home.run_json("models")["models"] if model["active"]] == ["tiny-b"]
+        assert home.problems() == [], (SEED, point)
     assert seen == {"tiny-a", "tiny-b"}
 
 
-def test_a_killed_drop_is_completed_by_the_next(home):
+def test_a_killed_drop_is_completed_by_the_next_drop(home):
     command = ["drop", "tiny-b", "--yes"]
-    for moment in (Moment("os:replace"), Moment("os:replace", "after"), Moment("shutil:rmtree")):
-        home.put_back()
-        assert home.run(command, moment) == KILLED
-        assert home.run(command) == 0, moment
-        assert [model["key"] for model in home.asked("models")["models"] if model["collection"]] == ["tiny-a"]
-        assert home.ailments() == [], moment
-        assert home.run(command) == 1, moment  # there is none
+    for point in (KillPoint("os:replace"), KillPoint("os:replace", "after"), KillPoint("shutil:rmtree")):
+        home.restore()
+        assert home.run(command, point) == KILLED
+        assert home.run(command) == 0, point
+        assert [model["key"] for model in home.run_json("models")["models"] if model["collection"]] == ["tiny-a"]
+        assert home.problems() == [], point
+        assert home.run(command) == 1, point  # the collection is gone

@@ -1,4 +1,4 @@
-"""A server that drops connections, is busy, wants a key or shows a certificate: what the index and the commands do."""
+"""The index and the commands with a server that drops connections, is busy, needs a key, or has a certificate."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from retrieval.settings import RetrievalSettings
 from tests.conftest import DIM, write_tiny_bundle
 from tests.ingest.worker_fixtures import CallOnProgress
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
-from tests.recovery.state import differences, read_stand_in
+from tests.recovery.state import differences, read_server
 
 NAME = "cxr_tiny"
 META = CollectionMeta(model="tiny", bundle_id="b1", dim=DIM, created_at="2026-01-01T00:00:00+00:00")
 NEAREST = SearchRequest(signals=(VectorSignal("image", np.ones(DIM, dtype=np.float32), 1.0),))
-PATIENT_S = 30.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def server() -> Iterator[QdrantStandIn]:
 
 
 @pytest.fixture
-def at_once() -> Iterator[None]:
-    """Retries without waiting between them, for tests of what comes out of them."""
+def without_delays() -> Iterator[None]:
+    """Retries without delays between them."""
     with stamina.set_testing(True, attempts=40):
         yield
 
@@ -55,7 +55,7 @@ def at_once() -> Iterator[None]:
 def connect() -> Iterator[Callable[..., ServerIndex]]:
     opened: list[ServerIndex] = []
 
-    def connect(server: QdrantStandIn, *, patience_s: float = PATIENT_S, key: str | None = None) -> ServerIndex:
+    def connect(server: QdrantStandIn, *, patience_s: float = PATIENCE_S, key: str | None = None) -> ServerIndex:
         opened.append(ServerIndex.connect(server.url, api_key=key, timeout_s=1, patience_s=patience_s))
         return opened[-1]
 
@@ -93,30 +93,30 @@ def ingest_options(archive: dict[str, Path]) -> list[object]:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_run_against_a_misbehaving_server_equals_an_undisturbed_one(
-    seed, server, connect, at_once, encoder, archive, home, tmp_path
+def test_an_ingest_into_a_faulty_server_gives_the_same_index(
+    seed, server, connect, without_delays, encoder, archive, home, tmp_path
 ):
     shares = {"drop": 0.1, "lose": 0.1, "503": 0.1, "500": 0.05, "429": 0.05, "stall": 0.01}
     plan = FaultPlan(seed, shares, stall_s=1.5)
-    with QdrantStandIn(faults=plan) as misbehaving:
+    with QdrantStandIn(faults=plan) as faulty:
         for call in ("PUT collection", "PUT index", "PATCH collection", "POST aliases", "PUT points", "POST points"):
-            misbehaving.fail_next(call, "lose", "drop", "503")
-        # A home for each: their ledgers must not help each other.
-        for at, folder in ((misbehaving, tmp_path / "a"), (server, tmp_path / "b")):
+            faulty.fail_next(call, "lose", "drop", "503")
+        # Each run has its own home, because a shared ledger would hide differences.
+        for at, folder in ((faulty, tmp_path / "a"), (server, tmp_path / "b")):
             worker = Worker(encoder, connect(at), home=folder, media_dir=folder / "media", batch_size=4)
             assert worker.run(IndianaSource(**archive)).indexed == 24
             text = archive["reports_csv"].read_text()
             archive["reports_csv"].write_text(text.replace("Nodule right.", "Nodule left."))
             assert worker.run(IndianaSource(**archive)).updated == 4
             archive["reports_csv"].write_text(text)
-        found, expected = read_stand_in(misbehaving, tmp_path / "a", NAME), read_stand_in(server, tmp_path / "b", NAME)
-        assert misbehaving.met.keys() >= {"drop", "lose", "503", "500", "429"}
+        found, expected = read_server(faulty, tmp_path / "a", NAME), read_server(server, tmp_path / "b", NAME)
+        assert faulty.fault_counts.keys() >= {"drop", "lose", "503", "500", "429"}
     assert differences(found, expected) == []
     assert found.payload_indexes == dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
     assert found.aliases == {"cxr": NAME}
 
 
-def test_when_patience_runs_out_the_command_says_so_and_the_same_command_completes(server, home, archive):
+def test_a_command_fails_after_its_patience_and_completes_when_repeated(server, home, archive):
     server.fail_next("PUT points", *["503"] * 1000)
     command = ingest_options(archive)
     started = time.monotonic()
@@ -125,27 +125,27 @@ def test_when_patience_runs_out_the_command_says_so_and_the_same_command_complet
     assert failed.returncode == 1
     assert "busy" in failed.stderr and server.url in failed.stderr and "Traceback" not in failed.stderr
     assert json.loads(failed.stdout)["error"]["code"] == "index_unreachable"
-    assert not read_stand_in(server, home, NAME).meta.complete
+    assert not read_server(server, home, NAME).meta.complete
 
-    server.heal()
-    done = cxr(home, server.url, *command, CXR_INDEX_PATIENCE_S="1")
-    assert (done.returncode, json.loads(done.stdout)["indexed"]) == (0, 24)
-    assert read_stand_in(server, home, NAME).meta.complete
+    server.stop_faults()
+    result = cxr(home, server.url, *command, CXR_INDEX_PATIENCE_S="1")
+    assert (result.returncode, json.loads(result.stdout)["indexed"]) == (0, 24)
+    assert read_server(server, home, NAME).meta.complete
 
 
-def test_nothing_but_the_result_goes_to_stdout_while_a_server_is_waited_for(server, home, archive):
+def test_messages_about_waiting_for_a_server_go_to_stderr(server, home, archive):
     server.fail_next("PUT points", "503", "drop")
-    done = cxr(home, server.url, *ingest_options(archive))
-    assert json.loads(done.stdout)["indexed"] == 24
-    assert "the Qdrant server is unavailable (Unexpected Response: 503" in done.stderr
+    result = cxr(home, server.url, *ingest_options(archive))
+    assert json.loads(result.stdout)["indexed"] == 24
+    assert "the Qdrant server is unavailable (Unexpected Response: 503" in result.stderr
 
 
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_a_wrong_key_is_told_at_once_and_the_right_one_admits(connect, home, archive):
+def test_a_wrong_key_is_an_error_without_retries_and_the_right_key_works(connect, home, archive):
     with QdrantStandIn(api_key="right") as locked:
-        with pytest.raises(IndexUnreachable, match=r"(?s)401.*CXR_INDEX_API_KEY") as caught:
+        with pytest.raises(IndexUnreachable, match=r"(?s)401.*CXR_INDEX_API_KEY") as error:
             connect(locked, patience_s=600, key="wrong")
-        assert "wrong" not in str(caught.value)
+        assert "wrong" not in str(error.value)
         assert len(locked.calls) == 1
         refused = cxr(home, locked.url, *ingest_options(archive))
         assert refused.returncode == 1 and "CXR_INDEX_API_KEY" in refused.stderr
@@ -153,7 +153,7 @@ def test_a_wrong_key_is_told_at_once_and_the_right_one_admits(connect, home, arc
         assert json.loads(admitted.stdout)["indexed"] == 24
 
 
-def test_a_patient_client_comes_again_when_the_server_said(server, connect):
+def test_a_retry_waits_as_long_as_the_server_asks(server, connect):
     server.faults.retry_after_s = 2
     index = connect(server)
     server.fail_next("GET aliases", "429")
@@ -162,7 +162,7 @@ def test_a_patient_client_comes_again_when_the_server_said(server, connect):
     assert time.monotonic() - started >= 2
 
 
-def test_a_server_cannot_send_a_client_away_for_an_hour(server, connect):
+def test_a_retry_waits_at_most_ten_seconds(server, connect):
     class Waiting(Exception):
         pass
 
@@ -175,14 +175,14 @@ def test_a_server_cannot_send_a_client_away_for_an_hour(server, connect):
     hooks = get_on_retry_hooks()
     set_on_retry_hooks([stop])
     try:
-        with pytest.raises(Waiting) as caught:
+        with pytest.raises(Waiting) as error:
             index.active()
     finally:
         set_on_retry_hooks(hooks)
-    assert 0 < caught.value.args[0] <= 10
+    assert 0 < error.value.args[0] <= 10
 
 
-def test_a_search_is_tried_once_more_and_then_fails(server, connect):
+def test_a_search_is_retried_once(server, connect):
     connect(server).create(META, name=NAME)
     collection = connect(server, patience_s=0).open(NAME)
     server.fail_next("POST points/query/batch", "drop")
@@ -195,7 +195,7 @@ def test_a_search_is_tried_once_more_and_then_fails(server, connect):
 
 
 @pytest.mark.parametrize("fault", ["429", "stall"])
-def test_a_search_waits_neither_for_a_busy_server_nor_for_a_second_timeout(fault, server, connect):
+def test_a_search_is_not_retried_after_429_or_a_timeout(fault, server, connect):
     connect(server).create(META, name=NAME)
     collection = connect(server, patience_s=0).open(NAME)
     server.faults.retry_after_s = 60
@@ -209,10 +209,12 @@ def test_a_search_waits_neither_for_a_busy_server_nor_for_a_second_timeout(fault
 
 
 @pytest.mark.parametrize("call", ["PUT collection", "PUT index", "PATCH collection"])
-def test_a_collection_is_made_once_if_an_answer_is_lost(call, server, connect, at_once):
+def test_a_collection_is_created_once_if_a_response_is_lost(call, server, connect, without_delays):
     server.fail_next(call, "lose", "lose")
-    made = connect(server).create(META, name=NAME, layout=CollectionLayout(shards=2, replicas=2, quantization="int8"))
-    assert made.meta.bundle_id == "b1"
+    created = connect(server).create(
+        META, name=NAME, layout=CollectionLayout(shards=2, replicas=2, quantization="int8")
+    )
+    assert created.meta.bundle_id == "b1"
     assert server.payload_indexes(NAME).keys() == {*KEYWORD_FIELDS, DATE_FIELD}
     assert (server.params(NAME)["shard_number"], server.params(NAME)["replication_factor"]) == (2, 2)
     assert server.params(NAME)["quantization_config"]["scalar"]["type"] == "int8"
@@ -220,7 +222,7 @@ def test_a_collection_is_made_once_if_an_answer_is_lost(call, server, connect, a
         connect(server).create(META, name=NAME)
 
 
-def test_the_aliases_are_right_if_the_answer_to_their_change_is_lost(server, connect, at_once):
+def test_the_aliases_are_right_if_the_response_to_their_change_is_lost(server, connect, without_delays):
     index = connect(server)
     for name in (NAME, "cxr_other"):
         index.create(META, name=name)
@@ -230,14 +232,14 @@ def test_the_aliases_are_right_if_the_answer_to_their_change_is_lost(server, con
 
 
 @pytest.mark.parametrize("bundle_id", ["b1", "b2"])
-def test_a_collection_that_was_cut_off_while_it_was_made_is_nobodys_until_it_is_finished(bundle_id, server, connect):
+def test_a_partly_created_collection_is_not_listed_until_it_is_created_again(bundle_id, server, connect):
     index = connect(server, patience_s=0)
-    # Before the fourth payload index could be made.
-    real, made = index._client._client.create_payload_index, []
+    # The creation stops before the fourth payload index.
+    real, created = index._client._client.create_payload_index, []
 
     def cut(*values):
-        made.append(values)
-        if len(made) == 4:
+        created.append(values)
+        if len(created) == 4:
             raise KeyboardInterrupt
         return real(*values)
 
@@ -253,7 +255,7 @@ def test_a_collection_that_was_cut_off_while_it_was_made_is_nobodys_until_it_is_
     assert server.payload_indexes(NAME).keys() == {*KEYWORD_FIELDS, DATE_FIELD}
 
 
-def test_a_collection_of_somebody_else_is_left_alone(server, connect):
+def test_a_collection_of_another_program_is_not_changed(server, connect):
     server.handle("create", NAME, {"vectors": {}, "metadata": {"owner": "somebody"}})
     index = connect(server, patience_s=0)
     assert index.collections() == {}
@@ -262,7 +264,7 @@ def test_a_collection_of_somebody_else_is_left_alone(server, connect):
     assert server.client.get_collection(NAME).config.metadata == {"owner": "somebody"}
 
 
-def test_a_paused_optimiser_runs_again_even_if_the_run_was_cut_off(server, connect, encoder, archive):
+def test_a_paused_optimiser_runs_again_after_an_interrupted_ingest(server, connect, encoder, archive):
     class Cut(Exception):
         pass
 
@@ -282,13 +284,13 @@ def test_a_paused_optimiser_runs_again_even_if_the_run_was_cut_off(server, conne
     assert connect(server).collections()[NAME].complete
 
 
-def test_an_error_of_the_request_is_not_repeated(server, connect):
+def test_a_rejected_request_is_not_retried(server, connect):
     index = connect(server, patience_s=600)
     index.create(META, name=NAME)
     server.calls.clear()
-    with pytest.raises(IndexFailure, match="refuses facet") as caught:
+    with pytest.raises(IndexFailure, match="refuses facet") as error:
         index.open(NAME)._client.facet("cxr_unknown", key="view")
-    assert not isinstance(caught.value, IndexUnreachable)
+    assert not isinstance(error.value, IndexUnreachable)
     assert server.calls.count("POST facet") == 1
 
 
@@ -309,14 +311,14 @@ def settings(home: Path, server: QdrantStandIn, **more: object) -> RetrievalSett
     return RetrievalSettings(home=home, index=server.url, index_patience_s=60, **more)
 
 
-def test_a_certificate_of_ones_own_authority_is_trusted_by_its_file(secure, authority, home, encoder, archive):
+def test_the_certificate_of_a_private_authority_is_trusted_through_its_file(secure, authority, home, encoder, archive):
     authority.cert_pem.write_to_path(str(home / "ca.pem"))
     index = open_index(settings(home, secure, index_ca_file=home / "ca.pem"), patient=True)
     assert Worker(encoder, index).run(IndianaSource(**archive)).indexed == 24
     index.close()
 
 
-def test_an_unknown_certificate_is_told_at_once(secure, home):
+def test_an_unknown_certificate_is_an_error_without_retries(secure, home):
     started = time.monotonic()
     with pytest.raises(IndexUnreachable, match=r"(?s)certificate.*CXR_INDEX_CA_FILE"):
         open_index(settings(home, secure), patient=True)
@@ -324,13 +326,13 @@ def test_an_unknown_certificate_is_told_at_once(secure, home):
     assert secure.calls == []
 
 
-def test_a_file_that_holds_no_certificate_is_named(secure, home):
+def test_the_error_names_a_file_without_a_certificate(secure, home):
     (home / "ca.pem").write_text("nonsense")
     with pytest.raises(SystemFailure, match=r"ca\.pem is not a readable PEM file"):
         open_index(settings(home, secure, index_ca_file=home / "ca.pem"), patient=True)
 
 
-def test_https_to_a_plain_server_is_told_at_once(server, home):
+def test_https_to_a_server_without_tls_is_an_error_without_retries(server, home):
     server.url = server.url.replace("http://", "https://")
     started = time.monotonic()
     with pytest.raises(IndexUnreachable, match="no secure connection"):

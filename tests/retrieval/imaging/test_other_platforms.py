@@ -1,4 +1,4 @@
-"""What Windows and macOS use instead of lifelines and `poll` works; it is run here on every system."""
+"""The replacements for Linux lifelines and `poll` on Windows and macOS; these tests run on every system."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from retrieval.imaging import decoder_client
 from retrieval.imaging.decoder_pool import DecoderPool
 from retrieval.imaging.pipe_reader import ThreadedReader
 
-# Starts a decoding process that takes its questions from the test, so that only its parent's end can end it.
+# Starts a decoder whose stdin comes from the test, so that it ends only because its parent ends.
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-m", "retrieval.imaging.decoder_process"], stdout=subprocess.PIPE)
@@ -31,9 +31,9 @@ GRADIENT = Image.radial_gradient("L")
 def pool(monkeypatch):
     monkeypatch.setattr(decoder_client, "_start", decoder_client._start_watching)
     monkeypatch.setattr(decoder_client, "open_reader", ThreadedReader)
-    made = DecoderPool(limit_wall_seconds=2)
-    yield made
-    made.close()
+    pool = DecoderPool(limit_wall_seconds=2)
+    yield pool
+    pool.close()
 
 
 def png(image: Image.Image) -> bytes:
@@ -51,7 +51,7 @@ def test_images_are_decoded_one_after_the_other(pool):
     assert pool.decode(png(GRADIENT)).tobytes() == GRADIENT.tobytes()
 
 
-def test_a_process_that_does_not_answer_in_time_is_ended(pool):
+def test_a_decoder_that_exceeds_the_time_limit_is_killed(pool):
     pool.decode(png(GRADIENT))
     (process,) = (psutil.Process(decoder._process.pid) for decoder in pool._all)
     process.suspend()
@@ -60,9 +60,9 @@ def test_a_process_that_does_not_answer_in_time_is_ended(pool):
     assert not process.is_running()
 
 
-def test_a_decoding_process_ends_with_its_parent():
-    questions, writing = os.pipe()
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=questions, stdout=subprocess.PIPE, text=True) as parent:
+def test_a_decoder_ends_with_its_parent():
+    requests, writing = os.pipe()
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=requests, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         child = psutil.Process(int(parent.stdout.readline()))
         assert child.is_running()
@@ -72,4 +72,4 @@ def test_a_decoding_process_ends_with_its_parent():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.close(writing)
-    os.close(questions)
+    os.close(requests)

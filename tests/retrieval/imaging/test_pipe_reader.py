@@ -1,4 +1,4 @@
-"""Pipes are read with a time limit; the reader for Windows runs on every system."""
+"""Reading pipes with a time limit; the reader for Windows is tested on every system."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ def pipe(request):
     reading, writing = os.pipe()
     reader = request.param(reading)
     yield reader, writing
-    with pytest.raises(OSError, match="Bad file descriptor"):  # each test closes it
+    with pytest.raises(OSError, match="Bad file descriptor"):  # each test has closed it
         os.close(writing)
     reader.close()
     os.close(reading)
@@ -41,7 +41,7 @@ def test_bytes_arrive_in_order_and_the_end_differs_from_a_timeout(pipe):
     assert reader.read_into(memoryview(bytearray(5)), 10) == 0
 
 
-def test_more_than_the_queue_holds_arrives_whole(pipe):
+def test_more_bytes_than_the_queue_can_hold_arrive_complete(pipe):
     reader, writing = pipe
     sent = os.urandom(12_000_000)
 

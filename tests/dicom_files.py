@@ -1,4 +1,4 @@
-"""DICOM files for tests, written by pydicom from arrays and elements."""
+"""DICOM files for tests; pydicom writes them from arrays and elements."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PATIENT_ID = "MRN-4711-SECRET"
 BIRTH_DATE = "19471231"
 
 
-def dataset_of(stored: NDArray[Any] | None = None, **elements: Any) -> Dataset:
-    """A radiograph's data set: `stored` as its pixels, unless None, and `elements` over the defaults; None removes one."""
+def make_dataset(stored: NDArray[Any] | None = None, **elements: Any) -> Dataset:
+    """A data set of a radiograph with the pixels `stored`. `elements` replace its defaults; None removes an element."""
     dataset = Dataset()
     dataset.SOPClassUID = ComputedRadiographyImageStorage
     dataset.SOPInstanceUID = generate_uid()
@@ -60,8 +60,8 @@ def dataset_of(stored: NDArray[Any] | None = None, **elements: Any) -> Dataset:
     return dataset
 
 
-def written(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, *, preamble: bytes = bytes(128)) -> bytes:
-    """The bytes of the file that holds `dataset`."""
+def encode_dataset(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, *, preamble: bytes = bytes(128)) -> bytes:
+    """The bytes of a DICOM file with `dataset`."""
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", ComputedRadiographyImageStorage)
@@ -75,44 +75,44 @@ def written(dataset: Dataset, syntax: str = ExplicitVRLittleEndian, *, preamble:
     return buffer.getvalue()
 
 
-def dicom(stored: NDArray[Any] | None = None, *, syntax: str = ExplicitVRLittleEndian, **elements: Any) -> bytes:
-    """A file with `stored` as its pixels, compressed as `syntax` says."""
-    dataset = dataset_of(stored, **elements)
+def make_dicom(stored: NDArray[Any] | None = None, *, syntax: str = ExplicitVRLittleEndian, **elements: Any) -> bytes:
+    """The bytes of a DICOM file with the pixels `stored`, compressed if `syntax` requires it."""
+    dataset = make_dataset(stored, **elements)
     if syntax == RLELossless:
         assert stored is not None
-        return with_frame(dataset, run_length_frame(stored), syntax)
+        return make_compressed_dicom(dataset, encode_rle(stored), syntax)
     if syntax == JPEG2000Lossless and stored is not None:
         buffer = io.BytesIO()
         Image.fromarray(stored).save(buffer, "JPEG2000", irreversible=False, no_jp2=True)
-        return with_frame(dataset, buffer.getvalue(), syntax)
+        return make_compressed_dicom(dataset, buffer.getvalue(), syntax)
     if syntax == ExplicitVRBigEndian and stored is not None and stored.dtype.itemsize == 2:
         dataset.PixelData = stored.astype(stored.dtype.newbyteorder(">")).tobytes()
-    return written(dataset, syntax)
+    return encode_dataset(dataset, syntax)
 
 
-def with_frame(dataset: Dataset, frame: bytes, syntax: str) -> bytes:
-    """A file whose pixels are the compressed `frame`, whatever `dataset` says of them."""
+def make_compressed_dicom(dataset: Dataset, frame: bytes, syntax: str) -> bytes:
+    """The bytes of a DICOM file with the compressed `frame`, which may contradict the elements of `dataset`."""
     dataset.PixelData = encapsulate([frame])
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
-    return written(dataset, syntax)
+    return encode_dataset(dataset, syntax)
 
 
-def run_length_frame(stored: NDArray[Any]) -> bytes:
-    """`stored` in RLE (PS3.5 annex G): a segment for each byte of each sample, the most significant first."""
+def encode_rle(stored: NDArray[Any]) -> bytes:
+    """`stored` in RLE (PS3.5 annex G): one segment for each byte of each sample, most significant byte first."""
     samples = stored.reshape(*stored.shape[:2], -1)
     segments = []
     for sample in range(samples.shape[2]):
-        octets = np.ascontiguousarray(samples[:, :, sample]).view(np.uint8).reshape(*stored.shape[:2], -1)
-        for octet in reversed(range(octets.shape[2])):
-            segment = b"".join(_packed(row.tobytes()) for row in octets[:, :, octet])
+        bytes_of_sample = np.ascontiguousarray(samples[:, :, sample]).view(np.uint8).reshape(*stored.shape[:2], -1)
+        for position in reversed(range(bytes_of_sample.shape[2])):
+            segment = b"".join(_pack_bits(row.tobytes()) for row in bytes_of_sample[:, :, position])
             segments.append(segment + b"\0" * (len(segment) % 2))
     starts = [64 + sum(map(len, segments[:number])) for number in range(len(segments))]
     header = np.array([len(segments), *starts, *[0] * (15 - len(starts))], "<u4")
     return header.tobytes() + b"".join(segments)
 
 
-def _packed(row: bytes) -> bytes:
+def _pack_bits(row: bytes) -> bytes:
     packed = b""
     for value, run in itertools.groupby(row):
         count = len(list(run))
@@ -123,8 +123,8 @@ def _packed(row: bytes) -> bytes:
     return packed
 
 
-def lut(entries: list[int], *, first: int = 0, bits: int = 16, signed: bool = False) -> Sequence:
-    """A sequence of one table, for ModalityLUTSequence and VOILUTSequence."""
+def make_lut_sequence(entries: list[int], *, first: int = 0, bits: int = 16, signed: bool = False) -> Sequence:
+    """A sequence with one table, for ModalityLUTSequence or VOILUTSequence."""
     item = Dataset()
     item.add_new(0x00283002, "SS" if signed else "US", [len(entries), first, bits])
     item.add_new(0x00283006, "US", entries)

@@ -15,7 +15,7 @@ from pydicom.uid import (
 
 from archives.dicom.folder import DicomFolderSource
 from retrieval.records import Quarantined, Study
-from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, written
+from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, encode_dataset, make_dataset, make_dicom
 
 SALT = bytes(range(32))
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -36,7 +36,7 @@ class DicomTree:
         path.parent.mkdir(parents=True, exist_ok=True)
         defaults = {"StudyInstanceUID": "1.2.3", "SOPInstanceUID": f"1.2.3.{zlib.crc32(name.encode())}"}
         defaults |= {"StudyDate": STUDY_DATE, "AccessionNumber": ACCESSION, "InstitutionName": PATIENT}
-        path.write_bytes(content if content is not None else dicom(PIXELS, **defaults | elements))
+        path.write_bytes(content if content is not None else make_dicom(PIXELS, **defaults | elements))
 
     def reports(self, text: str) -> None:
         self.table = self.root.parent / "reports.csv"
@@ -56,9 +56,9 @@ class DicomTree:
 
 def structured_report(items: list[Dataset], **elements: Any) -> bytes:
     defaults = {"SOPClassUID": BasicTextSRStorage, "Modality": "SR", "StudyInstanceUID": "1.2.3"}
-    dataset = dataset_of(None, **defaults | elements)
+    dataset = make_dataset(None, **defaults | elements)
     dataset.ContentSequence = Sequence(items)
-    return written(dataset)
+    return encode_dataset(dataset)
 
 
 def item(

@@ -21,7 +21,7 @@ from archives.views import view_of_header
 from retrieval.errors import SourceError
 from retrieval.records import Report, Study
 from tests.archives.dicom_tree import PIXELS, SALT, DicomTree
-from tests.dicom_files import PATIENT, dataset_of, dicom, written
+from tests.dicom_files import PATIENT, encode_dataset, make_dataset, make_dicom
 from tests.ingest.worker_fixtures import RecordedProgress
 
 
@@ -70,7 +70,7 @@ def test_dicomdir_hidden_files_and_companion_objects_are_ignored(tree: DicomTree
     tree.add("1.dcm")
     tree.add("DICOMDIR", b"whatever")
     tree.add("disk2/dicomdir", b"whatever")
-    tree.add("copy-of-directory", written(dataset_of(None, SOPClassUID="1.2.840.10008.1.3.10", Modality=None)))
+    tree.add("copy-of-directory", encode_dataset(make_dataset(None, SOPClassUID="1.2.840.10008.1.3.10", Modality=None)))
     tree.add(".hidden", b"text")
     tree.add(".git/config", b"text")
     for number, (storage, modality) in enumerate(
@@ -81,7 +81,7 @@ def test_dicomdir_hidden_files_and_companion_objects_are_ignored(tree: DicomTree
             (BasicTextSRStorage, "SR"),
         ]
     ):
-        tree.add(f"companion{number}", written(dataset_of(None, SOPClassUID=storage, Modality=modality)))
+        tree.add(f"companion{number}", encode_dataset(make_dataset(None, SOPClassUID=storage, Modality=modality)))
     studies, quarantined = tree.read()
     assert len(studies) == 1
     assert not quarantined
@@ -94,7 +94,7 @@ def test_files_that_cannot_be_used_are_named_with_their_code(tree: DicomTree) ->
     tree.add("picture.png", b"\x89PNG\r\n\x1a\n")
     tree.add("ct.dcm", SOPClassUID=CTImageStorage, Modality="CT")
     tree.add("twin.dcm", (tree.root / "1.dcm").read_bytes())
-    bomb = dicom(PIXELS, syntax=DeflatedExplicitVRLittleEndian)
+    bomb = make_dicom(PIXELS, syntax=DeflatedExplicitVRLittleEndian)
     tree.add("cut.dcm", bomb[:-20])
     studies, quarantined = tree.read()
     assert [image.file for study in studies for image in study.images] == ["1.dcm", "twin.dcm"]
@@ -139,7 +139,7 @@ def test_a_modality_that_is_no_defined_term_is_not_repeated(tree: DicomTree) -> 
 def test_links_outside_the_tree_are_quarantined_and_circles_of_links_do_no_harm(tree: DicomTree) -> None:
     outside = tree.root.parent / "outside"
     outside.mkdir()
-    (outside / "secret.dcm").write_bytes(dicom(PIXELS))
+    (outside / "secret.dcm").write_bytes(make_dicom(PIXELS))
     tree.add("a/1.dcm")
     (tree.root / "file").symlink_to(outside / "secret.dcm")
     (tree.root / "folder").symlink_to(outside)
@@ -181,15 +181,15 @@ def test_files_without_uids_are_separate_studies(tree: DicomTree) -> None:
 
 
 def test_odd_and_repeated_values_never_break_the_scan(tree: DicomTree) -> None:
-    dataset = dataset_of(PIXELS)
+    dataset = make_dataset(PIXELS)
     for tag in (0x00080060, 0x0020000D, 0x00080050, 0x00185101, 0x0008103E):
         dataset.add_new(tag, "LO", ["CR", "two", "three"])
     dataset.SpecificCharacterSet = "ISO_IR 100"
-    tree.add("1.dcm", written(dataset).replace(b"ISO_IR 100", b"NO_CHARSET"))
-    empty = dataset_of(PIXELS)
+    tree.add("1.dcm", encode_dataset(dataset).replace(b"ISO_IR 100", b"NO_CHARSET"))
+    empty = make_dataset(PIXELS)
     for tag in (0x00080060, 0x0020000D, 0x00080050, 0x00185101, 0x00540220):
         empty.add_new(tag, "SQ" if tag == 0x00540220 else "LO", None)
-    tree.add("2.dcm", written(empty))
+    tree.add("2.dcm", encode_dataset(empty))
     studies, quarantined = tree.read()
     assert len(studies) == 2
     assert not quarantined

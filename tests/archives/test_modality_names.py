@@ -16,14 +16,14 @@ from archives.dicom.folder import DicomFolderSource
 from archives.dicom.modality_names import name_modality, redact_modality
 from ingest.ledger import Ledger
 from retrieval.records import Quarantined
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 
 VALUES = ["SMITHJOH", "MEIER", "DOE^JOHN", "19480312", "smithjoh", "MRN12345", "SMITH\\DX", "ANNA"]
 
 
 @pytest.mark.parametrize("value", VALUES)
 def test_a_free_text_modality_reaches_no_message(value: str, tmp_path: Path) -> None:
-    (tmp_path / "1.dcm").write_bytes(dicom(Modality=value, SOPClassUID=CTImageStorage))
+    (tmp_path / "1.dcm").write_bytes(make_dicom(Modality=value, SOPClassUID=CTImageStorage))
     (found,) = DicomFolderSource(tmp_path, dataset="d", salt=b"s" * 32)
     assert isinstance(found, Quarantined)
     assert found.code == "wrong_modality"

@@ -23,7 +23,7 @@ from ingest.run_mode import RunMode
 from ingest.worker import Worker
 from retrieval.errors import MissingFile, SourceError
 from retrieval.records import Quarantined, Study
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import NAME, contents
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -143,7 +143,7 @@ def test_images_of_a_table_are_ingested_and_no_byte_stays_but_in_thumbnails(star
         _3={"bytes": None},
         _4={"bytes": b""},
         _5={"bytes": b"SECRET text"},
-        _6={"bytes": dicom(np.arange(576, dtype=np.uint16).reshape(24, 24))},
+        _6={"bytes": make_dicom(np.arange(576, dtype=np.uint16).reshape(24, 24))},
     )
     path = write(tmp_path / "t.parquet", images, findings=texts)
     summary = start().run(open_table(path))

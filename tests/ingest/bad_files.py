@@ -27,7 +27,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tests.dicom_files import dataset_of, dicom, run_length_frame, with_frame, written
+from tests.dicom_files import encode_dataset, encode_rle, make_compressed_dicom, make_dataset, make_dicom
 from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, JPEG_LS, encoded_by_gdcm
 from tests.retrieval.imaging.test_dicom import DESCRIPTIONS
 
@@ -119,14 +119,14 @@ def pictures() -> Bad:
 
 def dicom_files() -> Bad:
     """DICOM files, and other files that are often found in DICOM trees."""
-    good = dicom(STORED)
+    good = make_dicom(STORED)
     twelve = encoded_by_gdcm()
     lossless, near = base64.b64decode(JPEG_LOSSLESS), base64.b64decode(JPEG_LS)
-    runs = run_length_frame(GREY)
+    runs = encode_rle(GREY)
     jpeg, j2k = encoded("JPEG"), encoded("JPEG2000", irreversible=False, no_jp2=True)
-    grey, twelve_bits = dataset_of(GREY), dataset_of(STORED, BitsStored=12)
+    grey, twelve_bits = make_dataset(GREY), make_dataset(STORED, BitsStored=12)
     before_pixels = good.index(b"\x28\0\x02\0")
-    deflated = dicom(STORED, syntax=DeflatedExplicitVRLittleEndian)
+    deflated = make_dicom(STORED, syntax=DeflatedExplicitVRLittleEndian)
     inflater = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = inflater.compress(bytes(500_000_000)) + inflater.flush()
     meta_end = 144 + struct.unpack("<I", deflated[140:144])[0]
@@ -142,8 +142,8 @@ def dicom_files() -> Bad:
         "cut-in-deflated": (deflated[:-200], "truncated_image"),
         "not-deflated": (changed(deflated, meta_end, b"\xff" * 100), "unreadable_image"),
         "bomb-deflated": (deflated[:meta_end] + bomb, "image_bomb"),
-        "bomb-rows": (dicom(STORED, Rows=65535, Columns=65535), "image_bomb"),
-        "bomb-frames": (dicom(STORED, NumberOfFrames=2_000_000_000), "image_bomb"),
+        "bomb-rows": (make_dicom(STORED, Rows=65535, Columns=65535), "image_bomb"),
+        "bomb-frames": (make_dicom(STORED, NumberOfFrames=2_000_000_000), "image_bomb"),
         "bomb-items": (good[:before_pixels] + many_items, "unreadable_image"),
         "nested": (good[:before_pixels] + nested, "unreadable_image"),
         "element-longer-than-file": (
@@ -151,56 +151,68 @@ def dicom_files() -> Bad:
             "truncated_image",
         ),
         "many-bytes": (good + bytes(64 * 1024 * 1024), "image_too_large"),
-        "film-loop": (dicom(STORED, Rows=20, NumberOfFrames=2), "multi_frame"),
-        "no-pixels": (dicom(), "no_pixels"),
+        "film-loop": (make_dicom(STORED, Rows=20, NumberOfFrames=2), "multi_frame"),
+        "no-pixels": (make_dicom(), "no_pixels"),
         "float-pixels": (
-            written(dataset_of(STORED, PixelData=None, FloatPixelData=STORED.astype(np.float32).tobytes())),
+            encode_dataset(make_dataset(STORED, PixelData=None, FloatPixelData=STORED.astype(np.float32).tobytes())),
             "no_pixels",
         ),
-        "fewer-pixels": (dicom(STORED, Rows=41), "truncated_image"),
-        "burned-in": (dicom(STORED, BurnedInAnnotation="YES"), "burned_in"),
-        "ct": (dicom(STORED, Modality="CT", SOPClassUID=CTImageStorage), "wrong_modality"),
-        "ct-without-modality": (dicom(STORED, Modality=None, SOPClassUID=CTImageStorage), "wrong_modality"),
-        "screenshot": (dicom(STORED, Modality="OT", SOPClassUID=SecondaryCaptureImageStorage), "wrong_modality"),
-        "plan": (written(dataset_of(None, Modality="RTPLAN")), "wrong_modality"),
-        "htj2k": (with_frame(grey, j2k, HTJ2KLossless), "unsupported_transfer_syntax"),
-        "film": (with_frame(grey, bytes(100), MPEG4HP41), "unsupported_transfer_syntax"),
-        "private-syntax": (written(dataset_of(GREY), "1.2.840.113619.5.2"), "unsupported_transfer_syntax"),
+        "fewer-pixels": (make_dicom(STORED, Rows=41), "truncated_image"),
+        "burned-in": (make_dicom(STORED, BurnedInAnnotation="YES"), "burned_in"),
+        "ct": (make_dicom(STORED, Modality="CT", SOPClassUID=CTImageStorage), "wrong_modality"),
+        "ct-without-modality": (make_dicom(STORED, Modality=None, SOPClassUID=CTImageStorage), "wrong_modality"),
+        "screenshot": (make_dicom(STORED, Modality="OT", SOPClassUID=SecondaryCaptureImageStorage), "wrong_modality"),
+        "plan": (encode_dataset(make_dataset(None, Modality="RTPLAN")), "wrong_modality"),
+        "htj2k": (make_compressed_dicom(grey, j2k, HTJ2KLossless), "unsupported_transfer_syntax"),
+        "film": (make_compressed_dicom(grey, bytes(100), MPEG4HP41), "unsupported_transfer_syntax"),
+        "private-syntax": (encode_dataset(make_dataset(GREY), "1.2.840.113619.5.2"), "unsupported_transfer_syntax"),
         "jpeg-12-bits": (
-            with_frame(twelve_bits, changed(jpeg, jpeg.index(b"\xff\xc0"), b"\xff\xc1\0\x0b\x0c"), JPEGExtended12Bit),
+            make_compressed_dicom(
+                twelve_bits, changed(jpeg, jpeg.index(b"\xff\xc0"), b"\xff\xc1\0\x0b\x0c"), JPEGExtended12Bit
+            ),
             "unsupported_transfer_syntax",
         ),
-        "jpeg-cut": (with_frame(grey, jpeg[:-300], JPEGBaseline8Bit), "truncated_image"),
+        "jpeg-cut": (make_compressed_dicom(grey, jpeg[:-300], JPEGBaseline8Bit), "truncated_image"),
         "jpeg-damaged": (
-            with_frame(grey, changed(jpeg, jpeg.index(b"\xff\xc4") + 5, b"\xf7" * 12), JPEGBaseline8Bit),
+            make_compressed_dicom(grey, changed(jpeg, jpeg.index(b"\xff\xc4") + 5, b"\xf7" * 12), JPEGBaseline8Bit),
             "unreadable_image",
         ),
-        "jpeg-of-another-size": (with_frame(dataset_of(GREY[:20]), jpeg, JPEGBaseline8Bit), "bad_pixel_description"),
-        "jpeg-huge-inside": (
-            with_frame(grey, changed(jpeg, jpeg.index(b"\xff\xc0") + 5, b"\xff\xff\xff\xff"), JPEGBaseline8Bit),
+        "jpeg-of-another-size": (
+            make_compressed_dicom(make_dataset(GREY[:20]), jpeg, JPEGBaseline8Bit),
             "bad_pixel_description",
         ),
-        "no-codestream": (with_frame(grey, b"The heart is normal.", JPEGBaseline8Bit), "unreadable_image"),
-        "j2k-cut": (with_frame(grey, j2k[:-300], JPEG2000Lossless), "truncated_image"),
-        "j2k-damaged": (with_frame(grey, changed(j2k, 60, bytes(60)), JPEG2000Lossless), "unreadable_image"),
+        "jpeg-huge-inside": (
+            make_compressed_dicom(
+                grey, changed(jpeg, jpeg.index(b"\xff\xc0") + 5, b"\xff\xff\xff\xff"), JPEGBaseline8Bit
+            ),
+            "bad_pixel_description",
+        ),
+        "no-codestream": (make_compressed_dicom(grey, b"The heart is normal.", JPEGBaseline8Bit), "unreadable_image"),
+        "j2k-cut": (make_compressed_dicom(grey, j2k[:-300], JPEG2000Lossless), "truncated_image"),
+        "j2k-damaged": (make_compressed_dicom(grey, changed(j2k, 60, bytes(60)), JPEG2000Lossless), "unreadable_image"),
         "j2k-huge-inside": (
-            with_frame(grey, changed(j2k, 8, struct.pack(">II", 60_000, 60_000)), JPEG2000Lossless),
+            make_compressed_dicom(grey, changed(j2k, 8, struct.pack(">II", 60_000, 60_000)), JPEG2000Lossless),
             "bad_pixel_description",
         ),
         "lossless-damaged": (
-            with_frame(dataset_of(twelve), changed(lossless, 25, b"\xff" * 35), JPEGLossless),
+            make_compressed_dicom(make_dataset(twelve), changed(lossless, 25, b"\xff" * 35), JPEGLossless),
             "unreadable_image",
         ),
-        "lossless-cut": (with_frame(dataset_of(twelve), lossless[:-60], JPEGLossless), "truncated_image"),
+        "lossless-cut": (make_compressed_dicom(make_dataset(twelve), lossless[:-60], JPEGLossless), "truncated_image"),
         "jpeg-ls-damaged": (
-            with_frame(dataset_of(twelve), changed(near, 60, b"\xaa" * 60), JPEGLSLossless),
+            make_compressed_dicom(make_dataset(twelve), changed(near, 60, b"\xaa" * 60), JPEGLSLossless),
             "unreadable_image",
         ),
-        "rle-cut": (with_frame(grey, runs[: len(runs) // 2], RLELossless), "truncated_image"),
-        "rle-segments": (with_frame(grey, changed(runs, 0, b"\x03"), RLELossless), "bad_pixel_description"),
-        "rle-offsets": (with_frame(grey, changed(runs, 4, b"\xf0\xff\xff\xff"), RLELossless), "truncated_image"),
+        "rle-cut": (make_compressed_dicom(grey, runs[: len(runs) // 2], RLELossless), "truncated_image"),
+        "rle-segments": (make_compressed_dicom(grey, changed(runs, 0, b"\x03"), RLELossless), "bad_pixel_description"),
+        "rle-offsets": (
+            make_compressed_dicom(grey, changed(runs, 4, b"\xf0\xff\xff\xff"), RLELossless),
+            "truncated_image",
+        ),
         "compressed-said-native": (
-            with_frame(grey, jpeg, JPEGBaseline8Bit).replace(b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.1\0\0\0"),
+            make_compressed_dicom(grey, jpeg, JPEGBaseline8Bit).replace(
+                b"1.2.840.10008.1.2.4.50", b"1.2.840.10008.1.2.1\0\0\0"
+            ),
             "unreadable_image",
         ),
         "native-said-compressed": (
@@ -208,14 +220,14 @@ def dicom_files() -> Bad:
             "unreadable_image",
         ),
         "item-longer-than-file": (
-            with_frame(grey, jpeg, JPEGBaseline8Bit).replace(
+            make_compressed_dicom(grey, jpeg, JPEGBaseline8Bit).replace(
                 b"\xfe\xff\x00\xe0" + struct.pack("<I", len(jpeg) + len(jpeg) % 2), b"\xfe\xff\x00\xe0\xf0\xff\xff\x7f"
             ),
             "truncated_image",
         ),
     }
     for name, elements in DESCRIPTIONS.items():
-        bad[name.replace(" ", "-")] = (dicom(STORED, **elements), "bad_pixel_description")
+        bad[name.replace(" ", "-")] = (make_dicom(STORED, **elements), "bad_pixel_description")
     for name, content in other_formats().items():
         bad[f"{name}.dcm"] = (content, "wrong_type")
     return {

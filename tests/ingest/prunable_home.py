@@ -18,7 +18,7 @@ from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.records import Source
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 
 FOLDERS = ("a", "b", "b/c", "d")
@@ -40,7 +40,7 @@ class PrunableHome:
             target.parent.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 4000, (40, 48), dtype=np.uint16)
             if kind == "dicom":
-                target.write_bytes(dicom(pixels, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}"))
+                target.write_bytes(make_dicom(pixels, SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}"))
             else:
                 Image.fromarray((pixels // 16).astype(np.uint8)).save(target)
         self.write_tables()

@@ -19,7 +19,7 @@ from ingest.summary import IngestSummary
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.records import Source
-from tests.dicom_files import dataset_of, dicom, with_frame, written
+from tests.dicom_files import encode_dataset, make_compressed_dicom, make_dataset, make_dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 
 PIXELS = np.tile(np.arange(64, dtype=np.uint16) * 60, (64, 1))
@@ -27,16 +27,16 @@ UID = {"SOPInstanceUID": "1.2.3.4", "StudyInstanceUID": "1.2.3"}
 
 
 def good() -> bytes:
-    return dicom(PIXELS, **UID)
+    return make_dicom(PIXELS, **UID)
 
 
 # Files with a good header and a bad image, by error code.
 BAD: dict[str, Callable[[], bytes]] = {
     "truncated_image": lambda: good()[:-2000],
-    "burned_in": lambda: dicom(PIXELS, BurnedInAnnotation="YES", **UID),
-    "no_pixels": lambda: written(dataset_of(None, **UID)),
-    "unsupported_transfer_syntax": lambda: with_frame(dataset_of(PIXELS, **UID), bytes(100), MPEG2MPML),
-    "bad_pixel_description": lambda: dicom(PIXELS, BitsAllocated=12, **UID),
+    "burned_in": lambda: make_dicom(PIXELS, BurnedInAnnotation="YES", **UID),
+    "no_pixels": lambda: encode_dataset(make_dataset(None, **UID)),
+    "unsupported_transfer_syntax": lambda: make_compressed_dicom(make_dataset(PIXELS, **UID), bytes(100), MPEG2MPML),
+    "bad_pixel_description": lambda: make_dicom(PIXELS, BitsAllocated=12, **UID),
 }
 
 
@@ -101,26 +101,26 @@ def test_of_three_copies_the_first_good_one_is_indexed(archive: Archive, order: 
 
 
 def test_if_no_copy_is_readable_each_has_its_own_error_code(archive: Archive) -> None:
-    archive.put(a=good()[:-2000], b=BAD["burned_in"](), c=b"", z=dicom(PIXELS, SOPInstanceUID="1.9"))
+    archive.put(a=good()[:-2000], b=BAD["burned_in"](), c=b"", z=make_dicom(PIXELS, SOPInstanceUID="1.9"))
     assert archive.run()[1] == {"a.dcm": "truncated_image", "b.dcm": "burned_in", "c.dcm": "empty_file"}
 
 
 def test_a_good_copy_that_arrives_later_is_indexed_and_stays_while_the_first_is_bad(archive: Archive) -> None:
-    archive.put(a=good()[:-2000], z=dicom(PIXELS, SOPInstanceUID="1.9"))
+    archive.put(a=good()[:-2000], z=make_dicom(PIXELS, SOPInstanceUID="1.9"))
     assert archive.run()[0].indexed == 1
     archive.put(b=good())
     assert archive.run()[0].indexed == 1
     assert archive.indexed() == ["b.dcm", "z.dcm"]
     summary, quarantined = archive.run()
     assert (summary.unchanged, quarantined) == (2, {"a.dcm": "truncated_image"})
-    archive.put(a=dicom(PIXELS[::-1].copy(), **UID))  # repaired
+    archive.put(a=make_dicom(PIXELS[::-1].copy(), **UID))  # repaired
     summary, quarantined = archive.run()
     assert (summary.indexed, summary.unchanged, quarantined) == (1, 1, {"b.dcm": "duplicate_id"})
     assert archive.indexed() == ["a.dcm", "z.dcm"]
 
 
 def test_a_good_copy_replaces_one_that_went_bad(archive: Archive) -> None:
-    archive.put(a=good(), b=dicom(PIXELS[::-1].copy(), **UID))
+    archive.put(a=good(), b=make_dicom(PIXELS[::-1].copy(), **UID))
     assert archive.run()[1] == {"b.dcm": "duplicate_id"}
     archive.put(a=good()[:-2000])
     assert archive.run()[1] == {"a.dcm": "truncated_image"}
@@ -128,12 +128,12 @@ def test_a_good_copy_replaces_one_that_went_bad(archive: Archive) -> None:
 
 
 def test_retry_reads_a_repaired_copy_and_leaves_a_duplicate_alone(archive: Archive) -> None:
-    archive.put(a=good()[:-2000], b=good(), c=dicom(PIXELS[::-1].copy(), **UID))
+    archive.put(a=good()[:-2000], b=good(), c=make_dicom(PIXELS[::-1].copy(), **UID))
     assert archive.run()[1] == {"a.dcm": "truncated_image", "c.dcm": "duplicate_id"}
     summary, quarantined = archive.run("c.dcm")
     assert (summary.indexed, quarantined) == (0, {"a.dcm": "truncated_image", "c.dcm": "duplicate_id"})
     assert archive.indexed() == ["b.dcm"]
-    archive.put(a=dicom(PIXELS // 2, **UID))
+    archive.put(a=make_dicom(PIXELS // 2, **UID))
     summary, quarantined = archive.run("a.dcm")
     assert (summary.indexed, quarantined) == (1, {"b.dcm": "duplicate_id", "c.dcm": "duplicate_id"})
     assert archive.indexed() == ["a.dcm"]

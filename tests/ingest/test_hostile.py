@@ -15,7 +15,7 @@ from pydicom.uid import RLELossless
 
 from retrieval.errors import ImageError
 from retrieval.imaging.decode import decode_image
-from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, SYNTAXES, dicom
+from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, SYNTAXES, make_dicom
 from tests.ingest.bad_files import STORED, dicom_files, encoded, pictures, pydicom_files
 
 LIMIT_BYTES = 1_200 * 1024 * 1024
@@ -36,9 +36,9 @@ def good_pictures() -> dict[str, bytes]:
 
 
 def good_dicom() -> dict[str, bytes]:
-    files = {f"good{number}": dicom(STORED, syntax=syntax) for number, syntax in enumerate(SYNTAXES)}
-    files["zz/good.dcm"] = dicom(STORED, PhotometricInterpretation="MONOCHROME1", Modality="DX")
-    files["good-without-preamble"] = dicom(STORED)[132:]
+    files = {f"good{number}": make_dicom(STORED, syntax=syntax) for number, syntax in enumerate(SYNTAXES)}
+    files["zz/good.dcm"] = make_dicom(STORED, PhotometricInterpretation="MONOCHROME1", Modality="DX")
+    files["good-without-preamble"] = make_dicom(STORED)[132:]
     return files
 
 

@@ -20,7 +20,7 @@ from retrieval.errors import InvalidRequest
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
 from retrieval.records import LIMIT_ID, Quarantined, Source
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 
 JUST = "ü" * LIMIT_ID  # characters count, not bytes
@@ -110,7 +110,7 @@ def test_a_study_of_an_older_version_with_such_an_id_is_not_pruned(
 
 def test_dicom_ids_are_short_whatever_the_uids_are(tmp_path: Path) -> None:
     uids = {"StudyInstanceUID": "1." + "9" * 62, "SOPInstanceUID": "1." + "8" * 62}
-    (tmp_path / "a.dcm").write_bytes(dicom(**uids))
+    (tmp_path / "a.dcm").write_bytes(make_dicom(**uids))
     (image,) = read_images(DicomFolderSource(tmp_path, dataset="own", salt=b"s" * 32))
     assert isinstance(image, SourceImage)
     assert max(len(image.study.study_id), len(image.record.image_id)) <= 64

@@ -10,7 +10,7 @@ import pytest
 from archives.source_spec import SourceSpec
 from ingest.run_mode import RunMode
 from ingest.worker import Worker
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import CallOnProgress, RecordedProgress
 
 FILES = 5
@@ -23,7 +23,7 @@ def archive(tmp_path: Path) -> SourceSpec:
     folder.mkdir()
     for number in range(1, FILES + 1):
         pixels = np.random.default_rng(number).integers(0, 4000, (48, 40), dtype=np.uint16)
-        (folder / f"{number}.dcm").write_bytes(dicom(pixels, AccessionNumber=str(number)))
+        (folder / f"{number}.dcm").write_bytes(make_dicom(pixels, AccessionNumber=str(number)))
     table = tmp_path / "reports.csv"
     table.write_text("accession_number,findings\n" + "".join(f"{number},Clear.\n" for number in range(1, FILES + 1)))
     return SourceSpec.from_options(dicom_dir=folder, reports_csv=table)

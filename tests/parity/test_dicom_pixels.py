@@ -26,7 +26,14 @@ from pydicom.uid import (
 )
 
 from retrieval.imaging.decode import decode_image
-from tests.dicom_files import SYNTAXES, dataset_of, dicom, lut, with_frame, written
+from tests.dicom_files import (
+    SYNTAXES,
+    encode_dataset,
+    make_compressed_dicom,
+    make_dataset,
+    make_dicom,
+    make_lut_sequence,
+)
 
 Curve = Callable[[float], float]
 
@@ -112,7 +119,7 @@ WINDOW = {"WindowCenter": "2000", "WindowWidth": "1000", "BitsStored": 12}
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_monochrome_1_is_inverted_once_in_every_transfer_syntax(photometric: str, syntax: str) -> None:
-    pixels, notes = shown(dicom(TWELVE, syntax=syntax, PhotometricInterpretation=photometric, **WINDOW))
+    pixels, notes = shown(make_dicom(TWELVE, syntax=syntax, PhotometricInterpretation=photometric, **WINDOW))
     expected = reference(TWELVE, same, linear(2000, 1000), inverted=photometric == "MONOCHROME1")
     np.testing.assert_array_equal(pixels, expected)
     assert notes == ()
@@ -121,7 +128,9 @@ def test_monochrome_1_is_inverted_once_in_every_transfer_syntax(photometric: str
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("shape", ["IDENTITY", "INVERSE"])
 def test_the_presentation_shape_does_not_invert_again(photometric: str, shape: str) -> None:
-    pixels, notes = shown(dicom(TWELVE, PhotometricInterpretation=photometric, PresentationLUTShape=shape, **WINDOW))
+    pixels, notes = shown(
+        make_dicom(TWELVE, PhotometricInterpretation=photometric, PresentationLUTShape=shape, **WINDOW)
+    )
     expected = reference(TWELVE, same, linear(2000, 1000), inverted=photometric == "MONOCHROME1")
     np.testing.assert_array_equal(pixels, expected)
     assert bool(notes) == (photometric == "MONOCHROME2" and shape == "INVERSE")
@@ -133,7 +142,7 @@ def test_the_window_applies_to_rescaled_values_whatever_the_sign_of_the_slope(
     slope: str, intercept: str, inverted: bool
 ) -> None:
     centre, width = float(slope) * 2000 + float(intercept), abs(float(slope)) * 3000
-    data = dicom(
+    data = make_dicom(
         TWELVE,
         PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
         BitsStored=12,
@@ -147,7 +156,7 @@ def test_the_window_applies_to_rescaled_values_whatever_the_sign_of_the_slope(
 
 
 def test_a_negative_slope_makes_the_largest_stored_value_the_darkest() -> None:
-    data = dicom(
+    data = make_dicom(
         TWELVE, BitsStored=12, RescaleSlope="-1", RescaleIntercept="4095", WindowCenter="2048", WindowWidth="4096"
     )
     pixels, _ = shown(data)
@@ -159,11 +168,11 @@ def test_a_negative_slope_makes_the_largest_stored_value_the_darkest() -> None:
 @pytest.mark.parametrize("first", [0, 300])
 def test_a_modality_table_replaces_the_slope(first: int, syntax: str) -> None:
     entries = [60000 - 17 * n for n in range(3000)]
-    data = dicom(
+    data = make_dicom(
         TWELVE,
         syntax=syntax,
         BitsStored=12,
-        ModalityLUTSequence=lut(entries, first=first),
+        ModalityLUTSequence=make_lut_sequence(entries, first=first),
         RescaleSlope="7",
         RescaleIntercept="7",
         WindowCenter="40000",
@@ -174,10 +183,10 @@ def test_a_modality_table_replaces_the_slope(first: int, syntax: str) -> None:
 
 def test_a_modality_table_may_begin_below_zero() -> None:
     entries = [n * 16 for n in range(4096)]
-    data = dicom(
+    data = make_dicom(
         SIGNED,
         BitsStored=12,
-        ModalityLUTSequence=lut(entries, first=-2048, signed=True),
+        ModalityLUTSequence=make_lut_sequence(entries, first=-2048, signed=True),
         WindowCenter="30000",
         WindowWidth="60000",
     )
@@ -191,7 +200,7 @@ def test_a_modality_table_may_begin_below_zero() -> None:
 def test_every_window_function_is_that_of_the_standard(
     function: str | None, curve: Callable[[float, float], Curve], inverted: bool
 ) -> None:
-    data = dicom(
+    data = make_dicom(
         TWELVE,
         VOILUTFunction=function,
         PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
@@ -201,12 +210,12 @@ def test_every_window_function_is_that_of_the_standard(
 
 
 def test_a_window_of_width_one_is_a_threshold() -> None:
-    pixels, _ = shown(dicom(TWELVE, **{**WINDOW, "WindowWidth": "1"}))
+    pixels, _ = shown(make_dicom(TWELVE, **{**WINDOW, "WindowWidth": "1"}))
     np.testing.assert_array_equal(pixels, np.where(TWELVE > 1999.5, 255, 0))
 
 
 def test_of_several_windows_the_first_is_used() -> None:
-    data = dicom(TWELVE, BitsStored=12, WindowCenter=["2000", "500", "9"], WindowWidth=["1000", "20", "9"])
+    data = make_dicom(TWELVE, BitsStored=12, WindowCenter=["2000", "500", "9"], WindowWidth=["1000", "20", "9"])
     pixels, notes = shown(data)
     np.testing.assert_array_equal(pixels, reference(TWELVE, same, linear(2000, 1000)))
     assert notes == ("the first of 3 windows",)
@@ -215,7 +224,7 @@ def test_of_several_windows_the_first_is_used() -> None:
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_a_voi_table_comes_before_a_window_and_is_scaled_by_its_bits(bits: int) -> None:
     entries = [round((n / 2999) ** 0.5 * (2**bits - 1)) for n in range(3000)]
-    data = dicom(TWELVE, VOILUTSequence=lut(entries, first=500, bits=bits), **WINDOW)
+    data = make_dicom(TWELVE, VOILUTSequence=make_lut_sequence(entries, first=500, bits=bits), **WINDOW)
     np.testing.assert_array_equal(shown(data)[0], reference(TWELVE, same, voi_table(entries, 500, bits)))
 
 
@@ -224,12 +233,12 @@ def test_a_voi_table_over_negative_values_starts_below_zero_whatever_type_its_st
     signed: bool,
 ) -> None:
     entries = [n % 4096 for n in range(4096)]
-    data = dicom(
+    data = make_dicom(
         TWELVE,
         BitsStored=12,
         RescaleSlope="1",
         RescaleIntercept="-1024",
-        VOILUTSequence=lut(entries, first=-1024 if signed else 65536 - 1024, bits=12, signed=signed),
+        VOILUTSequence=make_lut_sequence(entries, first=-1024 if signed else 65536 - 1024, bits=12, signed=signed),
     )
     expected = reference(TWELVE, rescale(1, -1024), voi_table(entries, -1024, 12))
     np.testing.assert_array_equal(shown(data)[0], expected)
@@ -240,7 +249,7 @@ def test_a_voi_table_of_bytes_packed_in_pairs_is_unpacked() -> None:
     item = Dataset()
     item.add_new(0x00283002, "US", [4096, 0, 8])
     item.add_new(0x00283006, "OW", bytes(entries))
-    data = dicom(TWELVE, BitsStored=12, VOILUTSequence=Sequence([item]))
+    data = make_dicom(TWELVE, BitsStored=12, VOILUTSequence=Sequence([item]))
     np.testing.assert_array_equal(shown(data)[0], reference(TWELVE, same, voi_table(entries, 0, 8)))
 
 
@@ -248,7 +257,7 @@ def test_a_voi_table_of_bytes_packed_in_pairs_is_unpacked() -> None:
 @pytest.mark.parametrize("slope", ["1", "-3"])
 def test_without_a_window_percentiles_of_the_modality_values_are_used_and_noted(slope: str, inverted: bool) -> None:
     stored = (np.random.default_rng(3).gamma(2.0, 300.0, (40, 50)).round().clip(0, 4095)).astype(np.uint16)
-    data = dicom(
+    data = make_dicom(
         stored,
         BitsStored=12,
         PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
@@ -264,11 +273,11 @@ def test_without_a_window_percentiles_of_the_modality_values_are_used_and_noted(
 
 @pytest.mark.parametrize("window", [("0", "0"), ("100", "-5"), ("100", None), ("nan", "5")])
 def test_a_window_that_the_standard_does_not_allow_is_ignored(window: tuple[str, str | None]) -> None:
-    dataset = dataset_of(TWELVE, BitsStored=12)
+    dataset = make_dataset(TWELVE, BitsStored=12)
     for tag, value in zip((0x00281050, 0x00281051), window, strict=True):
         if value is not None:
             dataset.add_new(tag, "LO", value)  # pydicom would not write these as decimal strings
-    pixels, notes = shown(written(dataset))
+    pixels, notes = shown(encode_dataset(dataset))
     np.testing.assert_array_equal(pixels, reference(TWELVE, same, percentiles(TWELVE)))
     assert notes == ("unusable window ignored", "no window: percentiles 0.5 to 99.5")
 
@@ -278,21 +287,21 @@ def test_percentiles_ignore_padding(limit: int | None) -> None:
     stored = ramp(100, 1100)
     stored[:12] = 4095 if limit is None else np.arange(12 * 30).reshape(12, 30) % 96 + 4000
     image = stored[12:]
-    data = dicom(stored, BitsStored=12, PixelPaddingValue=4095, PixelPaddingRangeLimit=limit)
+    data = make_dicom(stored, BitsStored=12, PixelPaddingValue=4095, PixelPaddingRangeLimit=limit)
     np.testing.assert_array_equal(shown(data)[0], reference(stored, same, percentiles(image)))
 
 
 def test_percentiles_ignore_signed_padding_that_was_written_as_unsigned() -> None:
     stored = ramp(100, 1100, np.int16)
     stored[:12] = -2000
-    dataset = dataset_of(stored)
+    dataset = make_dataset(stored)
     dataset.add_new(0x00280120, "US", 65536 - 2000)
-    np.testing.assert_array_equal(shown(written(dataset))[0], reference(stored, same, percentiles(stored[12:])))
+    np.testing.assert_array_equal(shown(encode_dataset(dataset))[0], reference(stored, same, percentiles(stored[12:])))
 
 
 def test_an_image_of_only_padding_is_decoded() -> None:
     stored = ramp(4000, 4095)
-    pixels, _ = shown(dicom(stored, BitsStored=12, PixelPaddingValue=4095, PixelPaddingRangeLimit=4000))
+    pixels, _ = shown(make_dicom(stored, BitsStored=12, PixelPaddingValue=4095, PixelPaddingRangeLimit=4000))
     np.testing.assert_array_equal(pixels, reference(stored, same, percentiles(stored)))
 
 
@@ -313,7 +322,7 @@ CONTAINERS = [
 def test_every_width_and_sign_of_stored_values(
     stored: NDArray[Any], elements: dict[str, Any], window: tuple[str, str], syntax: str
 ) -> None:
-    data = dicom(stored, syntax=syntax, WindowCenter=window[0], WindowWidth=window[1], **elements)
+    data = make_dicom(stored, syntax=syntax, WindowCenter=window[0], WindowWidth=window[1], **elements)
     expected = reference(stored, same, linear(float(window[0]), float(window[1])))
     np.testing.assert_array_equal(shown(data)[0], expected)
 
@@ -326,7 +335,7 @@ def test_only_the_stored_bits_below_the_high_bit_belong_to_a_value(high_bit: int
     noise = np.random.default_rng(1).integers(0, 65536, stored.shape, dtype=np.uint16)
     mask = np.uint16(0x0FFF << shift & 0xFFFF)
     words = (stored.view(np.uint16) << np.uint16(shift)) & mask | noise & ~mask
-    data = dicom(
+    data = make_dicom(
         words.view(np.int16) if signed else words,
         BitsStored=12,
         HighBit=high_bit,
@@ -338,7 +347,9 @@ def test_only_the_stored_bits_below_the_high_bit_belong_to_a_value(high_bit: int
 
 def test_all_65536_values_together_give_the_same_as_each_alone() -> None:
     stored = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    data = dicom(stored, WindowCenter="30000.5", WindowWidth="51234.5", RescaleSlope="1.003", RescaleIntercept="-77")
+    data = make_dicom(
+        stored, WindowCenter="30000.5", WindowWidth="51234.5", RescaleSlope="1.003", RescaleIntercept="-77"
+    )
     expected = reference(stored, rescale(1.003, -77), linear(30000.5, 51234.5))
     np.testing.assert_array_equal(shown(data)[0], expected)
 
@@ -365,19 +376,19 @@ def encoded_by_gdcm() -> NDArray[np.uint16]:
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_lossless_jpeg_of_sixteen_bits(syntax: str, frame: str, photometric: str) -> None:
     stored = encoded_by_gdcm()
-    dataset = dataset_of(stored, PhotometricInterpretation=photometric, **WINDOW)
-    pixels, _ = shown(with_frame(dataset, base64.b64decode(frame), syntax))
+    dataset = make_dataset(stored, PhotometricInterpretation=photometric, **WINDOW)
+    pixels, _ = shown(make_compressed_dicom(dataset, base64.b64decode(frame), syntax))
     expected = reference(stored, same, linear(2000, 1000), inverted=photometric == "MONOCHROME1")
     np.testing.assert_array_equal(pixels, expected)
 
 
 def test_jpeg_2000_of_signed_values_keeps_their_sign() -> None:
     # Pillow cannot encode signed values. The codestream stores them as unsigned, as some real files do.
-    dataset = dataset_of(SIGNED, BitsStored=16, HighBit=15, WindowCenter="0", WindowWidth="3000")
-    unsigned = dicom(SIGNED.view(np.uint16), syntax=JPEG2000Lossless)
+    dataset = make_dataset(SIGNED, BitsStored=16, HighBit=15, WindowCenter="0", WindowWidth="3000")
+    unsigned = make_dicom(SIGNED.view(np.uint16), syntax=JPEG2000Lossless)
     start = unsigned.index(b"\xff\x4f\xff\x51")
     frame = unsigned[start : unsigned.rindex(b"\xff\xd9") + 2]
-    pixels, _ = shown(with_frame(dataset, frame, JPEG2000Lossless))
+    pixels, _ = shown(make_compressed_dicom(dataset, frame, JPEG2000Lossless))
     np.testing.assert_array_equal(pixels, reference(SIGNED, same, linear(0, 3000)))
 
 
@@ -386,8 +397,8 @@ def test_runs_that_continue_in_the_next_row_are_decoded() -> None:
     stored[4:] = 200
     run = bytes([257 - 100, 0]) * 4 + bytes([257 - 128, 200]) * 3 + bytes([257 - 16, 200])
     frame = np.array([1, 64, *[0] * 14], "<u4").tobytes() + run
-    dataset = dataset_of(stored, WindowCenter="128", WindowWidth="256")
-    pixels, _ = shown(with_frame(dataset, frame, RLELossless))
+    dataset = make_dataset(stored, WindowCenter="128", WindowWidth="256")
+    pixels, _ = shown(make_compressed_dicom(dataset, frame, RLELossless))
     np.testing.assert_array_equal(pixels, reference(stored, same, linear(128, 256)))
 
 
@@ -397,20 +408,20 @@ COLOUR = np.random.default_rng(5).integers(0, 256, (9, 11, 3), dtype=np.uint8)
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_colour_is_shown_as_it_is_by_pixel_and_by_plane(planar: int, syntax: str) -> None:
-    dataset = dataset_of(COLOUR, PlanarConfiguration=planar)
+    dataset = make_dataset(COLOUR, PlanarConfiguration=planar)
     stored = COLOUR.transpose(2, 0, 1) if planar else COLOUR
     dataset.PixelData = stored.tobytes() + b"\0"
-    np.testing.assert_array_equal(shown(written(dataset, syntax))[0], COLOUR)
+    np.testing.assert_array_equal(shown(encode_dataset(dataset, syntax))[0], COLOUR)
 
 
 def test_run_length_colour_is_shown_as_it_is() -> None:
-    np.testing.assert_array_equal(shown(dicom(COLOUR, syntax=RLELossless))[0], COLOUR)
+    np.testing.assert_array_equal(shown(make_dicom(COLOUR, syntax=RLELossless))[0], COLOUR)
 
 
 def test_sixteen_bit_colour_is_scaled_by_its_bits() -> None:
     stored = (COLOUR.astype(np.uint16) * 16).clip(0, 4095)
     expected = np.array([round(value * (255.0 / 4095)) for value in stored.reshape(-1).tolist()]).reshape(stored.shape)
-    np.testing.assert_array_equal(shown(dicom(stored, BitsStored=12))[0], expected)
+    np.testing.assert_array_equal(shown(make_dicom(stored, BitsStored=12))[0], expected)
 
 
 def test_luminance_and_chrominance_become_red_green_and_blue() -> None:
@@ -418,7 +429,7 @@ def test_luminance_and_chrominance_become_red_green_and_blue() -> None:
         exact = (y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))
         return [min(255, max(0, math.floor(value + 0.5))) for value in exact]
 
-    pixels, _ = shown(dicom(COLOUR, PhotometricInterpretation="YBR_FULL"))
+    pixels, _ = shown(make_dicom(COLOUR, PhotometricInterpretation="YBR_FULL"))
     expected = [[rgb(*pixel) for pixel in row] for row in COLOUR.tolist()]
     np.testing.assert_array_equal(pixels, expected)
 
@@ -431,7 +442,7 @@ def test_a_palette_gives_its_colours() -> None:
         elements[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         table_data = np.array([curve(n) for n in range(256)], "<u2")
         elements[f"{colour}PaletteColorLookupTableData"] = table_data.tobytes()
-    pixels, _ = shown(dicom(stored, **elements))
+    pixels, _ = shown(make_dicom(stored, **elements))
     expected = [[[curve(value) // 257 for curve in curves.values()] for value in row] for row in stored.tolist()]
     np.testing.assert_array_equal(pixels, expected)
 
@@ -444,7 +455,7 @@ def test_lossy_grey_jpeg_is_what_pillow_decodes() -> None:
     buffer = io.BytesIO()
     smooth = np.add.outer(np.arange(40), np.arange(56)).astype(np.uint8) * 2
     Image.fromarray(smooth).save(buffer, "JPEG", quality=95)
-    dataset = dataset_of(smooth, WindowCenter="128", WindowWidth="256")
-    pixels, _ = shown(with_frame(dataset, buffer.getvalue(), JPEGBaseline8Bit))
+    dataset = make_dataset(smooth, WindowCenter="128", WindowWidth="256")
+    pixels, _ = shown(make_compressed_dicom(dataset, buffer.getvalue(), JPEGBaseline8Bit))
     decoded = np.asarray(Image.open(io.BytesIO(buffer.getvalue())))
     np.testing.assert_array_equal(pixels, reference(decoded, same, linear(128, 256)))

@@ -45,7 +45,7 @@ class FaultPlan:
 
 
 @dataclass
-class _ServerState:
+class _CollectionState:
     """State of a collection that local mode does not store."""
 
     payload_schema: dict[str, models.PayloadIndexInfo] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class QdrantStandIn:
         self.optimizing_polls = 0
         """Number of further requests that report a running optimisation."""
         self._api_key = api_key
-        self._state: dict[str, _ServerState] = {}
+        self._states: dict[str, _CollectionState] = {}
         self._scheduled: list[tuple[str, Fault]] = []
         self._closing = threading.Event()
         self._server = StandInServer(self, tls)
@@ -90,15 +90,15 @@ class QdrantStandIn:
 
     def payload_indexes(self, collection: str) -> dict[str, str]:
         """The payload indexes: the type of each field."""
-        return {name: str(info.data_type.value) for name, info in self._state[collection].payload_schema.items()}
+        return {name: str(info.data_type.value) for name, info in self._states[collection].payload_schema.items()}
 
     def indexing_threshold(self, collection: str) -> int:
         """Size of the vectors in kilobytes above which the server builds a graph; 0 while the optimiser is paused."""
-        return self._state[collection].indexing_threshold
+        return self._states[collection].indexing_threshold
 
     def params(self, collection: str) -> dict[str, Any]:
         """The requested layout: shards, replicas, quantisation, payload on disk."""
-        return self._state[collection].params
+        return self._states[collection].params
 
     def __enter__(self) -> QdrantStandIn:
         self._server.start()
@@ -151,7 +151,7 @@ class QdrantStandIn:
     def _get(self, name: str, _body: Any) -> Any:
         self._require_collection(name)
         info = self.client.get_collection(name)
-        state = self._state[self._resolve(name)]
+        state = self._states[self._resolve(name)]
         info.payload_schema = state.payload_schema
         info.config.optimizer_config.indexing_threshold = state.indexing_threshold
         if self.optimizing_polls:
@@ -170,9 +170,9 @@ class QdrantStandIn:
             metadata=request.metadata,
         )
         layout = ("shard_number", "replication_factor", "on_disk_payload", "quantization_config")
-        self._state[name] = _ServerState(params={key: body.get(key) for key in layout})
+        self._states[name] = _CollectionState(params={key: body.get(key) for key in layout})
         if request.optimizers_config and request.optimizers_config.indexing_threshold is not None:
-            self._state[name].indexing_threshold = request.optimizers_config.indexing_threshold
+            self._states[name].indexing_threshold = request.optimizers_config.indexing_threshold
         return True
 
     def _update(self, name: str, body: Any) -> Any:
@@ -181,11 +181,11 @@ class QdrantStandIn:
         if request.metadata is not None:
             self.client.update_collection(name, metadata=request.metadata)
         if request.optimizers_config and request.optimizers_config.indexing_threshold is not None:
-            self._state[self._resolve(name)].indexing_threshold = request.optimizers_config.indexing_threshold
+            self._states[self._resolve(name)].indexing_threshold = request.optimizers_config.indexing_threshold
         return True
 
     def _delete(self, name: str, _body: Any) -> Any:
-        self._state.pop(name, None)
+        self._states.pop(name, None)
         return bool(self.client.delete_collection(name)) if self.client.collection_exists(name) else False
 
     def _list_aliases(self, _name: str, _body: Any) -> Any:
@@ -203,7 +203,7 @@ class QdrantStandIn:
         self._require_collection(name)
         request = models.CreateFieldIndex.model_validate(body)
         info = models.PayloadIndexInfo(data_type=models.PayloadSchemaType(request.field_schema), points=0)
-        self._state[self._resolve(name)].payload_schema[request.field_name] = info
+        self._states[self._resolve(name)].payload_schema[request.field_name] = info
         return _update_result()
 
     def _upsert(self, name: str, body: Any) -> Any:
@@ -282,7 +282,7 @@ class QdrantStandIn:
         return aliases.get(name, name)
 
     def _require_collection(self, name: str) -> None:
-        if self._resolve(name) not in self._state:
+        if self._resolve(name) not in self._states:
             raise ErrorResponse(404, f"Not found: Collection `{name}` doesn't exist!")
 
 

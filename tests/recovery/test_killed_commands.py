@@ -73,9 +73,8 @@ def prepare_home(folder: Path, *models: str) -> Iterator[tuple[ResettableHome, l
     """A home with bundles but no collections, the options of `cxr ingest` for an archive, and the archive's images."""
     archive = write_archive(folder / "archive", STUDIES)
     options = [text for name, path in archive.items() for text in (f"--{name.replace('_', '-')}", str(path))]
-    with start_driver(
-        folder / "log", slow_ms=0, cores=1
-    ) as driver:  # one core gives one reading thread and one decoder
+    # One core gives one reading thread and one decoder.
+    with start_driver(folder / "log", slow_ms=0, cores=1) as driver:
         home = ResettableHome(folder, driver)
         for seed, name in enumerate(models):
             write_tiny_bundle(home.home / "models", name, seed=seed)
@@ -122,7 +121,7 @@ def kill_points(
 def kill_repeatedly(
     rng: random.Random, home: ResettableHome, arguments: list[str], *chosen: KillPoint
 ) -> Iterator[KillPoint]:
-    """Moments at which the command was killed; each time it starts on the saved home."""
+    """Kill the command on copies of the saved home. Gives each kill point that was reached."""
     kills = 0
     for point in kill_points(rng, home, arguments, *chosen):
         home.restore()

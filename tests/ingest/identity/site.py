@@ -20,7 +20,7 @@ from retrieval.index.interface import Index
 from retrieval.index.schema import CollectionMeta
 from retrieval.progress import StageProgress
 from tests.conftest import write_tiny_bundle
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 
 COUNT = 5
@@ -43,7 +43,7 @@ def radiographs(folder: Path) -> Path:
         pixels = np.full((40, 48), 100 * number, dtype=np.uint16)
         pixels[:20] += 1000
         uids = {"SOPInstanceUID": f"1.2.{number}", "StudyInstanceUID": f"1.3.{number}"}
-        (folder / f"{number}.dcm").write_bytes(dicom(pixels, **uids))
+        (folder / f"{number}.dcm").write_bytes(make_dicom(pixels, **uids))
     return folder
 
 

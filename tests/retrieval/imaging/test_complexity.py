@@ -18,7 +18,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless
 from retrieval.errors import ImageError, ImageTooComplex, MultiFrame
 from retrieval.imaging.complexity import LIMIT_SCANS
 from retrieval.imaging.decode import decode_image
-from tests.dicom_files import dataset_of, with_frame
+from tests.dicom_files import make_compressed_dicom, make_dataset
 
 GREY = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
 
@@ -112,7 +112,7 @@ def test_a_file_with_too_many_parts_is_refused_quickly(name: str) -> None:
 def test_a_jpeg_with_too_many_parts_is_refused_within_dicom(name: str, syntax: str) -> None:
     begun = time.process_time()
     with pytest.raises(ImageTooComplex):
-        decode_image(with_frame(dataset_of(np.asarray(GREY)), SLOW[name], syntax), name="slow.dcm")
+        decode_image(make_compressed_dicom(make_dataset(np.asarray(GREY)), SLOW[name], syntax), name="slow.dcm")
     assert time.process_time() - begun < 2
 
 

@@ -24,7 +24,7 @@ from retrieval.imaging.decoder_pool import DecoderPool, decoders
 from retrieval.imaging.memory_budget import MemoryBudget
 from retrieval.imaging.model_input import Preprocessing
 from retrieval.imaging.preprocess import ImagePreprocessor
-from tests.dicom_files import SYNTAXES, dicom
+from tests.dicom_files import SYNTAXES, make_dicom
 from tests.retrieval.imaging.test_complexity import HONEST
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ def png(image: Image.Image) -> bytes:
 GRADIENT = png(Image.radial_gradient("L"))
 FILES = {
     **HONEST,
-    **{f"DICOM {syntax}": dicom(STORED, syntax=syntax) for syntax in SYNTAXES},
+    **{f"DICOM {syntax}": make_dicom(STORED, syntax=syntax) for syntax in SYNTAXES},
     **{mode: png(Image.radial_gradient("L").convert(mode)) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")},
     "I;16": png(Image.fromarray(STORED)),
 }
@@ -82,15 +82,22 @@ def test_another_process_decodes_the_same_pixels(name: str) -> None:
 
 
 def test_another_process_refuses_with_the_same_message() -> None:
-    for content in (b"", b"hello", GRADIENT[:-500], dicom(STORED, Rows=65), dicom(), b"\xff\xd8\xff" + bytes(9)):
+    for content in (
+        b"",
+        b"hello",
+        GRADIENT[:-500],
+        make_dicom(STORED, Rows=65),
+        make_dicom(),
+        b"\xff\xd8\xff" + bytes(9),
+    ):
         with pytest.raises(ImageError) as expected:
             decode_image(content, name="a.img")
         with pytest.raises(ImageError) as caught:
             decoders.decode(content, name="a.img")
         assert (type(caught.value), str(caught.value)) == (type(expected.value), str(expected.value))
     with pytest.raises(errors.BurnedIn):
-        decoders.decode(dicom(STORED, BurnedInAnnotation="YES"))
-    assert decoders.decode(dicom(STORED, BurnedInAnnotation="YES"), allow_burned_in=True).size == (48, 64)
+        decoders.decode(make_dicom(STORED, BurnedInAnnotation="YES"))
+    assert decoders.decode(make_dicom(STORED, BurnedInAnnotation="YES"), allow_burned_in=True).size == (48, 64)
 
 
 def test_processes_are_reused_and_threads_get_one_each() -> None:
@@ -286,7 +293,7 @@ def test_a_file_refused_by_its_header_reserves_no_memory() -> None:
     def refuse(*_: int) -> None:
         pytest.fail("memory was asked for")
 
-    for content in (b"hello", dicom(STORED, Rows=60_000, Columns=60_000), dicom(STORED, NumberOfFrames=2)):
+    for content in (b"hello", make_dicom(STORED, Rows=60_000, Columns=60_000), make_dicom(STORED, NumberOfFrames=2)):
         with pytest.raises(ImageError):
             decode_image(content, reserve=refuse)
     with pytest.raises(ImageBomb):

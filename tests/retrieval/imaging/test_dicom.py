@@ -43,7 +43,15 @@ from retrieval.imaging import decode
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.decoder_pool import decoders
 from retrieval.imaging.dicom import header as dicom_header
-from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, dataset_of, dicom, with_frame, written
+from tests.dicom_files import (
+    BIRTH_DATE,
+    PATIENT,
+    PATIENT_ID,
+    encode_dataset,
+    make_compressed_dicom,
+    make_dataset,
+    make_dicom,
+)
 from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, encoded_by_gdcm
 
 STORED = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
@@ -63,27 +71,27 @@ def dataset_alone(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("strip", [bare, dataset_alone])
 def test_a_data_set_without_preamble_is_dicom(strip: Any) -> None:
-    data = dicom(STORED)
+    data = make_dicom(STORED)
     np.testing.assert_array_equal(decode_image(strip(data)), decode_image(data))
 
 
 def test_an_executable_in_the_preamble_is_ignored() -> None:
-    data = written(dataset_of(STORED), preamble=(b"MZ\x90\0" + b"\x7fELF" * 31))
+    data = encode_dataset(make_dataset(STORED), preamble=(b"MZ\x90\0" + b"\x7fELF" * 31))
     assert decode_image(data).size == (48, 64)
 
 
 def test_the_image_keeps_notes_and_no_metadata(tmp_path: Path) -> None:
-    data = dicom(STORED, BurnedInAnnotation="YES")
+    data = make_dicom(STORED, BurnedInAnnotation="YES")
     image = decode_image(data, allow_burned_in=True)
     assert image.info == {"notes": ("burned-in annotation allowed", "no window: percentiles 0.5 to 99.5")}
     assert b"percentiles" not in write_thumbnail(image, "1" * 64, tmp_path).read_bytes()
-    assert decode_image(dicom(STORED, **SHOWN)).info == {}
+    assert decode_image(make_dicom(STORED, **SHOWN)).info == {}
 
 
 def test_burned_in_annotations_are_refused_unless_allowed() -> None:
     with pytest.raises(BurnedIn, match=r"a\.dcm says"):
-        decode_image(dicom(STORED, BurnedInAnnotation="YES"), name="a.dcm")
-    assert decode_image(dicom(STORED, BurnedInAnnotation="NO")).size == (48, 64)
+        decode_image(make_dicom(STORED, BurnedInAnnotation="YES"), name="a.dcm")
+    assert decode_image(make_dicom(STORED, BurnedInAnnotation="NO")).size == (48, 64)
 
 
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
@@ -105,12 +113,12 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("elements", DESCRIPTIONS.values(), ids=DESCRIPTIONS)
 def test_a_missing_or_impossible_pixel_description_is_an_error(elements: dict[str, Any]) -> None:
     with pytest.raises(BadPixelDescription, match=r"a\.dcm"):
-        decode_image(dicom(STORED, **elements), name="a.dcm")
+        decode_image(make_dicom(STORED, **elements), name="a.dcm")
 
 
 @pytest.mark.parametrize("value", [b"1A", b"1.5 ", b"x y "])
 def test_a_number_of_frames_that_is_no_number_is_an_error(value: bytes) -> None:
-    data = dicom(STORED, NumberOfFrames=1).replace(
+    data = make_dicom(STORED, NumberOfFrames=1).replace(
         b"\x28\0\x08\0IS\x02\x001 ", b"\x28\0\x08\0IS" + struct.pack("<H", len(value)) + value
     )
     with pytest.raises(BadPixelDescription, match="NumberOfFrames"):
@@ -121,29 +129,29 @@ def test_a_modality_table_that_is_too_short_is_ignored() -> None:
     item = Dataset()
     item.add_new(0x00283002, "US", [4096, 0, 16])
     item.add_new(0x00283006, "US", [1, 2, 3])
-    image = decode_image(dicom(STORED, ModalityLUTSequence=Sequence([item]), **SHOWN))
+    image = decode_image(make_dicom(STORED, ModalityLUTSequence=Sequence([item]), **SHOWN))
     assert image.info["notes"] == ("unusable Modality LUT ignored",)
-    np.testing.assert_array_equal(image, decode_image(dicom(STORED, **SHOWN)))
+    np.testing.assert_array_equal(image, decode_image(make_dicom(STORED, **SHOWN)))
 
 
 def test_an_unusable_voi_lut_is_noted_and_the_window_is_used() -> None:
     item = Dataset()
     item.add_new(0x00283002, "US", [4096, 0, 16])
-    data = dicom(STORED, VOILUTSequence=Sequence([item]), **SHOWN)
+    data = make_dicom(STORED, VOILUTSequence=Sequence([item]), **SHOWN)
     image = decode_image(data)
     assert image.info["notes"] == ("unusable VOI LUT ignored",)
-    np.testing.assert_array_equal(image, decode_image(dicom(STORED, **SHOWN)))
+    np.testing.assert_array_equal(image, decode_image(make_dicom(STORED, **SHOWN)))
 
 
 def test_an_object_without_pixels_is_an_error() -> None:
     with pytest.raises(NoPixels):
-        decode_image(dicom())
+        decode_image(make_dicom())
 
 
 def test_floating_point_pixels_are_not_supported() -> None:
-    dataset = dataset_of(STORED, PixelData=None, FloatPixelData=STORED.astype(np.float32).tobytes())
+    dataset = make_dataset(STORED, PixelData=None, FloatPixelData=STORED.astype(np.float32).tobytes())
     with pytest.raises(NoPixels):
-        decode_image(written(dataset))
+        decode_image(encode_dataset(dataset))
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.97, 0.999])
@@ -152,42 +160,42 @@ def test_floating_point_pixels_are_not_supported() -> None:
 )
 def test_a_file_cut_short_is_truncated(syntax: str, cut: float) -> None:
     noise = np.random.default_rng(0).integers(0, 65536, (64, 48), dtype=np.uint16)
-    data = dicom(noise, syntax=syntax)
+    data = make_dicom(noise, syntax=syntax)
     with pytest.raises(TruncatedImage):
         decode_image(data[: int(len(data) * cut) - 20])
 
 
 def test_a_file_cut_within_its_header_is_truncated() -> None:
-    data = dicom(STORED)
+    data = make_dicom(STORED)
     with pytest.raises(TruncatedImage, match="header"):
         decode_image(data[: data.index(b"\x28\0\x10\0") + 9])
 
 
 def test_fewer_pixels_than_announced_are_truncated() -> None:
     with pytest.raises(TruncatedImage, match="6,144 bytes of pixels"):
-        decode_image(dicom(STORED, Rows=65))
+        decode_image(make_dicom(STORED, Rows=65))
 
 
 def test_more_pixels_than_announced_are_padding() -> None:
     np.testing.assert_array_equal(
-        decode_image(dicom(STORED, Rows=32, WindowCenter="99", WindowWidth="50")).size, (48, 32)
+        decode_image(make_dicom(STORED, Rows=32, WindowCenter="99", WindowWidth="50")).size, (48, 32)
     )
 
 
 def test_several_frames_are_refused() -> None:
     with pytest.raises(MultiFrame, match="4 frames"):
-        decode_image(dicom(STORED, Rows=16, NumberOfFrames=4))
+        decode_image(make_dicom(STORED, Rows=16, NumberOfFrames=4))
 
 
 @pytest.mark.parametrize("elements", [{"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": 2_000_000_000}])
 def test_pixels_are_counted_before_they_are_decoded(elements: dict[str, Any]) -> None:
     with pytest.raises(ImageBomb, match="64,000,000"):
-        decode_image(dicom(STORED, **elements))
+        decode_image(make_dicom(STORED, **elements))
 
 
 def test_a_deflated_file_inflates_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_header, "LIMIT_INFLATED_BYTES", 1_000_000)
-    data = dicom(np.zeros((1000, 1000), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
+    data = make_dicom(np.zeros((1000, 1000), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
     assert len(data) < 10_000
     with pytest.raises(ImageBomb, match="inflates"):
         decode_image(data)
@@ -197,7 +205,7 @@ def test_a_header_of_a_million_elements_is_not_read(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(dicom_header, "LIMIT_HEADER_BYTES", 100_000)
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 50_000
     sequence = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
-    data = dicom(STORED)
+    data = make_dicom(STORED)
     place = data.index(b"\x28\0\x02\0")
     with pytest.raises(UnreadableImage, match="header is longer than"):
         decode_image(data[:place] + sequence + data[place:])
@@ -205,13 +213,13 @@ def test_a_header_of_a_million_elements_is_not_read(monkeypatch: pytest.MonkeyPa
 
 def test_other_elements_are_skipped_and_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_header, "LIMIT_HEADER_BYTES", 10_000)
-    dataset = dataset_of(STORED)
+    dataset = make_dataset(STORED)
     dataset.add_new(0x00091010, "OB", bytes(500_000))
-    assert decode_image(written(dataset)).size == (48, 64)
+    assert decode_image(encode_dataset(dataset)).size == (48, 64)
 
 
 def test_an_element_longer_than_the_file_allocates_nothing() -> None:
-    data = dicom(STORED)
+    data = make_dicom(STORED)
     place = data.index(b"\x28\0\x02\0")
     lie = b"\x28\0\x00\x30SQ\0\0\xf0\xff\xff\xff"
     with pytest.raises(ImageError):
@@ -220,7 +228,7 @@ def test_an_element_longer_than_the_file_allocates_nothing() -> None:
 
 def test_deeply_nested_sequences_are_an_error() -> None:
     nested = b"\x28\0\x00\x30SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
-    data = dicom(STORED)
+    data = make_dicom(STORED)
     place = data.index(b"\x28\0\x02\0")
     with pytest.raises(ImageError):
         decode_image(data[:place] + nested + data[place:])
@@ -229,52 +237,52 @@ def test_deeply_nested_sequences_are_an_error() -> None:
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, "1.2.840.10008.1.2.4.100", "1.2.3.4", "1.2.840.113619.5.2"])
 def test_an_unsupported_transfer_syntax_is_an_error(syntax: str) -> None:
     with pytest.raises(UnsupportedTransferSyntax):
-        decode_image(with_frame(dataset_of(STORED), b"\xff\x4f\xff\x51" + bytes(60), syntax))
+        decode_image(make_compressed_dicom(make_dataset(STORED), b"\xff\x4f\xff\x51" + bytes(60), syntax))
 
 
 def test_jpeg_of_twelve_bits_is_unsupported() -> None:
     frame = b"\xff\xd8\xff\xc1\0\x0b\x0c" + struct.pack(">HH", 64, 48) + b"\1\0\x11\0" + bytes(50) + b"\xff\xd9"
     with pytest.raises(UnsupportedTransferSyntax, match="12 bits"):
-        decode_image(with_frame(dataset_of(STORED, BitsStored=12), frame, JPEGExtended12Bit))
+        decode_image(make_compressed_dicom(make_dataset(STORED, BitsStored=12), frame, JPEGExtended12Bit))
 
 
 def test_compressed_pixels_of_another_size_than_the_header_says_are_not_decoded() -> None:
-    dataset = dataset_of(STORED)
+    dataset = make_dataset(STORED)
     with pytest.raises(BadPixelDescription, match="16 x 12"):
-        decode_image(with_frame(dataset, base64.b64decode(JPEG_LOSSLESS), JPEGLossless))
+        decode_image(make_compressed_dicom(dataset, base64.b64decode(JPEG_LOSSLESS), JPEGLossless))
 
 
 @pytest.mark.parametrize("frame", [b"\0\0", b"hello, no codestream here", b"\xff\xd8\xff", bytes(100)])
 @pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLossless, JPEG2000Lossless, RLELossless])
 def test_invalid_compressed_pixels_are_an_error(syntax: str, frame: bytes) -> None:
     with pytest.raises(ImageError):
-        decode_image(with_frame(dataset_of(STORED), frame, syntax))
+        decode_image(make_compressed_dicom(make_dataset(STORED), frame, syntax))
 
 
 def test_rle_data_never_unfold_beyond_the_image() -> None:
     segment = bytes([0, 9]) + bytes([257 - 128, 0]) * 500_000  # 64 MB
     frame = np.array([1, 64, *[0] * 14], "<u4").tobytes() + segment
-    image = decode_image(with_frame(dataset_of(np.zeros((8, 8), np.uint8)), frame, RLELossless))
+    image = decode_image(make_compressed_dicom(make_dataset(np.zeros((8, 8), np.uint8)), frame, RLELossless))
     assert image.size == (8, 8)
 
 
 def test_a_crashing_decoder_does_not_affect_the_next_image() -> None:
     good = base64.b64decode(JPEG_LOSSLESS)
-    dataset = dataset_of(encoded_by_gdcm(), WindowCenter="99", WindowWidth="50")
-    expected = np.asarray(decode_image(with_frame(dataset, good, JPEGLossless)))
+    dataset = make_dataset(encoded_by_gdcm(), WindowCenter="99", WindowWidth="50")
+    expected = np.asarray(decode_image(make_compressed_dicom(dataset, good, JPEGLossless)))
     bad = bytearray(good)
     bad[25:60] = bytes([0xFF]) * 35  # ends the process that decodes it, with some versions of GDCM
     for _ in range(2):
         with pytest.raises(UnreadableImage, match=r"a\.dcm"):
-            decoders.decode(with_frame(dataset, bytes(bad), JPEGLossless), name="a.dcm")
-        np.testing.assert_array_equal(decoders.decode(with_frame(dataset, good, JPEGLossless)), expected)
+            decoders.decode(make_compressed_dicom(dataset, bytes(bad), JPEGLossless), name="a.dcm")
+        np.testing.assert_array_equal(decoders.decode(make_compressed_dicom(dataset, good, JPEGLossless)), expected)
 
 
 def test_no_message_and_no_log_names_the_patient(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    data = dicom(STORED, Rows=65, PixelSpacing=["1", "2"], WindowCenter=["1", "2"], AccessionNumber=PATIENT_ID)
+    data = make_dicom(STORED, Rows=65, PixelSpacing=["1", "2"], WindowCenter=["1", "2"], AccessionNumber=PATIENT_ID)
     rng = np.random.default_rng(11)
     said = []
     for _ in range(150):
@@ -296,7 +304,7 @@ def test_no_message_and_no_log_names_the_patient(
 def test_damaged_files_give_an_image_or_an_image_error(seed: int) -> None:
     rng = np.random.default_rng(seed)
     small = STORED[:16, :16].copy()
-    for data in (dicom(small), dicom(small, syntax=RLELossless), dicom(small, syntax=JPEG2000Lossless)):
+    for data in (make_dicom(small), make_dicom(small, syntax=RLELossless), make_dicom(small, syntax=JPEG2000Lossless)):
         for _ in range(60):
             damaged = bytearray(data)
             for place in rng.integers(128, len(data), rng.integers(1, 12)):
@@ -332,10 +340,10 @@ def test_bytes_that_resemble_dicom_are_of_the_wrong_type() -> None:
             decode_image(data)
 
 
-dicom_bytes = dicom(STORED)
+dicom_bytes = make_dicom(STORED)
 
 
 def test_the_limit_on_pixels_holds_for_dicom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "LIMIT_PIXELS", 100)
     with pytest.raises(ImageBomb, match="48 x 64"):
-        decode_image(dicom(STORED))
+        decode_image(make_dicom(STORED))

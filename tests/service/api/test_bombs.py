@@ -22,7 +22,7 @@ from retrieval.imaging.decoder_pool import decoders
 from service.load.body_budget import BodyBudget
 from service.refusals import Overloaded
 from service.settings import ServiceSettings
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.service.conftest import Client, assert_problem, connect
 
 
@@ -60,7 +60,7 @@ def zip_bomb() -> bytes:
 
 def inflating_dicom() -> bytes:
     """A deflated DICOM file of a few hundred kilobytes that inflates to hundreds of megabytes."""
-    small = dicom(np.zeros((8, 8), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
+    small = make_dicom(np.zeros((8, 8), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
     length = struct.unpack("<I", small[140:144])[0]  # the group length, the first element of the file meta information
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     zeros = bytes(10_000_000)

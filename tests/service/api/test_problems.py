@@ -26,7 +26,7 @@ from service.access.scopes import OPEN
 from service.app import create_app
 from service.experiments.store import FILE_NAME
 from service.settings import ServiceSettings
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.service.api.test_bombs import bomb_png, text_bomb
 from tests.service.conftest import Client, bearer, connect
 from tests.service.live import ConcurrentRequests, GatedModel, serving, until
@@ -75,9 +75,9 @@ REQUESTS: dict[str, Ask] = {
     "unreadable_image": lambda client: upload(text_bomb())(client),
     "no_contrast": upload(png16(np.full((9, 9), 7))),
     "image_bomb": lambda client: upload(bomb_png(60_000, 60_000))(client),
-    "multi_frame": upload(dicom(PIXELS, NumberOfFrames=2)),
-    "no_pixels": upload(dicom(None)),
-    "bad_pixel_description": upload(dicom(PIXELS, Rows=None)),
+    "multi_frame": upload(make_dicom(PIXELS, NumberOfFrames=2)),
+    "no_pixels": upload(make_dicom(None)),
+    "bad_pixel_description": upload(make_dicom(PIXELS, Rows=None)),
 }
 KEYED_REQUESTS: dict[str, Callable[[Client, dict[str, str]], httpx.Response]] = {
     "key_required": lambda client, keys: client.get("/v1/models"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from tests.dicom_files import dicom
+from tests.dicom_files import make_dicom
 from tests.repetitions import repetitions
 from tests.service.conftest import Client
 
@@ -42,9 +42,9 @@ ORIGINALS: dict[str, Callable[[], bytes]] = {
     "jpeg-progressive": lambda: raster("JPEG", "RGB", progressive=True),
     "webp": lambda: raster("WEBP", "RGB"),
     "webp-lossless": lambda: raster("WEBP", "RGBA", lossless=True),
-    "dicom": lambda: dicom(stored(), syntax=ExplicitVRLittleEndian),
-    "dicom-deflated": lambda: dicom(stored(), syntax=DeflatedExplicitVRLittleEndian),
-    "dicom-rle": lambda: dicom(stored(), syntax=RLELossless),
+    "dicom": lambda: make_dicom(stored(), syntax=ExplicitVRLittleEndian),
+    "dicom-deflated": lambda: make_dicom(stored(), syntax=DeflatedExplicitVRLittleEndian),
+    "dicom-rle": lambda: make_dicom(stored(), syntax=RLELossless),
 }
 
 

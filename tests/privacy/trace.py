@@ -35,9 +35,15 @@ class Traced:
     """New and renamed files, folders and links."""
 
     def outside(self, *allowed: Path) -> list[Path]:
-        """The new files outside `allowed`, without devices and `/proc`."""
-        folders = (*allowed, Path("/dev"), Path("/proc"))
-        return sorted(path for path in self.new_files if not any(path.is_relative_to(folder) for folder in folders))
+        """The new files outside `allowed`, without `/proc`, devices and shared memory."""
+        folders = (*allowed, Path("/proc"))
+        files = (path for path in self.new_files if not _is_device_or_shared_memory(path))
+        return sorted(path for path in files if not any(path.is_relative_to(folder) for folder in folders))
+
+
+def _is_device_or_shared_memory(path: Path) -> bool:
+    # Files in subfolders of /dev/shm count, because the temporary folders of tests may be there.
+    return path.is_relative_to("/dev") and Path("/dev/shm") not in path.parents[1:]
 
 
 def require_strace() -> str:

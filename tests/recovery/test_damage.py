@@ -163,7 +163,7 @@ def test_a_folder_in_place_of_a_file_is_reported_with_a_remedy(tiny_home):
         path.mkdir()
     assert "remove that folder, then `cxr use MODEL`" in run("search", "--text", "heart")[1]
     code, printed = run("search", "--text", "heart", "--model", "tiny-a")
-    assert code == 1 and "cxr_tiny-a.lock, the lock of a collection, is a folder" in " ".join(printed.split())
+    assert code == 1 and "cxr_tiny-a.lock, the lock file of a collection, is a folder" in " ".join(printed.split())
     alias.rmdir()
     lock.rmdir()
     assert run("use", "tiny-a")[0] == 0

@@ -67,9 +67,9 @@ def compare(
     with different protocols or data.
 
     \b
-    cxr compare --models biomedclip,medsiglip
-    cxr compare --models biomedclip,medsiglip --data indiana --split val --out comparison
-    cxr compare --evaluation a/biomedclip.json --evaluation b/medsiglip.json
+    cxr compare --models biomedclip,medsiglip-448
+    cxr compare --models biomedclip,medsiglip-448 --data indiana --split test --out comparison
+    cxr compare --evaluation a/biomedclip.json --evaluation b/medsiglip-448.json
     """
     settings = read_settings(index, device)
     compared = [read_evaluation(path.read_bytes(), str(path)) for path in evaluations or []]

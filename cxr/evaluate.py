@@ -52,8 +52,8 @@ def evaluate(
 
     \b
     cxr evaluate --model biomedclip
-    cxr evaluate --model biomedclip --splits-csv splits.csv --split val --out evaluation
-    cxr evaluate --model biomedclip --data indiana --split val --json
+    cxr evaluate --model biomedclip --splits-csv splits.csv --split test --out evaluation
+    cxr evaluate --model biomedclip --data indiana --split test --json
     """
     protocol, studies = read_protocol(view, vocabulary, queries, resamples, seed, split, splits_csv, data)
     with temporary_folder("cxr-evaluate", notes=read_settings().drafts_dir) as scratch:

@@ -27,7 +27,7 @@ DataOption = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Evaluate the studies of this split only, such as val.")
+    str | None, typer.Option("--split", help="Evaluate the studies of this split only, such as test.")
 ]
 SplitsOption = Annotated[
     Path | None, typer.Option("--splits-csv", help="Table of study_id (or uid) and split. [default: <data>/splits.csv]")
@@ -36,7 +36,8 @@ ViewOption = Annotated[str, typer.Option("--view", help="frontal, lateral, unkno
 VocabularyOption = Annotated[
     str,
     typer.Option(
-        "--vocabulary", help="Findings that decide what is relevant: chexpert, or heads (of the Indiana indexing)."
+        "--vocabulary",
+        help="Findings that decide what is relevant. chexpert: CheXpert-14; heads: main terms of the Indiana MeSH labels.",
     ),
 ]
 QueriesOption = Annotated[

@@ -42,7 +42,7 @@ def finetune(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Peak learning rate.")] = None,
     time_limit_min: Annotated[
         float | None,
-        typer.Option("--time-limit-min", help="Stop after this time; the learning rate is annealed by then."),
+        typer.Option("--time-limit-min", help="Stop after this time; the learning rate has fallen to zero by then."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of initialisation and sampling.")] = None,
     device: DeviceOption = None,

@@ -49,11 +49,14 @@ def ingest(
         Path | None, typer.Option("--table", help="CSV, TSV or Parquet table with one row for each image.")
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", help="Meaning of a column, such as image=path; repeatable.")
+        list[str] | None, typer.Option("--column", help="FIELD=COLUMN: read FIELD from your column COLUMN; repeatable.")
     ] = None,
     dicom_dir: Annotated[Path | None, typer.Option("--dicom-dir", help="Folder tree of DICOM files.")] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Name of the dataset. [default: that of the kind of source]")
+        str | None,
+        typer.Option(
+            "--dataset", help="Name of the dataset. [default: indiana, table, dicom or images, by kind of source]"
+        ),
     ] = None,
     batch_size: BatchOption = 32,
     recreate: Annotated[bool, typer.Option("--recreate", help="Drop the model's collection first.")] = False,
@@ -63,7 +66,10 @@ def ingest(
     yes: Annotated[bool, typer.Option("--yes", help="Prune without confirmation.")] = False,
     allow_shrink: Annotated[
         bool,
-        typer.Option("--allow-shrink", help="Prune even if the source or a folder is empty, or lost over half."),
+        typer.Option(
+            "--allow-shrink",
+            help="Prune even if the source or a folder is empty, or more than half of the images are gone.",
+        ),
     ] = False,
     moved: Annotated[
         bool, typer.Option("--moved", help="Confirm that the archive has moved, or that its table has a new name.")
@@ -94,7 +100,7 @@ def ingest(
 
     Run the command again after an interruption or after changes in the archive: it handles only what is new or changed.
     Exit codes: 0, complete; 3, complete except for quarantined files or images that --prune kept, which are listed;
-    other codes, failed. Each model has its own collection; `cxr use MODEL` switches.
+    1, failed; 2, wrong usage; 130, stopped with Ctrl+C. Each model has its own collection; `cxr use MODEL` switches.
 
     \b
     cxr ingest --model biomedclip --reports-csv indiana_reports.csv \\
@@ -102,7 +108,7 @@ def ingest(
     cxr ingest --model biomedclip --table cases.csv --column image=path --column study_id=case
     cxr ingest --model biomedclip --dicom-dir /archive --reports-csv reports_by_accession.csv
     cxr ingest --model biomedclip --images-dir images
-    cxr ingest --model biomedclip --dicom-dir /archive --index http://qdrant:6333 --worker 2/8
+    cxr ingest --model biomedclip --dicom-dir /archive --index https://qdrant.example:6333 --worker 2/8
     """
     if context.invoked_subcommand is not None:
         return

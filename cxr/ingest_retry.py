@@ -80,7 +80,7 @@ def finish(
     """Complete a collection after the last `--worker i/n` of a shared job: optimise, calibrate, mark as complete.
 
     \b
-    cxr ingest finish --model biomedclip --index http://qdrant:6333
+    cxr ingest finish --model biomedclip --index https://qdrant.example:6333
     """
     settings = read_ingest_settings(index, device)
     with opened_worker(settings, model, media_dir=None) as worker, progress_bar() as progress:

@@ -27,7 +27,9 @@ from retrieval.settings import RetrievalSettings
 
 
 def status(
-    model: Annotated[str | None, typer.Option("--model", help="[default: all models that have a ledger]")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Show this model only. [default: all models that have a ledger]")
+    ] = None,
     list_all: Annotated[bool, typer.Option("--all", help="List every quarantined file.")] = False,
     index: IndexOption = None,
     as_json: JsonOption = False,

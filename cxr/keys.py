@@ -17,7 +17,7 @@ from service.access.keys import ApiKey, KeyFile, KeyScope
 
 _SCOPE_HELP = (
     "read: search, open studies and thumbnails, list models, use the page. ingest: reserved for endpoints that write "
-    "cases; none exists yet. admin: switch the active model, and all that the other scopes allow. Repeatable."
+    "cases; none exists yet. admin: all that the other scopes allow, and switch the active model. Repeatable."
 )
 
 app = typer.Typer(
@@ -59,7 +59,7 @@ def create(
 
 @app.command(name="list")
 def list_keys(as_json: JsonOption = False) -> None:
-    """List all keys, without their secrets, which are not stored.
+    """List all keys.
 
     \b
     cxr keys list

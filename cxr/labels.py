@@ -26,11 +26,12 @@ def labels(
         bool, typer.Option("--explain", help="Show which trigger or rule set the status of each finding.")
     ] = False,
     query: Annotated[
-        bool, typer.Option("--query", help="Read TEXT as a search text: findings asked for and denied.")
+        bool,
+        typer.Option("--query", help="Read TEXT as a search text: findings that it names and findings that it denies."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the findings of a report text, by status.
+    """List findings in a report: present, uncertain, absent.
 
     The labels are those that `cxr ingest` reads from such a text. The indexing of a study may overrule them.
 

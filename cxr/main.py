@@ -40,7 +40,7 @@ COMMANDS = {
     "finetune": _Command("cxr.finetune", "finetune", "Train a dual encoder on image-report pairs."),
     "ingest": _Command("cxr.ingest", "app", "Index the images and reports of an archive with one model."),
     "search": _Command("cxr.search", "search", "Find similar cases by text, image or stored study."),
-    "labels": _Command("cxr.labels", "labels", "Read the findings of a report text, by status."),
+    "labels": _Command("cxr.labels", "labels", "List findings in a report: present, uncertain, absent."),
     "serve": _Command("cxr.serve", "serve", "Serve the HTTP API and the web page."),
     "keys": _Command("cxr.keys", "app", "Create, list and revoke API keys."),
     "evaluate": _Command(

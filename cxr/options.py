@@ -12,7 +12,7 @@ IndexOption = Annotated[
     typer.Option("--index", help="URL of a Qdrant server, or a folder. [default: $CXR_INDEX or <CXR_HOME>/index]"),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu or cuda; cuda without a usable GPU is an error.")
+    str | None, typer.Option("--device", help="auto, cpu or cuda; cuda is an error if it is not available.")
 ]
 CollectionArgument = Annotated[str, typer.Argument(help="A model that has a collection; see `cxr models`.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

@@ -44,8 +44,8 @@ def push(
     to the target, too.
 
     \b
-    cxr push biomedclip --to http://qdrant:6333
-    cxr push biomedclip --to https://qdrant.example --shards 4 --replicas 2 --quantization int8
+    cxr push biomedclip --to https://qdrant.example:6333
+    cxr push biomedclip --to https://qdrant.example:6333 --shards 4 --replicas 2 --quantization int8
     """
     options = load_options(
         quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer

@@ -17,7 +17,10 @@ from retrieval.imaging.decoder_pool import decoders
 
 
 def search(
-    text: Annotated[str | None, typer.Option("--text", help="Findings to look for, in words.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", help="Findings to look for, in words. The words rank hits; they do not exclude any."),
+    ] = None,
     image: Annotated[Path | None, typer.Option("--image", help="A PNG, JPEG, WebP or DICOM file.")] = None,
     study: Annotated[str | None, typer.Option("--study", help="Id of a stored study.")] = None,
     like: Annotated[
@@ -28,7 +31,10 @@ def search(
     ] = None,
     with_: Annotated[list[str] | None, typer.Option("--with", help="Finding that must be present; repeatable.")] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="Finding that must not be present or uncertain; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--without", help="Finding that must not be present or uncertain. Images without labels pass. Repeatable."
+        ),
     ] = None,
     view: Annotated[str | None, typer.Option("--view", help="frontal, lateral or unknown.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Dataset of the hits, and of the study.")] = None,
@@ -69,7 +75,9 @@ def search(
             "--query", help="The whole query as JSON, as a JSON file, or - for stdin. Other options add to it."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="[default: the active model]")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model to search with. [default: the active model]")
+    ] = None,
     index: IndexOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -73,11 +73,12 @@ def restore(
 ) -> None:
     """Restore the collection in FILE, in the embedded index or on a server.
 
-    The command checks the whole file before it changes anything. A restore that fails later leaves no collection.
+    The command checks the whole file before it changes anything. With --recreate it then drops the old collection. If
+    writing fails after that, neither the old nor the new collection is left: keep a snapshot of the old one.
 
     \b
     cxr snapshot restore biomedclip.zip
-    cxr snapshot restore biomedclip.zip --index http://qdrant:6333 --recreate
+    cxr snapshot restore biomedclip.zip --index https://qdrant.example:6333 --recreate
     """
     options = load_options(
         quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer

@@ -25,8 +25,9 @@ def use(
 ) -> None:
     """Switch the active model.
 
-    Searches that name no model use the active model. A running service switches within a second. The command refuses a
-    model whose collection is incomplete, or holds fewer images of a dataset than the active one.
+    Searches that name no model use the active model. A running service follows: at once on an embedded index, within
+    a second on a server. The command refuses a model whose collection is incomplete, or holds fewer images of a dataset
+    than the active one.
 
     \b
     cxr use biomedclip

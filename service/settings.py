@@ -48,7 +48,7 @@ class ServiceSettings(BaseSettings):
     connections: int = Field(
         512,
         ge=1,
-        description="Largest number of open connections. A further one closes the connection that has been idle longest.",
+        description="Largest number of open connections. A further one closes a connection that waits for its client.",
     )
     connections_per_address: int = Field(
         256,

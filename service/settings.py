@@ -67,7 +67,8 @@ class ServiceSettings(BaseSettings):
     exposure_days: int = Field(
         90,
         ge=1,
-        description="Days to keep which hits a search showed, and the feedback on them. Experiments are never deleted.",
+        description="Days to keep which hits a search showed, and the feedback on them; the running experiment keeps all. "
+        "Results of experiments are never deleted.",
     )
     concurrent_searches: int = Field(
         16, ge=1, description="Searches that run at the same time. Their texts and images are encoded together."

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from cxr.console import print_json, say
+from cxr.ingest_summary import describe_counts
 from cxr.options import CollectionArgument, IndexOption, JsonOption, YesOption
 from cxr.settings import read_settings
-from cxr.transfer_options import describe_counts
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
 

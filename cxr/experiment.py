@@ -128,7 +128,7 @@ def stop(
     with closing(ExperimentStore(settings.home)) as store:
         experiment = store.experiment(name)
         if experiment.stopped_at is not None:
-            raise ExperimentStopped(f"the experiment {name!r} was stopped already")
+            raise ExperimentStopped(f"the experiment {name!r} has already been stopped")
         result = summarize(store, experiment)
         if use:
             if result["winner"] is None:

@@ -31,10 +31,18 @@ def print_hits(result: SearchResult, title: str | None = None) -> None:
     if result.hits:
         console.print(table)
     else:
-        console.print(f"No case matches all filters ({_describe_query(result)}); remove one.", markup=False)
+        console.print(_explain_no_hits(result), markup=False)
     for name, counts in result.facets.items():
         listed = ", ".join(f"{value or 'none'} {count:,}" for value, count in counts.items())
         console.print(f"{name}: {listed or 'no values'}", markup=False, highlight=False)
+
+
+def _explain_no_hits(result: SearchResult) -> str:
+    if result.interpreted["filters"]:
+        return f"No case matches all filters ({_describe_query(result)}); remove one."
+    if result.interpreted.get("match") == "bm25":
+        return "No report contains these words; use other words, or --match dense."
+    return f"No case found ({_describe_query(result)})."
 
 
 def _describe_query(result: SearchResult) -> str:

@@ -17,7 +17,7 @@ from retrieval.model.encoder import Encoder
 from retrieval.settings import RetrievalSettings
 
 EXIT_QUARANTINED = 3
-"""Exit code of an ingest that is complete except for files in quarantine."""
+"""Exit code of an ingest that is complete except for quarantined files."""
 
 ModelOption = Annotated[str, typer.Option("--model", help="An installed model; see `cxr models`.")]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, max=1024, help="Images encoded in one batch.")]

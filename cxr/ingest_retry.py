@@ -1,4 +1,4 @@
-"""`cxr ingest retry` reads quarantined files again; `cxr ingest finish` completes a shared job."""
+"""`cxr ingest retry` reads quarantined files again; `cxr ingest finish` completes a shared ingest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def retry(
     sources = quarantined_sources(settings.home, settings.index_location, model)
     if not sources:
         _complete_interrupted_retry(settings, model)
-        say(f"no file of {model} is in quarantine")
+        say(f"no file of {model} is quarantined")
         if as_json:
             print_json({"retried": []})
         return
@@ -77,7 +77,7 @@ def finish(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Complete a collection after the last `--worker i/n` of a shared job: optimise, calibrate, mark as complete.
+    """Complete a collection after the last `--worker i/n` of a shared ingest: optimize, calibrate, mark as complete.
 
     \b
     cxr ingest finish --model biomedclip --index https://qdrant.example:6333
@@ -88,7 +88,7 @@ def finish(
     if as_json:
         print_json({"model": meta.model, "bundle_id": meta.bundle_id, "counts": meta.counts, "complete": meta.complete})
     else:
-        say(f"{meta.model} is complete: {describe_counts(meta)}")
+        say(f"{meta.model} is complete: {describe_counts(meta.counts)}")
 
 
 def _retry_source(
@@ -118,6 +118,6 @@ def _complete_interrupted_retry(settings: RetrievalSettings, model: str) -> None
         meta = worker.finish_retry(progress)
     if not meta.complete:
         raise CountsDiffer(
-            f"no file of {model} is in quarantine, but its collection is not complete: {why_incomplete(meta)}"
+            f"no file of {model} is quarantined, but its collection is not complete: {why_incomplete(meta)}"
         )
-    say(f"an earlier retry was interrupted; {model} is complete now: {describe_counts(meta)}")
+    say(f"an earlier retry was interrupted; {model} is complete now: {describe_counts(meta.counts)}")

@@ -83,7 +83,7 @@ def read_collections(settings: RetrievalSettings) -> dict[str, CollectionMeta | 
 
 
 def quarantined_sources(home: Path, location: str, model: str) -> list[tuple[SourceSpec, frozenset[str]]]:
-    """The sources of `model` that have files in quarantine, as they were opened last, with the names of those files."""
+    """The sources of `model` that have quarantined files, as they were opened last, with the names of those files."""
     path = ledger_path(home, location, collection_name(model))
     if not path.exists():
         return []

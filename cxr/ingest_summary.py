@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cxr.console import say
 from ingest.summary import IngestSummary
-from retrieval.index.schema import CollectionMeta
 
 LISTED_FILES = 20
 """Quarantined files that are listed by default."""
@@ -38,6 +39,6 @@ def print_summary(summary: IngestSummary) -> None:
         say(f"  … and {len(summary.quarantined) - LISTED_FILES} more; `cxr ingest status --all` lists them")
 
 
-def describe_counts(meta: CollectionMeta) -> str:
-    """The images of each dataset of a collection, as counted last."""
-    return ", ".join(f"{name} {count:,} images" for name, count in meta.counts.items())
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """`24 images of indiana, 600 images of phantom`, or `no images`."""
+    return ", ".join(f"{count:,} images of {dataset}" for dataset, count in sorted(counts.items())) or "no images"

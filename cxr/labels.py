@@ -27,7 +27,7 @@ def labels(
     ] = False,
     query: Annotated[
         bool,
-        typer.Option("--query", help="Read TEXT as a search text: findings that it names and findings that it denies."),
+        typer.Option("--query", help="Read TEXT as a query: findings to include and findings to exclude."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,9 +98,7 @@ def _describe_status(mention: ExplainedMention) -> str:
 
 
 def _describe_idle_triggers(sentence: ExplainedSentence) -> list[str]:
-    """Triggers that govern nothing in the sentence, such as a pseudo-negation."""
+    """Triggers without effect in the sentence, such as a pseudo-negation."""
     return [
-        f'"{trigger.text}" ({trigger.kind}) governs nothing here.'
-        for trigger in sentence.triggers
-        if not trigger.effect
+        f'"{trigger.text}" ({trigger.kind}) has no effect here.' for trigger in sentence.triggers if not trigger.effect
     ]

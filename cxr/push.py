@@ -63,7 +63,7 @@ def push(
 def _opened_target(location: str, source: Index) -> Iterator[Index]:
     with opened_index(location) as target:
         if _canonical_location(target) == _canonical_location(source):
-            raise InvalidRequest(f"--to names the index that holds the collection already: {source.location}")
+            raise InvalidRequest(f"--to is the source index itself, {source.location}; name another index")
         yield target
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, cast
 
 import typer
 
 from cxr.console import print_json, say
+from cxr.ingest_summary import describe_counts
 from cxr.settings import read_settings
 from ingest.transfer import LoadOptions, TransferSummary
 from retrieval.errors import InvalidRequest
@@ -67,8 +68,3 @@ def report_transfer(summary: TransferSummary, as_json: bool) -> None:
     if not summary.complete:
         say("the original is not complete because its last ingest did not finish, so the copy is not complete either")
     say("it is the active collection there" if summary.active else "to make it the active one, run `cxr use` there")
-
-
-def describe_counts(counts: Mapping[str, int]) -> str:
-    """`24 images of indiana, 600 images of phantom`, or `no images`."""
-    return ", ".join(f"{count:,} images of {dataset}" for dataset, count in sorted(counts.items())) or "no images"

@@ -143,7 +143,7 @@ def restore_snapshot(
         if found and RESTORE in (found.pending or ()):
             options = replace(options, recreate=True)
         elif found and not options.recreate:
-            raise CollectionExists(f"the collection {name} exists already in {index.location}; --recreate replaces it")
+            raise CollectionExists(f"the collection {name} already exists in {index.location}; --recreate replaces it")
         content = Content(snapshot.head.meta, snapshot.head.points, snapshot.points())
         target = open_copy_target(content, index, name, options, job=RESTORE)
         try:

@@ -9,7 +9,7 @@ from retrieval.errors import RetrievalError
 
 
 class Refusal(RetrievalError):
-    """The service refused or gave up a request; the answer carries `headers`."""
+    """The service refused or cancelled a request; the response carries `headers`."""
 
     def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class Refusal(RetrievalError):
 
 
 class Overloaded(Refusal):
-    """All places and the queue are taken."""
+    """The queue is full."""
 
     code = "overloaded"
     http_status = 429

@@ -20,7 +20,7 @@ from exporters.log_levels import only_errors
 from retrieval.errors import TrainingError
 
 
-def write_scratch_checkpoint(architecture: Architecture, texts: Iterable[str], folder: Path, *, seed: int) -> None:
+def write_new_model(architecture: Architecture, texts: Iterable[str], folder: Path, *, seed: int) -> None:
     """Write an untrained model of `architecture` into `folder`.
 
     Its tokenizer is trained on `texts`; a text tower that starts from the sentence encoder keeps that tokenizer. The

@@ -17,7 +17,7 @@ from exporters.checkpoints.load import load_checkpoint
 from exporters.checkpoints.location import locate_checkpoint
 from exporters.finetune.curve import draw_curve
 from exporters.finetune.data import load_pairs, report_text
-from exporters.finetune.new_model import write_scratch_checkpoint
+from exporters.finetune.new_model import write_new_model
 from exporters.finetune.progress import NoTrainingProgress, TrainingProgress
 from exporters.finetune.run_files import CURVE, HISTORY, RunStore, fingerprint_of
 from exporters.finetune.settings import FinetuneSettings
@@ -136,7 +136,7 @@ def _starting_checkpoint(settings: FinetuneSettings, train: Iterable[Study], sto
             raise TrainingError("no training pairs: no study has report text")
         # Users type terms, so the tokenizer should know them as words.
         terms = [study.problems.replace(";", ", ") for study in train if study.problems]
-        write_scratch_checkpoint(settings.architecture, [*texts, *terms], store.start, seed=settings.seed)
+        write_new_model(settings.architecture, [*texts, *terms], store.start, seed=settings.seed)
     return store.start
 
 

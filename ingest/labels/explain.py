@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 
-import msgspec
-
 from ingest.labels.explanation import (
     ExplainedMention,
     ExplainedSentence,
@@ -148,15 +146,15 @@ def _reason(sentence: str, scan: Scan, mention: Mention, trigger: ExplainedTrigg
         )
         return f'"{structure}" is described as "{predicate}": it is {status}.'
     if trigger is None:
-        return f"No trigger governs it: it is {status}."
+        return f"No trigger applies: it is {status}."
     scope = sentence[trigger.scope_start : trigger.scope_end].strip()
     quote = scope if len(scope) <= _LONGEST_QUOTE else f"{scope[: _LONGEST_QUOTE - 1].rstrip()}…"
     ended = f', and its scope ends at "{trigger.ended_by}"' if trigger.ended_by else ""
-    return f'"{trigger.text}" ({trigger.kind}) governs "{quote}"{ended}: it is {status}.'
+    return f'"{trigger.text}" ({trigger.kind}) applies to "{quote}"{ended}: it is {status}.'
 
 
 def _explain_trigger(sentence: str, scan: Scan, span: Span) -> ExplainedTrigger:
-    """The trigger with the first scope that it opened; without one if it governs nothing here."""
+    """The trigger with the first scope that it opened; without one if it has no effect here."""
     scope = next((each for each in scan.scopes if each.trigger is span and each.start < each.end), None)
     if scope:
         return _explain_scope(sentence, scan, scope)
@@ -178,8 +176,3 @@ def _explain_scope(sentence: str, scan: Scan, scope: Scope) -> ExplainedTrigger:
         scope_end=scope.end,
         ended_by=sentence[ending.start : ending.end] if ending else "",
     )
-
-
-def to_json(explanation: Explanation) -> str:
-    """The explanation as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode()

@@ -77,7 +77,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
     `labels` are the names of findings by status: for a report `present`, `uncertain`, `absent` and `qualified`, for a query
     `asked`, `uncertain`, `denied` and `unread`. They are those of the text alone: the indexing of a study may overrule
-    them (`retrieval.labels.label_study`). `note` says why nothing was read; the empty string where it was.
+    them (`ingest.labels.study.label_study`). `note` says why nothing was read; the empty string where it was.
     """
 
     dialect: Dialect

@@ -204,7 +204,7 @@ class Ledger:
     def unfinished(self) -> list[str]:
         """Sorted names of datasets with an interrupted run (or part) that no later run has repeated.
 
-        Interrupted retries do not count: their files are still in quarantine.
+        Interrupted retries do not count: their files are still quarantined.
         """
         rows = self._all(
             "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND part <> ?1 AND NOT EXISTS "

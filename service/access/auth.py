@@ -29,7 +29,7 @@ class InvalidKey(Unauthorized):
 
 
 class CrossSite(Refusal):
-    """The request was sent by a page of another site."""
+    """A page of another site sent the request."""
 
     code = "cross_site"
     http_status = 403
@@ -100,16 +100,14 @@ class Authentication(ASGIMiddleware):
         changes = scope["method"] not in _SAFE_METHODS  # type: ignore[typeddict-item]
         origin = _origin_of(connection)
         if changes and origin == "other":
-            raise CrossSite(
-                "this request comes from a page of another site; use the service's own page, or a key in a header"
-            )
+            raise CrossSite("cross-site request refused; use the page of this service, or send an API key in a header")
         try:
             scope["auth"] = await self._authenticator.identify(connection)
         except RetrievalError:
             if scope["route_handler"].opt.get("needs") != "nothing":
                 raise
         if changes and origin == "unknown" and scope["auth"].by_cookie:
-            raise CrossSite("the browser did not send the origin of this request; use a key in a header")
+            raise CrossSite("the request has no Origin header; send an API key in a header")
         await next_app(scope, receive, send)
 
 

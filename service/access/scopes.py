@@ -75,7 +75,7 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     if needs == "nothing" or needs in caller.scopes or (needs == "any" and caller.scopes):
         return
     if caller == NOBODY:
-        raise KeyRequired("a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        raise KeyRequired("an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
     raise ScopeMissing(f"the key {caller.name} lacks the scope `{needs}`")
 
 

@@ -33,7 +33,8 @@ class FacetsController(Controller):
             **answer_examples(FacetsDocument, "Counts by field and value.", FACETS_EXAMPLE),
             **problem_responses(
                 invalid_request_400="fields[0]: Invalid enum value 'age'; expected present, uncertain, …",
-                unknown_finding_400="no finding 'Cardiomegali' in either vocabulary or in this collection",
+                unknown_finding_400="no finding 'Cardiomegali' in either vocabulary or in this collection; did you "
+                "mean 'Cardiomegaly'?",
                 request_too_large_413="the request body is larger than this route allows",
                 **SEARCH_PROBLEMS,
             ),

@@ -56,7 +56,10 @@ class HealthController(Controller):
                     "bundle_id": "3f9a2c417be05d68",
                 },
             ),
-            **problem_responses(not_ready_503="no_collection: no model is active; run `cxr use MODEL`"),
+            **problem_responses(
+                not_ready_503="no_collection: no model is active in /data/index; run `cxr demo`, or `cxr ingest` and "
+                "`cxr use MODEL`"
+            ),
         },
     )
     async def check_ready(

@@ -46,9 +46,11 @@ class ModelsController(Controller):
             **answer_examples(ModelStatus, "The model that is active now.", MODEL_EXAMPLE),
             **problem_responses(
                 invalid_request_400="model: a name is required",
-                unknown_model_404="no model 'x' is installed",
-                no_collection_409="the model 'x' has no collection yet; run `cxr ingest`",
-                counts_differ_409="the collection of phantom-clip has only 900 of 1,200 images of phantom",
+                unknown_model_404="no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
+                no_collection_409="the model x has no collection in /data/index; run `cxr ingest` with it",
+                counts_differ_409="the collection of phantom-clip lacks images of the active one, of phantom-siglip: it has "
+                "900 of 1,200 images of phantom; `cxr ingest` the rest with phantom-clip, or switch anyway with --force "
+                '(over HTTP: "force": true)',
                 **KEY_PROBLEMS,
                 **AUDIT_PROBLEMS,
                 **BUSY_PROBLEMS,

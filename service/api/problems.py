@@ -23,7 +23,7 @@ from service.refusals import NotReady, Refusal
 MEDIA_TYPE = "application/problem+json"
 
 KEY_PROBLEMS = {
-    "key_required_401": "a key is needed: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+    "key_required_401": "an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
     "invalid_key_401": "this key is revoked",
     "scope_missing_403": "the key ward-3 lacks the scope `admin`",
     "rate_limited_429": "too many requests; see CXR_SERVICE_RATE_PER_MINUTE",
@@ -34,7 +34,7 @@ AUDIT_PROBLEMS = {"audit_unavailable_503": "the audit log cannot be written: No 
 """For `problem_responses`: problems of every route that writes to the audit log."""
 
 BUSY_PROBLEMS = {
-    "overloaded_429": "all places are taken (4 running, 32 waiting); try again later",
+    "overloaded_429": "the queue is full (4 running, 32 waiting); try again later",
     "queue_timeout_503": "the request timed out after 30 s in the queue",
     "draining_503": "the service is stopping and takes no new requests",
     "request_timeout_504": "the request took longer than 30 s",
@@ -42,11 +42,12 @@ BUSY_PROBLEMS = {
 """For `problem_responses`: problems of every route that calls the engine."""
 
 IMAGE_PROBLEMS = {
-    "image_too_large_413": "the image has 70,000,000 bytes",
-    "unreadable_image_422": "the image is not a readable PNG, JPEG, WEBP image",
-    "image_too_complex_422": "the image has more than 64 JPEG scans, which would take long to decode",
-    "decode_timeout_422": "the image was not decoded within 10 s",
-    "decoder_crashed_422": "the image ended the process that decoded it; it is damaged or hostile",
+    "image_too_large_413": "the image has 70,000,000 bytes; at most 67,108,864 are accepted",
+    "unreadable_image_422": "the image is not a readable PNG image (1,024 bytes, OSError); copy or export it again",
+    "image_too_complex_422": "the image has more than 64 JPEG scans, which would take long to decode; save it again with "
+    "an image program",
+    "decode_timeout_422": "the image was not decoded within 10 s; a normal radiograph takes less than 5 s",
+    "decoder_crashed_422": "the image crashed the process that decoded it (exit code -9); it is damaged or hostile",
 }
 """For `problem_responses`: problems of every route that takes an image."""
 
@@ -59,7 +60,7 @@ _CODES = {
     415: "unsupported_media_type",
 }
 _DETAILS = {
-    404: "there is nothing at this address; `/schema` lists all routes",
+    404: "no route has this URL; `/schema` lists all routes",
     405: "this route does not support the method; the header `Allow` lists those it supports",
     413: "the request body is larger than this route allows",
 }

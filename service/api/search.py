@@ -29,9 +29,9 @@ from service.api.search_runner import SearchRunner
 from service.experiments.entities import ShownResult
 
 SEARCH_PROBLEMS = {
-    "unknown_model_404": "no model 'x' is installed",
-    "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
-    "index_unreachable_503": "the Qdrant server does not answer",
+    "unknown_model_404": "no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
+    "no_collection_409": "the model x has no collection in /data/index; run `cxr ingest` with it",
+    "index_unreachable_503": "the Qdrant server at http://localhost:6333 does not answer: timed out",
     **KEY_PROBLEMS,
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
@@ -41,7 +41,8 @@ SEARCH_PROBLEMS = {
 
 _QUERY_PROBLEMS = {
     "invalid_request_400": "diversity: Expected `float` <= 1.0",
-    "unknown_finding_400": "no finding 'Cardiomegali' in either vocabulary or in this collection",
+    "unknown_finding_400": "no finding 'Cardiomegali' in either vocabulary or in this collection; did you "
+    "mean 'Cardiomegaly'?",
     "unknown_study_404": "no study '42' in the collection cxr_x",
     "request_too_large_413": "the request body is larger than this route allows",
     **IMAGE_PROBLEMS,
@@ -113,7 +114,8 @@ class TextSearchController(Controller):
             **answer_examples(ShownResult, "Hits, best first.", SEARCH_EXAMPLE),
             **problem_responses(
                 invalid_request_400="k: Expected `int` >= 1",
-                unknown_finding_400="no finding 'Cardiomegali' in either vocabulary or in this collection",
+                unknown_finding_400="no finding 'Cardiomegali' in either vocabulary or in this collection; did you "
+                "mean 'Cardiomegaly'?",
                 request_too_large_413="the request body is larger than this route allows",
                 **SEARCH_PROBLEMS,
             ),

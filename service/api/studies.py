@@ -26,9 +26,9 @@ from service.experiments.entities import ShownResult
 from service.load.permits import Permits
 
 _PROBLEMS = {
-    "unknown_study_404": "the collection cxr_x holds no study '42'",
-    "unknown_model_404": "no model 'x' is installed",
-    "no_collection_409": "the model 'x' has no collection yet; run `cxr ingest`",
+    "unknown_study_404": "no study '42' in the collection cxr_x",
+    "unknown_model_404": "no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
+    "no_collection_409": "the model x has no collection in /data/index; run `cxr ingest` with it",
     **KEY_PROBLEMS,
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,

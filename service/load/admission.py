@@ -22,8 +22,8 @@ _RETRY_AFTER_MAX_S = 60
 class Admission:
     """Runs blocking calls in `limit` threads; at most `queue` more wait, first come, first served.
 
-    A call keeps its place until it ends, even if nobody waits for its result any more: the limit is for work, not for
-    connections. Belongs to one event loop.
+    A call keeps its place until it ends, even if its request has ended: the limit is for work, not for connections.
+    Belongs to one event loop.
     """
 
     def __init__(self, name: str, *, limit: int, queue: int) -> None:
@@ -40,11 +40,11 @@ class Admission:
         """Refuse a request that could neither run nor wait.
 
         Raises:
-            Overloaded: all places are taken; `Retry-After` says when to try again.
+            Overloaded: the queue is full; `Retry-After` says when to try again.
         """
         if self._turns.locked() and self.waiting >= self.queue:
             raise Overloaded(
-                f"all places are taken ({self.running} running, {self.waiting} waiting); try again later",
+                f"the queue is full ({self.running} running, {self.waiting} waiting); try again later",
                 headers={"Retry-After": str(self.retry_after_s())},
             )
 
@@ -57,7 +57,7 @@ class Admission:
         """The result of `call`, run in a thread when a place is free. If cancelled before that, it never runs.
 
         Raises:
-            Overloaded: all places are taken.
+            Overloaded: the queue is full.
         """
         self.require_room()
         self.waiting += 1

@@ -92,7 +92,7 @@ def test_a_dropped_collection_is_gone_with_its_alias(index, collection):
 
 
 def test_a_collection_is_not_made_twice(index, collection):
-    with pytest.raises(IndexFailure, match="exists already"):
+    with pytest.raises(IndexFailure, match="already exists"):
         index.create(META, name=NAME)
 
 

@@ -138,7 +138,7 @@ def test_retry_reads_only_the_quarantined_files_again(ingest, run, archive):
     assert run("ingest", "retry", "--model", "tiny")[0] == 0
     code, found, said = run("ingest", "retry", "--model", "tiny", "--json")
     assert (code, found) == (0, {"retried": []})
-    assert "no file of tiny is in quarantine" in said
+    assert "no file of tiny is quarantined" in said
     assert run("ingest", "status", "--json")[1]["collections"][0]["quarantined"] == []
 
 

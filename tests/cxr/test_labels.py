@@ -47,7 +47,7 @@ def test_explain_names_the_trigger_and_the_rule_of_each_finding() -> None:
     assert by_finding["Pulmonary Atelectasis"]["rule"] == "pre_uncertainty"
     shown = run("--explain", REPORT)
     assert "pre_negation" in shown and "Pleural Effusion" in shown
-    assert '"no increase in" (pseudo_negation) governs nothing here.' in shown
+    assert '"no increase in" (pseudo_negation) has no effect here.' in shown
     assert "pre_negation" not in run(REPORT)
 
 

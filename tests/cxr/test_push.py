@@ -52,7 +52,7 @@ def test_push_accepts_a_layout_and_refuses_one_that_the_engine_lacks(tiny_home):
 
 def test_push_to_the_same_or_an_unreachable_index_is_refused(tiny_home, monkeypatch):
     for same in (tiny_home / "index", tiny_home / "media" / ".." / "index"):
-        with pytest.raises(InvalidRequest, match="already"):
+        with pytest.raises(InvalidRequest, match="the source index itself"):
             invoke("push", "tiny-a", "--to", same)
     with pytest.raises(InvalidRequest, match="http://"):
         invoke("push", "tiny-a", "--to", "localhost:6333")

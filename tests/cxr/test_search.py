@@ -39,6 +39,11 @@ def test_facet_counts_and_an_empty_result_are_printed(tiny_home):
     assert nothing.startswith("No case matches all filters (filters: all=['Nodule']")
 
 
+def test_words_that_no_report_contains_are_said_not_to_match_and_no_filter_is_blamed(tiny_home):
+    nothing = run("search", "--text", "qqxzv", "--match", "bm25", home=tiny_home).stdout
+    assert " ".join(nothing.split()) == "No report contains these words; use other words, or --match dense."
+
+
 def test_options_add_to_a_query_in_json(tiny_home):
     query = {"text": "effusion", "filters": {"none": ["Nodule"]}, "collapse": "study", "facets": ["view"], "k": 4}
     path = tiny_home / "query.json"

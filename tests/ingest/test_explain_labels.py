@@ -1,15 +1,15 @@
 """The explanation of labels: the same reading as the labels, with the trigger, its scope and the text that is not read."""
 
 import csv
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archives.report_sections import split_report
-from ingest.labels.explain import explain_query, explain_report, to_json
+from ingest.labels.explain import explain_query, explain_report
 from ingest.labels.explanation import KNOWN_MISREADINGS
 from retrieval.labels import find_mentions, read_report
 from retrieval.labels.assertions import read_assertions
@@ -133,8 +133,8 @@ def test_a_query_says_what_it_asks_for_and_what_it_denies():
     assert explanation.labels["unread"] == ("no pnumothorax",)
 
 
-def test_the_json_holds_the_whole_explanation():
-    found = json.loads(to_json(explain("No effusion.", "Edema.")))
+def test_the_document_holds_the_whole_explanation():
+    found = msgspec.json.decode(msgspec.json.encode(explain("No effusion.", "Edema.")))
     assert found["dialect"] == "report"
     assert [sentence["section"] for sentence in found["sentences"]] == ["findings", "impression"]
     assert found["sentences"][0]["mentions"][0]["trigger"]["kind"] == "pre_negation"
@@ -210,7 +210,7 @@ def test_known_misreadings_are_still_misread(known, right):
     assert found != status
 
 
-def test_a_trigger_that_governs_nothing_has_no_effect():
+def test_a_trigger_without_a_finding_in_its_scope_has_no_effect():
     (sentence,) = explain("Effusion, but now removed.").sentences
     removed = sentence.triggers[-1]
     assert (removed.text, removed.kind, removed.effect) == ("removed", "post_negation", "")

@@ -83,7 +83,7 @@ def prepare_home(folder: Path, *models: str) -> Iterator[tuple[ResettableHome, l
 
 @pytest.fixture(scope="module")
 def retry_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResettableHome]:
-    """A home with one model. Files that were empty during the ingest are in quarantine, and readable now."""
+    """A home with one model. Files that were empty during the ingest are quarantined, and readable now."""
     with prepare_home(tmp_path_factory.mktemp("retry_home"), "tiny-a") as (home, options, images):
         good = {path: path.read_bytes() for path in images[6:]}
         for path in good:

@@ -187,7 +187,7 @@ class EdgeIndex:
 
     def _require_absent(self, name: str) -> None:
         if os.path.lexists(self._folder_of(name)):
-            raise CollectionExists(f"the collection {name} exists already in {self.folder}")
+            raise CollectionExists(f"the collection {name} already exists in {self.folder}")
 
     def _aliases(self) -> dict[str, str]:
         return self._watched_aliases.read() or {}

@@ -93,7 +93,7 @@ class ServerIndex:
         if found is None:
             self._create_without_indexes(meta, name)
         elif found != unfinished:
-            raise CollectionExists(f"the collection {name} exists already at {self.location}")
+            raise CollectionExists(f"the collection {name} already exists at {self.location}")
         for field in KEYWORD_FIELDS:
             self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
         self._client.create_payload_index(name, DATE_FIELD, models.PayloadSchemaType.DATETIME)

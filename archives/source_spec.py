@@ -1,4 +1,4 @@
-"""How a source is opened: from the options of a command, or from the options that a ledger recorded."""
+"""Opens a source from the options of a command, or from those that a ledger recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a table of splits: which studies belong to train, validation or test."""
+"""Reads a table that assigns studies to train, validation and test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def read_split(path: Path, split: str) -> frozenset[str]:
         raise SourceError(f"{path} cannot be read as a table of splits: {error}") from error
     column = next((name for name in _STUDY_COLUMNS if rows and name in rows[0]), None)
     if column is None or "split" not in rows[0]:
-        raise MissingColumn(f"{path}: expected the columns study_id (or uid) and split")
+        columns = ", ".join(map(str, rows[0])) if rows else "no rows"
+        raise MissingColumn(f"{path}: expected the columns study_id (or uid) and split, found {columns}")
     found: dict[str, str] = {}
     for row in rows:
         study, name = (row[column] or "").strip(), (row["split"] or "").strip()

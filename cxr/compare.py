@@ -50,9 +50,7 @@ def compare(
     ] = Path("comparison"),
     fine_tuned: Annotated[
         list[str] | None,
-        typer.Option(
-            "--fine-tuned", help="Model that was trained on images of this kind; the verdict says so. Repeatable."
-        ),
+        typer.Option("--fine-tuned", help="Model trained on this data; the verdict marks it. Repeatable."),
     ] = None,
     thumbnails: Annotated[
         bool, typer.Option(help="Include thumbnails in the page. They are images of patients.")

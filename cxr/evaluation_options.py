@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from archives.splits import read_split
+from cxr.options import VIEWS, require_choice
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
 from evaluation.evaluation_process import Measurement
@@ -48,7 +49,6 @@ ResamplesOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the samples and resamples.")]
 
-_VIEWS = ("frontal", "lateral", "unknown", "all")
 _VOCABULARIES = ("chexpert", "heads")
 
 
@@ -67,9 +67,8 @@ def read_protocol(
     Raises:
         InvalidRequest: an unknown view or vocabulary, or --split and --splits-csv do not go together.
     """
-    for name, value, allowed in (("view", view, _VIEWS), ("vocabulary", vocabulary, _VOCABULARIES)):
-        if value not in allowed:
-            raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, found {value!r}")
+    require_choice("--view", view, VIEWS)
+    require_choice("--vocabulary", vocabulary, _VOCABULARIES)
     table = splits_csv or (data / "splits.csv" if data and split else None)
     if split and table is None:
         raise InvalidRequest("--split needs --splits-csv: a collection does not record the split of a study")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.console import print_json, say
-from cxr.options import IndexOption, JsonOption
+from cxr.options import IndexOption, JsonOption, require_choice
 from cxr.settings import read_settings
 from retrieval.catalog import Catalog
 from retrieval.errors import InvalidRequest
@@ -39,7 +39,7 @@ def start(
         str,
         typer.Option(
             help="split: each session gets one of the models. interleave: one list with hits of both models. "
-            "shadow: A answers; B runs in the background, and nobody sees its hits."
+            "shadow: A answers; B runs in the background and its hits are not shown."
         ),
     ],
     models: Annotated[str, typer.Option(help="Two models, as A,B. Their collections must hold the same images.")],
@@ -58,8 +58,7 @@ def start(
     cxr experiment start dress-rehearsal --kind shadow --models phantom-siglip,phantom-clip
     """
     known_kind: Any = kind
-    if known_kind not in get_args(Kind):
-        raise InvalidRequest(f"--kind must be one of {', '.join(get_args(Kind))}; found {kind!r}")
+    require_choice("--kind", kind, get_args(Kind))
     pair = [model.strip() for model in models.split(",")]
     if len(pair) != 2 or not all(pair):
         raise InvalidRequest(f"--models takes two models, as A,B; found {models!r}")

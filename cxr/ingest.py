@@ -22,7 +22,16 @@ from cxr.ingest_options import (
 from cxr.ingest_retry import finish, retry
 from cxr.ingest_status import status
 from cxr.ingest_summary import print_summary
-from cxr.options import DeviceOption, IndexOption, JsonOption, PauseOptimizerOption, ReplicasOption, ShardsOption
+from cxr.options import (
+    QUANTIZATIONS,
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    PauseOptimizerOption,
+    ReplicasOption,
+    ShardsOption,
+    require_choice,
+)
 from cxr.progress import progress_bar
 from ingest.run_mode import RunMode
 from retrieval.errors import InvalidRequest
@@ -115,8 +124,7 @@ def ingest(
     if model is None:
         raise InvalidRequest("name a model: --model NAME; `cxr models` lists the installed models")
     _require_consistent(prune=prune, yes=yes, allow_shrink=allow_shrink, worker=worker, as_json=as_json)
-    if quantization not in ("none", "int8"):
-        raise InvalidRequest(f"--quantization must be none or int8, found {quantization!r}")
+    require_choice("--quantization", quantization, QUANTIZATIONS)
     part = parse_part(worker) if worker else None
     spec = SourceSpec.from_options(
         reports_csv=reports_csv,

@@ -21,7 +21,7 @@ from retrieval.errors import DiskFull, MissingExtra, RetrievalError, SystemFailu
 
 
 class _Command(NamedTuple):
-    """Where a command is defined, and the first line of its help."""
+    """Module, attribute and summary line of a command."""
 
     module: str
     attribute: str
@@ -178,7 +178,7 @@ def _translate(error: OSError) -> RetrievalError:
         return DiskFull(f"{what}{free}; free some space and run the command again")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return SystemFailure(
-            f"{what}; this command writes there: allow it, or name another folder with CXR_HOME or an option"
+            f"{what}; give this user write permission, or name another folder with CXR_HOME or an option"
         )
     return SystemFailure(what)
 

@@ -1,10 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the check of an option with fixed values."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+
+from retrieval.errors import InvalidRequest
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 IndexOption = Annotated[
@@ -20,5 +23,20 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmat
 ShardsOption = Annotated[int, typer.Option("--shards", min=1, help="Shards of a new collection; server only.")]
 ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, help="Copies of each shard; server only.")]
 PauseOptimizerOption = Annotated[
-    bool, typer.Option("--pause-optimizer", help="Let the server build its graph after the load, not during it.")
+    bool, typer.Option("--pause-optimizer", help="Build the search graph after the load, not during it; server only.")
 ]
+
+VIEWS = ("frontal", "lateral", "unknown", "all")
+"""Values of `--view` where all views may be taken together."""
+QUANTIZATIONS = ("none", "int8")
+"""Values of `--quantization`."""
+
+
+def require_choice(option: str, value: str, allowed: Sequence[str]) -> None:
+    """Check that the value of `option` is one of `allowed`.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    if value not in allowed:
+        raise InvalidRequest(f"{option} must be one of {', '.join(allowed)}; found {value!r}")

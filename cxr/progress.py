@@ -138,7 +138,7 @@ class _CountColumn(ProgressColumn):
 
 
 class _LineReporter(ProgressReporter):
-    """Prints from a thread of its own, so that a stage that reports nothing is seen to run, too."""
+    """Prints from a separate thread, so that output continues during a stage that reports nothing."""
 
     def __init__(self, prefix: str, interval_s: float) -> None:
         self._prefix = prefix

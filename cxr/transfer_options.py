@@ -10,9 +10,9 @@ import typer
 
 from cxr.console import print_json, say
 from cxr.ingest_summary import describe_counts
+from cxr.options import QUANTIZATIONS, require_choice
 from cxr.settings import read_settings
 from ingest.transfer import LoadOptions, TransferSummary
-from retrieval.errors import InvalidRequest
 from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import Quantization
@@ -32,8 +32,8 @@ def load_options(
     Raises:
         InvalidRequest: an unknown quantization.
     """
-    if quantization not in (None, "none", "int8"):
-        raise InvalidRequest(f"--quantization must be none or int8, found {quantization!r}")
+    if quantization is not None:
+        require_choice("--quantization", quantization, QUANTIZATIONS)
     return LoadOptions(
         quantization=cast("Quantization | None", quantization),
         shards=shards,

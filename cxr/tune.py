@@ -10,14 +10,13 @@ import typer
 
 from archives.splits import read_split
 from cxr.console import print_json, say
-from cxr.options import IndexOption, JsonOption
+from cxr.options import VIEWS, IndexOption, JsonOption, require_choice
 from cxr.progress import progress_bar
 from cxr.settings import read_settings
 from evaluation.results import Protocol, to_document
 from evaluation.tuning import Tuning
 from evaluation.tuning import tune as fit_weights
 from evaluation.verdict import show, show_p
-from retrieval.errors import InvalidRequest
 from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
 from retrieval.search.saved_presets import save_preset
@@ -49,8 +48,7 @@ def tune(
     cxr search --image case.png --model biomedclip --rerank tuned
     cxr tune --model biomedclip --splits-csv splits.csv --fit train --report val --out weights.json
     """
-    if view not in ("frontal", "lateral", "unknown", "all"):
-        raise InvalidRequest(f"view must be one of frontal, lateral, unknown, all, found {view!r}")
+    require_choice("--view", view, VIEWS)
     protocol = Protocol(view=None if view == "all" else cast(Any, view))
     fit_studies = read_split(splits_csv, fit) if splits_csv else None
     report_studies = read_split(splits_csv, report) if splits_csv else None

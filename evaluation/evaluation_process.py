@@ -1,6 +1,6 @@
-"""The measurement of one model, in this process or in one of its own.
+"""The measurement of one model, in this process or in a separate one.
 
-In a process of its own its peak memory is not that of another model, and no index stays open between two models.
+In a separate process its peak memory is not that of another model, and no index stays open between two models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verdict: which model for which use, in sentences that the results and their intervals support."""
+"""The verdict: the recommended model for each use, as far as the intervals support one."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _fine_tuned(ranked: Sequence[Evaluation], tests: Sequence[PairedTest], names
             outcome = "no difference shown"
         else:
             better = (_value(best, PRIMARY) or 0) > (_value(other, PRIMARY) or 0)
-            outcome = "fine-tuning helped" if better else "fine-tuning did harm"
+            outcome = "fine-tuning helped" if better else "fine-tuning made it worse"
         lines.append(f"Fine-tuned: {text}: {outcome}; {_p(tests, PRIMARY, best, other)}.")
     if best.protocol.split is None:
         lines.append(

@@ -1,4 +1,4 @@
-"""Points on their way from one index to another: how they are read, and how a copy is compared with its original."""
+"""Reads the points that a copy transfers, and compares the copy with its original."""
 
 from __future__ import annotations
 

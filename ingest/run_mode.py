@@ -1,4 +1,4 @@
-"""The mode of an ingest run: which images of a source it reads, and which points it may remove."""
+"""The mode of an ingest run: the images that it reads, and the points that it may remove."""
 
 from __future__ import annotations
 

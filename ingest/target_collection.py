@@ -109,12 +109,12 @@ def complete(
     *,
     progress: StageProgress,
 ) -> None:
-    """Optimise, calibrate and count the collection, and record the jobs that are still `pending`.
+    """Optimize, calibrate and count the collection, and record the jobs that are still `pending`.
 
     It is complete if no job is pending. It becomes active if the index has no active collection.
     """
     if not collection.meta.complete:
-        progress.stage("Optimising the index")
+        progress.stage("Optimizing the index")
         with clock("optimise"):
             collection.optimize()
         progress.stage("Calibrating scores")

@@ -24,7 +24,7 @@ def thumbnail_path(media_dir: Path, sha256: str) -> Path:
         InvalidRequest: not a SHA-256.
     """
     if not _SHA256.fullmatch(sha256):
-        raise InvalidRequest("an image is addressed by its SHA-256, 64 hexadecimal digits")
+        raise InvalidRequest(f"expected a SHA-256 of 64 lower-case hexadecimal digits, found {len(sha256)} characters")
     return media_dir / sha256[:2] / f"{sha256}.webp"
 
 

@@ -168,7 +168,7 @@ class Worker:
         return summary
 
     def finish(self, progress: StageProgress | None = None) -> CollectionMeta:
-        """Complete the collection after the last part of a shared ingest: optimise, calibrate, mark as complete.
+        """Complete the collection after the last part of a shared ingest: optimize, calibrate, mark as complete.
 
         Raises:
             NoCollection: no part has created it yet. SourceError: it is empty.

@@ -1,4 +1,4 @@
-"""The models of a home: which are installed, which have a collection, which one is active."""
+"""The models of a home: opens, activates and drops them."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ class Catalog:
         meta = known.get(name)
         if not force and self.index.active() == name:
             raise ModelActive(
-                f"the model {model} is the active one; `cxr use` another first, or drop it with --force: "
-                "then searches must name a model"
+                f"the model {model} is active; activate another one with `cxr use`, or drop it with --force: "
+                "searches must then name a model"
             )
         counts = self._count(name, meta) if meta else {}
         if confirm and not confirm(counts):

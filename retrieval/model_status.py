@@ -1,4 +1,4 @@
-"""The status of a model: whether it is installed, has a collection, and is active."""
+"""The status of a model: bundle, collection and activation."""
 
 from __future__ import annotations
 

@@ -53,12 +53,12 @@ from service.web.page import ImagePageController, PageController
 WEB_DIR = Path(__file__).parent / "web"
 # A page loads up to a hundred thumbnails, each of which is fast; they must not queue behind searches.
 _THUMBNAILS = {"limit": 2, "queue": 256}
-# Images are decoded in processes of their own, so that searches by words do not wait for them.
+# Images are decoded in separate processes, so that searches by words do not wait for them.
 _DECODING = 4
 # Health checks and metrics call the engine, too. They must not wait for searches, and not pile up if the engine hangs.
 _PROBES = {"limit": 2, "queue": 8}
 _PROBE_TIMEOUT_S = 5.0
-# Calls that still run when the service stops were given up by their requests.
+# Calls that still run when the service stops belong to requests that have ended.
 _ABANDONED_WAIT_S = 5.0
 
 
@@ -169,7 +169,7 @@ async def _start_decoding() -> None:
 
 
 async def _end_decoding() -> None:
-    """End the decoder processes; requests have given up what they still decode."""
+    """End the decoder processes; images that they still decode belong to requests that have ended."""
     decoders.close()
 
 

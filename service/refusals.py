@@ -45,7 +45,7 @@ class Draining(Refusal):
 
 
 class ClientGone(Refusal):
-    """The client closed the connection. Nobody reads this answer; its status 499, as in nginx, is for the log."""
+    """The client closed the connection. The response is not read; its status 499, as in nginx, is for the log."""
 
     code = "client_gone"
     http_status = 499
@@ -69,7 +69,7 @@ class UploadTooSlow(Refusal):
 
 
 class UploadAborted(Refusal):
-    """The client closed the connection before the request's body was complete. Nobody reads this answer."""
+    """The client closed the connection before the request's body was complete. The response is not read."""
 
     code = "upload_aborted"
     http_status = 400

@@ -97,6 +97,6 @@ class DrainingServer(uvicorn.Server):
 
 
 def _end_process() -> None:
-    """End the process at the end of its grace period. Only calls that nobody waits for still run."""
+    """End the process at the end of its grace period. Only calls of cancelled requests still run."""
     _log.warning("stopping: the grace period is over (CXR_SERVICE_SHUTDOWN_GRACE_S); ended without closing")
     os._exit(0)

@@ -14,7 +14,7 @@ LogFormat = Literal["console", "json"]
 
 
 class ServiceSettings(BaseSettings):
-    """Where the service listens, who may use it and how much it accepts."""
+    """Settings of the service: listening address, access control, limits."""
 
     model_config = SettingsConfigDict(env_prefix="CXR_SERVICE_", extra="ignore")
 
@@ -40,10 +40,10 @@ class ServiceSettings(BaseSettings):
     head_timeout_s: float = Field(
         10.0,
         gt=0,
-        description="Timeout for a request's head, in seconds, counted from the connection or the last answer.",
+        description="Timeout for request headers, in seconds, from the connection or the previous response.",
     )
     body_timeout_s: int = Field(
-        120, ge=1, description="Timeout for a request's body, and for the client to read its answer, in seconds."
+        120, ge=1, description="Timeout for a request body, and for the client to read the response, in seconds."
     )
     connections: int = Field(
         512,
@@ -53,22 +53,21 @@ class ServiceSettings(BaseSettings):
     connections_per_address: int = Field(
         256,
         ge=1,
-        description="The same for one address, or one IPv6 /64. Behind a proxy, all connections have its address.",
+        description="Largest number of connections per client address (IPv6: per /64). A proxy counts as one address.",
     )
     rate_per_minute: int = Field(
         600,
         ge=0,
-        description="Rate limit: requests per minute of one key, or of one address without a key; 0 for no limit.",
+        description="Rate limit: requests per minute per key, or per client address without a key; 0 disables it.",
     )
     audit: bool = Field(
-        True, description="Record searches and opened studies in the audit log. While it fails, they are refused."
+        True, description="Record searches and opened studies in the audit log. If that fails, the request gets 503."
     )
     audit_dir: Path | None = Field(None, description="Folder of the audit log; `<CXR_HOME>/audit` if unset.")
     exposure_days: int = Field(
         90,
         ge=1,
-        description="Days to keep which hits a search showed, and the feedback on them; the running experiment keeps all. "
-        "Results of experiments are never deleted.",
+        description="Retention of shown hits and of feedback on them, in days. Experiments are never deleted.",
     )
     concurrent_searches: int = Field(
         16, ge=1, description="Searches that run at the same time. Their texts and images are encoded together."
@@ -83,7 +82,7 @@ class ServiceSettings(BaseSettings):
     remembered_texts: int = Field(
         1024,
         ge=0,
-        description="Texts whose vectors each model keeps in memory, for searches with other filters; 0 for none.",
+        description="Size of each model's cache of text vectors; 0 disables it.",
     )
     shutdown_grace_s: float = Field(
         8.0,

@@ -1,4 +1,4 @@
-"""The accession numbers of an archive, and which of them identify one study."""
+"""Maps accession numbers to studies; a number that several studies share identifies none."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class DelimitedTable:
         return (record for record in csv.reader(lines, delimiter=separator, strict=strict) if record)
 
     def _find_separator(self, is_key: Callable[[str], bool]) -> tuple[bool, str]:
-        """Whether the first line names the separator, and the separator."""
+        """True if the first line names the separator, and the separator."""
         self._skips_line = False
         with self._open() as file:
             if named := _SEP_LINE.fullmatch(file.readline(64).removeprefix("\ufeff")):

@@ -1,1 +1,1 @@
-"""Labels of a study from its indexing and report, and the explanation of how they came about."""
+"""Labels of a study from its indexing and report, and the explanation of these labels."""

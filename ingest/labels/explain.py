@@ -1,4 +1,4 @@
-"""Why a text gets its labels: for each mention of a finding, the trigger that set its status, and where its scope ends.
+"""Explains the labels of a text: for each mention of a finding, the trigger that set its status, and the end of its scope.
 
 The labeller itself records this while it reads (`retrieval.labels.scanner`); there is no second reader.
 """
@@ -40,7 +40,7 @@ _LONGEST_QUOTE = 60
 
 
 def explain_report(report: Report) -> Explanation:
-    """How the labels of a report come about; its sections are those of `archives.report_sections.split_report`.
+    """The explanation of the labels of a report; its sections are those of `archives.report_sections.split_report`.
 
     Findings and impression are read. Indication and comparison are not: they are in `omitted`.
     """
@@ -67,7 +67,7 @@ def explain_report(report: Report) -> Explanation:
 
 
 def explain_query(text: str) -> Explanation:
-    """What a query asks for and what it excludes, and why."""
+    """The explanation of a query: findings to include and findings to exclude."""
     mentions = find_mentions(text)
     lists = _lists({name: getattr(mentions, name) for name in ("asked", "uncertain", "denied", "unread")})
     if not mentions.english:

@@ -12,10 +12,10 @@ from retrieval.records import Status
 
 
 class ExplainedTrigger(msgspec.Struct, frozen=True):
-    """A trigger of a sentence: its words, its kind, its place and the part of the sentence that it governs.
+    """A trigger of a sentence: its words, its kind, its place and the part of the sentence that it applies to.
 
     Places are character offsets in `ExplainedSentence.text`. `kind` is a value of `retrieval.labels.kinds.Kind`. `effect` is
-    `absent`, `uncertain`, `unstated` or `pending`; the empty string for a trigger that governs nothing here, such as a
+    `absent`, `uncertain`, `unstated` or `pending`; the empty string for a trigger without effect here, such as a
     pseudo-negation or a termination. `ended_by` is the text of the span that ended the scope; the empty string where the
     scope runs to the end of the sentence or goes backward.
     """
@@ -73,7 +73,7 @@ class OmittedText(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """How the labels of a text come about.
+    """The labels of a text, and the reason for each.
 
     `labels` are the names of findings by status: for a report `present`, `uncertain`, `absent` and `qualified`, for a query
     `asked`, `uncertain`, `denied` and `unread`. They are those of the text alone: the indexing of a study may overrule

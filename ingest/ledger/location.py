@@ -1,4 +1,4 @@
-"""Where ledgers lie in a home."""
+"""Paths of the ledgers in a home."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A limit on the memory that all images together take while they are decoded."""
+"""A limit on the memory for decoding, in total for all images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def never_cancelled() -> None:
 
 
 class MemoryBudget:
-    """Lends at most `limit_bytes` at once; further callers wait, first come, first served. Safe in threads."""
+    """Limits reserved memory to `limit_bytes` in total; further callers wait, first come, first served. Safe in threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes

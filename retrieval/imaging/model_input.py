@@ -1,4 +1,4 @@
-"""How an image becomes the input of a model, as the manifest of its bundle says."""
+"""Image preprocessing of a model, as recorded in the manifest of its bundle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Triple = tuple[float, float, float]
 
 
 class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How an RGB image becomes `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
+    """Steps from an RGB image to `pixel_values`: resize to `size` x `size`, scale to 0..1, subtract mean, divide by std.
 
     `stretch` ignores the aspect ratio. `shortest_side_crop` scales the shorter side to `size` and crops the centre.
     `pad_square` pads to a square with `pad_value` (0..255), the image centred, then scales. `longest_side_pad` scales the

@@ -32,7 +32,9 @@ class ImagePreprocessor:
         try:
             self._resampling = _RESAMPLING[settings.interpolation]
         except KeyError:
-            raise BundleError(f"unknown interpolation {settings.interpolation!r}") from None
+            raise BundleError(
+                f"unknown interpolation {settings.interpolation!r}; expected {', '.join(_RESAMPLING)}"
+            ) from None
         mean = np.array(settings.mean, dtype=np.float32).reshape(3, 1, 1)
         std = np.array(settings.std, dtype=np.float32).reshape(3, 1, 1)
         # (x / 255 - mean) / std as one multiplication and one addition.
@@ -89,7 +91,9 @@ class ImagePreprocessor:
                 canvas.paste(self._scaled(image, width, height), ((size - width) // 2, (size - height) // 2))
                 return canvas
             case unknown:
-                raise BundleError(f"unknown resize mode {unknown!r}")
+                raise BundleError(
+                    f"unknown resize mode {unknown!r}; expected stretch, shortest_side_crop, pad_square, longest_side_pad"
+                )
 
     def _canvas(self, image: Image.Image, side: int) -> Image.Image:
         return Image.new(image.mode, (side, side), (self.settings.pad_value,) * len(image.getbands()))

@@ -1,4 +1,4 @@
-"""Whether a collection is complete, and if not, which command completes it.
+"""Pending jobs of a collection, and the command that completes each of them.
 
 A collection records the jobs that have started and not finished (`CollectionMeta.pending`). Only the end of a job removes
 its entry, so that no other command can declare the work of a killed job complete.

@@ -1,4 +1,4 @@
-"""The two engines of the index, and which one the settings name."""
+"""Opens the index with the engine that the settings name: embedded or server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieval.settings import RetrievalSettings
 def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
     """The index of `settings`: a server for an `http://` or `https://` address, else the embedded one.
 
-    `patient` retries for `index_patience_s` while a server is unavailable, for long jobs; otherwise a call is retried once.
+    `patient` retries for `index_patience_s` while a server is unavailable, for long operations; else a call is retried once.
 
     Raises:
         InvalidRequest: an address without http:// or https://. IndexUnreachable: the server does not answer.

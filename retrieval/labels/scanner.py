@@ -99,7 +99,7 @@ def _read_predicate(state: ScanState, index: int) -> None:
     """Judge the structure that the predicate directly precedes, or else those before it that wait for one."""
     spans, following = state.spans, state.next_span(index)
     waits = bool(state.structures) and not state.has_predicate
-    # "Heart size normal lungs clear": each structure has a predicate of its own.
+    # "Heart size normal lungs clear": each structure has a separate predicate.
     has_own = waits and index + 2 < len(spans) and spans[index + 2].kind is Kind.PREDICATE
     if following and not has_own and directly_precedes(state.sentence, spans[index], following):
         _judge(state, listed_structures(spans, index + 1), index)

@@ -1,4 +1,4 @@
-"""Findings that a sentence states of a structure ("the heart is enlarged"): which structure a predicate describes."""
+"""Assigns predicates to structures, and the findings that they state ("the heart is enlarged")."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def listed_structures(spans: tuple[Span, ...], first: int) -> list[Span]:
             break
         last += 2
         structures.append(spans[last])
-    # "Normal heart, lungs and pleura are clear": lungs and pleura have a predicate of their own.
+    # "Normal heart, lungs and pleura are clear": lungs and pleura have a separate predicate.
     has_own = last + 1 < len(spans) and spans[last + 1].kind in (Kind.VERB, Kind.PREDICATE)
     has_comma = any(each.kind in COMMAS for each in spans[first:last])
     return structures[:1] if has_comma and (join not in CONJUNCTIONS or has_own) else structures

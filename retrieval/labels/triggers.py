@@ -7,7 +7,7 @@ The text is in lower case, with one blank between words and short forms written 
 stands between word boundaries. Where several fit at one place, the first one wins: first by kind, in the order of the
 tables, then by line. So what only looks like a negation stands before what negates.
 
-This file has more than 300 lines because each trigger has a line of its own.
+This file has more than 300 lines because each trigger is on a separate line.
 
 The words are those of NegEx (Chapman et al., J Biomed Inform 2001) and NegBio (Peng et al., AMIA 2018), completed for
 reports of chest X-rays.

@@ -32,7 +32,7 @@ Positive = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Tokenization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a string becomes token ids.
+    """Steps from a string to token ids.
 
     `fixed` pads every text to `context_length`. `longest` pads to the longest text of the batch, for towers that are
     proven to ignore padding. `normalization` comes before the tokenizer: `siglip` lower-cases, strips ASCII punctuation

@@ -21,7 +21,7 @@ _SPACES = re.compile(r"\s+")
 
 
 class TextTokenizer:
-    """Applies the tokenisation that a bundle's manifest describes. Safe from several threads."""
+    """Applies the tokenization that a bundle's manifest describes. Safe from several threads."""
 
     def __init__(self, path: Path, settings: Tokenization) -> None:
         self.settings = settings

@@ -58,7 +58,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hits, best first, with the model that found them, how the query was understood, and milliseconds by stage.
+    """Hits, best first, with the model that found them, the interpreted query, and milliseconds by stage.
 
     `facets` holds, for each field that the query names, the number of images under the filters by value.
     """

@@ -79,5 +79,5 @@ def collect_vectors(
             unliked = [(kind, case.vectors[name]) for case in unlike if name in case.vectors]
             found[name] = VectorExamples.of(liked, unliked)
     if "image" not in found:
-        raise InvalidRequest("nothing to look for: give a text, an image, a study or a case that is liked")
+        raise InvalidRequest("the query is empty: give a text, an image, a study or a liked case")
     return found

@@ -105,7 +105,7 @@ class Retriever:
         """As `search_batch`, for queries whose `require_valid` the caller has called, as the HTTP service does.
 
         Raises:
-            UnknownFinding, UnknownStudy, ImageError: as `search`. InvalidRequest: an unknown preset, or nothing to look for.
+            UnknownFinding, UnknownStudy, ImageError: as `search`. InvalidRequest: an unknown preset, or an empty query.
         """
         states = [QueryState(query) for query in queries]
         for state, image in zip(states, prepared or (), strict=False):

@@ -1,10 +1,10 @@
-"""The audit log: which key searched, with which filters, and which studies it was shown.
+"""The audit log: the key of each search, its filters, and the studies that it returned.
 
 One file of JSON lines per day (UTC), `<CXR_HOME>/audit/2026-01-31.jsonl`. Only the owner can read it, and the service never
 deletes it. A line holds names and ids of keys, models, findings and studies. It holds no query text, image, report,
 request path or client address.
 
-Two things are not recorded. Thumbnails: their address is a hash that only a recorded search or study reveals, and browsers
+Two things are not recorded. Thumbnails: their URL is a hash that only a recorded search or study reveals, and browsers
 cache them, so the record would have gaps. The command line: its users can read the index directly.
 """
 
@@ -43,7 +43,7 @@ _LOCKED = "another program has locked it"
 
 
 class AuditUnavailable(RetrievalError):
-    """The audit log cannot be written. The request is refused, because a log with gaps proves nothing."""
+    """The audit log cannot be written. The request is refused, because a log with gaps is no evidence."""
 
     code = "audit_unavailable"
     http_status = 503
@@ -69,7 +69,7 @@ class AuditLog:
     def write(self, connection: Connection, action: str, **facts: Any) -> None:
         """Append one line: time, request id, name of the key, `action`, and `facts` (plain values). Blocks.
 
-        The operating system has the line before the client has its answer. A power failure may lose the last lines.
+        The operating system has the line before the client has the response. A power failure may lose the last lines.
 
         Raises:
             AuditUnavailable: the line could not be written. The caller must not answer the request.

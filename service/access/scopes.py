@@ -1,4 +1,4 @@
-"""Scopes: what each route requires of the caller's key, and the check that every route says so."""
+"""Scopes: the requirement of each route on the caller's key, and the check that every route declares one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/feedback`: which hits users opened or rated."""
+"""`/v1/feedback`: records the hits that users opened or rated."""
 
 from __future__ import annotations
 

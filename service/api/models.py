@@ -1,4 +1,4 @@
-"""`/v1/models`: the models, and which one is active."""
+"""`/v1/models`: list the models, and switch the active one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ModelsController(Controller):
         },
     )
     async def list_models(self, catalog: NamedDependency[Catalog], permits: NamedDependency[Permits]) -> ModelsDocument:
-        """Every installed model and every collection, and which model is active."""
+        """Every installed model and every collection; the active model is marked."""
         return ModelsDocument(models=await permits.run(catalog.models))
 
     @put(

@@ -1,4 +1,4 @@
-"""The OpenAPI document: its head, the names of its components, and arrays that Litestar describes wrongly."""
+"""The OpenAPI document: its description, the names of its components, and arrays that Litestar describes wrongly."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from service.load.permits import Permits
 
 @dataclass(frozen=True, slots=True)
 class SearchRunner:
-    """Runs the searches of one request. It is one dependency, because Litestar resolves each one in a task of its own."""
+    """Runs the searches of one request. It is one dependency, because Litestar resolves each one in a separate task."""
 
     request: Request[Any, Any, Any]
     router: ModelRouter

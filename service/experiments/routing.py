@@ -1,4 +1,4 @@
-"""Routing: which model answers a search. Every route that searches asks `ModelRouter`."""
+"""Routes each search to a model. Every search route uses `ModelRouter`."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class ModelRouter:
         )
 
     def _hash_session(self) -> str | None:
-        # A request without a session is a session of its own.
+        # A request without a session counts as a separate session.
         self.session = self.session or secrets.token_hex(16)
         try:
             return self._experiments.hash_session(self.session)

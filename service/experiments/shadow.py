@@ -1,4 +1,4 @@
-"""Shadow searches: the second model answers, too, after the client has its answer, and only the comparison is kept."""
+"""Shadow searches: the second model runs after the response was sent; only the comparison of both results is stored."""
 
 from __future__ import annotations
 

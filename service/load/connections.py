@@ -1,4 +1,4 @@
-"""Limits for connections: their number, and timeouts for request heads and for reading answers.
+"""Limits for connections: their number, and timeouts for request headers and for reading responses.
 
 uvicorn has none of these limits: an idle connection would keep its file descriptor forever. granian 2.8.9 was measured
 instead (benchmarks/results, "Idle connections"): idle connections block others until its header timeout, it limits neither
@@ -41,8 +41,8 @@ class Connections:
     """The open connections of one event loop: at most `limit` in all, and `per_address` from one address.
 
     One more is accepted and another one closed, chosen among those that wait for their client: first those without a
-    request, then those without a key, then the longest waiting. A connection whose request is being answered is never
-    closed; if all are, the new one is closed.
+    request, then those without a key, then the longest waiting. A connection with a running request is never closed; if
+    all have one, the new one is closed.
     """
 
     def __init__(self, limit: int, per_address: int) -> None:
@@ -110,7 +110,7 @@ class Connections:
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection, with timeouts for what it waits for: a request's head, the rest of a body, reading of an answer.
+    """One connection, with timeouts for what it waits for: request headers, the rest of a body, reading of a response.
 
     `service.load.body_deadline` has the timeout for the body of a request that is being handled.
     """
@@ -126,7 +126,7 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the service waits for the client: for a head, a body, or the reading of an answer."""
+        """Whether the service waits for the client: for request headers, a body, or the reading of a response."""
         return not self._answering or self.cycle.more_body or self.flow.write_paused or self.transport.is_closing()
 
     @property
@@ -142,7 +142,7 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Wait for the first request headers."""
         super().connection_made(transport)
         self.address = network_of(self.client[0]) if self.client else ""
         self._restart_timeout()
@@ -155,14 +155,14 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read data. Only a complete head ends its timeout; single bytes do not extend it."""
+        """Read data. Only complete request headers end their timeout; single bytes do not extend it."""
         answering = self._answering
         super().data_received(data)
         if self._answering and not answering:
             self._restart_timeout()
 
     def on_response_complete(self) -> None:
-        """Wait for the next head, if it has not arrived already."""
+        """Wait for the next request headers, if they have not arrived yet."""
         super().on_response_complete()
         self._restart_timeout()
 
@@ -177,7 +177,7 @@ class BoundedProtocol(H11Protocol):
         self._restart_timeout()
 
     def shutdown(self) -> None:
-        """Close after the running request is answered; do not wait for a client that does not read its answer."""
+        """Close after the response to the running request; do not wait for a client that does not read it."""
         super().shutdown()
         if self._answering and self.flow.write_paused:
             self.transport.abort()

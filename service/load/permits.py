@@ -1,4 +1,4 @@
-"""Runs one request's calls to the engine: waiting for a place, timeout, and whether the client is still there."""
+"""Runs the engine calls of one request: queue, timeout, and detection of a disconnected client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Timed(Protocol):
 class Permits:
     """Runs the blocking calls of one request, and adds their waiting time to `stages_ms`.
 
-    `deadline` is the time (`time.monotonic`) at which the request is given up, however many calls it makes.
+    `deadline` is the time (`time.monotonic`) at which the request is cancelled, however many calls it makes.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Permits:
         return cls(admission, request.receive, timeout_s=timeout_s, stages_ms=stages_ms, deadline=deadline)
 
     def raise_if_cancelled(self) -> None:
-        """Stop a call whose result nobody waits for any more; long calls check this from time to time.
+        """Stop a call whose request has ended; long calls check this from time to time.
 
         Raises:
             ClientGone: the request has ended.
         """
         if self._is_over:
-            raise ClientGone("the request was given up")
+            raise ClientGone("the request was cancelled")
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `call`, run in a thread when a place is free.
@@ -109,7 +109,7 @@ class Permits:
             del task, work, gone
 
     def add_timings(self, *results: Timed) -> None:
-        """Add the stages of `results` to the answer's `Server-Timing`.
+        """Add the stages of `results` to the `Server-Timing` of the response.
 
         Results of one batch all hold the time of its one encoding run, so that counts once.
         """
@@ -122,7 +122,7 @@ class Permits:
 
 
 def _fetch_error(task: asyncio.Task[Any]) -> None:
-    """Fetch the error of a task that nobody awaits, so that asyncio does not report it."""
+    """Fetch the error of a task that is not awaited, so that asyncio does not report it."""
     if not task.cancelled():
         task.exception()
 

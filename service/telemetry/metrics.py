@@ -36,7 +36,7 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "cxr_http_request_seconds",
-            "Seconds from the head of a request to the end of its answer.",
+            "Seconds from the request headers to the end of the response.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=registry,

@@ -1,1 +1,1 @@
-"""The web page: what its form holds, and what it shows."""
+"""The web page: its form, its content and its login."""

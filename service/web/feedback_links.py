@@ -1,4 +1,4 @@
-"""Feedback in links: the page has no script, so the address behind a hit's link also rates or clicks that hit."""
+"""Feedback in links: the page has no script, so the URL of a hit's link carries the click or rating."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {
 
 
 def feedback_parameters(result: ShownResult, hit: Hit, kind: FeedbackKind) -> str:
-    """The end of an address that gives feedback on `hit`; empty if the search takes no feedback."""
+    """The URL parameters that give feedback on `hit`; empty if the search takes no feedback."""
     if result.search_id is None:
         return ""
     values = {
@@ -37,7 +37,7 @@ def feedback_parameters(result: ShownResult, hit: Hit, kind: FeedbackKind) -> st
 
 
 def parse_feedback(parameters: Mapping[str, str]) -> Feedback | None:
-    """The feedback in the parameters of an address; None if there is none, or if it is malformed."""
+    """The feedback in the parameters of a URL; None if there is none, or if it is malformed."""
     if parameters.get("said") not in get_args(FeedbackKind):
         return None
     values = {field: parameters[name] for name, field in _NAMES.items() if name in parameters}

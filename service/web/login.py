@@ -30,8 +30,8 @@ class LoginController(Controller):
     opt = OPEN
 
     @get("/login", sync_to_thread=False)
-    def show(self, request: Request[Any, Any, Any], authenticator: NamedDependency[Authenticator]) -> Response[Any]:
-        """The form for the key. A query in the address is kept, and runs after the login."""
+    def show(self, request: Request[Any, Any, Any]) -> Response[Any]:
+        """The form for the key. A query in the URL is kept, and runs after the login."""
         if "read" in request.auth.scopes:
             return Redirect(_address("/", request), status_code=_SEE_OTHER)
         return _form(request)

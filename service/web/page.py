@@ -66,7 +66,7 @@ class PageController(Controller):
         runner: NamedDependency[SearchRunner],
         experiments: NamedDependency[ExperimentRuntime],
     ) -> Template:
-        """The form, and the hits if the address holds a query. Feedback in the address is recorded."""
+        """The form, and the hits if the URL contains a query. Feedback in the URL is recorded."""
         form = read_page_form(request.query_params.multi_items())
         await record_link_feedback(request, experiments, runner.audit)
         return await _render(request, form, catalog, runner)
@@ -98,7 +98,7 @@ class ImagePageController(Controller):
 async def record_link_feedback(
     request: Request[Any, Any, Any], experiments: ExperimentRuntime, audit: AuditLog
 ) -> None:
-    """Record the feedback in the address of `request`, unless the address is outdated or invented.
+    """Record the feedback in the URL of `request`, unless the URL is outdated or invented.
 
     Raises:
         AuditUnavailable: the audit log cannot be written.
@@ -202,7 +202,7 @@ def _fill(
 
 
 def _preview(small: Image.Image) -> str:
-    """The query image as a data address: it is sent back and stored nowhere."""
+    """The query image as a data URL: it is sent back and stored nowhere."""
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

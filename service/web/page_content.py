@@ -48,7 +48,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A search result, arranged. `filters`, `denied` and `unread` say how the query was understood."""
+    """A search result, arranged. `filters`, `denied` and `unread` are the interpreted query."""
 
     model: str
     cards: list[Card]

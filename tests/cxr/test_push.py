@@ -41,7 +41,7 @@ def test_push_accepts_a_layout_and_refuses_one_that_the_engine_lacks(tiny_home):
     target = tiny_home / "shared"
     with pytest.raises(InvalidRequest, match="--index"):
         invoke("push", "tiny-a", "--to", target, "--shards", 2)
-    with pytest.raises(InvalidRequest, match="none or int8"):
+    with pytest.raises(InvalidRequest, match="one of none, int8"):
         invoke("push", "tiny-a", "--to", target, "--quantization", "int4")
     assert read_metas(target) == {}
     invoke("push", "tiny-a", "--to", target, "--quantization", "int8", "--pause-optimizer")

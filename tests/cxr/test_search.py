@@ -89,7 +89,7 @@ def test_options_cover_every_field_of_a_query(tiny_home):
         (("--text", "x", "--match", "fuzzy"), "`$.match`; expected dense, bm25, hybrid"),
         (("--text", "x", "--facet", "view", "--facet", "age"), "expected present, uncertain, absent,"),
         (("--image", "nowhere.png"), "nowhere.png"),
-        ((), "nothing to look for"),
+        ((), "the query is empty"),
     ],
 )
 def test_invalid_queries_are_refused_with_the_name_of_the_field(tiny_home, arguments, message):

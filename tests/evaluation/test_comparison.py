@@ -87,7 +87,7 @@ def test_the_verdict_states_the_gain_of_fine_tuning_and_warns_without_a_split(pe
     assert any(line.startswith("Fine-tuned: sage (1.000") and "fine-tuning helped" in line for line in text)
     assert any(line.startswith("sage may have been trained on studies that are evaluated here") for line in text)
     text = compare([random, perfect], fine_tuned=["dice"]).verdict
-    assert any(line.startswith("Fine-tuned: dice") and "fine-tuning did harm" in line for line in text)
+    assert any(line.startswith("Fine-tuned: dice") and "fine-tuning made it worse" in line for line in text)
     with pytest.raises(InvalidRequest, match="nobody is not one of the compared models"):
         compare([random, perfect], fine_tuned=["nobody"])
 

@@ -14,7 +14,7 @@ from tests.dicom_files import make_dicom
 from tests.ingest.worker_fixtures import CallOnProgress, RecordedProgress
 
 FILES = 5
-INGEST = ["Checking the source", "Indexing", "Optimising the index", "Calibrating scores"]
+INGEST = ["Checking the source", "Indexing", "Optimizing the index", "Calibrating scores"]
 
 
 @pytest.fixture

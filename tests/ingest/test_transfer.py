@@ -202,7 +202,7 @@ def test_the_optimizer_is_paused_only_on_request_and_always_resumed(upward, monk
     with pytest.raises(Killed):
         push(source, index, LoadOptions(pause_optimizer=True), progress=kill_after(COUNT))
     assert calls == ["pause"]
-    # All points are there already, and the optimiser still stands.
+    # All points are there already, and the optimizer still stands.
     assert push(source, index).sent == 0
     assert calls == ["pause", "optimize"]
     push(source, index, LoadOptions(recreate=True))

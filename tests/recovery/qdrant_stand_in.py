@@ -1,7 +1,7 @@
 """A stand-in for a Qdrant server: a small HTTP server with the REST calls that the project uses, which fails on request.
 
 It stores its data in one qdrant-client in local mode. Local mode does not store payload indexes or the threshold of the
-optimiser; the stand-in does, because the tests compare them. Responses and status codes equal those of a real server.
+optimizer; the stand-in does, because the tests compare them. Responses and status codes equal those of a real server.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class QdrantStandIn:
         self.calls: list[str] = []
         self.fault_counts: Counter[Fault] = Counter()
         self.optimizing_polls = 0
-        """Number of further requests that report a running optimisation."""
+        """Number of further requests that report a running optimization."""
         self._api_key = api_key
         self._states: dict[str, _CollectionState] = {}
         self._scheduled: list[tuple[str, Fault]] = []
@@ -93,7 +93,7 @@ class QdrantStandIn:
         return {name: str(info.data_type.value) for name, info in self._states[collection].payload_schema.items()}
 
     def indexing_threshold(self, collection: str) -> int:
-        """Size of the vectors in kilobytes above which the server builds a graph; 0 while the optimiser is paused."""
+        """Size of the vectors in kilobytes above which the server builds a graph; 0 while the optimizer is paused."""
         return self._states[collection].indexing_threshold
 
     def params(self, collection: str) -> dict[str, Any]:

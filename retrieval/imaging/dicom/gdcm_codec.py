@@ -1,6 +1,6 @@
 """JPEG Lossless and JPEG-LS frames, decoded by GDCM. Damaged data can crash the process.
 
-So untrusted data are decoded in processes of their own only (`retrieval.imaging.decoder_pool`).
+So untrusted data are decoded in separate processes only (`retrieval.imaging.decoder_pool`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the header asks to show grey values: Modality LUT, VOI LUT or window, inversion and padding."""
+"""Reads the grayscale of a DICOM header: Modality LUT, VOI LUT or window, inversion, padding."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class EdgeCollection:
         Raises:
             DiskFull: there is no space for a second copy, which replaces the first.
         """
-        require_space(self._folder, extent_of(self._folder).allocated, f"optimising {self.name}")
+        require_space(self._folder, extent_of(self._folder).allocated, f"optimizing {self.name}")
         graph = needs_graph(self.meta, self.count())
         self._shard.flush()
         self._shard.close()

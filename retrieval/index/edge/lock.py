@@ -65,7 +65,7 @@ def not_writable_error(folder: Path, reason: str) -> SystemFailure:
     """The error for an index that cannot be opened because it is not writable."""
     return SystemFailure(
         f"the index {folder} cannot be written: {reason}; the embedded engine opens its files for writing, also to search: "
-        "allow it, or copy the folder elsewhere and name the copy with --index or CXR_INDEX"
+        "give this user write permission, or copy the folder elsewhere and name the copy with --index or CXR_INDEX"
     )
 
 

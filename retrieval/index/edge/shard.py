@@ -67,7 +67,7 @@ def create_shard(folder: Path, meta: CollectionMeta) -> None:
 
 
 def load_shard(folder: Path, meta: CollectionMeta, *, graph: bool | None = None) -> Shard:
-    """Open the shard of a collection; `graph` decides whether optimising builds search graphs, None keeps the setting.
+    """Open the shard of a collection; `graph` decides whether optimizing builds search graphs, None keeps the setting.
 
     Raises:
         IndexLocked: a process of an earlier version has it open. CollectionDamaged: it cannot be opened.

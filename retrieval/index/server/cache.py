@@ -1,4 +1,4 @@
-"""Answers of a server that are kept for a moment, so that each search does not ask for them again."""
+"""A cache of server responses for one second, so that searches do not repeat requests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 LIFETIME_S = 1.0
-"""Seconds for which an answer is used. A change by another process is noticed after at most this time."""
+"""Seconds for which a response is used. A change by another process is noticed after at most this time."""
 
 
 class AnswerCache:
-    """Keeps each answer for `LIFETIME_S`. Threads that need the same answer at the same time send one request."""
+    """Caches each response for `LIFETIME_S`. Threads that need the same response at the same time send one request."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Measure time with `clock`, in seconds."""
@@ -24,7 +24,7 @@ class AnswerCache:
         self._answers: dict[Hashable, tuple[float, Future[Any]]] = {}
 
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """The answer for `key`, from `ask` unless one is kept. An error of `ask` is raised and not kept."""
+        """The response for `key`, from `ask` unless it is cached. An error of `ask` is raised and not cached."""
         with self._lock:
             now = self._clock()
             known = self._answers.get(key)
@@ -43,7 +43,7 @@ class AnswerCache:
         return result
 
     def clear(self) -> None:
-        """Forget all answers, also those still under way: the index was changed."""
+        """Clear the cache, also of responses that are still awaited: the index was changed."""
         with self._lock:
             self._answers.clear()
 

@@ -172,18 +172,18 @@ class ServerCollection:
         self._set_indexing_threshold(0)
 
     def optimize(self) -> None:
-        """See `Collection.optimize`. Resumes the server's own optimiser if it was paused, and waits for it.
+        """See `Collection.optimize`. Resumes the server's own optimizer if it was paused, and waits for it.
 
         Raises:
-            IndexFailure: the server's optimiser has failed.
+            IndexFailure: the server's optimizer has failed.
         """
         if self._client.get_collection(self.name).config.optimizer_config.indexing_threshold == 0:
             self._set_indexing_threshold(EXACT_UP_TO_KB)
-            time.sleep(_POLL_S)  # the status turns yellow only when the optimiser wakes up
+            time.sleep(_POLL_S)  # the status turns yellow only when the optimizer wakes up
         while (status := self._client.get_collection(self.name).status) == models.CollectionStatus.YELLOW:
             time.sleep(_POLL_S)
         if status == models.CollectionStatus.RED:
-            raise IndexFailure(f"the server cannot optimise the collection {self.name}; see the log of the server")
+            raise IndexFailure(f"the server cannot optimize the collection {self.name}; see the log of the server")
 
     def _set_indexing_threshold(self, kilobytes: int) -> None:
         self._client.update_collection(

@@ -128,7 +128,7 @@ def test_a_study_is_left_out_of_its_own_dataset_only(retriever):
     ids=["blank", "unlike", "filters"],
 )
 def test_a_query_without_text_image_study_or_example_is_refused(retriever, query):
-    with pytest.raises(InvalidRequest, match="nothing to look for"):
+    with pytest.raises(InvalidRequest, match="the query is empty"):
         retriever.search(query)
 
 

@@ -12,15 +12,15 @@ _REPORT_CHARACTERS = 160
 
 def print_hits(result: SearchResult, title: str | None = None) -> None:
     """Print rank, score, share of each signal, case, findings and report of each hit; the table fits 80 columns."""
-    source = f"{result.model} · {result.collection}"
+    heading = f"{result.model} · {result.collection}"
     table = Table(
-        title=f"{title}\n{source}" if title else source,
+        title=f"{title}\n{heading}" if title else heading,
         title_justify="left",
         caption=_describe_query(result),
         caption_justify="left",
     )
-    for heading in ("#", "score", "parts", "case", "findings", "report"):
-        table.add_column(heading, justify="right" if heading in ("#", "score") else "left", overflow="fold")
+    for column in ("#", "score", "parts", "case", "findings", "report"):
+        table.add_column(column, justify="right" if column in ("#", "score") else "left", overflow="fold")
     table.columns[2].no_wrap = True
     for rank, hit in enumerate(result.hits, start=1):
         parts = "\n".join(f"{part:+.2f} {name}" for name, part in hit.parts.items())

@@ -16,7 +16,7 @@ from cxr.settings import read_settings
 from evaluation.results import Protocol, to_document
 from evaluation.tuning import Tuning
 from evaluation.tuning import tune as fit_weights
-from evaluation.verdict import show, show_p
+from evaluation.verdict import format_estimate, format_p
 from retrieval.index.engines import open_index
 from retrieval.index.schema import collection_name
 from retrieval.search.saved_presets import save_preset
@@ -83,8 +83,8 @@ def describe(tuning: Tuning) -> list[str]:
     gain = f"{tuning.gain:+.3f} [{tuning.gain_low:+.3f}, {tuning.gain_high:+.3f}]"
     lines = [
         f"fitted on {tuning.fitted_on:,} studies: AP {tuning.fitted_ap_before:.3f} -> {tuning.fitted_ap_after:.3f}",
-        f"on {tuning.reported_on:,} other studies: P@10 {show(tuning.before)} -> {show(tuning.after)}, "
-        f"gain {gain}, {show_p(tuning.p)}",
+        f"on {tuning.reported_on:,} other studies: P@10 {format_estimate(tuning.before)} -> "
+        f"{format_estimate(tuning.after)}, gain {gain}, {format_p(tuning.p)}",
     ]
     if tuning.judged_by != "indexing":
         lines.append("the labels may come from the report text; this favours the weights of findings and impression")

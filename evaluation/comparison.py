@@ -8,10 +8,9 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from evaluation.intervals import bootstrap_test, holm, randomisation_test
-from evaluation.results import Comparison, Evaluation, PairedTest, TaskResult
+from evaluation.intervals import bootstrap_test, draws_array, holm, randomisation_test
+from evaluation.results import Comparison, Evaluation, PairedTest
 from evaluation.tasks import HEADLINES
 from evaluation.verdict import judge_models
 from retrieval.errors import InvalidRequest
@@ -89,7 +88,7 @@ def _paired_test(one: Evaluation, other: Evaluation, task: str, measure: str) ->
     else:
         method = "bootstrap"
         # No randomisation of studies: each image is a query and in the gallery of others, so studies are not independent.
-        p, low, high = bootstrap_test(difference, _array(left) - _array(right))
+        p, low, high = bootstrap_test(difference, draws_array(left.draws) - draws_array(right.draws))
     return PairedTest(
         task=task,
         measure=measure,
@@ -102,7 +101,3 @@ def _paired_test(one: Evaluation, other: Evaluation, task: str, measure: str) ->
         p=round(p, 6),
         p_corrected=1.0,
     )
-
-
-def _array(row: TaskResult) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in row.draws], dtype=np.float64)

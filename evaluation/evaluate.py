@@ -106,7 +106,7 @@ def measure_corpus(
     protocol: Protocol,
     *,
     calibration: Mapping[str, Scale] | None = None,
-    baselines_too: bool = True,
+    with_baselines: bool = True,
     progress: StageProgress = NoProgress(),
 ) -> list[TaskResult]:
     """The results of all tasks that corpus and model allow; in each task the model, then the baselines.
@@ -122,7 +122,7 @@ def measure_corpus(
         if task.name == "image_to_image" and calibration is not None and encoder.bundle.has_text:
             reranked = rerank_scorer(task, corpus, calibration, WEIGHTS)
             systems.append((f"{encoder.bundle.name}, reranked", reranked, _circularity(corpus)))
-        if baselines_too:
+        if with_baselines:
             systems += _baselines(task, corpus, protocol)
         progress.stage(task.name.replace("_", " ").capitalize(), "queries")
         for number, (name, scorer, marks) in enumerate(systems):

@@ -125,3 +125,8 @@ def bootstrap_test(difference: float, draws: NDArray[np.float64]) -> tuple[float
 def _codes(labels: Sequence[Hashable]) -> NDArray[np.int64]:
     known = {label: code for code, label in enumerate(dict.fromkeys(labels))}
     return np.array([known[label] for label in labels], dtype=np.int64)
+
+
+def draws_array(draws: Sequence[float | None]) -> NDArray[np.float64]:
+    """Values of a measure by resample as an array; NaN for None."""
+    return np.array([np.nan if value is None else value for value in draws], dtype=np.float64)

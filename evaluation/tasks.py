@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,54 @@ HEADLINES = {
 """The measure that paired tests use, by task. Other tasks are shown but not tested."""
 
 ItemKind = Literal["image", "report", "prompt"]
+
+
+class TaskDescription(NamedTuple):
+    """Title and note of a task in a report; `relevance`: exact pairs or labels decide what is relevant."""
+
+    title: str
+    note: str
+    relevance: Literal["pairs", "labels"]
+
+
+TASKS = {
+    "image_to_report_strict": TaskDescription(
+        "Image to report, strict",
+        "Relevant: the report of the same study.",
+        "pairs",
+    ),
+    "image_to_report_grouped": TaskDescription(
+        "Image to report, grouped",
+        "Relevant: every report with the same text.",
+        "pairs",
+    ),
+    "image_to_report_distinct": TaskDescription(
+        "Image to report, distinct",
+        "Relevant: the report with the same text. The gallery has each text once.",
+        "pairs",
+    ),
+    "report_to_image_strict": TaskDescription(
+        "Report to image, strict",
+        "Relevant: the images of the same study.",
+        "pairs",
+    ),
+    "report_to_image_grouped": TaskDescription(
+        "Report to image, grouped",
+        "Relevant: the images of every study whose report has the same text.",
+        "pairs",
+    ),
+    "image_to_image": TaskDescription(
+        "Image to image, by finding",
+        "Relevant: images with the finding. The study of the query and copies of its image are excluded.",
+        "labels",
+    ),
+    "text_to_image": TaskDescription(
+        "Text to image, by finding",
+        "Relevant: images with the finding. One prompt per finding.",
+        "labels",
+    ),
+}
+"""All tasks, in the order of a report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.corpus import Corpus, read_collection
-from evaluation.intervals import bootstrap_test, macro_mean
+from evaluation.intervals import bootstrap_test, draws_array, macro_mean
 from evaluation.rerank_signals import IMAGE_SIGNALS, image_signals, rerank_scorer
-from evaluation.results import Estimate, Protocol, TaskResult
+from evaluation.results import Estimate, Protocol
 from evaluation.scoring import measure
 from evaluation.tasks import Task, image_to_image
 from retrieval.errors import InvalidRequest
@@ -106,7 +106,7 @@ def tune(
     ]
     old, new = (row.measures["P@10"] for row in rows)
     gain = (new.value or 0.0) - (old.value or 0.0)
-    p, low, high = bootstrap_test(gain, _draws(rows[1]) - _draws(rows[0]))
+    p, low, high = bootstrap_test(gain, draws_array(rows[1].draws) - draws_array(rows[0].draws))
     return Tuning(
         model=model,
         bundle_id=collection.meta.bundle_id,
@@ -228,7 +228,3 @@ def _preset(shares: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     rest = 1 - sum(terms.values())
     fitted = {name: round(float(share) * rest, 4) for name, share in zip(IMAGE_SIGNALS, shares, strict=True)}
     return fitted | terms
-
-
-def _draws(row: TaskResult) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in row.draws], dtype=np.float64)

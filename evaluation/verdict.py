@@ -196,7 +196,7 @@ def _p(tests: Sequence[PairedTest], headline: tuple[str, str], one: Evaluation, 
     if found is None:
         return "not tested"
     return (
-        f"difference {found.difference:.3f} ({found.low:.3f} to {found.high:.3f}), {show_p(found.p_corrected)} "
+        f"difference {found.difference:.3f} ({found.low:.3f} to {found.high:.3f}), {format_p(found.p_corrected)} "
         f"after correction for {len(tests)} comparisons"
     )
 
@@ -204,10 +204,10 @@ def _p(tests: Sequence[PairedTest], headline: tuple[str, str], one: Evaluation, 
 def _shown(evaluation: Evaluation, headline: tuple[str, str]) -> str:
     found = evaluation.estimate(*headline)
     assert found is not None
-    return show(found)
+    return format_estimate(found)
 
 
-def show(found: Estimate) -> str:
+def format_estimate(found: Estimate) -> str:
     """A value with its interval, such as `0.512 [0.480, 0.543]`."""
     if found.value is None:
         return "–"
@@ -216,6 +216,6 @@ def show(found: Estimate) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def show_p(p: float) -> str:
+def format_p(p: float) -> str:
     """A p value, such as `p = 0.0312` or `p < 0.0001`."""
     return f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"

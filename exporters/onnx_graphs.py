@@ -65,7 +65,7 @@ def write_graph(
     """
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tower.state_dict().values())
     try:
-        with _silence(), torch.inference_mode():
+        with _suppress_output(), torch.inference_mode():
             program = torch.onnx.export(
                 tower,
                 (example,),
@@ -88,7 +88,7 @@ def write_graph(
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _suppress_output() -> Iterator[None]:
     """Suppress output within the block: the exporter prints its stages, logs decompositions and warns of its internals."""
     with (
         only_errors("torch.onnx", "torch.export", "onnxscript", "onnx_ir"),

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.cosines import row_cosines
 from retrieval.errors import ParityError
 from retrieval.imaging.decode import decode_image
 from retrieval.imaging.preprocess import ImagePreprocessor
@@ -130,11 +131,7 @@ def _run(
 def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
     if ours.shape[1] != theirs.shape[1]:
         raise ParityError(f"embeddings have {ours.shape[1]} dimensions, the reference's {theirs.shape[1]}")
-    expected = np.concatenate([theirs[:1], theirs]).astype(np.float64)
-    found = ours.astype(np.float64)
-    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    cosines: NDArray[np.float64] = (expected * found).sum(axis=1) / lengths
-    return cosines
+    return row_cosines(np.concatenate([theirs[:1], theirs]), ours)
 
 
 def _parameters(tower: nn.Module) -> int:

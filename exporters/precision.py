@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from exporters.cosines import row_cosines
 from exporters.log_levels import only_errors
 from retrieval.errors import ExportError, ParityError
 from retrieval.imaging.model_input import Preprocessing
@@ -91,7 +92,7 @@ def compare_embeddings(
     Top-10 agreement is the share of a query's ten nearest images that float32 also has among its ten. The query itself
     does not count. Image and text queries are averaged separately. Query and candidates have the same precision.
     """
-    image_cosines, text_cosines = (_cosines(one, other) for one, other in zip(exact, found, strict=True))
+    image_cosines, text_cosines = (row_cosines(one, other) for one, other in zip(exact, found, strict=True))
     check = PrecisionCheck(
         sample=sample,
         images=len(exact[0]),
@@ -155,7 +156,7 @@ def top_agreement(exact: NDArray[np.float32], found: NDArray[np.float32], *, lea
 
 
 def _to_fp16(path: Path, target: Path) -> None:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # extra cpu or gpu
 
     model = onnx.load(path)
     # Shape inference serializes the model as one protobuf, which is limited to 2 GB.
@@ -206,7 +207,7 @@ def _copy(message: Message) -> Message:
 
 
 def _to_int8(path: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # extra cpu or gpu
 
     large = any(path.parent.glob(f"{path.name}.data"))
     quantize_dynamic(
@@ -235,10 +236,3 @@ def _rename_graph(draft: Path, path: Path) -> None:
     onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
     for old in (draft, *data):
         old.unlink()
-
-
-def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    first, second = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    cosines: NDArray[np.float64] = (first * second).sum(axis=1) / lengths
-    return cosines

@@ -39,7 +39,7 @@ def with_square_padding(checkpoint: Checkpoint) -> Checkpoint:
 def _square(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image.convert("RGB"))
     height, width = pixels.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
+    edge = max(height, width)
+    top, left = (edge - height) // 2, (edge - width) // 2
+    margins = ((top, edge - height - top), (left, edge - width - left), (0, 0))
     return Image.fromarray(np.pad(pixels, margins))

@@ -16,7 +16,7 @@ from ingest.seen_images import SeenImages
 from ingest.source_images import SourceImage
 from ingest.stage_clock import StageClock
 from ingest.summary import IngestSummary
-from retrieval.index.completeness import begin
+from retrieval.index.completeness import record_pending_job
 from retrieval.index.interface import Collection
 from retrieval.model.encoder import Encoder
 from retrieval.progress import Progress
@@ -138,7 +138,7 @@ class ImagePipeline:
             to.ledger.quarantine(to.run, to.dataset, encoded.quarantined)
 
     def _open_for_writing(self, to: Destination) -> None:
-        begin(to.collection, to.job)
+        record_pending_job(to.collection, to.job)
         if self._pause_optimizer:
             to.collection.pause_optimizer()
             self._pause_optimizer = False

@@ -11,7 +11,7 @@ from ingest.orphaned_thumbnails import remove_orphaned_thumbnails
 from ingest.run_mode import ConfirmPrune
 from ingest.seen_images import SeenImages
 from ingest.summary import IngestSummary
-from retrieval.index.completeness import begin, ingest_of
+from retrieval.index.completeness import ingest_job, record_pending_job
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.progress import Progress, StageProgress
@@ -20,7 +20,7 @@ from retrieval.records import Source, Walked, point_id
 SHRINK_FROM = 100
 """From this number of images on, a prune of more than half of a dataset needs `allow_shrink`.
 
-A nightly job cannot distinguish a truncated table from a shortened one. Fewer images are ingested again in a minute.
+A nightly run cannot distinguish a truncated table from a shortened one. Fewer images are ingested again in a minute.
 """
 
 _BATCH = 500
@@ -48,7 +48,7 @@ def prune_collection(
     gone = find_gone(collection, ledger, source, seen, summary, allow_shrink=allow_shrink)
     if gone and confirm(len(gone), collection.count(Filters(dataset=source.dataset))):
         progress.stage("Removing", "images")
-        begin(collection, ingest_of(source.dataset))
+        record_pending_job(collection, ingest_job(source.dataset))
         _remove(index, collection, ledger, source.dataset, gone, media_dir, progress)
         summary.pruned = len(gone)
     _forget_rows_without_point(collection, ledger, source.dataset, seen)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archives.source_part import SourcePart
 from ingest.ledger import RETRY
 from retrieval.errors import InvalidRequest
-from retrieval.index.completeness import ingest_of
+from retrieval.index.completeness import ingest_job
 from retrieval.records import Source
 
 ConfirmPrune = Callable[[int, int], bool]
@@ -79,4 +79,4 @@ class RunMode:
 
     def job(self, dataset: str) -> str | None:
         """The pending job that the run ends; None for a retry, which cannot end an interrupted ingest."""
-        return ingest_of(dataset) if self.retry is None else None
+        return ingest_job(dataset) if self.retry is None else None

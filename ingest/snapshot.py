@@ -33,8 +33,8 @@ from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.progress import Progress
 
-_HEAD = "head.json"
-_HEAD_LIMIT_BYTES = 1 << 20
+_MANIFEST = "head.json"
+_MANIFEST_LIMIT_BYTES = 1 << 20
 # A page of 200 points takes 2 MB at three vectors of 1152 dimensions and reports of 3 kB.
 _PAGE_LIMIT_BYTES = 64 << 20
 _DTYPE = np.dtype("<f2")
@@ -55,7 +55,7 @@ _DAMAGE = (
 )
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SnapshotManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Description of a snapshot: the record of the collection, and the numbers of points and pages.
 
     `counts` are the images by dataset in this file.
@@ -111,13 +111,13 @@ def create_snapshot(
             _write(archive, collection, progress)
         with Snapshot(file, path) as written:
             written.check()
-            head = written.head
+            manifest = written.manifest
     return SnapshotSummary(
         file=str(path),
         collection=collection.name,
-        points=head.points,
-        counts=head.counts,
-        complete=head.meta.complete,
+        points=manifest.points,
+        counts=manifest.counts,
+        complete=manifest.meta.complete,
         size_bytes=path.stat().st_size,
         seconds=round(time.perf_counter() - started, 2),
     )
@@ -138,13 +138,13 @@ def restore_snapshot(
     """
     with open_snapshot(path) as snapshot:
         snapshot.check()
-        name = collection_name(snapshot.head.meta.model)
+        name = collection_name(snapshot.manifest.meta.model)
         found = index.collections().get(name)
         if found and RESTORE in (found.pending or ()):
             options = replace(options, recreate=True)
         elif found and not options.recreate:
             raise CollectionExists(f"the collection {name} already exists in {index.location}; --recreate replaces it")
-        content = Content(snapshot.head.meta, snapshot.head.points, snapshot.points())
+        content = Content(snapshot.manifest.meta, snapshot.manifest.points, snapshot.points())
         target = open_copy_target(content, index, name, options, job=RESTORE)
         try:
             return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
@@ -158,7 +158,7 @@ class Snapshot:
     """An open snapshot file. Pages are read one at a time."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
-        """Read the head of `file`, which the caller closes; messages name it `path`.
+        """Read the manifest of `file`, which the caller closes; messages name it `path`.
 
         Raises:
             SnapshotDamaged: it is no snapshot, or of another format.
@@ -166,11 +166,11 @@ class Snapshot:
         self._path = path
         with self._report_damage():
             self._archive = zipfile.ZipFile(file)
-            data = self._read(_HEAD, _HEAD_LIMIT_BYTES)
+            data = self._read(_MANIFEST, _MANIFEST_LIMIT_BYTES)
             found = msgspec.json.decode(data, type=dict[str, Any]).get("format")
             if found != 1:
                 raise SnapshotDamaged(f"{path} is a snapshot of format {found}; this version reads format 1")
-            self.head = msgspec.json.decode(data, type=Head)
+            self.manifest = msgspec.json.decode(data, type=SnapshotManifest)
 
     def check(self) -> None:
         """Read the whole file and check checksums, types, sizes, order and counts.
@@ -185,9 +185,10 @@ class Snapshot:
                 raise SnapshotDamaged(f"{self._path} is damaged: point {point.point_id} is out of order")
             last = point.point_id
             counts[point.payload.dataset] += 1
-        if (counts.total(), dict(counts)) != (self.head.points, self.head.counts):
+        if (counts.total(), dict(counts)) != (self.manifest.points, self.manifest.counts):
             raise SnapshotDamaged(
-                f"{self._path} is damaged: it holds {counts.total():,} points, and its head says {self.head.points:,}"
+                f"{self._path} is damaged: it holds {counts.total():,} points, and its manifest says "
+                f"{self.manifest.points:,}"
             )
 
     def points(self) -> Iterator[IndexPoint]:
@@ -196,7 +197,7 @@ class Snapshot:
         Raises:
             SnapshotDamaged: naming what is wrong.
         """
-        for number in range(self.head.pages):
+        for number in range(self.manifest.pages):
             with self._report_damage():
                 data = self._read(_page_name(number), _PAGE_LIMIT_BYTES)
                 page = [self._unpack(packed) for packed in msgspec.msgpack.decode(data, type=list[_Packed])]
@@ -219,7 +220,7 @@ class Snapshot:
     def _unpack(self, packed: _Packed) -> IndexPoint:
         if str(uuid.UUID(packed.id)) != packed.id:
             raise SnapshotDamaged(f"{self._path} is damaged: {packed.id!r} is not the id of a point")
-        dim = self.head.meta.dim
+        dim = self.manifest.meta.dim
         vectors = {}
         for name, data in packed.vectors.items():
             vector = np.frombuffer(data, dtype=_DTYPE).astype(np.float32)
@@ -262,7 +263,7 @@ def _write(archive: zipfile.ZipFile, collection: Collection, progress: Progress 
             progress(counts.total(), total)
     if not counts:
         raise IndexFailure(f"the collection {collection.name} is empty; there is nothing to save")
-    head = Head(
+    manifest = SnapshotManifest(
         meta=collection.meta,
         points=counts.total(),
         pages=number,
@@ -270,7 +271,7 @@ def _write(archive: zipfile.ZipFile, collection: Collection, progress: Progress 
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
     )
-    archive.writestr(_HEAD, msgspec.json.format(msgspec.json.encode(head)))
+    archive.writestr(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
 
 
 def _pack(point: IndexPoint) -> _Packed:

@@ -31,7 +31,7 @@ SAMPLE = 16
 
 
 @dataclass(slots=True)
-class Admission:
+class AcceptedSource:
     """A source that may fill its dataset, with what the collection will record: source, salt; and messages for the user."""
 
     dataset: str
@@ -73,7 +73,7 @@ def admit(
     *,
     moved: bool = False,
     recreate: bool = False,
-) -> Admission:
+) -> AcceptedSource:
     """Check that `source` may fill its dataset in `collection`, before anything is changed.
 
     Args:
@@ -98,8 +98,8 @@ def admit(
     for name, meta in (mine | others).items():
         require_same_salt(meta, name, salt)
     if spec is None:
-        return Admission(dataset, salt=salt)
-    admitted = Admission(dataset, f"{spec.describe()} on {socket.gethostname()}", salt)
+        return AcceptedSource(dataset, salt=salt)
+    admitted = AcceptedSource(dataset, f"{spec.describe()} on {socket.gethostname()}", salt)
     if moved:
         return admitted
     holders = mine if mine and index.open(collection).count(Filters(dataset=dataset)) else others

@@ -11,7 +11,7 @@ from ingest.ledger import Ledger
 from ingest.stage_clock import StageClock
 from retrieval.errors import IndexFailure, SourceError
 from retrieval.imaging.decode import PIXEL_RULES
-from retrieval.index.completeness import ingest_of
+from retrieval.index.completeness import ingest_job
 from retrieval.index.interface import Collection, Index, has_no_active, readable_active
 from retrieval.index.schema import (
     CollectionLayout,
@@ -64,7 +64,7 @@ def _create(index: Index, meta: CollectionMeta, name: str, layout: CollectionLay
     except IndexFailure:
         if name not in index.collections():
             raise
-        return index.open(name)  # another part of the same job made it, or the server's first answer was lost
+        return index.open(name)  # another part of the same ingest made it, or the server's first answer was lost
 
 
 def open_target(
@@ -90,7 +90,7 @@ def adopt_unfinished(collection: Collection, ledger: Ledger) -> None:
     """Record the pending ingests of a collection that an earlier version left incomplete; only the ledger knows them."""
     meta = collection.meta
     if meta.pending is None and not meta.complete:
-        collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_of, ledger.unfinished()))))
+        collection.record(msgspec.structs.replace(meta, pending=tuple(map(ingest_job, ledger.unfinished()))))
 
 
 def record_pixel_rules(collection: Collection, *datasets: str) -> None:

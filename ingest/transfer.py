@@ -13,7 +13,7 @@ import numpy as np
 from ingest.copied_points import pages, read_points, require_same_images, verify_copy
 from ingest.target_collection import open_or_create
 from retrieval.errors import BundleMismatch, IndexFailure
-from retrieval.index.completeness import PUSH, begin, without
+from retrieval.index.completeness import PUSH, pending_after, record_pending_job
 from retrieval.index.interface import Collection, Index, IndexPoint, has_no_active, readable_active
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantization, require_same_salt
 from retrieval.progress import Progress
@@ -92,21 +92,21 @@ class TransferSummary:
 
 
 def push(
-    source: Collection, index: Index, options: LoadOptions = LoadOptions(), *, progress: Progress | None = None
+    original: Collection, index: Index, options: LoadOptions = LoadOptions(), *, progress: Progress | None = None
 ) -> TransferSummary:
-    """Copy `source` into `index` under the same name. After an interruption the same call continues the copy.
+    """Copy `original` into `index` under the same name. After an interruption the same call continues the copy.
 
     Points that only the target holds are kept, so that several sources can be gathered in one collection. If `index` has no
     active collection, the target becomes the active one.
 
     Raises:
         BundleMismatch: another bundle built the target, and it is not to be recreated.
-        InvalidRequest: the engine does not support the layout. IndexFailure: the source is empty, or an index fails.
+        InvalidRequest: the engine does not support the layout. IndexFailure: the original is empty, or an index fails.
         SourceDiffers: most ids that both hold stand for different images. SaltDiffers: for different studies.
-        TransferFailed: the copy differs from the source.
+        TransferFailed: the copy differs from the original.
     """
-    content = Content(source.meta, source.count(), read_points(source))
-    target = open_copy_target(content, index, source.name, options, job=PUSH)
+    content = Content(original.meta, original.count(), read_points(original))
+    target = open_copy_target(content, index, original.name, options, job=PUSH)
     return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
 
 
@@ -155,7 +155,7 @@ def fill(
         changed = [point for point in page if stored.get(point.point_id) != msgspec.to_builtins(point.payload)]
         if changed:
             if not sent:
-                begin(collection, target.job)
+                record_pending_job(collection, target.job)
                 if pause_optimizer:
                     collection.pause_optimizer()
             collection.upsert(changed)
@@ -187,7 +187,7 @@ def fill(
 
 def _record(target: Collection, original: CollectionMeta, job: str, *, mixed: bool) -> CollectionMeta:
     """Record in `target` what the original records, with the target's own counts and the other jobs it waits for."""
-    rest = without(target.meta, job)
+    rest = pending_after(target.meta, job)
     meta = msgspec.structs.replace(
         original,
         complete=original.complete and not rest,

@@ -15,14 +15,14 @@ from ingest.orphaned_thumbnails import remove_orphaned_thumbnails
 from ingest.prune import prune_collection
 from ingest.run_mode import RunMode
 from ingest.seen_images import SeenImages
-from ingest.source_identity import Admission, admit
+from ingest.source_identity import AcceptedSource, admit
 from ingest.source_images import read_images
 from ingest.stage_clock import StageClock
 from ingest.summary import IngestSummary
 from ingest.target_collection import adopt_unfinished, complete, open_target, record_pixel_rules, require_images
 from retrieval.errors import SourceError
 from retrieval.imaging.decode import PIXEL_RULES
-from retrieval.index.completeness import datasets_of, ingest_of, why_incomplete, without
+from retrieval.index.completeness import datasets_with_pending_ingest, ingest_job, pending_after, why_incomplete
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index
 from retrieval.index.schema import CollectionLayout, CollectionMeta, collection_name, require_same_bundle
@@ -42,7 +42,7 @@ class _Run:
     collection: Collection
     ledger: Ledger
     number: int
-    admission: Admission
+    admission: AcceptedSource
     summary: IngestSummary
     progress: StageProgress
     seen: SeenImages = field(default_factory=SeenImages)
@@ -140,7 +140,7 @@ class Worker:
         bundle = self.encoder.bundle
         name = collection_name(bundle.name)
         admission = admit(self.index, self._home, name, source, spec, moved=moved, recreate=mode.recreate)
-        job = ingest_of(source.dataset)
+        job = ingest_job(source.dataset)
         collection = open_target(self.index, bundle, self._layout, job=job, recreate=mode.recreate)
         summary = IngestSummary(model=bundle.name, collection=name, bundle_id=bundle.bundle_id)
         with self._open_ledger(collection) as ledger:
@@ -258,9 +258,9 @@ class Worker:
             return
         if run.mode.retry is None:
             record_pixel_rules(collection, run.dataset)
-        pending = without(collection.meta, run.mode.job(run.dataset))
+        pending = pending_after(collection.meta, run.mode.job(run.dataset))
         complete(self.index, collection, self.clock, pending, progress=run.progress)
-        summary.unfinished = datasets_of(collection.meta.pending or ())
+        summary.unfinished = datasets_with_pending_ingest(collection.meta.pending or ())
         summary.incomplete = why_incomplete(collection.meta)
 
     def _refuse_empty(self, run: _Run) -> None:

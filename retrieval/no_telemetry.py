@@ -34,7 +34,7 @@ for _variable, _name in _CACHES.items():
     os.environ.setdefault(_variable, str(_home.absolute() / "cache" / _name))
 
 
-def require_silent_onnxruntime() -> None:
+def require_onnxruntime_without_telemetry() -> None:
     """Check that onnxruntime was loaded after its telemetry was switched off.
 
     Raises:

@@ -63,7 +63,7 @@ class DrainingServer(uvicorn.Server):
         """Start draining, or stop at once if it is draining already."""
         if self._drain.draining:
             super().handle_exit(sig, frame)
-            self._drain.hurry()
+            self._drain.cut_off_requests()
         self._drain.begin()
         left_s = self._drain.left_s
         margin_s = min(_EXIT_MARGIN_S, left_s / 4)
@@ -83,7 +83,7 @@ class DrainingServer(uvicorn.Server):
         if self._drain.draining and not self._logged_draining:
             self._logged_draining = True
             _log.info("stopping: waiting for %d requests", self._drain.active)
-        if self._drain.advance():
+        if self._drain.update_deadlines():
             self.should_exit = True
         return await super().on_tick(counter)
 

@@ -11,7 +11,7 @@ from archives.phantoms.canvas import SIZE, Field, blur, haze
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
+class FilmExposure:
     """The exposure of one film."""
 
     black: float
@@ -24,10 +24,10 @@ class Exposure:
     marker: tuple[int, int] | None
 
 
-def choose_exposure(rng: np.random.Generator) -> Exposure:
+def choose_exposure(rng: np.random.Generator) -> FilmExposure:
     """A random exposure: mostly correct, sometimes a little bright, dark, soft or noisy."""
     sides = [int(side) for side in rng.integers(1, 12, size=4)] if rng.random() < 0.3 else [0, 0, 0, 0]
-    return Exposure(
+    return FilmExposure(
         black=rng.uniform(0.02, 0.12),
         white=rng.uniform(1.18, 1.42),
         gamma=rng.uniform(0.85, 1.2),
@@ -39,7 +39,7 @@ def choose_exposure(rng: np.random.Generator) -> Exposure:
     )
 
 
-def expose(attenuation: Field, exposure: Exposure, rng: np.random.Generator) -> NDArray[np.uint8]:
+def expose(attenuation: Field, exposure: FilmExposure, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The image: uint8 [256, 256], dense tissue bright."""
     image = blur(attenuation, exposure.sharpness_px)
     image = (1 - exposure.scatter) * image + exposure.scatter * haze(attenuation)

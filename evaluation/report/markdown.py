@@ -5,6 +5,7 @@ from __future__ import annotations
 from evaluation.report import tables
 from evaluation.report.tables import Table
 from evaluation.results import Comparison, Evaluation
+from evaluation.tasks import TASKS
 
 NOTICE = "Research use only. Not a medical device; not for diagnosis."
 
@@ -23,7 +24,9 @@ def render_evaluation(evaluation: Evaluation) -> str:
 
 def tables_of(evaluations: list[Evaluation], comparison: Comparison | None) -> list[Table]:
     """All tables of a report, in order."""
-    by_finding = [tables.findings(evaluations, task) for task in ("image_to_image", "text_to_image")]
+    by_finding = [
+        tables.findings(evaluations, task) for task, description in TASKS.items() if description.relevance == "labels"
+    ]
     return [
         tables.summary(evaluations),
         *([tables.tests(comparison)] if comparison else []),

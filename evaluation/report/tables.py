@@ -5,28 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.report.cells import NONE, show_bytes, show_chance, show_estimate, show_times
+from evaluation.report.cells import NONE, format_bytes, format_chance, format_estimate, format_times
 from evaluation.results import Comparison, Evaluation, Resources, TaskResult
-from evaluation.verdict import show_p
+from evaluation.tasks import TASKS
+from evaluation.verdict import format_p
 
-TASK_TITLES = {
-    "image_to_report_strict": "Image to report, strict",
-    "image_to_report_grouped": "Image to report, grouped",
-    "image_to_report_distinct": "Image to report, distinct",
-    "report_to_image_strict": "Report to image, strict",
-    "report_to_image_grouped": "Report to image, grouped",
-    "image_to_image": "Image to image, by finding",
-    "text_to_image": "Text to image, by finding",
-}
-_TASK_NOTES = {
-    "image_to_report_strict": "Relevant: the report of the same study.",
-    "image_to_report_grouped": "Relevant: every report with the same text.",
-    "image_to_report_distinct": "Relevant: the report with the same text. The gallery has each text once.",
-    "report_to_image_strict": "Relevant: the images of the same study.",
-    "report_to_image_grouped": "Relevant: the images of every study whose report has the same text.",
-    "image_to_image": "Relevant: images with the finding. The study of the query and copies of its image are excluded.",
-    "text_to_image": "Relevant: images with the finding. One prompt per finding.",
-}
 _SHOWN = {
     "pairs": ("R@1", "R@5", "R@10", "RR"),
     "labels": ("P@1", "P@10", "Hit@10", "nDCG@10", "AP", "P@10 with normal"),
@@ -52,9 +35,9 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
         rows.append(
             [
                 each.model,
-                *(show_estimate(each.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
-                show_estimate(each.estimate(labels, "AP")),
-                show_estimate(each.estimate(labels, "P@10")),
+                *(format_estimate(each.estimate(pairs, name)) for name in ("R@1", "R@5", "R@10", "RR")),
+                format_estimate(each.estimate(labels, "AP")),
+                format_estimate(each.estimate(labels, "P@10")),
                 *_costs(cost),
             ]
         )
@@ -63,10 +46,10 @@ def summary(evaluations: Sequence[Evaluation]) -> Table:
         [
             "chance",
             *(
-                show_chance(of_pairs.estimate(pairs, name) if of_pairs else None)
+                format_chance(of_pairs.estimate(pairs, name) if of_pairs else None)
                 for name in ("R@1", "R@5", "R@10", "RR")
             ),
-            *(show_chance(of_labels.estimate(labels, name) if of_labels else None) for name in ("AP", "P@10")),
+            *(format_chance(of_labels.estimate(labels, name) if of_labels else None) for name in ("AP", "P@10")),
             *[NONE] * 5,
         ]
     )
@@ -106,14 +89,14 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
                 each.model,
                 f"{cost.device}, {cost.threads} threads",
                 *(
-                    show_times(times)
+                    format_times(times)
                     for times in (cost.encode_image, cost.encode_text, cost.query, cost.query_reranked, cost.text_query)
                 ),
                 f"{build.images_per_second:.1f}" if build else "not recorded",
                 f"{build.seconds:.0f} s" if build else "not recorded",
-                show_bytes(cost.index_bytes),
-                show_bytes(cost.bundle_bytes),
-                show_bytes(cost.peak_memory_bytes),
+                format_bytes(cost.index_bytes),
+                format_bytes(cost.bundle_bytes),
+                format_bytes(cost.peak_memory_bytes),
                 "; ".join(cost.notes) or NONE,
             ]
         )
@@ -142,11 +125,11 @@ def resources(evaluations: Sequence[Evaluation]) -> Table:
 def tasks(evaluations: Sequence[Evaluation]) -> list[Table]:
     """One table per task: models, baselines, chance."""
     tables = []
-    for task, title in TASK_TITLES.items():
+    for task, description in TASKS.items():
         base = _first_with(evaluations, task)
         if base is None:
             continue
-        shown = _SHOWN["labels" if task in ("image_to_image", "text_to_image") else "pairs"]
+        shown = _SHOWN[description.relevance]
         headline = "P@10" if "P@10" in shown else "R@10"
         models = [row for each in evaluations for row in each.results if row.task == task and _is_own(each, row)]
         # Baselines do not depend on the model, so those of the first evaluation are enough.
@@ -156,14 +139,14 @@ def tasks(evaluations: Sequence[Evaluation]) -> list[Table]:
             found = row.measures.get(headline)
             lift = f"{found.lift:.1f}" if found and found.lift is not None else NONE
             rows.append(
-                [row.system, *(show_estimate(row.measures.get(name)) for name in shown), lift, "; ".join(row.marks)]
+                [row.system, *(format_estimate(row.measures.get(name)) for name in shown), lift, "; ".join(row.marks)]
             )
-        chance = [show_chance(base.estimate(task, name)) for name in shown]
+        chance = [format_chance(base.estimate(task, name)) for name in shown]
         rows.append(["chance", *chance, NONE, "random order"])
         tables.append(
             Table(
-                title=title,
-                note=f"{_TASK_NOTES[task]} Gallery: {models[0].gallery:,} items; {models[0].queries:,} queries. "
+                title=description.title,
+                note=f"{description.note} Gallery: {models[0].gallery:,} items; {models[0].queries:,} queries. "
                 f"Lift: {headline} divided by chance.",
                 headings=["System", *shown, "Lift", "Caveats"],
                 rows=rows,
@@ -181,11 +164,11 @@ def findings(evaluations: Sequence[Evaluation], task: str) -> Table | None:
     rows = []
     for finding, measured in first.by_finding.items():
         others = [each.row(task) for each in evaluations]
-        figures = [show_estimate(row.by_finding.get(finding, {}).get("P@10")) if row else NONE for row in others]
+        figures = [format_estimate(row.by_finding.get(finding, {}).get("P@10")) if row else NONE for row in others]
         studies = evaluations[0].data.findings.get(finding, 0)
-        rows.append([finding, str(studies), *figures, show_chance(measured.get("P@10"))])
+        rows.append([finding, str(studies), *figures, format_chance(measured.get("P@10"))])
     return Table(
-        title=f"P@10 by finding: {TASK_TITLES[task].split(',')[0].lower()}",
+        title=f"P@10 by finding: {TASKS[task].title.split(',')[0].lower()}",
         note="Studies: number of studies with the finding. P@10 with 95 % interval.",
         headings=["Finding", "Studies", *(each.model for each in evaluations), "Chance"],
         rows=rows,
@@ -196,13 +179,13 @@ def tests(comparison: Comparison) -> Table:
     """The paired tests."""
     rows = [
         [
-            TASK_TITLES[test.task],
+            TASKS[test.task].title,
             test.measure,
             f"{test.better} − {test.worse}",
             f"{test.difference:.3f} [{test.low:.3f}, {test.high:.3f}]",
             test.method,
-            show_p(test.p).removeprefix("p ").removeprefix("= "),
-            show_p(test.p_corrected).removeprefix("p ").removeprefix("= "),
+            format_p(test.p).removeprefix("p ").removeprefix("= "),
+            format_p(test.p_corrected).removeprefix("p ").removeprefix("= "),
             "yes" if test.is_shown else "no difference shown",
         ]
         for test in comparison.tests
@@ -294,5 +277,5 @@ def _costs(cost: Resources | None) -> list[str]:
         return [NONE] * 5
     built = f"{cost.build.seconds:.0f} s" if cost.build else "not recorded"
     query = f"{cost.query_reranked.p50_ms:.1f} ms" if cost.query_reranked else NONE
-    vram = show_bytes(cost.gpu_memory_bytes) if cost.device == "cuda" else "no GPU"
-    return [query, show_bytes(cost.index_bytes), show_bytes(cost.peak_memory_bytes), vram, built]
+    vram = format_bytes(cost.gpu_memory_bytes) if cost.device == "cuda" else "no GPU"
+    return [query, format_bytes(cost.index_bytes), format_bytes(cost.peak_memory_bytes), vram, built]

@@ -48,3 +48,9 @@ class Checkpoint:
     reference_tokens: ReferenceTokens
     reference_image_embeds: ReferenceImageEmbeds
     reference_text_embeds: ReferenceTextEmbeds
+
+
+def to_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    """The red, green and blue value of a mean or standard deviation."""
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

@@ -20,7 +20,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint, to_triple
 from exporters.checkpoints.location import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
 from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
 from exporters.checkpoints.towers import OpenClipImageTower, OpenClipTextTower, scalar
@@ -114,18 +114,18 @@ def preprocessing_mode(config: dict[str, Any]) -> Any:
 
 
 def _preprocessing(settings: Any) -> Preprocessing:
-    sides = settings.size if isinstance(settings.size, (tuple, list)) else (settings.size, settings.size)
-    if sides[0] != sides[1]:
-        raise ExportError(f"the model takes images of {sides[0]} x {sides[1]}; only square images are supported")
+    height, width = settings.size if isinstance(settings.size, (tuple, list)) else (settings.size, settings.size)
+    if height != width:
+        raise ExportError(f"the model takes images of {height} x {width}; only square images are supported")
     # Outside of training, open_clip reads "random" as bicubic.
     interpolation: Any = "bilinear" if settings.interpolation == "bilinear" else "bicubic"
     mode: Any = _MODES[settings.resize_mode]
     return Preprocessing(
         mode=mode,
-        size=int(sides[0]),
+        size=int(height),
         interpolation=interpolation,
-        mean=_triple(settings.mean),
-        std=_triple(settings.std),
+        mean=to_triple(settings.mean),
+        std=to_triple(settings.std),
         pad_value=int(settings.fill_color),
         crop="round",
     )
@@ -188,8 +188,3 @@ def _link(path: Path, link: Path) -> None:
         link.symlink_to(path.resolve())
     except OSError:  # Windows lets only some users make links
         shutil.copyfile(path, link)
-
-
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 from transformers.utils import logging
 
-from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.checkpoints.checkpoint import Checkpoint, to_triple
 from exporters.checkpoints.location import CheckpointFolder, Family
 from exporters.checkpoints.siglip_tokenizer import canonicalize, load_siglip_tokenizer
 from exporters.checkpoints.towers import TransformersImageTower, TransformersTextTower, scalar
@@ -152,8 +152,8 @@ def preprocessing_of(processor: Any) -> Preprocessing:
         mode=mode,
         size=size,
         interpolation=interpolation,
-        mean=_triple(config["image_mean"]),
-        std=_triple(config["image_std"]),
+        mean=to_triple(config["image_mean"]),
+        std=to_triple(config["image_std"]),
     )
 
 
@@ -171,11 +171,6 @@ def _resize_of(config: dict[str, Any]) -> tuple[Any, int]:
         f"unknown resize mode: the image processor has size {size} and crop {dict(crop) if crop else None}; known are "
         "a square size, or a shortest edge with a centre crop of the same size"
     )
-
-
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
 
 
 def _load_model(location: CheckpointFolder, family: Family) -> Any:

@@ -118,19 +118,19 @@ def load_pairs(
         images = [image for image in study.images if views == "all" or image.view == views]
         if images and study.report.group:
             chosen.append((split_text(study), images))
-    jobs = [(index, image) for index, (_, images) in enumerate(chosen) for image in images]
+    images_to_read = [(index, image) for index, (_, images) in enumerate(chosen) for image in images]
     pixels: list[NDArray[np.uint8]] = []
     owners: list[int] = []
     skipped: list[Quarantined] = []
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda job: _pixels(job[1], ImagePreprocessor(preprocessing)), jobs)
-        for done, ((owner, image), result) in enumerate(zip(jobs, results, strict=True), start=1):
+        results = pool.map(lambda each: _pixels(each[1], ImagePreprocessor(preprocessing)), images_to_read)
+        for done, ((owner, image), result) in enumerate(zip(images_to_read, results, strict=True), start=1):
             if isinstance(result, RetrievalError):
                 skipped.append(Quarantined.because(image.path.name, result))
             else:
                 pixels.append(result)
                 owners.append(owner)
-            progress(done, len(jobs))
+            progress(done, len(images_to_read))
     _require_pairs(set_name, views, owners, [text for text, _ in chosen], len(skipped))
     return PairSet(
         images=_stack(pixels),

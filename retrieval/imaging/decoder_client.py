@@ -17,7 +17,7 @@ import msgspec
 
 import retrieval
 from retrieval.imaging.decode import LIMIT_PIXELS
-from retrieval.imaging.decoder_process import DONE, FAILED, GO, HEAD, LAST_FAILED, NEED, READY, REQUEST, Task
+from retrieval.imaging.decoder_process import DONE, FAILED, GO, HEAD, LAST_FAILED, NEED, READY, REQUEST, DecodeTask
 from retrieval.imaging.memory_budget import CHECK_SECONDS, MemoryBudget
 from retrieval.imaging.pipe_reader import open_reader
 
@@ -51,7 +51,7 @@ class DecoderClient:
 
     def request(
         self,
-        task: Task,
+        task: DecodeTask,
         data: bytes,
         seconds: float,
         budget: MemoryBudget,

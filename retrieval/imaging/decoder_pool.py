@@ -21,7 +21,7 @@ from retrieval import errors
 from retrieval.errors import DecoderCrashed, DecodeTimeout, RetrievalError, SystemFailure
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_client import DecoderClient
-from retrieval.imaging.decoder_process import DONE, FAILED, Failure, Result, Task
+from retrieval.imaging.decoder_process import DONE, FAILED, DecodeTask, Failure, Result
 from retrieval.imaging.memory_budget import MemoryBudget, never_cancelled
 from retrieval.imaging.model_input import Preprocessing
 
@@ -84,7 +84,7 @@ class DecoderPool:
             DecodeTimeout: it took longer than the limits. DecoderCrashed: it crashed the process.
             SystemFailure: no process could be started.
         """
-        notes, images = self._run(data, Task(name, self._seconds, allow_burned_in, whole=True))
+        notes, images = self._run(data, DecodeTask(name, self._seconds, allow_burned_in, whole=True))
         images[0].info = {"notes": notes} if notes else {}
         return images[0]
 
@@ -113,7 +113,7 @@ class DecoderPool:
         """
         started = time.perf_counter()
         wanted = tuple(dict.fromkeys(preprocessings))
-        task = Task(name, self._seconds, allow_burned_in, preprocessings=wanted, preview_size=preview_size)
+        task = DecodeTask(name, self._seconds, allow_burned_in, preprocessings=wanted, preview_size=preview_size)
         notes, images = self._run(data, task, raise_if_cancelled)
         squares = dict(zip(wanted, images, strict=False))
         return PreparedImage(squares, images[-1] if preview_size else None, notes, time.perf_counter() - started)
@@ -144,7 +144,7 @@ class DecoderPool:
         return max(1, round(self.limit_seconds))
 
     def _run(
-        self, data: bytes, task: Task, raise_if_cancelled: Callable[[], None] = never_cancelled
+        self, data: bytes, task: DecodeTask, raise_if_cancelled: Callable[[], None] = never_cancelled
     ) -> tuple[tuple[str, ...], list[Image.Image]]:
         process = self._take()
         is_usable = False

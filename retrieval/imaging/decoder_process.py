@@ -1,7 +1,7 @@
 """The process that decodes untrusted images: a hostile file can block it, fill its memory or crash it, and nothing else.
 
 Run as a program, it reads tasks from stdin and writes results to stdout, one image at a time, until stdin ends. A message is
-its kind, its length and its content. `retrieval.imaging.decoder_client` is the other side.
+its kind, its length and its content. `retrieval.imaging.decoder_client` is the client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if sys.platform != "win32":
 
 HEAD = struct.Struct("<cQ")
 REQUEST = struct.Struct("<QQ")
-"""Lengths of the `Task` and of the file that follow."""
+"""Lengths of the `DecodeTask` and of the file that follow."""
 READY, NEED, DONE, FAILED, LAST_FAILED = b"r", b"n", b"d", b"f", b"l"
 """Messages: the process has started; it needs that many bytes of memory and waits for `GO`; a `Result` and its pixels; a
 `Failure`; a `Failure` after which the process ends."""
@@ -43,7 +43,7 @@ _OOM_SCORE = 500
 _KEPT_BYTES = 128 * 1024 * 1024
 
 
-class Task(msgspec.Struct, frozen=True):
+class DecodeTask(msgspec.Struct, frozen=True):
     """The pictures to make of an image: itself if `whole`, squares for models, a preview of at most `preview_size` pixels.
 
     `seconds` is the limit on processor time.
@@ -66,7 +66,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The pictures of a `Task`, in its order, and notes on how the pixels were converted."""
+    """The pictures of a `DecodeTask`, in its order, and notes on how the pixels were converted."""
 
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
@@ -87,12 +87,12 @@ class _Connection:
         self._responses = responses
         self.needed = 0
 
-    def next(self) -> tuple[Task, bytes] | None:
+    def next(self) -> tuple[DecodeTask, bytes] | None:
         head = self._requests.read(REQUEST.size)
         if len(head) < REQUEST.size:
             return None
         task_length, length = REQUEST.unpack(head)
-        task = msgspec.msgpack.decode(self._requests.read(task_length), type=Task)
+        task = msgspec.msgpack.decode(self._requests.read(task_length), type=DecodeTask)
         self.needed = length
         return task, self._requests.read(length)
 
@@ -152,7 +152,7 @@ def main(lifeline: int | None = None) -> None:
             _return_memory()
 
 
-def _process(task: Task, data: bytes, connection: _Connection) -> tuple[tuple[str, ...], list[Image.Image]]:
+def _process(task: DecodeTask, data: bytes, connection: _Connection) -> tuple[tuple[str, ...], list[Image.Image]]:
     image = decode_image(
         data, name=task.name, allow_burned_in=task.allow_burned_in, reserve=_with_canvas(task, connection)
     )
@@ -166,7 +166,7 @@ def _process(task: Task, data: bytes, connection: _Connection) -> tuple[tuple[st
     return tuple(image.info.get("notes", ())), images
 
 
-def _with_canvas(task: Task, connection: _Connection) -> Reserve:
+def _with_canvas(task: DecodeTask, connection: _Connection) -> Reserve:
     """`_Connection.reserve`, with room for the square to which some models pad an image."""
     pads = any(preprocessing.mode == "pad_square" for preprocessing in task.preprocessings)
 

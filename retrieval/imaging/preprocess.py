@@ -78,10 +78,10 @@ class ImagePreprocessor:
                 left, top = self._centre(scaled.width), self._centre(scaled.height)
                 return scaled.crop((left, top, left + size, top + size))
             case "pad_square":
-                side = max(image.size)
-                _require_room(image, side, side)
-                canvas = self._canvas(image, side)
-                canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+                edge = max(image.size)
+                _require_room(image, edge, edge)
+                canvas = self._canvas(image, edge)
+                canvas.paste(image, ((edge - image.width) // 2, (edge - image.height) // 2))
                 return self._scaled(canvas, size, size)
             case "longest_side_pad":
                 # open_clip's ResizeKeepRatio rounds, and CenterCropOrPad puts the odd row after the image.
@@ -95,8 +95,8 @@ class ImagePreprocessor:
                     f"unknown resize mode {unknown!r}; expected stretch, shortest_side_crop, pad_square, longest_side_pad"
                 )
 
-    def _canvas(self, image: Image.Image, side: int) -> Image.Image:
-        return Image.new(image.mode, (side, side), (self.settings.pad_value,) * len(image.getbands()))
+    def _canvas(self, image: Image.Image, edge: int) -> Image.Image:
+        return Image.new(image.mode, (edge, edge), (self.settings.pad_value,) * len(image.getbands()))
 
     def _scaled(self, image: Image.Image, width: int, height: int) -> Image.Image:
         _require_room(image, width, height)

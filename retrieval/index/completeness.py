@@ -18,12 +18,12 @@ RESTORE = "restore"
 _INGEST = "ingest:"
 
 
-def ingest_of(dataset: str) -> str:
+def ingest_job(dataset: str) -> str:
     """The job of ingesting the whole source of a dataset, in one run or in parts."""
     return _INGEST + dataset
 
 
-def begin(collection: Collection, job: str | None) -> None:
+def record_pending_job(collection: Collection, job: str | None) -> None:
     """Record, before the first write, that `job` has started; None is a retry, after which only counting is pending."""
     meta = collection.meta
     pending = tuple(dict.fromkeys((*(meta.pending or ()), *([job] if job else []))))
@@ -31,12 +31,12 @@ def begin(collection: Collection, job: str | None) -> None:
         collection.record(msgspec.structs.replace(meta, pending=pending, complete=False))
 
 
-def without(meta: CollectionMeta, job: str | None) -> tuple[str, ...]:
+def pending_after(meta: CollectionMeta, job: str | None) -> tuple[str, ...]:
     """The jobs that are still pending when `job` is finished."""
     return tuple(each for each in meta.pending or () if each != job)
 
 
-def datasets_of(pending: Iterable[str]) -> list[str]:
+def datasets_with_pending_ingest(pending: Iterable[str]) -> list[str]:
     """The datasets with a pending ingest."""
     return [job.removeprefix(_INGEST) for job in pending if job.startswith(_INGEST)]
 
@@ -51,7 +51,7 @@ def why_incomplete(meta: CollectionMeta) -> str:
             f"{meta.model} again, which skips finished images"
         )
     reasons = []
-    if datasets := datasets_of(meta.pending):
+    if datasets := datasets_with_pending_ingest(meta.pending):
         reasons.append(
             f"the ingest of {', '.join(datasets)} was interrupted or is still running; run it again, or `cxr ingest finish "
             f"--model {meta.model}` to accept the collection as it is"

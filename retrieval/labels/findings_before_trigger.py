@@ -16,7 +16,7 @@ _BARRIERS_IN_LISTS = _BARRIERS | UNCERTAINTIES_AHEAD | {Kind.VERB, Kind.RELATIVE
 _JOINS = CONJUNCTIONS | {Kind.OR}
 
 
-def set_backward(state: ScanState, index: int, effect: Effect) -> None:
+def apply_to_findings_before(state: ScanState, index: int, effect: Effect) -> None:
     """Give `effect` to the finding before the span `index` and to those that a list joins to it; the statement ends."""
     trigger = state.spans[index]
     scope = Scope(trigger, effect, trigger.start, trigger.start)
@@ -28,7 +28,7 @@ def set_backward(state: ScanState, index: int, effect: Effect) -> None:
     state.close_scopes(trigger.start)
 
 
-def set_neighbour(state: ScanState, index: int, effect: Effect) -> None:
+def apply_to_finding_directly_before(state: ScanState, index: int, effect: Effect) -> None:
     """Give `effect` to the present finding directly before the span `index`, if there is one."""
     trigger = state.spans[index]
     if state.mentions:
@@ -37,10 +37,10 @@ def set_neighbour(state: ScanState, index: int, effect: Effect) -> None:
         if last.status == "present" and gap(neighbour, trigger) <= ADJACENT:
             scope = Scope(trigger, effect, neighbour.start, trigger.start)
             state.every_scope.append(scope)
-            _set(last, scope)
+            _set_status(last, scope)
 
 
-def _set(mention: Mention, scope: Scope) -> None:
+def _set_status(mention: Mention, scope: Scope) -> None:
     mention.status, mention.scope = scope.effect.status, scope
 
 
@@ -58,7 +58,7 @@ def _set_findings(state: ScanState, index: int, scope: Scope) -> None:
             break
         scope.start = state.spans[mention.index].start
         if mention.status != "absent" and not (mention.status is None and scope.effect is Effect.UNCERTAIN):
-            _set(mention, scope)
+            _set_status(mention, scope)
         place = mention.index
 
 
@@ -112,6 +112,6 @@ def _set_structure(state: ScanState, scope: Scope) -> None:
     for mention in state.mentions:
         if mention.index == last:
             was_absent = mention.status == "absent"  # "is the heart normal?" states nothing
-            _set(mention, scope)
+            _set_status(mention, scope)
             mention.status = None if was_absent else scope.effect.status
             scope.start = (mention.structure or state.spans[last]).start

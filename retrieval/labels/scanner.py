@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from retrieval.labels.findings_before_trigger import set_backward, set_neighbour
+from retrieval.labels.findings_before_trigger import apply_to_finding_directly_before, apply_to_findings_before
 from retrieval.labels.kinds import COMMAS, Dialect, Kind
 from retrieval.labels.rules import RULES, Direction, Rule
 from retrieval.labels.scan_state import Mention, ScanState, Scope
@@ -63,9 +63,9 @@ def _apply(rule: Rule, state: ScanState, index: int) -> None:
     if rule.effect is None:
         return
     if rule.direction in (Direction.BACKWARD, Direction.BACKWARD_AND_FORWARD):
-        set_backward(state, index, rule.effect)
+        apply_to_findings_before(state, index, rule.effect)
     if rule.direction is Direction.NEIGHBOUR_AND_FORWARD:
-        set_neighbour(state, index, rule.effect)
+        apply_to_finding_directly_before(state, index, rule.effect)
     if rule.direction is not Direction.BACKWARD:
         state.open_scope(trigger, rule.effect, is_list=rule.is_list)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BundleError, DeviceUnavailable, InvalidRequest, MissingExtra
-from retrieval.no_telemetry import require_silent_onnxruntime
+from retrieval.no_telemetry import require_onnxruntime_without_telemetry
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -110,7 +110,7 @@ class OrtSession:
 
 
 def _onnxruntime() -> Any:
-    require_silent_onnxruntime()
+    require_onnxruntime_without_telemetry()
     try:
         import onnxruntime
     except ImportError as error:

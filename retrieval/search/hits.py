@@ -113,11 +113,11 @@ def study_of(images: list[Stored]) -> StudyRecord:
         study_id=payload["study_id"],
         dataset=payload["dataset"],
         images=[StudyImage(**{name: image.payload[name] for name in StudyImage.__struct_fields__}) for image in images],
-        **described(payload),
+        **payload_fields(payload),
     )
 
 
-def described(payload: dict[str, Any]) -> dict[str, Any]:
+def payload_fields(payload: dict[str, Any]) -> dict[str, Any]:
     """Labels, report and date of a payload; empty if an earlier version did not store them."""
     labels = {name: payload.get(name, []) for name in _LABELS}
     report = {section: payload[section] for section in REPORT_SECTIONS}
@@ -134,7 +134,7 @@ def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], coll
         percentiles=shares,
         collapsed_count=collapsed_count,
         **{name: found.payload[name] for name in copied},
-        **described(found.payload),
+        **payload_fields(found.payload),
     )
 
 

@@ -15,7 +15,7 @@ from service.access.audit import AuditLog
 from service.access.keys import ApiKey, KeyRing, hash_secret
 from service.access.login_sessions import COOKIE, LoginSessions
 from service.access.rate_limit import TokenBuckets, address_of
-from service.access.scopes import EVERYBODY, NOBODY, Caller, Unauthorized
+from service.access.scopes import ANONYMOUS_CALLER, UNRESTRICTED_CALLER, Caller, Unauthorized
 from service.refusals import RateLimited, Refusal
 
 WRONG_KEYS_PER_MINUTE = 10
@@ -52,7 +52,7 @@ class Authenticator:
             KeysDamaged, AuditUnavailable: the keys cannot be read, or a wrong key cannot be recorded.
         """
         if not self.keys.required:
-            return EVERYBODY
+            return UNRESTRICTED_CALLER
         secret = _secret_in(connection)
         if secret is not None:
             key = await self.verify(connection, secret)
@@ -61,7 +61,7 @@ class Authenticator:
         sha256 = self.sessions.key_of(token) if token else None
         session_key = self.keys.find(sha256) if sha256 else None
         if session_key is None or session_key.state() != "valid":
-            return NOBODY
+            return ANONYMOUS_CALLER
         return Caller(session_key.name, session_key.allowed, by_cookie=True)
 
     async def verify(self, connection: ASGIConnection[Any, Any, Any, Any], secret: str) -> ApiKey:
@@ -96,7 +96,7 @@ class Authentication(ASGIMiddleware):
         """Pass the request on, or raise as `Authenticator.identify`, or `CrossSite`."""
         connection = ASGIConnection[Any, Any, Any, Any](scope)
         scope["user"] = None
-        scope["auth"] = NOBODY
+        scope["auth"] = ANONYMOUS_CALLER
         changes = scope["method"] not in _SAFE_METHODS  # type: ignore[typeddict-item]
         origin = _origin_of(connection)
         if changes and origin == "other":

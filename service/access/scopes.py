@@ -58,9 +58,9 @@ class Caller:
     by_cookie: bool = False
 
 
-EVERYBODY = Caller(None, _ALL_SCOPES)
+UNRESTRICTED_CALLER = Caller(None, _ALL_SCOPES)
 """The caller while no key exists: everybody on this machine may do everything."""
-NOBODY = Caller(None, frozenset())
+ANONYMOUS_CALLER = Caller(None, frozenset())
 """A caller without a key."""
 
 
@@ -74,7 +74,7 @@ async def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler:
     caller: Caller = connection.scope["auth"]
     if needs == "nothing" or needs in caller.scopes or (needs == "any" and caller.scopes):
         return
-    if caller == NOBODY:
+    if caller == ANONYMOUS_CALLER:
         raise KeyRequired("an API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
     raise ScopeMissing(f"the key {caller.name} lacks the scope `{needs}`")
 

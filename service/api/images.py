@@ -50,7 +50,7 @@ class ImagesController(Controller):
         media_dir: NamedDependency[Path],
         thumbnail_permits: NamedDependency[Permits],
     ) -> Response[bytes]:
-        """A thumbnail of at most 256 pixels per side. An address always shows the same image."""
+        """A thumbnail of at most 256 x 256 pixels. A URL always returns the same image."""
         try:
             data = await thumbnail_permits.run(thumbnail_path(media_dir, sha256).read_bytes)
         except (FileNotFoundError, NotADirectoryError):

@@ -54,10 +54,10 @@ class BatchingEncoder(Encoder):
         super().__init__(bundle, device=device, threads=threads)
         if bundle.manifest.precision == "int8":
             limit = 1  # int8 scales by all activations of a run, so other requests would change the vectors
-        turns = _Turns()
-        self._texts: _Batcher[list[str]] = _Batcher(turns, "text", super().encode_texts, _join_texts, limit, observe)
+        lock = _ModelLock()
+        self._texts: _Batcher[list[str]] = _Batcher(lock, "text", super().encode_texts, _join_texts, limit, observe)
         self._pixels: _Batcher[FloatArray] = _Batcher(
-            turns, "image", super().encode_pixels, np.concatenate, limit, observe
+            lock, "image", super().encode_pixels, np.concatenate, limit, observe
         )
         self._remembered = lru_cache(remember)(self._encode_text)
 
@@ -80,7 +80,7 @@ def _join_texts(parts: Sequence[list[str]]) -> list[str]:
     return list(chain.from_iterable(parts))
 
 
-class _Turns:
+class _ModelLock:
     """Lets one thread at a time run the model: both towers at once would compete for the same cores."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class _Turns:
 
 
 @dataclass(eq=False, slots=True)
-class _Ticket(Generic[Items]):
+class _PendingRequest(Generic[Items]):
     """The items of one request, and then their embeddings or an error."""
 
     items: Items
@@ -106,45 +106,45 @@ class _Batcher(Generic[Items]):
 
     def __init__(
         self,
-        turns: _Turns,
+        lock: _ModelLock,
         tower: Tower,
         encode: Callable[[Items], FloatArray],
         join: Callable[[Sequence[Items]], Any],
         limit: int,
         observe: BatchObserver,
     ) -> None:
-        self._turns = turns
+        self._lock = lock
         self._tower = tower
         self._encode = encode
         self._join = join
         self._limit = limit
         self._observe = observe
-        self._waiting: deque[_Ticket[Items]] = deque()
+        self._waiting: deque[_PendingRequest[Items]] = deque()
 
     def encode(self, items: Items) -> FloatArray:
         """Embeddings of `items`: float32 [len(items), D], in order."""
-        ticket = _Ticket(items)
-        with self._turns.changed:
-            self._waiting.append(ticket)
-        while batch := self._next_batch(ticket):
+        request = _PendingRequest(items)
+        with self._lock.changed:
+            self._waiting.append(request)
+        while batch := self._next_batch(request):
             try:
                 self._run(batch)
             finally:
-                with self._turns.changed:
-                    self._turns.taken = False
-                    self._turns.changed.notify_all()
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.embeddings is not None
-        return ticket.embeddings
+                with self._lock.changed:
+                    self._lock.taken = False
+                    self._lock.changed.notify_all()
+        if request.error is not None:
+            raise request.error
+        assert request.embeddings is not None
+        return request.embeddings
 
-    def _next_batch(self, ticket: _Ticket[Items]) -> list[_Ticket[Items]]:
-        """The requests that have waited longest, for this thread to run; empty once `ticket` is done."""
-        with self._turns.changed:
-            self._turns.changed.wait_for(lambda: ticket.done or not self._turns.taken)
-            if ticket.done:
+    def _next_batch(self, request: _PendingRequest[Items]) -> list[_PendingRequest[Items]]:
+        """The requests that have waited longest, for this thread to run; empty once `request` is done."""
+        with self._lock.changed:
+            self._lock.changed.wait_for(lambda: request.done or not self._lock.taken)
+            if request.done:
                 return []
-            self._turns.taken = True
+            self._lock.taken = True
             batch = [self._waiting.popleft()]
             size = len(batch[0].items)
             while self._waiting and size + len(self._waiting[0].items) <= self._limit:
@@ -152,20 +152,20 @@ class _Batcher(Generic[Items]):
                 size += len(batch[-1].items)
             return batch
 
-    def _run(self, batch: list[_Ticket[Items]]) -> None:
+    def _run(self, batch: list[_PendingRequest[Items]]) -> None:
         try:
-            embeddings = self._timed(self._join([ticket.items for ticket in batch]))
+            embeddings = self._timed(self._join([request.items for request in batch]))
         except Exception as error:
             if len(batch) == 1:
                 batch[0].error = error
             else:
-                for ticket in batch:
-                    self._run([ticket])
+                for request in batch:
+                    self._run([request])
             return
         start = 0
-        for ticket in batch:
-            ticket.embeddings = embeddings[start : start + len(ticket.items)]
-            start += len(ticket.items)
+        for request in batch:
+            request.embeddings = embeddings[start : start + len(request.items)]
+            start += len(request.items)
 
     def _timed(self, items: Items) -> FloatArray:
         start = time.perf_counter()

@@ -51,7 +51,7 @@ class Drain(ASGIMiddleware):
         """Refuse new requests from now on. Safe in a signal handler."""
         self._began = self._began or time.monotonic()
 
-    def hurry(self) -> None:
+    def cut_off_requests(self) -> None:
         """Cut off running requests at once."""
         self.begin()
         self._notice_s = 0.0
@@ -66,7 +66,7 @@ class Drain(ASGIMiddleware):
         if self.draining:
             raise _refuse("the service is stopping and takes no new requests")
 
-    def advance(self) -> bool:
+    def update_deadlines(self) -> bool:
         """Whether the service may end now. Sets the deadline of running requests; call it in the event loop."""
         if self._began is None:
             return False

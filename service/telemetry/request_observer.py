@@ -71,7 +71,7 @@ class RequestObserver:
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The client's own id if it is short and plain, so that the logs of both sides can be matched; else a new one."""
+    """The client's own id if it is short and plain, to match the logs of client and service; else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1")
     return given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
 

@@ -38,7 +38,7 @@ def test_a_random_encoder_lands_on_chance_within_its_interval_in_every_task() ->
     held = defaultdict(list)
     for seed in range(30):
         corpus, encoder = random_corpus(100, seed)
-        for row in measure_corpus(encoder, corpus, PROTOCOL, baselines_too=False):
+        for row in measure_corpus(encoder, corpus, PROTOCOL, with_baselines=False):
             for name in ("R@10", "RR", "P@10", "AP"):
                 if found := row.measures.get(name):
                     held[row.task, name].append(found.low <= found.chance <= found.high)
@@ -51,7 +51,7 @@ def test_a_random_encoder_is_on_chance_in_the_mean() -> None:
     found = defaultdict(list)
     for seed in range(30):
         corpus, encoder = random_corpus(100, seed)
-        for row in measure_corpus(encoder, corpus, PROTOCOL, baselines_too=False):
+        for row in measure_corpus(encoder, corpus, PROTOCOL, with_baselines=False):
             for name, estimate in row.measures.items():
                 found[row.task, name].append((estimate.value, estimate.chance))
     for what, pairs in found.items():
@@ -62,7 +62,7 @@ def test_a_random_encoder_is_on_chance_in_the_mean() -> None:
 
 def test_a_perfect_encoder_reaches_one_in_every_task() -> None:
     corpus, encoder = perfect_corpus(200)
-    rows = {row.task: row.measures for row in measure_corpus(encoder, corpus, PROTOCOL, baselines_too=False)}
+    rows = {row.task: row.measures for row in measure_corpus(encoder, corpus, PROTOCOL, with_baselines=False)}
     assert set(rows) == set(TASKS)
     for task, measures in rows.items():
         for name, estimate in measures.items():
@@ -165,7 +165,7 @@ def test_a_rare_finding_is_not_evaluated_and_normal_is_not_in_the_headline() -> 
     corpus = Corpus(tuple(images), vectors, vectors, "indexing")
     row = next(
         row
-        for row in measure_corpus(Prompted(vectors[:5]), corpus, PROTOCOL, baselines_too=False)
+        for row in measure_corpus(Prompted(vectors[:5]), corpus, PROTOCOL, with_baselines=False)
         if row.task == "image_to_image"
     )
     assert "Fracture" not in row.by_finding and "No Finding" in row.by_finding
@@ -174,14 +174,14 @@ def test_a_rare_finding_is_not_evaluated_and_normal_is_not_in_the_headline() -> 
 
 def test_a_model_without_a_text_tower_has_only_the_image_task() -> None:
     corpus, encoder = perfect_corpus(40)
-    rows = measure_corpus(replace(encoder, bundle=Bundle(has_text=False)), corpus, PROTOCOL, baselines_too=False)
+    rows = measure_corpus(replace(encoder, bundle=Bundle(has_text=False)), corpus, PROTOCOL, with_baselines=False)
     assert [row.task for row in rows] == ["image_to_image"]
 
 
 def test_a_limit_takes_the_same_queries_each_time() -> None:
     corpus, encoder = random_corpus(100, 0)
     few = msgspec.structs.replace(PROTOCOL, queries=10)
-    first, second = (measure_corpus(encoder, corpus, few, baselines_too=False) for _ in range(2))
+    first, second = (measure_corpus(encoder, corpus, few, with_baselines=False) for _ in range(2))
     assert first == second
     assert {row.task: row.queries for row in first} == {
         **dict.fromkeys(TASKS[:5], 10),
@@ -189,12 +189,12 @@ def test_a_limit_takes_the_same_queries_each_time() -> None:
         "text_to_image": 5,
     }
     with_another_seed = msgspec.structs.replace(few, seed=1)
-    assert measure_corpus(encoder, corpus, with_another_seed, baselines_too=False)[0].units != first[0].units
+    assert measure_corpus(encoder, corpus, with_another_seed, with_baselines=False)[0].units != first[0].units
 
 
 def test_values_of_units_add_up_to_the_headline_and_draws_lie_about_it() -> None:
     corpus, encoder = random_corpus(100, 0)
-    for row in measure_corpus(encoder, corpus, PROTOCOL, baselines_too=False):
+    for row in measure_corpus(encoder, corpus, PROTOCOL, with_baselines=False):
         if row.task not in HEADLINES:
             continue
         estimate = row.measures[HEADLINES[row.task]]
@@ -213,7 +213,7 @@ def test_two_random_encoders_rarely_differ_significantly() -> None:
         pairs = []
         for side in (0, 1):
             corpus, encoder = random_corpus(100, 2 * seed + side)
-            pairs.append({row.task: row for row in measure_corpus(encoder, corpus, few, baselines_too=False)})
+            pairs.append({row.task: row for row in measure_corpus(encoder, corpus, few, with_baselines=False)})
         for task, measure in HEADLINES.items():
             one, other = pairs[0][task], pairs[1][task]
             if one.draws:

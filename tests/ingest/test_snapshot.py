@@ -116,7 +116,7 @@ def test_an_existing_file_is_replaced_only_by_a_complete_one(tmp_path, file):
     assert os.listdir(tmp_path) == ["case.zip"]
     create_snapshot(source, path)
     with open_snapshot(path) as written:
-        assert written.head.points == 5
+        assert written.manifest.points == 5
 
 
 def test_a_file_that_could_not_be_restored_is_not_written(tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def rewritten(file, change):
     return buffer.getvalue()
 
 
-def head_with(**values):
+def manifest_with(**values):
     def change(name, data):
         return msgspec.json.encode(msgspec.json.decode(data) | values) if name == "head.json" else data
 
@@ -213,15 +213,15 @@ def page_with(edit):
 
 DAMAGES = {
     "a head without its format": (lambda n, d: b"{}" if n == "head.json" else d, "format None"),
-    "a head of a later format": (head_with(format=2), "format 2; this version reads format 1"),
+    "a manifest of a later format": (manifest_with(format=2), "format 2; this version reads format 1"),
     "no head": (lambda n, d: None if n == "head.json" else d, "head.json"),
     "a head that is no JSON": (lambda n, d: b"\xff\xfe" if n == "head.json" else d, "damaged"),
     "a head that is a list": (lambda n, d: b"[]" if n == "head.json" else d, "damaged"),
     "a head too large": (lambda n, d: b" " * (1 << 20) + d if n == "head.json" else d, "limit"),
     "a page missing": (lambda n, d: None if n.endswith("1.msgpack") else d, "points/000001"),
-    "a page no longer announced": (head_with(pages=2), "holds 400 points, and its head says 450"),
-    "another number of points": (head_with(points=451), "says 451"),
-    "other counts": (head_with(counts={"even": 450}), "damaged"),
+    "a page no longer announced": (manifest_with(pages=2), "holds 400 points, and its manifest says 450"),
+    "another number of points": (manifest_with(points=451), "says 451"),
+    "other counts": (manifest_with(counts={"even": 450}), "damaged"),
     "a page that is no list": (page_with(lambda page: page.clear()), "holds 250 points"),
     "a point twice": (page_with(lambda page: page.__setitem__(1, page[0])), "out of order"),
     "points in another order": (page_with(lambda page: page.reverse()), "out of order"),
@@ -268,7 +268,7 @@ def test_a_missing_file_and_another_kind_of_file_are_different_errors(target, tm
 def test_a_model_name_cannot_lead_out_of_the_index(file, tmp_path):
     index = new_index("edge", tmp_path / "deep" / "index")
     path = tmp_path / "case.zip"
-    path.write_bytes(rewritten(file, head_with(meta=msgspec.to_builtins(WHOLE) | {"model": "/../../escaped"})))
+    path.write_bytes(rewritten(file, manifest_with(meta=msgspec.to_builtins(WHOLE) | {"model": "/../../escaped"})))
     with pytest.raises(InvalidRequest, match="not a valid name"):
         restore_snapshot(path, index)
     assert not list(tmp_path.rglob("*escaped*"))

@@ -21,7 +21,7 @@ from retrieval.index_address import redact
 _SEARCH_ATTEMPTS = 2
 _SEARCH_WAIT_MAX_S = 1.0
 _WAIT_MAX_S = 10.0
-# A mistyped address should fail sooner than a long job.
+# A mistyped address should fail sooner than a long operation.
 _CONNECT_PATIENCE_S = 20.0
 _UNAVAILABLE = (429, 500, 502, 503, 504)
 _log = logging.getLogger(__name__)

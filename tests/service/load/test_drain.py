@@ -168,7 +168,7 @@ def test_the_process_ends_after_the_grace_period_or_a_longer_notice(
     assert drain.left_s == math.inf
     drain.begin()
     assert drain.left_s == pytest.approx(left_s, abs=0.1)
-    drain.hurry()
+    drain.cut_off_requests()
     assert drain.left_s == pytest.approx(min(2, grace_s / 2), abs=0.1)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.corpus import Corpus, embed_studies
+from benchmarks.embedded_corpus import embed_studies
+from evaluation.corpus import Corpus
 from evaluation.evaluate import model_scorer
 from evaluation.intervals import macro_mean
 from evaluation.results import Protocol, Vocabulary

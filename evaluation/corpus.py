@@ -11,21 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.results import Data, Judge, Vocabulary
-from ingest.labels.study import label_study
 from retrieval.errors import InvalidRequest
-from retrieval.imaging.decoder_pool import read_image
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, FloatArray, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
 from retrieval.labels import CHEXPERT_14, NORMAL, read_report
-from retrieval.model.bundle import sha256_of
-from retrieval.model.encoder import Encoder
-from retrieval.records import Study, View, point_id
+from retrieval.records import View
 
 NO_FINDING = {"chexpert": "No Finding", "heads": NORMAL}
 """The name of a study without findings, by vocabulary."""
-
-_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,44 +118,6 @@ def read_collection(
     )
 
 
-def embed_studies(encoder: Encoder, studies: Sequence[Study], *, view: View | None, vocabulary: Vocabulary) -> Corpus:
-    """The images of an archive, encoded without an index; the report of a study is encoded as one text.
-
-    Raises:
-        InvalidRequest: the archive has no image of `view`.
-    """
-    pairs = [(study, image) for study in studies for image in study.images if view in (None, image.view)]
-    if not pairs:
-        raise InvalidRequest(f"nothing to evaluate: the archive has no image of view {view or 'any'}")
-    pairs.sort(key=lambda pair: point_id(pair[0].dataset, pair[1].image_id))
-    batches = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
-    vectors = np.concatenate(
-        [encoder.encode_images([read_image(image.path)[0] for _, image in batch]) for batch in batches]
-    )
-    texts = [f"{study.report.findings} {study.report.impression}".strip() for study, _ in pairs]
-    unique = [text for text in dict.fromkeys(texts) if text]
-    known = dict(zip(unique, encoder.encode_texts(unique), strict=True)) if encoder.bundle.has_text else {}
-    missing = np.full(encoder.dim, np.nan, dtype=np.float32)
-    images = []
-    for (study, image), text in zip(pairs, texts, strict=True):
-        labels = label_study(study.mesh, study.problems, study.report.findings, study.report.impression, study.statuses)
-        images.append(
-            Image(
-                id=point_id(study.dataset, image.image_id),
-                study=f"{study.dataset}/{study.study_id}",
-                dataset=study.dataset,
-                sha256=sha256_of(image.path),
-                group=study.report.group,
-                report=text,
-                findings=_in_vocabulary(
-                    frozenset(labels.present) & frozenset(labels.from_indexing), labels.problems, vocabulary
-                ),
-                report_findings=frozenset(read_report(study.report.findings, study.report.impression).present),
-            )
-        )
-    return Corpus(tuple(images), vectors, np.stack([known.get(text, missing) for text in texts]), "indexing")
-
-
 def _label_source(payloads: list[dict[str, object]]) -> Judge:
     """The source of the labels that decide what is relevant: the indexing, if any study of the collection has one."""
     if any(payload.get("from_indexing") for payload in payloads):
@@ -181,12 +137,13 @@ def _to_image(point: Stored, judged_by: Judge, vocabulary: Vocabulary) -> Image:
         sha256=payload["image_sha256"],
         group=payload["report_group"],
         report=f"{payload['findings']} {payload['impression']}".strip(),
-        findings=_in_vocabulary(present, payload["problems"], vocabulary),
+        findings=in_vocabulary(present, payload["problems"], vocabulary),
         report_findings=frozenset(read_report(payload["findings"], payload["impression"]).present),
     )
 
 
-def _in_vocabulary(present: frozenset[str], heads: Sequence[str], vocabulary: Vocabulary) -> frozenset[str]:
+def in_vocabulary(present: frozenset[str], heads: Sequence[str], vocabulary: Vocabulary) -> frozenset[str]:
+    """The findings of `present` that belong to the vocabulary; `heads` are the Indiana heads of the study."""
     return present & frozenset(CHEXPERT_14 if vocabulary == "chexpert" else heads)
 
 

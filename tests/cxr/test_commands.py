@@ -1,8 +1,12 @@
-"""Models, versions and errors of the command line, each command in a process of its own."""
+"""Models, versions and errors of the command line, most of them in a separate process."""
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
+import cxr.main
 from tests.cxr.command_runs import run
 
 
@@ -66,12 +70,16 @@ def bad_inputs(home: Path):
     yield "export_failed", ("export", "medsiglip-448")
 
 
-def test_invalid_input_ends_in_one_line_with_a_code(tiny_home):
+def test_invalid_input_ends_in_one_line_with_a_code(tiny_home, monkeypatch, capsys):
     for code, arguments in bad_inputs(tiny_home):
-        failed = run(*arguments, home=tiny_home, code=1)
-        assert failed.stderr.splitlines()[-1].startswith(f"error [{code}]: "), (arguments, failed.stderr)
-        assert "Traceback" not in failed.stderr
-        assert run(*arguments, "--json", home=tiny_home, code=1)["error"]["code"] == code
+        for more in ((), ("--json",)):
+            monkeypatch.setattr("sys.argv", ["cxr", *map(str, arguments), *more])
+            with pytest.raises(SystemExit, match="1"):
+                cxr.main.main()
+            printed = capsys.readouterr()
+            assert printed.err.splitlines()[-1].startswith(f"error [{code}]: "), (arguments, printed.err)
+            assert "Traceback" not in printed.err
+            assert not more or json.loads(printed.out)["error"]["code"] == code
 
 
 def test_a_missing_column_is_named_and_nothing_is_written(tiny_home):

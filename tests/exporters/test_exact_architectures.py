@@ -16,6 +16,7 @@ from exporters.registry import REGISTRY
 HF_DIR = Path(__file__).parents[3] / "shared" / "hf"
 
 
+@pytest.mark.real  # its files are not in this repository, and it takes minutes
 @pytest.mark.parametrize("key", ["biomedclip", "pubmed_clip", "siglip"])
 @pytest.mark.skipif(not HF_DIR.is_dir(), reason=f"no published configuration files at {HF_DIR}")
 def test_a_published_architecture_exports_as_the_registry_describes_it(key, tmp_path):

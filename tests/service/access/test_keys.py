@@ -209,4 +209,4 @@ def test_an_unknown_scope_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_help_describes_every_scope() -> None:
     text = " ".join(run("create", "--help").split())
     assert "ingest: reserved for endpoints that write cases; none exists yet" in text
-    assert "admin: switch the active model" in text
+    assert "admin: all that the other scopes allow, and switch the active model" in text

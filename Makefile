@@ -28,9 +28,8 @@ $(DEVELOP): $(BIN)/uv pyproject.toml constraints.txt
 demo: $(RUNTIME)  ## draw phantoms, ingest with both demo models, search, serve on 127.0.0.1:8000
 	$(BIN)/cxr demo
 
-# Slow files first, each file in one process; one process more than cores, since some tests wait.
-WORKERS := $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
-PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
+# Slow files first, each file in one process, as many processes as there are cores.
+PYTEST := $(BIN)/pytest --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 test: $(DEVELOP)  ## every test that needs nothing but Python packages
 	$(PYTEST) -m 'not real'

@@ -100,7 +100,7 @@ def test_sigterm_ends_the_service_within_its_grace_period_while_images_are_decod
         f"decoders._command, decoders.limit_seconds = (sys.executable, {str(STRANGE)!r}, {how!r}), 100\n"
         "decoders.limit_wall_seconds = 100\nsys.argv[0] = 'cxr'\nfrom cxr.main import main\nmain()"
     )
-    with process(tiny_home, code=code, shutdown_grace_s="2") as (service, port):
+    with process(tiny_home, code=code, shutdown_grace_s="6") as (service, port):
         url = f"http://127.0.0.1:{port}/v1/search/image"
         senders = [threading.Thread(target=send, args=(url, png)) for _ in range(6)]
         for sender in senders:
@@ -111,7 +111,7 @@ def test_sigterm_ends_the_service_within_its_grace_period_while_images_are_decod
         started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=30) == 0
-        assert time.monotonic() - started < 2 + MARGIN_S
+        assert time.monotonic() - started < 6 + MARGIN_S
         until(lambda: not any(map(is_running, children)))
         for sender in senders:
             sender.join()

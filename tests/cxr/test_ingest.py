@@ -194,7 +194,7 @@ def test_finish_completes_a_shared_ingest(ingest, run):
     assert {entry["part"] for entry in states} == {"1/3", "2/3", "3/3"}
     code, found, _ = run("ingest", "finish", "--model", "tiny", "--json")
     assert (code, found["complete"], found["counts"]) == (0, True, {"indiana": 24})
-    assert "tiny is complete: indiana 24 images" in run("ingest", "finish", "--model", "tiny")[2]
+    assert "tiny is complete: 24 images of indiana" in run("ingest", "finish", "--model", "tiny")[2]
 
 
 def test_finish_without_any_part_fails(run):

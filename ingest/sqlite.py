@@ -50,7 +50,6 @@ def open_database(
         UnknownFormat: the file was written by another version; it is left unchanged.
         sqlite3.Error, OSError: the file cannot be opened or written. `cause_of` tells why.
     """
-
     if path:
         make_private_folder(path.parent)
     # The file is not created here: closing a descriptor of it would drop the locks that sqlite holds.

@@ -105,7 +105,12 @@ _SLOW = (
     "ingest",
     "cxr",
     "retrieval/test_index_address.py",
+    "service/api/test_hostile_images.py",
+    "retrieval/imaging/test_decoders.py",
+    "architecture/test_telemetry.py",
+    "service/experiments/test_experiments.py",
     "service/api/test_unavailable_files.py",
+    "service/test_serve.py",
     "service/access/test_auth.py",
     "parity",
 )

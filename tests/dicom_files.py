@@ -139,3 +139,22 @@ SYNTAXES = (
     RLELossless,
     JPEG2000Lossless,
 )
+
+
+# `gdcm_samples()` in base64, encoded by GDCM.
+JPEG_LOSSLESS = (
+    "/9j/wwALEAAMABABAREA/8QAGgABAQEAAwEAAAAAAAAAAAAACQwGAgQFEP/aAAgBAQABAAD5/n+f5/n+f5/n+h/X+f5/n+f5/ub/AD/P8/z/AD"
+    "/P8/0P6/z/AD/P8/z/AHZf5/n+f5/n+f5/of1/n+f5/n+f7vv8/wA/z/P8/wA/0P6/z/P8/wA/z/P96r/P8/z/AD/P8/0P6/z/AD/P8/z/AD/e"
+    "2/z/AD/P8/z/AD/Q/r/P8/z/AD/P8/2hf5/n+f5/n+f6H9f5/n+f5/n+f7Tv8/z/AD/P8/z/AEP6/wA/z/P8/wA/z/a1/n+f5/n+f5/of1/n+f"
+    "5/n+f5/tm/z/P8/wA/z/P9D+v8/wA/z/P8/wA/25f5/n+f5/n+f6H9f5/n+f5/n+f7fv8AP8/z/P8AP8/0P6/z/P8AP8/z/P8Af//Z"
+)
+JPEG_LS = (
+    "/9j/9wALEAAMABABAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAL/f+/8f7/1/n/H94CCX7/2/r/T+f8sBoDQEgKAoBAIBAWAEAgICAgIDQS"
+    "jIqKipEiRA+AJEaNGjQQg5SoUKFCdOAAHzf8nTpkyZDUTQqhRE0SSKQQpgBHo5GpiWlIVQ2npyamJaWhnAEpJUqVChDSIFq1YsWK0ewBWqVKlK"
+    "lH0lXr1y5atSPALVixYsVpIlTFiwYECCowD777zzypV5QmTJkiStwBEiQIEH1ctCpQoTJkllgCRIiRIkFmuSxYqVKFFvgFCZMmSJLgD/2Q=="
+)
+
+
+def gdcm_samples() -> NDArray[np.uint16]:
+    """The stored values of `JPEG_LOSSLESS` and `JPEG_LS`: 12 bits, [12, 16]."""
+    return (np.add.outer(np.arange(12) ** 2, np.arange(16) * 170) * 3 % 4096).astype(np.uint16)

@@ -32,7 +32,6 @@ class SearchRunner:
         Raises:
             RetrievalError: as `answer_batch`.
         """
-
         return (await self.answer_batch([query], model, **facts))[0]
 
     async def answer_batch(self, queries: Sequence[Query], model: str | None, **facts: str) -> list[ShownResult]:
@@ -42,7 +41,6 @@ class SearchRunner:
             RetrievalError: as `require_valid`, `prepare`, `Permits.run`, `ModelRouter.search_batch` and
                 `AuditLog.write_search`.
         """
-
         for query in queries:
             query.require_valid()
         prepared = await self.prepare(queries, model)

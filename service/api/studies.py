@@ -68,7 +68,6 @@ class StudiesController(Controller):
         model: Model = None,
     ) -> StudyRecord:
         """The images, findings and report of a study, as stored in the collection."""
-
         wanted = unescape_study_id(study_id)
 
         def open_study() -> StudyRecord:

@@ -27,8 +27,16 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from tests.dicom_files import encode_dataset, encode_rle, make_compressed_dicom, make_dataset, make_dicom
-from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, JPEG_LS, encoded_by_gdcm
+from tests.dicom_files import (
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    encode_dataset,
+    encode_rle,
+    gdcm_samples,
+    make_compressed_dicom,
+    make_dataset,
+    make_dicom,
+)
 from tests.retrieval.imaging.test_dicom import DESCRIPTIONS
 
 Bad = dict[str, tuple[bytes, str]]
@@ -120,7 +128,7 @@ def pictures() -> Bad:
 def dicom_files() -> Bad:
     """DICOM files, and other files that are often found in DICOM trees."""
     good = make_dicom(STORED)
-    twelve = encoded_by_gdcm()
+    twelve = gdcm_samples()
     lossless, near = base64.b64decode(JPEG_LOSSLESS), base64.b64decode(JPEG_LS)
     runs = encode_rle(GREY)
     jpeg, j2k = encoded("JPEG"), encoded("JPEG2000", irreversible=False, no_jp2=True)

@@ -1,12 +1,7 @@
-"""Pixels of DICOM files equal the formulas of the standard, computed pixel by pixel in plain Python.
-
-Over 350 lines: one table of cases for one decoder, with the slow reference beside it.
-"""
+"""Grey values of DICOM files equal the formulas of the standard."""
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,105 +10,26 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import (
-    ExplicitVRBigEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLossless,
-    JPEGLSLossless,
-    RLELossless,
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+
+from tests.dicom_files import SYNTAXES, encode_dataset, make_dataset, make_dicom, make_lut_sequence
+from tests.parity.dicom_formulas import (
+    SIGNED,
+    TWELVE,
+    WINDOW,
+    Curve,
+    linear,
+    linear_exact,
+    percentiles,
+    ramp,
+    reference,
+    rescale,
+    same,
+    shown,
+    sigmoid,
+    table,
+    voi_table,
 )
-
-from retrieval.imaging.decode import decode_image
-from tests.dicom_files import (
-    SYNTAXES,
-    encode_dataset,
-    make_compressed_dicom,
-    make_dataset,
-    make_dicom,
-    make_lut_sequence,
-)
-
-Curve = Callable[[float], float]
-
-
-def shown(data: bytes) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    image = decode_image(data)
-    return np.asarray(image), image.info.get("notes", ())
-
-
-def reference(stored: NDArray[Any], modality: Curve, share: Curve, *, inverted: bool = False) -> NDArray[np.uint8]:
-    """PS3.3 C.11.1, C.11.2 and C.7.6.3.1.2, then 8 bits, value by value."""
-    rows = []
-    for row in stored.tolist():
-        bright = [share(modality(float(value))) for value in row]
-        rows.append([round(255.0 * (1.0 - value if inverted else value)) for value in bright])
-    return np.array(rows, dtype=np.uint8)
-
-
-def same(value: float) -> float:
-    return value
-
-
-def rescale(slope: float, intercept: float) -> Curve:
-    return lambda value: value * slope + intercept
-
-
-def table(entries: list[int], first: int) -> Curve:
-    return lambda value: float(entries[min(max(round(value) - first, 0), len(entries) - 1)])
-
-
-def voi_table(entries: list[int], first: int, bits: int) -> Curve:
-    return lambda value: table(entries, first)(value) / (2**bits - 1)
-
-
-def linear(centre: float, width: float) -> Curve:
-    """PS3.3 C.11.2.1.2.1."""
-
-    def share(x: float) -> float:
-        if x <= centre - 0.5 - (width - 1) / 2:
-            return 0.0
-        if x > centre - 0.5 + (width - 1) / 2:
-            return 1.0
-        return (x - (centre - 0.5)) / (width - 1) + 0.5
-
-    return share
-
-
-def linear_exact(centre: float, width: float) -> Curve:
-    """PS3.3 C.11.2.1.3.2."""
-
-    def share(x: float) -> float:
-        if x <= centre - width / 2:
-            return 0.0
-        return 1.0 if x > centre + width / 2 else (x - centre) / width + 0.5
-
-    return share
-
-
-def sigmoid(centre: float, width: float) -> Curve:
-    """PS3.3 C.11.2.1.3.1."""
-    return lambda x: 1.0 / (1.0 + math.exp(-4.0 * (x - centre) / width))
-
-
-def percentiles(values: NDArray[Any]) -> Curve:
-    """Black is the least value that .5 % of the pixels do not exceed; white is that for 99.5 %."""
-    ranked = sorted(float(value) for value in values.reshape(-1))
-    low, high = (ranked[max(0, math.ceil(share * len(ranked)) - 1)] for share in (0.005, 0.995))
-    return lambda x: 0.0 if x <= low else 1.0 if x > high else (x - (low + high) / 2.0) / (high - low) + 0.5
-
-
-def ramp(low: int, high: int, dtype: Any = np.uint16, shape: tuple[int, int] = (24, 30)) -> NDArray[Any]:
-    """Values from `low` to `high`, shuffled so that rows and columns differ."""
-    values = np.linspace(low, high, shape[0] * shape[1]).round().astype(dtype)
-    shuffled: NDArray[Any] = np.random.default_rng(7).permutation(values).reshape(shape)
-    return shuffled
-
-
-TWELVE = ramp(0, 4095)
-SIGNED = ramp(-2048, 2047, np.int16)
-WINDOW = {"WindowCenter": "2000", "WindowWidth": "1000", "BitsStored": 12}
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -352,110 +268,3 @@ def test_all_65536_values_together_give_the_same_as_each_alone() -> None:
     )
     expected = reference(stored, rescale(1.003, -77), linear(30000.5, 51234.5))
     np.testing.assert_array_equal(shown(data)[0], expected)
-
-
-# `encoded_by_gdcm`, encoded by GDCM.
-JPEG_LOSSLESS = (
-    "/9j/wwALEAAMABABAREA/8QAGgABAQEAAwEAAAAAAAAAAAAACQwGAgQFEP/aAAgBAQABAAD5/n+f5/n+f5/n+h/X+f5/n+f5/ub/AD/P8/z/AD"
-    "/P8/0P6/z/AD/P8/z/AHZf5/n+f5/n+f5/of1/n+f5/n+f7vv8/wA/z/P8/wA/0P6/z/P8/wA/z/P96r/P8/z/AD/P8/0P6/z/AD/P8/z/AD/e"
-    "2/z/AD/P8/z/AD/Q/r/P8/z/AD/P8/2hf5/n+f5/n+f6H9f5/n+f5/n+f7Tv8/z/AD/P8/z/AEP6/wA/z/P8/wA/z/a1/n+f5/n+f5/of1/n+f"
-    "5/n+f5/tm/z/P8/wA/z/P9D+v8/wA/z/P8/wA/25f5/n+f5/n+f6H9f5/n+f5/n+f7fv8AP8/z/P8AP8/0P6/z/P8AP8/z/P8Af//Z"
-)
-JPEG_LS = (
-    "/9j/9wALEAAMABABAREA//gADQH//wASAEMBFABA/9oACAEBAAAAAL/f+/8f7/1/n/H94CCX7/2/r/T+f8sBoDQEgKAoBAIBAWAEAgICAgIDQS"
-    "jIqKipEiRA+AJEaNGjQQg5SoUKFCdOAAHzf8nTpkyZDUTQqhRE0SSKQQpgBHo5GpiWlIVQ2npyamJaWhnAEpJUqVChDSIFq1YsWK0ewBWqVKlK"
-    "lH0lXr1y5atSPALVixYsVpIlTFiwYECCowD777zzypV5QmTJkiStwBEiQIEH1ctCpQoTJkllgCRIiRIkFmuSxYqVKFFvgFCZMmSJLgD/2Q=="
-)
-
-
-def encoded_by_gdcm() -> NDArray[np.uint16]:
-    return (np.add.outer(np.arange(12) ** 2, np.arange(16) * 170) * 3 % 4096).astype(np.uint16)
-
-
-@pytest.mark.parametrize(("syntax", "frame"), [(JPEGLossless, JPEG_LOSSLESS), (JPEGLSLossless, JPEG_LS)])
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_lossless_jpeg_of_sixteen_bits(syntax: str, frame: str, photometric: str) -> None:
-    stored = encoded_by_gdcm()
-    dataset = make_dataset(stored, PhotometricInterpretation=photometric, **WINDOW)
-    pixels, _ = shown(make_compressed_dicom(dataset, base64.b64decode(frame), syntax))
-    expected = reference(stored, same, linear(2000, 1000), inverted=photometric == "MONOCHROME1")
-    np.testing.assert_array_equal(pixels, expected)
-
-
-def test_jpeg_2000_of_signed_values_keeps_their_sign() -> None:
-    # Pillow cannot encode signed values. The codestream stores them as unsigned, as some real files do.
-    dataset = make_dataset(SIGNED, BitsStored=16, HighBit=15, WindowCenter="0", WindowWidth="3000")
-    unsigned = make_dicom(SIGNED.view(np.uint16), syntax=JPEG2000Lossless)
-    start = unsigned.index(b"\xff\x4f\xff\x51")
-    frame = unsigned[start : unsigned.rindex(b"\xff\xd9") + 2]
-    pixels, _ = shown(make_compressed_dicom(dataset, frame, JPEG2000Lossless))
-    np.testing.assert_array_equal(pixels, reference(SIGNED, same, linear(0, 3000)))
-
-
-def test_runs_that_continue_in_the_next_row_are_decoded() -> None:
-    stored = np.zeros((8, 100), np.uint8)
-    stored[4:] = 200
-    run = bytes([257 - 100, 0]) * 4 + bytes([257 - 128, 200]) * 3 + bytes([257 - 16, 200])
-    frame = np.array([1, 64, *[0] * 14], "<u4").tobytes() + run
-    dataset = make_dataset(stored, WindowCenter="128", WindowWidth="256")
-    pixels, _ = shown(make_compressed_dicom(dataset, frame, RLELossless))
-    np.testing.assert_array_equal(pixels, reference(stored, same, linear(128, 256)))
-
-
-COLOUR = np.random.default_rng(5).integers(0, 256, (9, 11, 3), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("planar", [0, 1])
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
-def test_colour_is_shown_as_it_is_by_pixel_and_by_plane(planar: int, syntax: str) -> None:
-    dataset = make_dataset(COLOUR, PlanarConfiguration=planar)
-    stored = COLOUR.transpose(2, 0, 1) if planar else COLOUR
-    dataset.PixelData = stored.tobytes() + b"\0"
-    np.testing.assert_array_equal(shown(encode_dataset(dataset, syntax))[0], COLOUR)
-
-
-def test_run_length_colour_is_shown_as_it_is() -> None:
-    np.testing.assert_array_equal(shown(make_dicom(COLOUR, syntax=RLELossless))[0], COLOUR)
-
-
-def test_sixteen_bit_colour_is_scaled_by_its_bits() -> None:
-    stored = (COLOUR.astype(np.uint16) * 16).clip(0, 4095)
-    expected = np.array([round(value * (255.0 / 4095)) for value in stored.reshape(-1).tolist()]).reshape(stored.shape)
-    np.testing.assert_array_equal(shown(make_dicom(stored, BitsStored=12))[0], expected)
-
-
-def test_luminance_and_chrominance_become_red_green_and_blue() -> None:
-    def rgb(y: int, cb: int, cr: int) -> list[int]:  # ITU T.871 section 7
-        exact = (y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128))
-        return [min(255, max(0, math.floor(value + 0.5))) for value in exact]
-
-    pixels, _ = shown(make_dicom(COLOUR, PhotometricInterpretation="YBR_FULL"))
-    expected = [[rgb(*pixel) for pixel in row] for row in COLOUR.tolist()]
-    np.testing.assert_array_equal(pixels, expected)
-
-
-def test_a_palette_gives_its_colours() -> None:
-    stored = ramp(0, 255, np.uint8)
-    curves = {"Red": lambda n: n * 257, "Green": lambda n: 65535 - n * 257, "Blue": lambda n: (n * 7 % 256) * 257}
-    elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
-    for colour, curve in curves.items():
-        elements[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
-        table_data = np.array([curve(n) for n in range(256)], "<u2")
-        elements[f"{colour}PaletteColorLookupTableData"] = table_data.tobytes()
-    pixels, _ = shown(make_dicom(stored, **elements))
-    expected = [[[curve(value) // 257 for curve in curves.values()] for value in row] for row in stored.tolist()]
-    np.testing.assert_array_equal(pixels, expected)
-
-
-def test_lossy_grey_jpeg_is_what_pillow_decodes() -> None:
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    smooth = np.add.outer(np.arange(40), np.arange(56)).astype(np.uint8) * 2
-    Image.fromarray(smooth).save(buffer, "JPEG", quality=95)
-    dataset = make_dataset(smooth, WindowCenter="128", WindowWidth="256")
-    pixels, _ = shown(make_compressed_dicom(dataset, buffer.getvalue(), JPEGBaseline8Bit))
-    decoded = np.asarray(Image.open(io.BytesIO(buffer.getvalue())))
-    np.testing.assert_array_equal(pixels, reference(decoded, same, linear(128, 256)))

@@ -45,14 +45,15 @@ from retrieval.imaging.decoder_pool import decoders
 from retrieval.imaging.dicom import header as dicom_header
 from tests.dicom_files import (
     BIRTH_DATE,
+    JPEG_LOSSLESS,
     PATIENT,
     PATIENT_ID,
     encode_dataset,
+    gdcm_samples,
     make_compressed_dicom,
     make_dataset,
     make_dicom,
 )
-from tests.parity.test_dicom_pixels import JPEG_LOSSLESS, encoded_by_gdcm
 
 STORED = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 SHOWN = {"WindowCenter": "1500", "WindowWidth": "2000"}
@@ -268,7 +269,7 @@ def test_rle_data_never_unfold_beyond_the_image() -> None:
 
 def test_a_crashing_decoder_does_not_affect_the_next_image() -> None:
     good = base64.b64decode(JPEG_LOSSLESS)
-    dataset = make_dataset(encoded_by_gdcm(), WindowCenter="99", WindowWidth="50")
+    dataset = make_dataset(gdcm_samples(), WindowCenter="99", WindowWidth="50")
     expected = np.asarray(decode_image(make_compressed_dicom(dataset, good, JPEGLossless)))
     bad = bytearray(good)
     bad[25:60] = bytes([0xFF]) * 35  # ends the process that decodes it, with some versions of GDCM

@@ -65,14 +65,13 @@ def measure_model(measurement: Measurement, progress: StageProgress) -> Evaluati
     """The evaluation of one model, measured in this process."""
     model, settings, home = measurement.model, measurement.settings, measurement.settings.home
     index_settings = settings
+    encoder = Encoder(find_bundle(model, settings.models_dir), device=settings.device, threads=settings.threads)
     if measurement.data and measurement.scratch:
         home = measurement.scratch
         index_settings = settings.model_copy(update={"home": home, "index": None})
-        _ingest(measurement.data, measurement, index_settings, progress)
-    bundle = find_bundle(model, settings.models_dir)
+        _ingest(measurement.data, measurement.studies, encoder, index_settings, progress)
     index = open_index(index_settings)
     try:
-        encoder = Encoder(bundle, device=settings.device, threads=settings.threads)
         retriever = Retriever(encoder, index.open(collection_name(model)))
         recorded = build_of(home, index.location, model)
         return evaluate(
@@ -89,16 +88,18 @@ def measure_model(measurement: Measurement, progress: StageProgress) -> Evaluati
         index.close()
 
 
-def _ingest(data: Path, measurement: Measurement, index_settings: RetrievalSettings, progress: StageProgress) -> None:
-    """Ingest the archive in `data`, or only the studies to judge, into the embedded index of `index_settings`."""
+def _ingest(
+    data: Path,
+    studies: frozenset[str] | None,
+    encoder: Encoder,
+    index_settings: RetrievalSettings,
+    progress: StageProgress,
+) -> None:
+    """Ingest the archive in `data`, or only `studies` of it, into the embedded index of `index_settings`."""
     tables = (data / "indiana_reports.csv", data / "indiana_projections.csv")
     if not tables[0].exists():
         tables = (data / "reports.csv", data / "projections.csv")
-    uids = set(measurement.studies) if measurement.studies is not None else None
-    source = IndianaSource(*tables, data / "images", uids=uids)
-    settings = measurement.settings
-    bundle = find_bundle(measurement.model, settings.models_dir)
-    encoder = Encoder(bundle, device=settings.device, threads=settings.threads)
+    source = IndianaSource(*tables, data / "images", uids=None if studies is None else set(studies))
     index = open_index(index_settings)
     try:
         worker = Worker(encoder, index, home=index_settings.home, media_dir=index_settings.media_dir)

@@ -115,7 +115,7 @@ class Task:
     @property
     def is_of_labels(self) -> bool:
         """Whether labels decide what is relevant; otherwise exact pairs do."""
-        return "P@10" in self.measures
+        return TASKS[self.name].relevance == "labels"
 
 
 def pair_tasks(corpus: Corpus, protocol: Protocol) -> list[Task]:

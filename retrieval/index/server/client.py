@@ -15,6 +15,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from retrieval.errors import IndexFailure, IndexUnreachable, InvalidRequest, SystemFailure
+from retrieval.index.server.http import ServerClient
 from retrieval.index_address import redact
 
 # A search is retried once and soon, since a kept connection may have been closed by the server.
@@ -85,7 +86,7 @@ class RetryingClient:
                 return False
 
 
-def connect(url: str, *, api_key: str | None, timeout_s: int, ca_file: Path | None, patience_s: float) -> QdrantClient:
+def connect(url: str, *, api_key: str | None, timeout_s: int, ca_file: Path | None, patience_s: float) -> ServerClient:
     """A client of the server at `url`, which has answered; `ca_file` holds the authority of its certificate, in PEM.
 
     Raises:
@@ -95,9 +96,7 @@ def connect(url: str, *, api_key: str | None, timeout_s: int, ca_file: Path | No
     location = redact(url)
     try:
         # Without user and password: qdrant-client ignores them, and would show them in its errors.
-        client = QdrantClient(
-            url=location, api_key=api_key, timeout=timeout_s, check_compatibility=False, **_verification(ca_file)
-        )
+        client = ServerClient(location, api_key=api_key, timeout_s=timeout_s, verify=_verification(ca_file))
     except ValueError as error:
         raise InvalidRequest(f"the index {location} is not the address of a server: {error}") from error
     try:
@@ -108,11 +107,11 @@ def connect(url: str, *, api_key: str | None, timeout_s: int, ca_file: Path | No
     return client
 
 
-def _verification(ca_file: Path | None) -> dict[str, Any]:
+def _verification(ca_file: Path | None) -> ssl.SSLContext | bool:
     if ca_file is None:
-        return {}
+        return True
     try:
-        return {"verify": ssl.create_default_context(cafile=str(ca_file))}
+        return ssl.create_default_context(cafile=str(ca_file))
     except (OSError, ssl.SSLError) as error:
         raise SystemFailure(f"{ca_file} is not a readable PEM file of certificates: {error}") from error
 

@@ -78,7 +78,7 @@ class ServerClient(QdrantClient):
         except httpx.HTTPError as error:
             raise ResponseHandlingException(error) from error
         if response.status_code == 429 and "retry-after" in response.headers:
-            raise ResourceExhaustedResponse("too many requests", response.headers["retry-after"])
+            raise ResourceExhaustedResponse("too many requests", int(response.headers["retry-after"]))
         if not response.is_success:
             raise UnexpectedResponse.for_response(response)
         try:
@@ -86,10 +86,10 @@ class ServerClient(QdrantClient):
         except msgspec.MsgspecError as error:
             raise ResponseHandlingException(error) from error
 
-    def close(self, **kwargs: Any) -> None:
+    def close(self, grpc_grace: float | None = None, **kwargs: Any) -> None:
         """Close all connections."""
         self._plain.close()
-        super().close(**kwargs)
+        super().close(grpc_grace, **kwargs)
 
 
 class _Answer(msgspec.Struct, Generic[T]):

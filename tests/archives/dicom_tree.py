@@ -14,6 +14,7 @@ from pydicom.uid import (
 )
 
 from archives.dicom.folder import DicomFolderSource
+from archives.dicom.pseudonyms import hash_uid
 from retrieval.records import Quarantined, Study
 from tests.dicom_files import BIRTH_DATE, PATIENT, PATIENT_ID, encode_dataset, make_dataset, make_dicom
 
@@ -85,3 +86,36 @@ def item(
 
 def section(name: str, text: str, code: str = "99") -> Dataset:
     return item("CONTAINER", (code, name), children=[item("TEXT", ("99", "Text"), text)])
+
+
+BIG = "Large left pneumothorax."
+
+
+class Ward(DicomTree):
+    """A tree of studies 1.2.3.1, 1.2.3.2, ... and their reports."""
+
+    def film(self, study: int, accession: str | None = None, **elements: Any) -> None:
+        uid = {
+            "StudyInstanceUID": f"1.2.3.{study}",
+            "SOPInstanceUID": f"1.2.3.{study}.{len(list(self.root.rglob('*')))}",
+        }
+        name = f"{study}/film{len(list(self.root.rglob('*')))}"
+        self.add(name, **uid | {"AccessionNumber": accession} | elements)
+
+    def sr(self, study: int | None, text: str = BIG, accession: str | None = None, **elements: Any) -> str:
+        name = f"sr{len(list(self.root.rglob('*'))):03}"
+        uid = f"1.2.3.{study}" if study else None
+        content = [section("Findings", text)]
+        self.add(name, structured_report(content, StudyInstanceUID=uid, AccessionNumber=accession, **elements))
+        return name
+
+    def texts(self) -> dict[int, str]:
+        """Findings by study; no record contains an accession number or a UID."""
+        studies = {hash_uid(SALT, f"1.2.3.{number}"): number for number in range(1, 9)}
+        return {studies[study.study_id]: study.report.findings for study in self.read()[0]}
+
+    def listed(self) -> list[tuple[str, str]]:
+        return self.read()[1]
+
+    def notes(self) -> list[str]:
+        return sorted({note for study in self.read()[0] for note in study.notes})

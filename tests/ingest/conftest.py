@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from ingest.ledger import Ledger, ledger_path
+from ingest.snapshot import create_snapshot
 from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
+from retrieval.index.interface import Index
 from tests.conftest import write_tiny_bundle
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
+from tests.retrieval.engines import load, new_index, points_of_reports
 
 
 @pytest.fixture
@@ -47,3 +50,21 @@ def start(encoder: CountingEncoder, index: EdgeIndex, tmp_path: Path) -> Callabl
 @pytest.fixture
 def open_ledger(index: EdgeIndex, tmp_path: Path) -> Callable[[], Ledger]:
     return lambda: Ledger(ledger_path(tmp_path, index.location, NAME))
+
+
+@pytest.fixture(scope="session")
+def snapshot_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of an embedded collection; tests copy it before they change it."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    index = new_index("edge", folder / "index")
+    create_snapshot(load(index, points_of_reports()), folder / "whole.zip")
+    index.close()
+    return folder / "whole.zip"
+
+
+@pytest.fixture(params=["edge", "local"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """An empty index of each engine."""
+    index = new_index(request.param, tmp_path / "target")
+    yield index
+    index.close()

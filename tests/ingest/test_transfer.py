@@ -13,7 +13,7 @@ from retrieval.errors import BundleMismatch, IndexFailure, InvalidRequest, Trans
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import CollectionLayout
 from tests.congruence.conftest import META, NAME, unit_vectors
-from tests.congruence.test_lifecycle import expected_terms, terms
+from tests.congruence.stored_points import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports
 
 POINTS = points_of_reports()

@@ -71,6 +71,7 @@ CASES = (
 )
 
 
+pytest_plugins = ("tests.qdrant.fixtures",)  # real servers, one set for each session
 _TESTS = Path(__file__).parent
 _MEMORY = Path("/dev/shm")
 _NEEDED_BYTES = 12e9

@@ -1,21 +1,24 @@
-"""Every test here runs on Qdrant Edge, on qdrant-client's local mode and, if CXR_TEST_QDRANT_URL is set, on a server."""
+"""Every test here runs on the embedded engine and on the server engine, which talks to a stand-in, and with the marker
+`real` to real servers: one node, three nodes, and three nodes with four shards.
+"""
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient
 
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Collection, Index, IndexPoint
-from retrieval.index.schema import CollectionMeta, Payload
+from retrieval.index.schema import CollectionLayout, CollectionMeta, Payload
 from retrieval.index.server.index import ServerIndex
 from retrieval.records import point_id
+from tests.recovery.qdrant_stand_in import QdrantStandIn
 
 DIM = 24
 FINDINGS = ("Cardiomegaly", "Pleural Effusion", "Nodule", "normal")
@@ -77,45 +80,96 @@ def points() -> list[IndexPoint]:
     return make_points()
 
 
-def _engines() -> dict[str, Callable[[Path], Index]]:
-    engines: dict[str, Callable[[Path], Index]] = {
-        "edge": lambda folder: EdgeIndex(folder / "index"),
-        "local": lambda _: ServerIndex(QdrantClient(":memory:"), "local mode"),
-    }
-    if url := os.environ.get("CXR_TEST_QDRANT_URL"):
-        key = os.environ.get("CXR_INDEX_API_KEY")
-        engines["server"] = lambda _: ServerIndex.connect(url, api_key=key, timeout_s=30)
-    return engines
+class Server(Protocol):
+    """A server that tests share."""
+
+    url: str
+
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+
+    def drop_all(self) -> None:
+        """Delete all collections, and with them their aliases."""
 
 
-@pytest.fixture(params=sorted(_engines()))
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    """An empty index of each engine in turn."""
-    opened = _engines()[request.param](tmp_path)
-    yield opened
-    if NAME in opened.collections():
-        opened.drop(NAME)
-    opened.close()
-
-
-@pytest.fixture
-def collection(index: Index, points: list[IndexPoint]) -> Collection:
-    """The points, loaded into each engine in turn."""
-    made = index.create(META, name=NAME)
-    made.upsert(points)
-    made.optimize()
-    return made
+SERVERS = [
+    "stand_in",
+    pytest.param("node", marks=pytest.mark.real),
+    pytest.param("cluster", marks=pytest.mark.real),
+    pytest.param("cluster_of_4_shards", marks=pytest.mark.real),
+]
+LAYOUTS = {
+    "cluster": CollectionLayout(replicas=2),
+    "cluster_of_4_shards": CollectionLayout(shards=4, replicas=2),
+}
 
 
 @pytest.fixture(scope="session")
-def both(points: list[IndexPoint], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Collection]]:
-    """The points in all engines at once, for comparing their answers."""
-    indexes = {name: make(tmp_path_factory.mktemp(uuid.uuid4().hex)) for name, make in _engines().items()}
-    collections = {name: opened.create(META, name=f"{NAME}_both") for name, opened in indexes.items()}
-    for made in collections.values():
-        made.upsert(points)
-        made.optimize()
-    yield collections
-    for opened in indexes.values():
-        opened.drop(f"{NAME}_both")
+def stand_in() -> Iterator[QdrantStandIn]:
+    with QdrantStandIn() as server:
+        yield server
+
+
+@contextmanager
+def opened_server(request: pytest.FixtureRequest, kind: str) -> Iterator[Index]:
+    """The empty index of a server, which is empty again afterwards."""
+    name = {"stand_in": "stand_in", "node": "qdrant_node"}.get(kind, "qdrant_cluster")
+    server: Server = request.getfixturevalue(name)
+    assert server.collections() == []
+    index = ServerIndex.connect(server.url, api_key=None, timeout_s=30)
+    yield index
+    index.close()
+    server.drop_all()
+
+
+@pytest.fixture(params=["edge", *SERVERS])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def meta(engine: str) -> CollectionMeta:
+    """What a collection records that is made in the layout of the engine."""
+    return msgspec.structs.replace(META, layout=LAYOUTS.get(engine, CollectionLayout()))
+
+
+@pytest.fixture
+def index(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """An empty index of each engine in turn."""
+    if engine == "edge":
+        opened = EdgeIndex(tmp_path / "index")
+        yield opened
         opened.close()
+    else:
+        with opened_server(request, engine) as opened:
+            yield opened
+
+
+@pytest.fixture
+def collection(index: Index, meta: CollectionMeta, points: list[IndexPoint]) -> Collection:
+    """The points, loaded into each engine in turn."""
+    return load(index, meta, points)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def both(
+    request: pytest.FixtureRequest, points: list[IndexPoint], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Collection]]:
+    """The points in the embedded engine and on each server in turn, for comparing their answers."""
+    edge = EdgeIndex(tmp_path_factory.mktemp("both"))
+    with opened_server(request, request.param) as server:
+        layout = LAYOUTS.get(request.param, CollectionLayout())
+        yield {
+            "edge": load(edge, META, points),
+            "server": load(server, msgspec.structs.replace(META, layout=layout), points),
+        }
+    edge.close()
+
+
+def load(index: Index, meta: CollectionMeta, points: list[IndexPoint]) -> Collection:
+    made = index.create(meta, name=NAME, layout=meta.layout)
+    made.upsert(points)
+    made.optimize()
+    return made

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import qdrant_edge as edge
 
 from retrieval.index.edge.collection import EdgeCollection
 from retrieval.index.schema import DENSE_VECTORS
-from tests.congruence.conftest import NAME
 
 TEXT = "large nodule"
 
@@ -17,18 +17,21 @@ def dense(collection, point_id):
 
 
 def terms(collection, point_id):
-    """The BM25 vector as the engine holds it: value by index."""
+    """The BM25 vector as the engine holds it: value (float32) by index."""
     if isinstance(collection, EdgeCollection):
         (record,) = collection._shard.retrieve([point_id], with_payload=False, with_vector=["bm25"])
     else:
-        (record,) = collection._client.retrieve(NAME, [point_id], with_payload=False, with_vectors=["bm25"])
+        (record,) = collection._client.retrieve(collection.name, [point_id], with_payload=False, with_vectors=["bm25"])
     found = (record.vector or {}).get("bm25")
-    return dict(zip(found.indices, found.values, strict=True)) if found else {}
+    return in_single_precision(found) if found else {}
 
 
 def expected_terms(text):
-    made = edge.Bm25().embed_document(text)
-    return dict(zip(made.indices, made.values, strict=True))
+    return in_single_precision(edge.Bm25().embed_document(text))
+
+
+def in_single_precision(vector):
+    return dict(zip(vector.indices, map(np.float32, vector.values), strict=True))
 
 
 def with_report(point, text, vector, **payload):

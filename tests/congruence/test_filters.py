@@ -111,15 +111,15 @@ def test_every_engine_gives_the_same_reranked_hits(both, filters, seed):
         limit=8,
         candidates=200,
     )
-    edge, local = (both[name].search(request) for name in ("edge", "local"))
-    assert len(edge) == len(local)
-    scores = {hit.point_id: hit for hit in local}
+    edge, server = (both[name].search(request) for name in ("edge", "server"))
+    assert len(edge) == len(server)
+    scores = {hit.point_id: hit for hit in server}
     for hit in edge:
         if hit.point_id in scores:
             assert abs(hit.score - scores[hit.point_id].score) < 5e-3
             assert hit.payload == scores[hit.point_id].payload
             assert hit.cosines.keys() == scores[hit.point_id].cosines.keys()
     # Half precision may swap near ties at the cut; nothing else may differ.
-    missing = {hit.point_id for hit in edge} ^ {hit.point_id for hit in local}
-    last = min((hit.score for hit in local), default=0.0)
-    assert all(abs(hit.score - last) < 1e-2 for hit in [*edge, *local] if hit.point_id in missing)
+    missing = {hit.point_id for hit in edge} ^ {hit.point_id for hit in server}
+    last = min((hit.score for hit in server), default=0.0)
+    assert all(abs(hit.score - last) < 1e-2 for hit in [*edge, *server] if hit.point_id in missing)

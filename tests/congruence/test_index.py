@@ -15,20 +15,20 @@ from retrieval.index.schema import Scale
 from retrieval.index.server.index import ServerIndex
 from retrieval.search.cases import find_examples, images_of
 from retrieval.search.query import Case, Query
-from tests.congruence.conftest import META, NAME, unit_vectors
+from tests.congruence.conftest import NAME, unit_vectors
 
 QUERY = unit_vectors(1, seed=77)[0]
 PLAIN = SearchRequest(signals=(VectorSignal("image", QUERY, 1.0),), limit=20)
 
 
-def test_a_collection_has_its_bundle_and_its_count(index, collection, points):
-    assert index.collections() == {NAME: META}
-    assert index.open(NAME).meta == META
+def test_a_collection_has_its_bundle_and_its_count(index, collection, meta, points):
+    assert index.collections() == {NAME: meta}
+    assert index.open(NAME).meta == meta
     assert collection.count() == len(points)
 
 
-def test_the_record_of_a_collection_can_be_replaced(index, collection):
-    calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
+def test_the_record_of_a_collection_can_be_replaced(index, collection, meta):
+    calibrated = msgspec.structs.replace(meta, calibration={"image/image": Scale(0.1, 0.9)})
     collection.record(calibrated)
     assert index.collections()[NAME] == calibrated
 
@@ -91,9 +91,9 @@ def test_a_dropped_collection_is_gone_with_its_alias(index, collection):
         index.open(NAME)
 
 
-def test_a_collection_is_not_made_twice(index, collection):
+def test_a_collection_is_not_made_twice(index, collection, meta):
     with pytest.raises(IndexFailure, match="already exists"):
-        index.create(META, name=NAME)
+        index.create(meta, name=NAME, layout=meta.layout)
 
 
 def reference(points, request):
@@ -154,8 +154,8 @@ def test_a_failing_client_raises_retrieval_errors():
         index.active()
 
 
-def test_a_collection_opened_again_has_the_new_record(index, collection):
-    calibrated = msgspec.structs.replace(META, calibration={"image/image": Scale(0.1, 0.9)})
+def test_a_collection_opened_again_has_the_new_record(index, collection, meta):
+    calibrated = msgspec.structs.replace(meta, calibration={"image/image": Scale(0.1, 0.9)})
     collection.record(calibrated)
     assert index.open(NAME).meta == calibrated
 

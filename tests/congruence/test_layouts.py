@@ -22,8 +22,8 @@ ENOUGH = 2_100
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8"])
-def test_a_layout_is_recorded_and_searched(index, points, quantization):
-    layout = CollectionLayout(quantization=quantization)
+def test_a_layout_is_recorded_and_searched(index, meta, points, quantization):
+    layout = msgspec.structs.replace(meta.layout, quantization=quantization)
     made = index.create(META, name=NAME, layout=layout)
     made.pause_optimizer()
     made.upsert(points)

@@ -10,7 +10,7 @@ from retrieval.index.filters import Filters
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DENSE_VECTORS
 from retrieval.index.server import collection as server_collection
-from tests.congruence.conftest import META, NAME, unit_vectors
+from tests.congruence.conftest import NAME, unit_vectors
 from tests.congruence.stored_points import TEXT, dense, expected_terms, terms, with_report
 
 OTHER = f"{NAME}_other"
@@ -148,8 +148,8 @@ def test_retrieve_returns_the_requested_vectors_of_existing_points(collection, p
 
 
 @pytest.fixture
-def two(index, collection):
-    index.create(META, name=OTHER)
+def two(index, collection, meta):
+    index.create(meta, name=OTHER, layout=meta.layout)
     yield index
     if OTHER in index.collections():
         index.drop(OTHER)

@@ -139,15 +139,3 @@ def test_hits_have_the_requested_vectors(collection, points):
         for hit in collection.search(replace(request, vectors=("image",))):
             np.testing.assert_allclose(hit.vectors["image"], stored[hit.point_id], atol=2e-3)
         assert all(hit.vectors == {} for hit in collection.search(request))
-
-
-def test_engines_agree_on_words_fusion_and_examples(both):
-    for request in (
-        SearchRequest(lists=(WORDS,), limit=20),
-        SearchRequest(lists=(IMAGE, FINDINGS, WORDS), limit=10, candidates=40),
-        SearchRequest(signals=(LIKED, FINDINGS), limit=10, candidates=40),
-    ):
-        answers = [collection.search(request) for collection in both.values()]
-        scores = [[hit.score for hit in answer] for answer in answers]
-        for other in scores[1:]:
-            np.testing.assert_allclose(other, scores[0], rtol=2e-2, atol=5e-3)

@@ -63,7 +63,7 @@ def stored(folder: Path, points: list[IndexPoint], engine: str = "edge") -> Iter
     index.close()
 
 
-@pytest.fixture(params=["edge", "local"])
+@pytest.fixture(params=["edge", "server"])
 def collection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Collection]:
     yield from stored(tmp_path / "index", [point(number, row) for number, row in enumerate(ROWS)], request.param)
 

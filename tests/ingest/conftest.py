@@ -62,7 +62,7 @@ def snapshot_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole.zip"
 
 
-@pytest.fixture(params=["edge", "local"])
+@pytest.fixture(params=["edge", "server"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
     """An empty index of each engine."""
     index = new_index(request.param, tmp_path / "target")

@@ -27,7 +27,7 @@ from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, poi
 POINTS = points_of_reports()
 
 
-@pytest.mark.parametrize("engine", ["edge", "local"])
+@pytest.mark.parametrize("engine", ["edge", "server"])
 def test_both_engines_restore_snapshots_of_both(engine, target, tmp_path):
     origin = new_index(engine, tmp_path / "origin")
     source = load(origin, POINTS)
@@ -79,7 +79,7 @@ def test_only_the_owner_can_read_the_reports(snapshot_file):
 def test_an_existing_file_is_replaced_only_by_a_complete_one(tmp_path, snapshot_file):
     path = tmp_path / "case.zip"
     path.write_bytes(b"the one of yesterday")
-    index = new_index("local", tmp_path / "index")
+    index = new_index("server", tmp_path / "index")
     with pytest.raises(IndexFailure, match="empty"):
         create_snapshot(index.create(META, name=NAME), path)
     index.drop(NAME)
@@ -95,10 +95,11 @@ def test_an_existing_file_is_replaced_only_by_a_complete_one(tmp_path, snapshot_
     create_snapshot(source, path)
     with open_snapshot(path) as written:
         assert written.manifest.points == 5
+    index.close()
 
 
 def test_a_file_that_could_not_be_restored_is_not_written(tmp_path, monkeypatch):
-    index = new_index("local", tmp_path / "index")
+    index = new_index("server", tmp_path / "index")
     collection = load(index, POINTS[:5])
     scroll = type(collection).scroll
 
@@ -111,6 +112,7 @@ def test_a_file_that_could_not_be_restored_is_not_written(tmp_path, monkeypatch)
     with pytest.raises(SnapshotDamaged, match="no valid vector"), np.errstate(over="ignore"):
         create_snapshot(collection, tmp_path / "case.zip")
     assert not list(tmp_path.iterdir())
+    index.close()
 
 
 def test_an_existing_collection_is_replaced_only_with_recreate(snapshot_file, target):

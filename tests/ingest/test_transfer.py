@@ -17,7 +17,7 @@ from tests.congruence.stored_points import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports
 
 POINTS = points_of_reports()
-PAIRS = [("edge", "local"), ("local", "edge"), ("edge", "edge"), ("local", "local")]
+PAIRS = [("edge", "server"), ("server", "edge"), ("edge", "edge"), ("server", "server")]
 
 
 @pytest.fixture(params=PAIRS, ids="->".join)
@@ -32,7 +32,7 @@ def pair(request, tmp_path):
 @pytest.fixture
 def upward(tmp_path):
     """From the embedded engine to a server."""
-    indexes = [new_index(engine, tmp_path / engine) for engine in ("edge", "local")]
+    indexes = [new_index(engine, tmp_path / engine) for engine in ("edge", "server")]
     yield load(indexes[0], POINTS), indexes[1]
     for index in indexes:
         index.close()
@@ -170,7 +170,7 @@ def test_a_collection_of_another_bundle_is_refused_without_recreate(upward):
 
 
 def test_nothing_is_dropped_for_an_unsupported_layout_or_an_empty_original(tmp_path):
-    source, target = new_index("local", tmp_path / "a"), new_index("edge", tmp_path / "b")
+    source, target = new_index("server", tmp_path / "a"), new_index("edge", tmp_path / "b")
     load(target, POINTS[:9])
     with pytest.raises(InvalidRequest, match="--index"):
         push(load(source, POINTS[:9]), target, LoadOptions(recreate=True, shards=3))
@@ -178,7 +178,8 @@ def test_nothing_is_dropped_for_an_unsupported_layout_or_an_empty_original(tmp_p
     with pytest.raises(IndexFailure, match="empty"):
         push(source.create(META, name=NAME), target, LoadOptions(recreate=True))
     assert target.open(NAME).count() == 9
-    target.close()
+    for index in (source, target):
+        index.close()
 
 
 def test_a_new_collection_is_quantised_as_the_original_unless_an_option_is_given(tmp_path):

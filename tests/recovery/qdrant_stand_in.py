@@ -100,6 +100,16 @@ class QdrantStandIn:
         """The requested layout: shards, replicas, quantisation, payload on disk."""
         return self._states[collection].params
 
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+        return sorted(self._states)
+
+    def drop_all(self) -> None:
+        """Delete all collections, and with them their aliases."""
+        with self.lock:
+            for name in self.collections():
+                self._delete(name, None)
+
     def __enter__(self) -> QdrantStandIn:
         self._server.start()
         return self

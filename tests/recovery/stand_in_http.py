@@ -65,6 +65,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
         ("POST", rf"{_COLLECTION}/points/count", "count", "POST points/count"),
         ("POST", rf"{_COLLECTION}/points/delete", "delete_points", "POST points/delete"),
         ("POST", rf"{_COLLECTION}/points/batch", "batch", "POST points/batch"),
+        ("POST", rf"{_COLLECTION}/points/query", "query", "POST points/query"),
         ("POST", rf"{_COLLECTION}/points/query/batch", "query_batch", "POST points/query/batch"),
         ("POST", rf"{_COLLECTION}/facet", "facet", "POST facet"),
     )

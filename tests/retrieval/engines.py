@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from qdrant_client import QdrantClient
 
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, Scale
 from retrieval.index.server.index import ServerIndex
 from tests.congruence.conftest import META, NAME, make_points
+from tests.recovery.qdrant_stand_in import QdrantStandIn
 
 COUNT = 450
 WHOLE = msgspec.structs.replace(
@@ -21,8 +22,17 @@ WHOLE = msgspec.structs.replace(
 
 
 def new_index(engine: str, folder: Path) -> Index:
-    """An empty index of the engine `edge` or `local`."""
-    return EdgeIndex(folder) if engine == "edge" else ServerIndex(QdrantClient(":memory:"), f"local mode {folder}")
+    """An empty index: an embedded one in `folder`, or one on a `server` of its own, which ends when the index is closed."""
+    return EdgeIndex(folder) if engine == "edge" else _index_on_a_server()
+
+
+def _index_on_a_server() -> Index:
+    with ExitStack() as stack:
+        server = stack.enter_context(QdrantStandIn())
+        index = ServerIndex.connect(server.url, api_key=None, timeout_s=30)
+        stack.callback(index.close)
+        index.close = stack.pop_all().close  # type: ignore[method-assign]
+    return index
 
 
 def points_of_reports() -> list[IndexPoint]:

@@ -12,7 +12,7 @@ from tests.ingest.identity.site import Site
 from tests.retrieval.engines import new_index
 
 
-@pytest.fixture(params=["edge", "local"])
+@pytest.fixture(params=["edge", "server"])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
     opened = new_index(request.param, tmp_path / "index")
     yield opened

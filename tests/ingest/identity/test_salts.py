@@ -71,7 +71,7 @@ def test_a_recreated_collection_gets_the_salt_of_the_machine_that_recreates_it(
     assert site.meta().salt == fingerprint(load_salt(other.home))
 
 
-@pytest.mark.parametrize("engine", ["edge", "local"])
+@pytest.mark.parametrize("engine", ["edge", "server"])
 def test_copies_and_snapshots_carry_source_and_salt(site: Site, tmp_path: Path, engine: str) -> None:
     site.ingest(dicom_dir=radiographs(tmp_path / "dicom"))
     target = new_index(engine, tmp_path / "target")
@@ -89,9 +89,9 @@ def test_a_copy_into_a_collection_of_another_salt_is_refused_and_one_without_kee
     site: Site, tmp_path: Path
 ) -> None:
     site.ingest(dicom_dir=radiographs(tmp_path / "dicom"))
-    target = new_index("local", tmp_path / "target")
+    target = new_index("server", tmp_path / "target")
     push(site.index.open(NAME), target)
-    foreign = Site(tmp_path / "foreign", new_index("local", tmp_path / "elsewhere"))
+    foreign = Site(tmp_path / "foreign", new_index("server", tmp_path / "elsewhere"))
     foreign.ingest(images_dir=draw(tmp_path / "a", 1))
     push(foreign.index.open(NAME), target)
     meta = target.collections()[NAME]
@@ -99,19 +99,23 @@ def test_a_copy_into_a_collection_of_another_salt_is_refused_and_one_without_kee
     foreign.ingest(dicom_dir=tmp_path / "dicom")
     with pytest.raises(SaltDiffers):
         push(foreign.index.open(NAME), target)
+    for index in (target, foreign.index):
+        index.close()
 
 
 def test_a_copy_does_not_replace_the_images_of_another_archive(site: Site, tmp_path: Path) -> None:
     site.ingest(images_dir=draw(tmp_path / "a", 1))
-    target = new_index("local", tmp_path / "target")
+    target = new_index("server", tmp_path / "target")
     push(site.index.open(NAME), target)
-    foreign = Site(tmp_path / "foreign", new_index("local", tmp_path / "elsewhere"))
+    foreign = Site(tmp_path / "foreign", new_index("server", tmp_path / "elsewhere"))
     foreign.ingest(images_dir=draw(tmp_path / "b", 2))
     with pytest.raises(SourceDiffers, match=r"5 of 5 ids of the dataset images .*/a on "):
         push(foreign.index.open(NAME), target)
     Image.linear_gradient("L").save(tmp_path / "a" / "0.png")  # a slightly changed archive is still the same
     site.ingest(images_dir=tmp_path / "a")
     assert push(site.index.open(NAME), target).sent == 1
+    for index in (target, foreign.index):
+        index.close()
 
 
 def test_fingerprints_of_salts_differ_and_contain_no_part_of_the_salt() -> None:

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-from qdrant_client import QdrantClient
 
 from retrieval.errors import IndexUnreachable, NoCollection
 from retrieval.index.schema import Scale
 from retrieval.index.server.cache import AnswerCache
+from retrieval.index.server.client import connect
 from retrieval.index.server.index import ServerIndex
 from tests.congruence.conftest import META, NAME
+from tests.recovery.qdrant_stand_in import QdrantStandIn
 
 
 class Clock:
@@ -28,21 +29,6 @@ class Clock:
         return self.now
 
 
-class CountingClient:
-    """Counts the requests to a server, by name."""
-
-    def __init__(self, client):
-        self.client = client
-        self.requests = Counter()
-
-    def __getattr__(self, name):
-        def call(*values, **named):
-            self.requests[name] += 1
-            return getattr(self.client, name)(*values, **named)
-
-        return call
-
-
 @pytest.fixture
 def clock():
     return Clock()
@@ -50,23 +36,32 @@ def clock():
 
 @pytest.fixture
 def server():
-    return CountingClient(QdrantClient(":memory:"))
+    with QdrantStandIn() as started:
+        yield started
 
 
 @pytest.fixture
 def index(server, clock):
-    opened = ServerIndex(server, "local mode", clock=clock)
+    opened = connected(server, clock)
     opened.create(META, name=NAME)
     opened.create(META, name="cxr_other")
     opened.activate(NAME)
-    server.requests.clear()
-    return opened
+    server.calls.clear()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def other(server, clock):
     """The same server, as another process sees it."""
-    return ServerIndex(server.client, "local mode", clock=clock)
+    opened = connected(server, clock)
+    yield opened
+    opened.close()
+
+
+def connected(server, clock):
+    client = connect(server.url, api_key=None, timeout_s=30, ca_file=None, patience_s=0)
+    return ServerIndex(client, server.url, clock=clock)
 
 
 def test_many_searches_ask_for_alias_and_record_once_a_second(index, server, clock):
@@ -74,7 +69,7 @@ def test_many_searches_ask_for_alias_and_record_once_a_second(index, server, clo
         for _ in range(50):
             assert index.active() == NAME
             assert index.open(NAME).meta.bundle_id == META.bundle_id
-        assert server.requests == dict.fromkeys(("get_aliases", "collection_exists", "get_collection"), second)
+        assert Counter(server.calls) == dict.fromkeys(("GET aliases", "GET exists", "GET collection"), second)
         clock.now += 1
 
 

@@ -1,95 +1,29 @@
-"""The index and the commands with a server that drops connections, is busy, needs a key, or has a certificate."""
+"""The index and the commands with a server that drops connections, loses answers, or is busy."""
 
 from __future__ import annotations
 
 import json
-import os
-import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-import stamina
-import trustme
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from archives.indiana import IndianaSource
 from ingest.worker import Worker
-from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection, SystemFailure
-from retrieval.index.engines import open_index
+from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
-from retrieval.index.server.index import ServerIndex
-from retrieval.model.encoder import Encoder
-from retrieval.settings import RetrievalSettings
-from tests.conftest import DIM, write_tiny_bundle
+from tests.conftest import DIM
 from tests.ingest.worker_fixtures import CallOnProgress
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
+from tests.recovery.server_commands import cxr, ingest_options
 from tests.recovery.state import differences, read_server
 
 NAME = "cxr_tiny"
 META = CollectionMeta(model="tiny", bundle_id="b1", dim=DIM, created_at="2026-01-01T00:00:00+00:00")
 NEAREST = SearchRequest(signals=(VectorSignal("image", np.ones(DIM, dtype=np.float32), 1.0),))
-PATIENCE_S = 30.0
-
-
-@pytest.fixture
-def server() -> Iterator[QdrantStandIn]:
-    with QdrantStandIn() as started:
-        yield started
-
-
-@pytest.fixture
-def without_delays() -> Iterator[None]:
-    """Retries without delays between them."""
-    with stamina.set_testing(True, attempts=40):
-        yield
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[..., ServerIndex]]:
-    opened: list[ServerIndex] = []
-
-    def connect(server: QdrantStandIn, *, patience_s: float = PATIENCE_S, key: str | None = None) -> ServerIndex:
-        opened.append(ServerIndex.connect(server.url, api_key=key, timeout_s=1, patience_s=patience_s))
-        return opened[-1]
-
-    yield connect
-    for index in opened:
-        index.close()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    write_tiny_bundle(tmp_path / "home" / "models", "tiny", seed=0)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def encoder(home: Path) -> Encoder:
-    return Encoder(write_tiny_bundle(home / "models", "tiny", seed=0), device="cpu", threads=1)
-
-
-def cxr(home: Path, index: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CXR_")}
-    return subprocess.run(
-        [sys.executable, "-m", "cxr", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=kept | {"CXR_HOME": str(home), "CXR_INDEX": index, "CXR_DEVICE": "cpu"} | environment,
-        timeout=120,
-        check=False,
-    )
-
-
-def ingest_options(archive: dict[str, Path]) -> list[object]:
-    paths = [text for name, path in archive.items() for text in (f"--{name.replace('_', '-')}", path)]
-    return ["ingest", "--model", "tiny", "--batch-size", "4", *paths, "--json"]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -138,19 +72,6 @@ def test_messages_about_waiting_for_a_server_go_to_stderr(server, home, archive)
     result = cxr(home, server.url, *ingest_options(archive))
     assert json.loads(result.stdout)["indexed"] == 24
     assert "the Qdrant server is unavailable (Unexpected Response: 503" in result.stderr
-
-
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_a_wrong_key_is_an_error_without_retries_and_the_right_key_works(connect, home, archive):
-    with QdrantStandIn(api_key="right") as locked:
-        with pytest.raises(IndexUnreachable, match=r"(?s)401.*CXR_INDEX_API_KEY") as error:
-            connect(locked, patience_s=600, key="wrong")
-        assert "wrong" not in str(error.value)
-        assert len(locked.calls) == 1
-        refused = cxr(home, locked.url, *ingest_options(archive))
-        assert refused.returncode == 1 and "CXR_INDEX_API_KEY" in refused.stderr
-        admitted = cxr(home, locked.url, *ingest_options(archive), CXR_INDEX_API_KEY="right")
-        assert json.loads(admitted.stdout)["indexed"] == 24
 
 
 def test_a_retry_waits_as_long_as_the_server_asks(server, connect):
@@ -292,49 +213,3 @@ def test_a_rejected_request_is_not_retried(server, connect):
         index.open(NAME)._client.facet("cxr_unknown", key="view")
     assert not isinstance(error.value, IndexUnreachable)
     assert server.calls.count("POST facet") == 1
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def secure(authority: trustme.CA) -> Iterator[QdrantStandIn]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with QdrantStandIn(tls=context, faults=FaultPlan(3, {"drop": 0.05, "lose": 0.05})) as started:
-        yield started
-
-
-def settings(home: Path, server: QdrantStandIn, **more: object) -> RetrievalSettings:
-    return RetrievalSettings(home=home, index=server.url, index_patience_s=60, **more)
-
-
-def test_the_certificate_of_a_private_authority_is_trusted_through_its_file(secure, authority, home, encoder, archive):
-    authority.cert_pem.write_to_path(str(home / "ca.pem"))
-    index = open_index(settings(home, secure, index_ca_file=home / "ca.pem"), patient=True)
-    assert Worker(encoder, index).run(IndianaSource(**archive)).indexed == 24
-    index.close()
-
-
-def test_an_unknown_certificate_is_an_error_without_retries(secure, home):
-    started = time.monotonic()
-    with pytest.raises(IndexUnreachable, match=r"(?s)certificate.*CXR_INDEX_CA_FILE"):
-        open_index(settings(home, secure), patient=True)
-    assert time.monotonic() - started < 30
-    assert secure.calls == []
-
-
-def test_the_error_names_a_file_without_a_certificate(secure, home):
-    (home / "ca.pem").write_text("nonsense")
-    with pytest.raises(SystemFailure, match=r"ca\.pem is not a readable PEM file"):
-        open_index(settings(home, secure, index_ca_file=home / "ca.pem"), patient=True)
-
-
-def test_https_to_a_server_without_tls_is_an_error_without_retries(server, home):
-    server.url = server.url.replace("http://", "https://")
-    started = time.monotonic()
-    with pytest.raises(IndexUnreachable, match="no secure connection"):
-        open_index(settings(home, server), patient=True)
-    assert time.monotonic() - started < 30

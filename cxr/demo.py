@@ -54,7 +54,13 @@ def demo(
         for name in DEMO_MODELS:
             encoder = Encoder(find_bundle(name, settings.models_dir), device=settings.device, threads=settings.threads)
             with progress_bar(prefix=f"{name}: ") as progress:
-                worker = Worker(encoder, catalog.index, home=settings.home, media_dir=settings.media_dir)
+                worker = Worker(
+                    encoder,
+                    catalog.index,
+                    home=settings.home,
+                    media_dir=settings.media_dir,
+                    public_url=settings.public_url,
+                )
                 ingested.append(worker.run(source, progress=progress).to_dict())
         searches = _example_searches(catalog, list(studies_of(source)))
         active = catalog.active_model()

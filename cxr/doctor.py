@@ -89,7 +89,13 @@ def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Di
     except SystemFailure as error:
         ledger = error
     try:
-        return diagnose(name, opened.open(collection_name(name)), settings.models_dir, ledger=ledger)
+        return diagnose(
+            name,
+            opened.open(collection_name(name)),
+            settings.models_dir,
+            ledger=ledger,
+            public_url=settings.public_url,
+        )
     except (IndexLocked, IndexUnreachable):
         raise
     except (IndexFailure, SystemFailure) as error:

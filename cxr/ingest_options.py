@@ -41,6 +41,6 @@ def opened_worker(settings: RetrievalSettings, model: str, **options: Any) -> It
     encoder = Encoder(find_bundle(model, settings.models_dir), device=settings.device, threads=settings.threads)
     index = open_index(settings, patient=True)
     try:
-        yield Worker(encoder, index, home=settings.home, **options)
+        yield Worker(encoder, index, home=settings.home, public_url=settings.public_url, **options)
     finally:
         index.close()

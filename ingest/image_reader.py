@@ -11,13 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.ledger.schema import FileRow
 from ingest.source_images import SourceImage
 from ingest.stage_clock import StageClock
-from ingest.thumbnails import THUMBNAIL_SIZE, remove_unfinished_thumbnails, thumbnail_path, write_thumbnail
+from ingest.thumbnails import (
+    THUMBNAIL_SIZE,
+    remove_unfinished_thumbnails,
+    thumbnail_link,
+    thumbnail_path,
+    write_thumbnail,
+)
 from retrieval.errors import DiskFull, MissingExtra, RetrievalError
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_pool import decoders
@@ -81,6 +88,7 @@ class ImageReader:
         clock: StageClock,
         *,
         media_dir: Path | None,
+        public_url: str | None = None,
         rehash: bool = False,
         allow_burned_in: bool = False,
     ) -> None:
@@ -88,6 +96,7 @@ class ImageReader:
         self._encoder = encoder
         self._clock = clock
         self._media_dir = media_dir
+        self._public_url = public_url if media_dir else None
         self._rehash = rehash
         self._allow_burned_in = allow_burned_in
         self.decodes_again = False
@@ -200,6 +209,7 @@ class ImageReader:
             image_sha256=sha256,
             bundle_id=self._encoder.bundle.bundle_id,
             ingested_at=now(),
+            thumbnail_url=thumbnail_link(self._public_url, sha256) if self._public_url else msgspec.UNSET,
         )
 
 

@@ -14,6 +14,9 @@ from retrieval.file_permissions import make_private_folder
 THUMBNAIL_SIZE = 256
 """Largest width and height of a thumbnail, in pixels."""
 
+LINK_NAME = "thumbnail.webp"
+"""Last part of a link. The Qdrant dashboard shows a link as a picture only if it ends like the name of an image file."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -26,6 +29,11 @@ def thumbnail_path(media_dir: Path, sha256: str) -> Path:
     if not _SHA256.fullmatch(sha256):
         raise InvalidRequest(f"expected a SHA-256 of 64 lower-case hexadecimal digits, found {len(sha256)} characters")
     return media_dir / sha256[:2] / f"{sha256}.webp"
+
+
+def thumbnail_link(public_url: str, sha256: str) -> str:
+    """Address of the thumbnail of the image with this SHA-256, where browsers reach the service at `public_url`."""
+    return f"{public_url}/v1/images/{sha256}/{LINK_NAME}"
 
 
 def write_thumbnail(image: Image.Image, sha256: str, media_dir: Path, *, replace: bool = False) -> Path:

@@ -66,6 +66,7 @@ class Worker:
         *,
         home: Path | None = None,
         media_dir: Path | None = None,
+        public_url: str | None = None,
         batch_size: int = BATCH_SIZE,
         read_threads: int = 0,
         layout: CollectionLayout = CollectionLayout(),
@@ -80,6 +81,7 @@ class Worker:
             index: The index of the model's collection, which is created if needed.
             home: Folder that holds the ledgers (`<CXR_HOME>`); None keeps the ledger in memory.
             media_dir: Folder of the thumbnails; None writes none.
+            public_url: Where browsers reach the service; payloads then link to their thumbnail, if thumbnails are written.
             batch_size: Images encoded at once.
             read_threads: Threads that read and decode; 0 for `count_readers`.
             layout: Layout of a new collection.
@@ -94,7 +96,12 @@ class Worker:
         self._media_dir = media_dir
         self._layout = layout
         self._reader = ImageReader(
-            encoder, self.clock, media_dir=media_dir, rehash=rehash, allow_burned_in=allow_burned_in
+            encoder,
+            self.clock,
+            media_dir=media_dir,
+            public_url=public_url,
+            rehash=rehash,
+            allow_burned_in=allow_burned_in,
         )
         self._pipeline = ImagePipeline(
             encoder,

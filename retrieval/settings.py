@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retrieval.atomic_files import NOTES
@@ -36,8 +37,25 @@ class RetrievalSettings(BaseSettings):
     index_patience_s: int = Field(
         300, ge=0, description="Seconds for which a write is retried while the server is unavailable."
     )
+    public_url: str | None = Field(
+        None,
+        description="Address at which browsers reach the service, such as `https://cxr.example.org`. Ingested images then "
+        "carry a link to their thumbnail, which the Qdrant dashboard shows.",
+    )
     device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; `cuda` fails if there is no usable GPU.")
     threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 is one per core.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        """`value` without a slash at its end; empty counts as unset."""
+        if not value:
+            return None
+        parts = urlsplit(value)
+        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        if not is_address or parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("expected http://host or https://host, with port and path if needed, and nothing else")
+        return value.rstrip("/")
 
     @property
     def models_dir(self) -> Path:

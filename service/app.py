@@ -126,6 +126,7 @@ def create_app(settings: ServiceSettings, catalog: Catalog, operations: Operatio
             "probe_permits": _provide_permits(probes, _PROBE_TIMEOUT_S),
             "drain": Provide(lambda: operations.drain, sync_to_thread=False),
             "metrics": Provide(lambda: operations.metrics, sync_to_thread=False),
+            "dashboard_origins": Provide(lambda: settings.dashboard_origins, sync_to_thread=False),
             "media_dir": Provide(lambda: media_dir, sync_to_thread=False),
             "audit": Provide(lambda: audit, sync_to_thread=False),
             "experiments": Provide(lambda: experiments, sync_to_thread=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -11,6 +12,23 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from retrieval.imaging.decode import LIMIT_BYTES
 
 LogFormat = Literal["console", "json"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def parse_origin(address: str) -> str:
+    """The origin of a page at `address` as browsers write it: scheme, host, and port unless it is the scheme's own.
+
+    Raises:
+        ValueError: not an http or https address, or more than an origin.
+    """
+    parts = urlsplit(address.strip().lower())
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username is not None:
+        raise ValueError(f"expected an origin such as https://qdrant.example.org, found {address!r}")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError(f"expected an origin without a path, found {address!r}")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}")
 
 
 class ServiceSettings(BaseSettings):
@@ -29,6 +47,11 @@ class ServiceSettings(BaseSettings):
         ("127.0.0.1", "localhost", "::1"),
         description="Names accepted in the Host header, comma-separated; `*` accepts any. Names other than this machine's "
         "require a valid key.",
+    )
+    dashboard_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of the Qdrant dashboard, such as `https://qdrant.example.org`, comma-separated: their pages "
+        "may show thumbnails to browsers that are logged in here.",
     )
     upload_limit_bytes: int = Field(
         LIMIT_BYTES,
@@ -102,7 +125,12 @@ class ServiceSettings(BaseSettings):
     )
     log_format: LogFormat = Field("console", description="`console` for people, or `json` with one object per line.")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("dashboard_origins")
+    @classmethod
+    def _check_origins(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_origin(value) for value in values)
+
+    @field_validator("allowed_hosts", "dashboard_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ingest.doctor.checks import Diagnosis, list_first
+from ingest.thumbnails import thumbnail_link
 from retrieval.errors import BundleError, RetrievalError, UnknownModel
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import why_incomplete
@@ -38,6 +39,7 @@ def diagnose(
     models_dir: Path,
     *,
     ledger: frozenset[tuple[str, str]] | RetrievalError | None = None,
+    public_url: str | None = None,
 ) -> tuple[Diagnosis, frozenset[str]]:
     """The diagnosis of one model and its collection, and the SHA-256 of its images.
 
@@ -47,6 +49,7 @@ def diagnose(
         models_dir: Where bundles are installed.
         ledger: Dataset and image id of all indexed images in the ledger; None without a ledger; the error if the ledger
             cannot be read.
+        public_url: Where browsers reach the service, by the settings.
     """
     diagnosis = Diagnosis(model, collection.name)
     dim = collection.meta.dim
@@ -60,6 +63,7 @@ def diagnose(
     _check_labels(diagnosis, points)
     _check_pixels(diagnosis, collection)
     _check_duplicates(diagnosis, points)
+    _check_links(diagnosis, points, public_url)
     _check_ledger(diagnosis, points, ledger)
     return diagnosis, frozenset(str(point.payload["image_sha256"]) for point in points)
 
@@ -202,6 +206,24 @@ def _check_pixels(diagnosis: Diagnosis, collection: Collection) -> None:
         else "read by the pixel rules of this version"
     )
     diagnosis.add("pixels", bool(older), message, level="note")
+
+
+def _check_links(diagnosis: Diagnosis, points: list[_Point], public_url: str | None) -> None:
+    """Check that payloads link to their thumbnails at the address of the settings."""
+    links = [(point.payload.get("thumbnail_url"), str(point.payload["image_sha256"])) for point in points]
+    if public_url is None:
+        linked = {link.partition("/v1/images/")[0] for link, _ in links if link}
+        if linked:
+            message = f"payloads link to {', '.join(sorted(linked))}, but CXR_PUBLIC_URL is not set here"
+            diagnosis.add("thumbnail links", True, message, level="note")
+        return
+    stale = sum(link != thumbnail_link(public_url, sha256) for link, sha256 in links)
+    diagnosis.add(
+        "thumbnail links",
+        bool(stale),
+        f"{len(links) - stale:,} of {len(links):,} images link to {public_url} (CXR_PUBLIC_URL)"
+        + ("; ingest again, which changes payloads only" if stale else ""),
+    )
 
 
 def _check_duplicates(diagnosis: Diagnosis, points: list[_Point]) -> None:

@@ -85,7 +85,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     in part overlap. `qualified` has each present finding with each of its qualifiers (`Opacity/left`,
     `Lung Opacity/left`, `Opacity/base`); `sides`, `sites` and `severities` have the qualifiers alone. `from_indexing` and
     `from_text` list the labels that come from the indexing and from the report's text; a label may be in both.
-    `study_date` is `YYYY-MM-DD`, or the empty string.
+    `study_date` is `YYYY-MM-DD`, or the empty string. `thumbnail_url` is the absolute address of the thumbnail, which the
+    dashboard shows as a picture; without `CXR_PUBLIC_URL` a payload has no such field.
     """
 
     study_id: str
@@ -112,6 +113,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     image_sha256: str
     bundle_id: str
     ingested_at: str
+    thumbnail_url: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def report_text(self) -> str:
@@ -121,7 +123,7 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     def differs_from(self, stored: dict[str, Any]) -> bool:
         """Whether `stored` differs from this payload, apart from the time of ingest."""
         mine = msgspec.to_builtins(self)
-        return any(stored.get(key) != value for key, value in mine.items() if key != "ingested_at")
+        return any(stored.get(key) != mine.get(key) for key in self.__struct_fields__ if key != "ingested_at")
 
 
 class Scale(msgspec.Struct, frozen=True):

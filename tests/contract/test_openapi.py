@@ -44,6 +44,7 @@ PATHS = {
     ("get", "/v1/models"),
     ("put", "/v1/models/active"),
     ("get", "/v1/images/{sha256}/thumbnail"),
+    ("get", "/v1/images/{sha256}/thumbnail.webp"),
     ("get", "/health/live"),
     ("get", "/health/ready"),
 }

@@ -50,6 +50,27 @@ def test_a_changed_view_or_label_is_an_update_without_any_encoding(start, index,
     assert contents(index)["2_Lateral.png"][0]["mesh"] == ["Nodule"]
 
 
+def test_payloads_link_to_their_thumbnail_and_follow_a_new_address_without_any_encoding(start, index, encoder, archive):
+    start().run(IndianaSource(**archive))
+    before = contents(index)
+    assert all("thumbnail_url" not in payload for payload, _ in before.values())
+    for url in ("https://old.example", "https://new.example/cxr"):
+        encoder.image_batches.clear()
+        encoder.texts.clear()
+        assert start(public_url=url).run(IndianaSource(**archive)).updated == 24
+        assert (encoder.image_batches, encoder.texts) == ([], [])
+        assert start(public_url=url).run(IndianaSource(**archive)).unchanged == 24
+        for payload, _ in contents(index).values():
+            assert payload["thumbnail_url"] == f"{url}/v1/images/{payload['image_sha256']}/thumbnail.webp"
+    assert start().run(IndianaSource(**archive)).updated == 24
+    assert contents(index) == before
+
+
+def test_without_thumbnails_payloads_have_no_link(start, index, archive):
+    start(public_url="https://cxr.example", media_dir=None).run(IndianaSource(**archive))
+    assert all("thumbnail_url" not in payload for payload, _ in contents(index).values())
+
+
 def test_points_have_labels_with_their_sources(start, index, archive):
     start().run(IndianaSource(**archive))
     by_findings = {payload["findings"]: payload for payload, _ in contents(index).values()}

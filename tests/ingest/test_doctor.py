@@ -142,3 +142,33 @@ def test_images_read_by_pixel_rules_of_an_earlier_version_are_noted(tiny_home, c
     found = look(tiny_home, collection)
     assert levels(found)["pixels"] == "note"
     assert found.is_healthy
+
+
+def test_links_to_another_address_are_a_problem_only_where_the_settings_name_one(tiny_home, collection):
+    def link_check(public_url):
+        found, _ = diagnose("tiny-a", collection, tiny_home / "models", public_url=public_url)
+        return next(((each.level, each.message) for each in found.results if each.check == "thumbnail links"), None)
+
+    assert link_check(None) is None
+    level, message = link_check("https://cxr.example")
+    assert (level, message) == (
+        "problem",
+        "0 of 24 images link to https://cxr.example (CXR_PUBLIC_URL); ingest again, which changes payloads only",
+    )
+    points = [
+        IndexPoint(
+            point.point_id,
+            point.vectors,
+            "",
+            msgspec.convert(
+                point.payload
+                | {"thumbnail_url": f"https://cxr.example/v1/images/{point.payload['image_sha256']}/thumbnail.webp"},
+                Payload,
+            ),
+        )
+        for point in collection.scroll(limit=None, vectors=DENSE_VECTORS)
+    ]
+    collection.upsert(points)
+    assert link_check("https://cxr.example")[0] == "ok"
+    assert link_check("https://other.example")[0] == "problem"
+    assert link_check(None) == ("note", "payloads link to https://cxr.example, but CXR_PUBLIC_URL is not set here")

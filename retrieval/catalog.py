@@ -19,6 +19,7 @@ from retrieval.errors import (
 )
 from retrieval.file_permissions import restrict_home
 from retrieval.index.completeness import why_incomplete
+from retrieval.index.deadline import one_search
 from retrieval.index.engines import open_index
 from retrieval.index.interface import Index, readable_active
 from retrieval.index.schema import CollectionMeta, collection_name, damaged_collection, model_of, require_same_bundle
@@ -71,6 +72,7 @@ class Catalog:
             _log.warning("%s", error)
             return None
 
+    @one_search()
     def retriever(self, model: str | None = None) -> Retriever:
         """The retriever of `model`, or of the active model, which is looked up at each call.
 
@@ -81,7 +83,8 @@ class Catalog:
         name = model or self.active_model()
         if name is None:
             raise NoCollection(
-                f"no model is active in {self.index.location}; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`"
+                f"no model is active in {self.index.location}; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`",
+                public="no model is active; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`",
             )
         # Another process may have rebuilt or extended the collection of a server since. Outside the lock, since a server
         # may be slow.
@@ -138,7 +141,8 @@ class Catalog:
         name = self.index.previous()
         if name is None:
             raise NoCollection(
-                f"no other model was active before in {self.index.location}, or its collection was removed"
+                f"no other model was active before in {self.index.location}, or its collection was removed",
+                public="no other model was active before, or its collection was removed",
             )
         return self.activate(model_of(name), force=True)
 
@@ -224,7 +228,8 @@ def open_retriever(
 def _require(collections: dict[str, CollectionMeta], name: str, index: Index) -> CollectionMeta:
     if name not in collections:
         raise NoCollection(
-            f"the model {model_of(name)} has no collection in {index.location}; run `cxr ingest` with it"
+            f"the model {model_of(name)} has no collection in {index.location}; run `cxr ingest` with it",
+            public=f"the model {model_of(name)} has no collection; run `cxr ingest` with it",
         )
     return collections[name]
 

@@ -16,6 +16,11 @@ class RetrievalError(Exception):
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
 
+    @property
+    def public(self) -> str:
+        """The message for callers over HTTP."""
+        return str(self)
+
 
 class InvalidRequest(RetrievalError):
     """A parameter of a request is outside its documented range."""
@@ -239,9 +244,22 @@ class MissingExtra(RetrievalError):
 
 
 class IndexFailure(RetrievalError):
-    """The vector index failed, or is in an unusable state."""
+    """The vector index failed, or is in an unusable state.
+
+    The message may contain the address of a server and its words; `public` never does.
+    """
 
     code = "index_error"
+    _public: ClassVar[str | None] = None
+
+    def __init__(self, message: str, *, public: str | None = None) -> None:
+        super().__init__(message)
+        self._for_callers = public or self._public or message
+
+    @property
+    def public(self) -> str:
+        """The message for callers over HTTP."""
+        return self._for_callers
 
 
 class IndexLocked(IndexFailure):
@@ -252,10 +270,21 @@ class IndexLocked(IndexFailure):
 
 
 class IndexUnreachable(IndexFailure):
-    """The Qdrant server does not answer."""
+    """The Qdrant server does not answer, or cannot at present."""
 
     code = "index_unreachable"
     http_status = 503
+    _public = "the index does not answer; try again later"
+    retry_after_s: int = 5
+    """Value of `Retry-After` in the HTTP response."""
+
+
+class IndexForbidden(IndexFailure):
+    """The Qdrant server refuses the key or token, or it lacks a right."""
+
+    code = "index_forbidden"
+    http_status = 503
+    _public = "the index refuses the key of this service; its log says why"
 
 
 class CollectionDamaged(IndexFailure):

@@ -26,10 +26,16 @@ class RetrievalSettings(BaseSettings):
     index: str | None = Field(
         None,
         repr=False,
-        description="URL of a Qdrant server, or a folder for the embedded index; `<CXR_HOME>/index` if unset.",
+        description="URL of a Qdrant server, URLs of the nodes of one cluster with commas between them, or a folder for the "
+        "embedded index; `<CXR_HOME>/index` if unset.",
     )
-    index_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
-    index_timeout_s: int = Field(30, ge=1, description="Seconds to wait for one answer of the Qdrant server.")
+    index_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server, or token (JWT).")
+    index_search_timeout_s: int = Field(
+        10, ge=1, description="Seconds that one search may wait for the Qdrant server, all its requests together."
+    )
+    index_timeout_s: int = Field(
+        30, ge=1, description="Seconds to wait for one answer of the Qdrant server to anything but a search."
+    )
     index_ca_file: Path | None = Field(
         None,
         description="PEM file of the authority that signed the Qdrant server's certificate; the system's if unset.",

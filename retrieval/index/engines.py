@@ -13,12 +13,12 @@ from retrieval.settings import RetrievalSettings
 
 
 def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
-    """The index of `settings`: a server for an `http://` or `https://` address, else the embedded one.
+    """The index of `settings`: a server or cluster for `http://` or `https://` addresses, else the embedded one.
 
     `patient` retries for `index_patience_s` while a server is unavailable, for long operations; else a call is retried once.
 
     Raises:
-        InvalidRequest: an address without http:// or https://. IndexUnreachable: the server does not answer.
+        InvalidRequest: not an address, or one without http:// or https://. IndexUnreachable: no node answers.
     """
     location = settings.index_location
     if is_server(location):
@@ -28,6 +28,7 @@ def open_index(settings: RetrievalSettings, *, patient: bool = False) -> Index:
         server: Index = server_engine.ServerIndex.connect(
             settings.index_address,
             api_key=key,
+            search_timeout_s=settings.index_search_timeout_s,
             timeout_s=settings.index_timeout_s,
             ca_file=settings.index_ca_file,
             patience_s=settings.index_patience_s if patient else 0,

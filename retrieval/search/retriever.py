@@ -14,6 +14,7 @@ from PIL import Image
 from retrieval.errors import InvalidRequest
 from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_pool import PreparedImage, decoders
+from retrieval.index.deadline import one_search
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, SearchRequest
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
@@ -144,6 +145,7 @@ class Retriever:
         """The `k` images nearest to a stored study, without those of the study itself; see `search`."""
         return self.search(Query(study=Case(study_id=study_id), filters=filters, k=k, rerank=rerank))
 
+    @one_search()
     def study(self, study_id: str, *, dataset: str | None = None) -> StudyRecord:
         """A stored study.
 
@@ -152,6 +154,7 @@ class Retriever:
         """
         return study_of(images_of(self.collection, Case(study_id=study_id, dataset=dataset)))
 
+    @one_search()
     def facet(self, name: str, filters: Filters = Filters()) -> dict[str, int]:
         """Images by value of a keyword field (`present`, `view`, `dataset`, …), most frequent first.
 
@@ -163,6 +166,7 @@ class Retriever:
             raise InvalidRequest(f"facets: no field {name!r}; expected {', '.join(get_args(Facet))}")
         return self.collection.facet(name, use_collection_spelling(filters, self.collection))
 
+    @one_search()
     def _answer(self, states: list[QueryState]) -> list[SearchResult]:
         for state in states:
             self._resolve(state)  # refuses unknown findings and studies before the model runs

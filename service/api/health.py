@@ -14,7 +14,7 @@ from retrieval.settings import Device
 from service.access.audit import AuditLog
 from service.access.scopes import UNCOUNTED
 from service.api.examples import answer_examples
-from service.api.problems import problem_responses
+from service.api.problems import problem_responses, public_message
 from service.api.schemas import HealthDocument
 from service.load.drain import WHILE_DRAINING, Drain
 from service.load.permits import Permits
@@ -57,8 +57,7 @@ class HealthController(Controller):
                 },
             ),
             **problem_responses(
-                not_ready_503="no_collection: no model is active in /data/index; run `cxr demo`, or `cxr ingest` and "
-                "`cxr use MODEL`"
+                not_ready_503="no_collection: no model is active; run `cxr demo`, or `cxr ingest` and `cxr use MODEL`"
             ),
         },
     )
@@ -83,7 +82,7 @@ class HealthController(Controller):
             document = await probe_permits.run(_check_ready, catalog, audit)
         except RetrievalError as error:
             known = "read" in request.auth.scopes
-            raise NotReady((f"{error.code}: {error}" if known else error.code,)) from error
+            raise NotReady((f"{error.code}: {public_message(error)}" if known else error.code,)) from error
         return document if "read" in request.auth.scopes else HealthDocument(status="ready")
 
 
@@ -112,7 +111,8 @@ def _check_ready(catalog: Catalog, audit: AuditLog) -> HealthDocument:
     except RetrievalError:
         raise
     except Exception as error:  # Edge raises its own types and Python's
-        raise IndexFailure(f"{retriever.collection.name} does not answer: {error}") from error
+        name = retriever.collection.name
+        raise IndexFailure(f"{name} does not answer: {error}", public=f"{name} does not answer") from error
     audit.check()
     return HealthDocument(
         status="ready",

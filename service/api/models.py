@@ -13,7 +13,7 @@ from retrieval.model_status import ModelStatus
 from service.access.audit import AuditLog
 from service.access.scopes import ADMIN, READ
 from service.api.examples import MODEL_EXAMPLE, answer_examples
-from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, INDEX_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.schemas import ModelChoice, ModelsDocument
 from service.load.permits import Permits
 
@@ -30,7 +30,7 @@ class ModelsController(Controller):
         summary="All models",
         responses={
             **answer_examples(ModelsDocument, "The models.", {"models": [MODEL_EXAMPLE]}),
-            **problem_responses(**KEY_PROBLEMS, **BUSY_PROBLEMS),
+            **problem_responses(**KEY_PROBLEMS, **BUSY_PROBLEMS, **INDEX_PROBLEMS),
         },
     )
     async def list_models(self, catalog: NamedDependency[Catalog], permits: NamedDependency[Permits]) -> ModelsDocument:
@@ -47,13 +47,14 @@ class ModelsController(Controller):
             **problem_responses(
                 invalid_request_400="model: a name is required",
                 unknown_model_404="no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
-                no_collection_409="the model x has no collection in /data/index; run `cxr ingest` with it",
+                no_collection_409="the model x has no collection; run `cxr ingest` with it",
                 counts_differ_409="the collection of phantom-clip lacks images of the active one, of phantom-siglip: it has "
                 "900 of 1,200 images of phantom; `cxr ingest` the rest with phantom-clip, or switch anyway with --force "
                 '(over HTTP: "force": true)',
                 **KEY_PROBLEMS,
                 **AUDIT_PROBLEMS,
                 **BUSY_PROBLEMS,
+                **INDEX_PROBLEMS,
             ),
         },
     )

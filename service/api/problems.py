@@ -13,7 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.types import ExceptionHandlersMap
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import IndexUnreachable, RetrievalError
 from retrieval.search import query
 from retrieval.search.query import Facet
 from retrieval.search.rerank import Preset
@@ -40,6 +40,12 @@ BUSY_PROBLEMS = {
     "request_timeout_504": "the request took longer than 30 s",
 }
 """For `problem_responses`: problems of every route that calls the engine."""
+
+INDEX_PROBLEMS = {
+    "index_unreachable_503": "the index does not answer; try again later",
+    "index_forbidden_503": "the index refuses the key of this service; its log says why",
+}
+"""For `problem_responses`: problems of every route that asks a Qdrant server. `Retry-After` says when to try again."""
 
 IMAGE_PROBLEMS = {
     "image_too_large_413": "the image has 70,000,000 bytes; at most 67,108,864 are accepted",
@@ -102,7 +108,7 @@ def describe_error(error: Exception) -> Problem:
         case NotReady():
             return make_problem(error.code, error.http_status, str(error), reasons=error.reasons)
         case RetrievalError():
-            return make_problem(error.code, error.http_status, str(error))
+            return make_problem(error.code, error.http_status, public_message(error))
         case ValidationException():
             fields = _refused_fields(error)
             detail = "; ".join(f"{problem.field}: {problem.message}" for problem in fields) or error.detail
@@ -114,6 +120,13 @@ def describe_error(error: Exception) -> Problem:
         case _:
             _log.error("unexpected %s", type(error).__name__, exc_info=error)
             return make_problem("internal_error", 500, "unexpected error; see the log of the service")
+
+
+def public_message(error: RetrievalError) -> str:
+    """The message of `error` for the caller. If it is not the whole message, that is logged."""
+    if error.public != str(error):
+        _log.warning("%s: %s", error.code, error)
+    return error.public
 
 
 def _refused_fields(error: ValidationException) -> tuple[FieldProblem, ...]:
@@ -134,6 +147,8 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     request.scope["state"]["code"] = problem.code  # for the log and the metrics
     # For example `Retry-After`, `WWW-Authenticate` or `Allow`.
     headers = error.headers if isinstance(error, (Refusal, HTTPException)) else None
+    if isinstance(error, IndexUnreachable):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 

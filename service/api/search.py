@@ -23,18 +23,25 @@ from service.api.examples import (
     TEXT_QUERY_EXAMPLE,
     answer_examples,
 )
-from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, IMAGE_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.problems import (
+    AUDIT_PROBLEMS,
+    BUSY_PROBLEMS,
+    IMAGE_PROBLEMS,
+    INDEX_PROBLEMS,
+    KEY_PROBLEMS,
+    problem_responses,
+)
 from service.api.schemas import BatchDocument, ImageQuery, SearchBatch, SearchQuery, TextQuery
 from service.api.search_runner import SearchRunner
 from service.experiments.entities import ShownResult
 
 SEARCH_PROBLEMS = {
     "unknown_model_404": "no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
-    "no_collection_409": "the model x has no collection in /data/index; run `cxr ingest` with it",
-    "index_unreachable_503": "the Qdrant server at http://localhost:6333 does not answer: timed out",
+    "no_collection_409": "the model x has no collection; run `cxr ingest` with it",
     **KEY_PROBLEMS,
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
+    **INDEX_PROBLEMS,
 }
 """For `problem_responses`: problems of every search."""
 

@@ -18,7 +18,7 @@ from retrieval.search.rerank import Preset
 from service.access.audit import AuditLog
 from service.access.scopes import READ
 from service.api.examples import SEARCH_EXAMPLE, STUDY_EXAMPLE, answer_examples
-from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, KEY_PROBLEMS, problem_responses
+from service.api.problems import AUDIT_PROBLEMS, BUSY_PROBLEMS, INDEX_PROBLEMS, KEY_PROBLEMS, problem_responses
 from service.api.requests import no_unknown_parameters
 from service.api.search_runner import SearchRunner
 from service.api.study_ids import unescape_study_id
@@ -28,10 +28,11 @@ from service.load.permits import Permits
 _PROBLEMS = {
     "unknown_study_404": "no study '42' in the collection cxr_x",
     "unknown_model_404": "no model 'x' is installed (installed: phantom-clip, phantom-siglip); see `cxr models`",
-    "no_collection_409": "the model x has no collection in /data/index; run `cxr ingest` with it",
+    "no_collection_409": "the model x has no collection; run `cxr ingest` with it",
     **KEY_PROBLEMS,
     **AUDIT_PROBLEMS,
     **BUSY_PROBLEMS,
+    **INDEX_PROBLEMS,
 }
 StudyId = Annotated[
     str, PathParameter(description="`study_id` of a hit, percent-encoded.", schema_extra={"max_length": LIMIT_ID})

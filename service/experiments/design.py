@@ -60,7 +60,10 @@ def _open(catalog: Catalog, model: str) -> tuple[ModelBundle, CollectionMeta]:
     name = collection_name(model)
     meta = catalog.index.collections().get(name)
     if meta is None:
-        raise NoCollection(f"the model {model} has no collection in {catalog.index.location}; run `cxr ingest` with it")
+        raise NoCollection(
+            f"the model {model} has no collection in {catalog.index.location}; run `cxr ingest` with it",
+            public=f"the model {model} has no collection; run `cxr ingest` with it",
+        )
     require_same_bundle(bundle, meta, name)
     return bundle, meta
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from litestar import Request
 from litestar.types import Receive
 
+from retrieval.index.deadline import one_search
 from service.load.admission import Admission
 from service.refusals import ClientGone, QueueTimeout, RequestTimeout
 
@@ -82,7 +83,8 @@ class Permits:
             nonlocal started
             started = True
             self._add("queue", (time.perf_counter() - queued_at) * 1000)
-            return call(*args, **kwargs)
+            with one_search():
+                return call(*args, **kwargs)
 
         work = asyncio.create_task(self._admission.run(begin))
         gone = asyncio.create_task(_wait_for_disconnect(self._receive))

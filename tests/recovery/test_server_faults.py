@@ -71,7 +71,7 @@ def test_messages_about_waiting_for_a_server_go_to_stderr(server, home, archive)
     server.fail_next("PUT points", "503", "drop")
     result = cxr(home, server.url, *ingest_options(archive))
     assert json.loads(result.stdout)["indexed"] == 24
-    assert "the Qdrant server is unavailable (Unexpected Response: 503" in result.stderr
+    assert "the Qdrant server is unavailable (503 Service Unavailable: planned fault)" in result.stderr
 
 
 def test_a_retry_waits_as_long_as_the_server_asks(server, connect):

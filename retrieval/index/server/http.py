@@ -7,9 +7,9 @@ server needs for a search (benchmarks/results, "Clients").
 from __future__ import annotations
 
 import ssl
-import urllib.request
+import warnings
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -17,50 +17,31 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from retrieval.index.server.nodes import Nodes
+
 T = TypeVar("T")
-
-_KEPT_FOR_S = 4.0
-"""Seconds for which an idle connection is kept. The server closes it after 5."""
-
-_MAX_KEPT = 64
-
-
-class KeptConnections(httpx.BaseTransport):
-    """Connections that are kept between requests, without compression of the answers."""
-
-    def __init__(self, url: str, verify: ssl.SSLContext | bool) -> None:
-        """Connections to the server at `url`, through the proxy that the environment names for it."""
-        self._transport = httpx.HTTPTransport(
-            verify=verify,
-            proxy=_proxy_of(url),
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=_MAX_KEPT, keepalive_expiry=_KEPT_FOR_S
-            ),
-        )
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`. The server sends a compressed answer in two parts, and the second waits 40 ms."""
-        request.headers["accept-encoding"] = "identity"
-        return self._transport.handle_request(request)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._transport.close()
 
 
 class ServerClient(QdrantClient):
-    """A client of the server at `url`, with `call` for requests that are sent and read without copies."""
+    """A client of one server or cluster, with `call` for requests that are sent and read without copies."""
 
-    def __init__(self, url: str, *, api_key: str | None, timeout_s: int, verify: ssl.SSLContext | bool = True) -> None:
-        """Connect when the first request is sent; each waits `timeout_s` for its answer.
+    def __init__(
+        self, urls: Sequence[str], *, api_key: str | None, timeout_s: int, verify: ssl.SSLContext | bool = True
+    ) -> None:
+        """Connect to the nodes at `urls` when the first request is sent; each waits `timeout_s` for its answer.
 
         Raises:
-            ValueError: `url` is not an address.
+            ValueError: the first of `urls` is not an address.
         """
-        connections = KeptConnections(url, verify)
-        super().__init__(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False, transport=connections)
+        connections = Nodes(urls, verify)
+        with warnings.catch_warnings():
+            # `cxr doctor` says it once.
+            warnings.filterwarnings("ignore", "Api key is used with an insecure connection", UserWarning)
+            super().__init__(
+                url=urls[0], api_key=api_key, timeout=timeout_s, check_compatibility=False, transport=connections
+            )
         self._plain = httpx.Client(
-            base_url=url,
+            base_url=urls[0],
             headers={"content-type": "application/json"} | ({"api-key": api_key} if api_key else {}),
             timeout=timeout_s,
             transport=connections,
@@ -94,10 +75,3 @@ class ServerClient(QdrantClient):
 
 class _Answer(msgspec.Struct, Generic[T]):
     result: T
-
-
-def _proxy_of(url: str) -> str | None:
-    address = urlsplit(url)
-    if urllib.request.proxy_bypass(address.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(address.scheme)

@@ -26,8 +26,9 @@ from retrieval.index.schema import (
     moved_alias,
 )
 from retrieval.index.server.cache import AnswerCache
-from retrieval.index.server.client import RetryingClient, connect
+from retrieval.index.server.client import SEARCH_TIMEOUT_S, RetryingClient, connect
 from retrieval.index.server.collection import ServerCollection
+from retrieval.index.server.token import hidden_alias, names_of_token
 from retrieval.index_address import redact
 
 _INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True))
@@ -46,25 +47,47 @@ class ServerIndex:
         location: str,
         *,
         patience_s: float = 0.0,
+        search_timeout_s: float = SEARCH_TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Use `client`. Temporary failures are retried for `patience_s` seconds, or once for 0."""
+        """Use `client`. Temporary failures are retried for `patience_s` seconds, or once for 0; see `RetryingClient`."""
         self.location = location
-        self._client = cast(QdrantClient, RetryingClient(client, location, patience_s))
+        self._client = cast(
+            QdrantClient, RetryingClient(client, location, patience_s, search_timeout_s=search_timeout_s)
+        )
         self._answers = AnswerCache(clock)
+        self._token_names: frozenset[str] | None = None
 
     @classmethod
     def connect(
-        cls, url: str, *, api_key: str | None, timeout_s: int, ca_file: Path | None = None, patience_s: float = 0.0
+        cls,
+        location: str,
+        *,
+        api_key: str | None,
+        timeout_s: int,
+        ca_file: Path | None = None,
+        patience_s: float = 0.0,
+        search_timeout_s: float = SEARCH_TIMEOUT_S,
     ) -> ServerIndex:
-        """Connect to the server at `url`; `ca_file` holds the authority of its certificate, in PEM.
+        """Connect to the server at `location`, or to the nodes of one cluster, with commas between their addresses.
+
+        `ca_file` holds the authority of their certificates, in PEM. For the times see `RetryingClient`.
 
         Raises:
-            IndexUnreachable: the server does not answer, or refuses the key.
-            InvalidRequest: `url` is not an address. SystemFailure: `ca_file` cannot be read.
+            IndexUnreachable: no node answers, or the server refuses the key.
+            InvalidRequest: `location` is not an address. SystemFailure: `ca_file` cannot be read.
         """
-        client = connect(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file, patience_s=patience_s)
-        return cls(client, redact(url), patience_s=patience_s)
+        client = connect(
+            location,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            ca_file=ca_file,
+            patience_s=patience_s,
+            search_timeout_s=search_timeout_s,
+        )
+        index = cls(client, redact(location), patience_s=patience_s, search_timeout_s=search_timeout_s)
+        index._token_names = names_of_token(api_key)
+        return index
 
     def collections(self) -> dict[str, CollectionMeta]:
         """See `Index.collections`. Collections without a record of this project are left out."""
@@ -93,7 +116,10 @@ class ServerIndex:
         if found is None:
             self._create_without_indexes(meta, name)
         elif found != unfinished:
-            raise CollectionExists(f"the collection {name} already exists at {self.location}")
+            raise CollectionExists(
+                f"the collection {name} already exists at {self.location}",
+                public=f"the collection {name} already exists",
+            )
         for field in KEYWORD_FIELDS:
             self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
         self._client.create_payload_index(name, DATE_FIELD, models.PayloadSchemaType.DATETIME)
@@ -140,8 +166,15 @@ class ServerIndex:
         self._answers.clear()
 
     def active(self) -> str | None:
-        """See `Index.active`."""
-        return self._answers.get("aliases", self._read_aliases).get(ALIAS)
+        """See `Index.active`.
+
+        Raises:
+            IndexForbidden: the token names collections, and does not see which one is active.
+        """
+        found = self._answers.get("aliases", self._read_aliases).get(ALIAS)
+        if found is None and self._token_names is not None:
+            raise hidden_alias(self._token_names)
+        return found
 
     def activate(self, name: str) -> None:
         """See `Index.activate`.
@@ -183,7 +216,9 @@ class ServerIndex:
     def _require(self, name: str) -> CollectionMeta:
         meta = self._meta_of(name) if self._client.collection_exists(name) else None
         if meta is None:
-            raise NoCollection(f"no collection {name} at {self.location}; `cxr ingest` makes one")
+            raise NoCollection(
+                f"no collection {name} at {self.location}; `cxr ingest` makes one", public=f"no collection {name}"
+            )
         return meta
 
     def _metadata_of(self, name: str) -> dict[str, Any]:

@@ -35,7 +35,8 @@ TEXT = "/v1/search/text"
 HEART = {"text": "heart", "k": 1}
 PIXELS = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 NOT_PRODUCED = {
-    "index_unreachable": "needs a Qdrant server that stops",
+    "index_unreachable": "see tests/recovery/test_stalled_server.py",
+    "index_forbidden": "see tests/recovery/test_stalled_server.py",
     "image_too_complex": "see tests/retrieval/imaging/test_decoders.py",
     "image_too_large": "needs an upload of 64 MiB",
     "decode_timeout": "see test_hostile_images.py",

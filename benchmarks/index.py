@@ -29,8 +29,9 @@ from benchmarks.result_file import write_result
 from benchmarks.search import FILTERS, in_full, make_points, read_source, searches_of, synthetic, timed
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, IndexPoint, SearchRequest, VectorSignal
+from retrieval.index.interface import Collection, IndexPoint
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantization, collection_name
+from retrieval.index.search_request import SearchRequest, VectorSignal
 from retrieval.search.calibration import calibrate
 
 _ROUNDING = 1e-5  # of a cosine in single precision

@@ -37,8 +37,9 @@ from benchmarks.result_file import write_result
 from ingest.labels.study import label_study
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, Index, IndexPoint, SearchRequest
+from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
+from retrieval.index.search_request import SearchRequest
 from retrieval.index.server.index import ServerIndex
 from retrieval.records import point_id, studies_of
 from retrieval.search.calibration import calibrate

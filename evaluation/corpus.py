@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from evaluation.results import Data, Judge, Vocabulary
 from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, FloatArray, Stored
+from retrieval.index.interface import Collection, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
+from retrieval.index.search_request import FloatArray
 from retrieval.labels import CHEXPERT_14, NORMAL, read_report
 from retrieval.records import View
 

@@ -20,8 +20,9 @@ from evaluation.scoring import Scorer, measure
 from evaluation.search_checks import ann_recall, examples, negation_probes
 from evaluation.tasks import Task, image_to_image, pair_tasks, text_to_image
 from evaluation.texts import prompt_of, texts_fingerprint
-from retrieval.index.interface import FloatArray, Index
+from retrieval.index.interface import Index
 from retrieval.index.schema import Scale
+from retrieval.index.search_request import FloatArray
 from retrieval.model.encoder import Encoder
 from retrieval.progress import NoProgress, StageProgress, progress_of_part
 from retrieval.search.rerank import WEIGHTS

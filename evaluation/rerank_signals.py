@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from evaluation.corpus import Corpus
 from evaluation.scoring import Scorer
 from evaluation.tasks import IntArray, Task
-from retrieval.index.interface import FloatArray
 from retrieval.index.schema import DENSE_VECTORS, Scale
+from retrieval.index.search_request import FloatArray
 from retrieval.search.rerank import CANDIDATES
 
 IMAGE_SIGNALS = DENSE_VECTORS

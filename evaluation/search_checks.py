@@ -7,7 +7,7 @@ import numpy as np
 from evaluation.corpus import Corpus
 from evaluation.results import AnnRecall, Example, ExampleHit, Probe, Protocol
 from evaluation.texts import probe_texts, prompt_of
-from retrieval.index.interface import FloatArray, SearchRequest, VectorSignal
+from retrieval.index.search_request import FloatArray, SearchRequest, VectorSignal
 from retrieval.labels import NORMAL
 from retrieval.search.hits import Hit
 from retrieval.search.query import Case, Query

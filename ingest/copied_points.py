@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from retrieval.errors import IndexFailure, SourceDiffers, TransferFailed
-from retrieval.index.interface import Collection, FloatArray, IndexPoint, Stored
+from retrieval.index.interface import Collection, IndexPoint, Stored
 from retrieval.index.schema import DENSE_VECTORS, Payload
+from retrieval.index.search_request import FloatArray
 
 PAGE = 200
 """Points that are sent, packed or compared at once: about 14 MB of JSON at three vectors of 1152 dimensions."""

@@ -16,8 +16,9 @@ from ingest.thumbnails import thumbnail_link
 from retrieval.errors import BundleError, RetrievalError, UnknownModel
 from retrieval.imaging.decode import PIXEL_RULES
 from retrieval.index.completeness import why_incomplete
-from retrieval.index.interface import Collection, FloatArray, Stored
+from retrieval.index.interface import Collection, Stored
 from retrieval.index.schema import DENSE_VECTORS, TEXT_VECTORS
+from retrieval.index.search_request import FloatArray
 from retrieval.model.bundle import ModelBundle, find_bundle
 
 _THUMBNAIL = re.compile(r"[0-9a-f]{64}")

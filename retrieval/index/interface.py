@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.errors import AliasDamaged
 from retrieval.index.filters import Filters
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Payload
+from retrieval.index.search_request import FloatArray, Scored, SearchRequest
 
-FloatArray = NDArray[np.float32]
 _log = logging.getLogger(__name__)
 
 
@@ -26,100 +25,6 @@ class IndexPoint:
     vectors: dict[str, FloatArray]
     text: str
     payload: Payload
-
-
-@dataclass(frozen=True, slots=True)
-class VectorSignal:
-    """Similarity of `query` (float32 [D]) to the vector `name`, on a scale that maps `zero` to 0 and `one` to 1.
-
-    With further examples it is the mean cosine to `query` and all of `like`, minus the sum of cosines to `unlike` divided
-    by the number of liked vectors.
-    """
-
-    name: str
-    query: FloatArray
-    weight: float
-    zero: float = 0.0
-    one: float = 1.0
-    like: tuple[FloatArray, ...] = ()
-    unlike: tuple[FloatArray, ...] = ()
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is the cosine to a single vector."""
-        return not self.like and not self.unlike
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Words to be searched in the reports by BM25."""
-
-    text: str
-    name: ClassVar[str] = "bm25"
-
-
-@dataclass(frozen=True, slots=True)
-class OverlapSignal:
-    """Share of `values` in the payload field `name` of a hit, 0..1."""
-
-    name: str
-    values: tuple[str, ...]
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """The `candidates` best of `lists`, reordered by the weighted sum of all signals, best `limit` first.
-
-    Several lists, each of `candidates`, are fused by reciprocal ranks: a point gets 1 / (60 + rank) from each list that
-    contains it. Without `lists` the first signal is the only list. Without signals the order of the lists stays. A single
-    signal of the default scale and weight 1 is a plain nearest-neighbour search. A candidate without the vector of a
-    signal counts as unrelated: it gets the `zero` of that signal.
-    """
-
-    signals: tuple[VectorSignal, ...] = ()
-    overlaps: tuple[OverlapSignal, ...] = ()
-    filters: Filters = Filters()
-    limit: int = 10
-    candidates: int = 100
-    lists: tuple[VectorSignal | Words, ...] = ()
-    exclude: tuple[str, ...] = ()
-    """Ids of points that are never hits."""
-    vectors: tuple[str, ...] = ()
-    """Vectors to be returned with the hits."""
-
-    @property
-    def sources(self) -> tuple[VectorSignal | Words, ...]:
-        """The lists that give the candidates."""
-        return self.lists or self.signals[:1]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a single list gives the order, and its raw value the score."""
-        if len(self.sources) != 1 or self.overlaps or len(self.signals) > 1:
-            return False
-        return all(one is self.sources[0] and (one.weight, one.zero, one.one) == (1, 0, 1) for one in self.signals)
-
-    @property
-    def depth(self) -> int:
-        """Length of each list and number of candidates."""
-        return max(self.candidates, self.limit)
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A point that was found: its score, and the raw value of each signal, or of each fused list.
-
-    `cosines` are cosines by vector, for the vectors that the point has, and the engine's score for BM25. `ranks` are the
-    ranks, from 1, on the fused lists that contain it. `vectors` are those of the request that the point has.
-    """
-
-    point_id: str
-    score: float
-    payload: dict[str, Any]
-    cosines: dict[str, float] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)
-    vectors: dict[str, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +61,7 @@ class Collection(Protocol):
         """The existing points among `point_ids`, by id, with those of `vectors` that they have."""
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """The hits of `request`, best first; ties break on the id. A server gets a single request."""
+        """The hits of `request`, best first; ties break on the id. See `run_search`."""
 
     def scroll(self, filters: Filters = ..., *, limit: int | None, vectors: Sequence[str] = ()) -> Iterator[Stored]:
         """At most `limit` points, or all for None, in the order of their ids."""
@@ -165,7 +70,10 @@ class Collection(Protocol):
         """Exact number of points that match `filters`."""
 
     def facet(self, field: str, filters: Filters = ...) -> dict[str, int]:
-        """Exact number of points per value of a keyword field, most frequent first."""
+        """Number of points per value of a keyword field, most frequent first.
+
+        A server that is building its search graph may count points twice that it is moving.
+        """
 
     def record(self, meta: CollectionMeta) -> None:
         """Replace the record of the collection."""
@@ -237,57 +145,13 @@ def has_no_active(index: Index) -> bool:
 FACET_LIMIT = 100_000
 """More values than any field has; without a limit the engines return ten."""
 
-RRF_K = 60
-"""Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009). The engines' defaults differ."""
-
-
-def ranked(request: SearchRequest, found: Sequence[Any], raw: Sequence[Sequence[Any]]) -> list[Scored]:
-    """An engine's result of `request` as hits, best first; ties break on the id.
-
-    Args:
-        request: The request.
-        found: The points that were found.
-        raw: Points scored by each signal alone, or by each list alone if there are no signals.
-    """
-    scored_by = request.signals or request.sources
-    values = [
-        {point.id: point.score / (1 if isinstance(one, Words) else 1 + len(one.like)) for point in points}
-        for one, points in zip(scored_by, raw, strict=True)
-    ]
-    ranks_by_list: list[dict[Any, int]] = []
-    if not request.signals and len(request.sources) > 1:
-        ranks_by_list = [{point.id: rank for rank, point in enumerate(points, start=1)} for points in raw]
-    hits = []
-    for point in found:
-        key = point.id
-        ranks = {one.name: by_id[key] for one, by_id in zip(scored_by, ranks_by_list, strict=False) if key in by_id}
-        cosines = {one.name: by_id[key] for one, by_id in zip(scored_by, values, strict=True) if key in by_id}
-        hits.append(
-            Scored(
-                point_id=str(key),
-                score=_score(request, point.score, cosines, ranks),
-                payload=point.payload or {},
-                cosines=cosines,
-                ranks=ranks,
-                vectors=_dense(point, request.vectors),
-            )
-        )
-    return sorted(hits, key=lambda hit: (-hit.score, hit.point_id))
-
-
-def _score(request: SearchRequest, score: float, cosines: dict[str, float], ranks: dict[str, int]) -> float:
-    if ranks:
-        return sum(1 / (RRF_K + rank) for rank in ranks.values())
-    if request.is_plain:
-        return cosines[request.sources[0].name]
-    return score
-
 
 def to_stored(record: Any, vectors: Sequence[str]) -> Stored:
     """A point of either engine, with those of `vectors` that it has."""
-    return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=_dense(record, vectors))
+    return Stored(point_id=str(record.id), payload=record.payload or {}, vectors=dense_vectors(record, vectors))
 
 
-def _dense(record: Any, names: Sequence[str]) -> dict[str, FloatArray]:
+def dense_vectors(record: Any, names: Sequence[str]) -> dict[str, FloatArray]:
+    """Those of the vectors `names` that a point of either engine has."""
     held = record.vector if isinstance(record.vector, dict) else {}
     return {name: np.asarray(held[name], dtype=np.float32) for name in names if name in held}

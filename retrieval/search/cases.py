@@ -15,7 +15,10 @@ from retrieval.search.query import Case, Query
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The images that represent liked and disliked cases of a query, and the points of their studies (`exclude`)."""
+    """The images that represent liked and disliked cases of a query, and the points of their studies (`exclude`).
+
+    The disliked ones have their vectors, the liked ones none: the engine looks them up by id.
+    """
 
     like: tuple[Stored, ...] = ()
     unlike: tuple[Stored, ...] = ()
@@ -23,7 +26,7 @@ class Examples:
 
 
 def find_examples(collection: Collection, query: Query) -> Examples:
-    """The examples of `query`, with their vectors.
+    """The examples of `query`.
 
     Raises:
         UnknownStudy: the collection has no such study or image. InvalidRequest: as `images_of`.
@@ -34,14 +37,12 @@ def find_examples(collection: Collection, query: Query) -> Examples:
         case = case if case.dataset else msgspec.structs.replace(case, dataset=query.filters.dataset)
         images = images_of(collection, case)
         exclude.extend(image.point_id for image in images)
-        chosen = _representative(images, case).point_id
-        held = collection.retrieve([chosen], vectors=DENSE_VECTORS)
-        if chosen not in held:
-            raise UnknownStudy(f"the study {case.study_id!r} was removed from {collection.name} during the search")
-        return held[chosen]
+        return _representative(images, case)
 
     like = tuple(find(case) for case in (*((query.study,) if query.study else ()), *query.like))
-    unlike = tuple(find(case) for case in query.unlike)
+    chosen = [find(case).point_id for case in query.unlike]
+    held = collection.retrieve(chosen, vectors=DENSE_VECTORS) if chosen else {}
+    unlike = tuple(held[point_id] for point_id in chosen if point_id in held)
     return Examples(like, unlike, tuple(dict.fromkeys(exclude)))
 
 

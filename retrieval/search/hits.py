@@ -7,11 +7,12 @@ from typing import Any, TypedDict
 import msgspec
 
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Scored, SearchRequest, Stored
+from retrieval.index.interface import Stored
+from retrieval.index.search_request import Scored, SearchRequest, parts_of
 from retrieval.labels import Mentions
 from retrieval.records import View
 from retrieval.search.query import Query
-from retrieval.search.rerank import parts, raw_signals
+from retrieval.search.rerank import raw_signals
 
 REPORT_SECTIONS = ("findings", "impression", "indication", "comparison")
 _LABELS = ("present", "uncertain", "absent", "qualified", "from_indexing", "from_text", "problems", "mesh")
@@ -129,7 +130,7 @@ def hit_of(request: SearchRequest, found: Scored, shares: dict[str, float], coll
     copied = ("study_id", "image_id", "dataset", "view", "image_sha256")
     return Hit(
         score=found.score,
-        parts=parts(request, found),
+        parts=parts_of(request, found),
         signals=raw_signals(request, found),
         percentiles=shares,
         collapsed_count=collapsed_count,

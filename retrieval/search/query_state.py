@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from retrieval.index.filters import Filters
-from retrieval.index.interface import FloatArray
+from retrieval.index.search_request import FloatArray
 from retrieval.labels import Mentions
 from retrieval.search.cases import Examples
 from retrieval.search.query import Query

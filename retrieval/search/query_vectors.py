@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from retrieval.errors import InvalidRequest
-from retrieval.index.interface import FloatArray, Stored
+from retrieval.index.interface import Stored
+from retrieval.index.search_request import FloatArray, Vector
 
 QueryKind = Literal["image", "text"]
 
@@ -19,19 +20,22 @@ _LIKED = 3
 
 @dataclass(frozen=True, slots=True)
 class VectorExamples:
-    """Examples of a query for one named vector: at least one liked, and disliked ones; each float32 [D] with its kind."""
+    """Examples of a query for one named vector: at least one liked, each with its kind, and disliked ones.
 
-    like: tuple[tuple[QueryKind, FloatArray], ...]
+    A liked example is a vector, or the id of the stored image that has it.
+    """
+
+    like: tuple[tuple[QueryKind, Vector], ...]
     unlike: tuple[tuple[QueryKind, FloatArray], ...] = ()
 
     @classmethod
     def of(
-        cls, like: Sequence[tuple[QueryKind, FloatArray]], unlike: Sequence[tuple[QueryKind, FloatArray]]
+        cls, like: Sequence[tuple[QueryKind, Vector]], unlike: Sequence[tuple[QueryKind, FloatArray]]
     ) -> VectorExamples:
         """Examples with their weights; all disliked ones count as one, by their mean, or a few would outweigh the query.
 
-        Each is float32 [D], unit norm; those of `unlike` are of one kind. The engines sum the cosines to examples without
-        weights, so liked examples are repeated.
+        Vectors are float32 [D], unit norm; those of `unlike` are of one kind. The engines sum the cosines to examples
+        without weights, so liked examples are repeated.
         """
         if not unlike:
             return cls(tuple(like))
@@ -59,8 +63,9 @@ def collect_vectors(
 ) -> dict[str, VectorExamples]:
     """The examples of a query by named vector, for those of `names` that it has an example for.
 
-    `like` and `unlike` are stored images. `text` and `image` are the embeddings of the query's own text and image, float32
-    [D], unit norm. The image is compared with reports only if the query has neither a text nor a liked case with a report.
+    `like` and `unlike` are stored images, those of `unlike` with their vectors. `text` and `image` are the embeddings of
+    the query's own text and image, float32 [D], unit norm. The image is compared with reports only if the query has
+    neither a text nor a liked case with a report.
 
     Raises:
         InvalidRequest: the query has no text, no image and no liked case.
@@ -68,8 +73,9 @@ def collect_vectors(
     found = {}
     for name in names:
         kind: QueryKind = "image" if name == "image" else "text"
-        liked: list[tuple[QueryKind, FloatArray]] = [
-            (kind, case.vectors[name]) for case in like if name in case.vectors
+        # An image has the vectors of the sections of its report that are not empty.
+        liked: list[tuple[QueryKind, Vector]] = [
+            (kind, case.point_id) for case in like if name == "image" or case.payload[name]
         ]
         if text is not None:
             liked.append(("text", text))

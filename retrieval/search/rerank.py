@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import InvalidRequest
-from retrieval.index.interface import RRF_K, OverlapSignal, Scored, SearchRequest, VectorSignal, Words
 from retrieval.index.schema import Scale
+from retrieval.index.search_request import OverlapSignal, Scored, SearchRequest, VectorSignal, Words
 from retrieval.search.calibration import percentiles_of
 from retrieval.search.query_vectors import QueryKind, QueryVectors, VectorExamples
 
@@ -132,22 +132,7 @@ def _scale(kind: QueryKind, name: str, calibration: dict[str, Scale]) -> Scale:
 
 def raw_signals(request: SearchRequest, hit: Scored) -> dict[str, float]:
     """Raw value of each signal of a hit: cosine (-1..1, minus a third of that to disliked cases), BM25, share of terms."""
-    return hit.cosines | {overlap.name: _share(overlap, hit.payload) for overlap in request.overlaps}
-
-
-def parts(request: SearchRequest, hit: Scored) -> dict[str, float]:
-    """Part of each signal, or of each list, in the score of a hit; the parts add up to it. A missing vector gives 0."""
-    if hit.ranks:
-        return {name: 1 / (RRF_K + rank) for name, rank in hit.ranks.items()}
-    if request.is_plain:
-        return dict(hit.cosines)
-    found = {}
-    for signal in request.signals:
-        cosine = hit.cosines.get(signal.name, signal.zero)
-        found[signal.name] = signal.weight * (cosine - signal.zero) / (signal.one - signal.zero)
-    for overlap in request.overlaps:
-        found[overlap.name] = overlap.weight * _share(overlap, hit.payload)
-    return found
+    return hit.cosines | {overlap.name: overlap.share_in(hit.payload) for overlap in request.overlaps}
 
 
 def percentiles(query: QueryVectors, calibration: dict[str, Scale], hits: Sequence[Scored]) -> list[dict[str, float]]:
@@ -213,8 +198,3 @@ def _group(payload: dict[str, Any], by: Collapse) -> Hashable:
     if by == "report" and payload["report_group"]:
         return str(payload["report_group"])
     return payload["dataset"], payload["study_id"]
-
-
-def _share(overlap: OverlapSignal, payload: dict[str, Any]) -> float:
-    held = set(payload[overlap.name])
-    return sum(value in held for value in overlap.values) / len(overlap.values)

@@ -16,8 +16,9 @@ from retrieval.imaging.decode import read_file
 from retrieval.imaging.decoder_pool import PreparedImage, decoders
 from retrieval.index.deadline import one_search
 from retrieval.index.filters import Filters
-from retrieval.index.interface import Collection, SearchRequest
+from retrieval.index.interface import Collection
 from retrieval.index.schema import DENSE_VECTORS, Scale, require_same_bundle
+from retrieval.index.search_request import SearchRequest
 from retrieval.labels import find_mentions
 from retrieval.model.bundle import ModelBundle
 from retrieval.model.encoder import Encoder

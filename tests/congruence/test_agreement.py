@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retrieval.index.interface import SearchRequest
+from retrieval.index.search_request import SearchRequest
 from tests.congruence.test_lists import FINDINGS, IMAGE, LIKED, WORDS
 
 

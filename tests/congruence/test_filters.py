@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.index.filters import Filters
-from retrieval.index.interface import SearchRequest, VectorSignal
+from retrieval.index.search_request import SearchRequest, VectorSignal
 from tests.congruence.conftest import FINDINGS, SIDES, unit_vectors
 
 some_findings = st.lists(st.sampled_from(FINDINGS), max_size=3, unique=True).map(tuple)

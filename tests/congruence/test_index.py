@@ -10,8 +10,8 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from retrieval.errors import IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.filters import Filters
-from retrieval.index.interface import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.schema import Scale
+from retrieval.index.search_request import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.index.server.index import ServerIndex
 from retrieval.search.cases import find_examples, images_of
 from retrieval.search.query import Case, Query

@@ -11,8 +11,9 @@ from retrieval.errors import InvalidRequest
 from retrieval.index.edge import shard as edge_shard
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.filters import Filters
-from retrieval.index.interface import IndexPoint, OverlapSignal, SearchRequest, VectorSignal
+from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import CollectionLayout, oversampling
+from retrieval.index.search_request import OverlapSignal, SearchRequest, VectorSignal
 from retrieval.records import point_id
 from tests.congruence.conftest import META, NAME
 

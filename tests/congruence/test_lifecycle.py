@@ -7,8 +7,8 @@ import pytest
 from retrieval.index.edge import collection as edge_collection
 from retrieval.index.edge.collection import EdgeCollection
 from retrieval.index.filters import Filters
-from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DENSE_VECTORS
+from retrieval.index.search_request import SearchRequest, VectorSignal
 from retrieval.index.server import collection as server_collection
 from tests.congruence.conftest import NAME, unit_vectors
 from tests.congruence.stored_points import TEXT, dense, expected_terms, terms, with_report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval.index.filters import Filters
-from retrieval.index.interface import RRF_K, OverlapSignal, SearchRequest, VectorSignal, Words
+from retrieval.index.search_request import RRF_K, OverlapSignal, SearchRequest, VectorSignal, Words
 from tests.congruence.conftest import unit_vectors
 
 QUERIES = unit_vectors(6, seed=31)

@@ -10,8 +10,8 @@ from ingest import transfer
 from ingest.copied_points import to_point
 from ingest.transfer import LoadOptions, push
 from retrieval.errors import BundleMismatch, IndexFailure, InvalidRequest, TransferFailed
-from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import CollectionLayout
+from retrieval.index.search_request import SearchRequest, VectorSignal
 from tests.congruence.conftest import META, NAME, unit_vectors
 from tests.congruence.stored_points import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports

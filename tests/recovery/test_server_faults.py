@@ -13,8 +13,8 @@ from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 from archives.indiana import IndianaSource
 from ingest.worker import Worker
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection
-from retrieval.index.interface import SearchRequest, VectorSignal
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
+from retrieval.index.search_request import SearchRequest, VectorSignal
 from tests.conftest import DIM
 from tests.ingest.worker_fixtures import CallOnProgress
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import qdrant_edge as edge
@@ -14,11 +14,13 @@ import qdrant_edge as edge
 from retrieval.atomic_files import replace_file
 from retrieval.disk_space import extent_of, require_space
 from retrieval.index.edge.lock import FolderLock
-from retrieval.index.edge.query import BM25, FILTERS, nearest, query_of, scored, summed
+from retrieval.index.edge.search import BM25, FILTERS, EdgeSearch
 from retrieval.index.edge.shard import Shard, load_shard, needs_graph
 from retrieval.index.filters import Filters, render_filter
-from retrieval.index.interface import FACET_LIMIT, RRF_K, IndexPoint, Scored, SearchRequest, Stored, ranked, to_stored
-from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+from retrieval.index.interface import FACET_LIMIT, IndexPoint, Stored, to_stored
+from retrieval.index.schema import DENSE_VECTORS, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+from retrieval.index.search_plan import run_search, stored_ids, with_vectors
+from retrieval.index.search_request import Scored, SearchRequest
 
 META = "collection.json"
 # Points per request of a scroll; with vectors they are about a hundred times as large.
@@ -28,15 +30,6 @@ _CLOSE_WITHIN_S = 30.0
 # Upper bounds for the bytes of a point without its report, and for each letter of the report (payload and terms).
 _POINT_BYTES = 32 << 10
 _BYTES_PER_LETTER = 8
-
-
-class _Found(NamedTuple):
-    """A point that was found, with the attributes that `ranked` reads."""
-
-    id: Any
-    score: float
-    payload: dict[str, Any] | None
-    vector: Any
 
 
 class EdgeCollection:
@@ -95,29 +88,10 @@ class EdgeCollection:
         return {str(record.id): to_stored(record, vectors) for record in found}
 
     def search(self, request: SearchRequest) -> list[Scored]:
-        """See `Collection.search`. Reordering takes three calls: the candidates, the best of them, and their payloads.
-
-        Within a process several calls are cheaper than one with nested prefetches, which would search the candidates
-        again for every signal. Payloads retrieved by id cost a fifth.
-        """
-        query_filter = render_filter(request.filters, FILTERS, request.exclude)
-        lists = [query_of(source) for source in request.sources]
-        if request.is_plain:
-            found = self._shard.query(nearest(lists[0], query_filter, request.limit))
-            return ranked(request, self._with_payload(found, request), [found])
-        if not request.signals:
-            raw = self._search_lists(lists, query_filter, request)
-            return ranked(request, self._with_payload(_fuse(raw, request.limit), request), raw)
-        if len(lists) == 1:
-            pool = self._shard.query(nearest(lists[0], query_filter, request.depth))
-        else:
-            pool = _fuse(self._search_lists(lists, query_filter, request), request.depth)
-        if not pool:
-            return []
-        queries = [query_of(signal) for signal in request.signals]
-        found = self._shard.query(summed(request, queries, pool))
-        raw = self._shard.query_batch(scored(queries, found))
-        return ranked(request, self._with_payload(found, request), raw)
+        """See `Collection.search`. Within a process several calls are cheaper than one with nested prefetches."""
+        if ids := stored_ids(request):
+            request = with_vectors(request, self.retrieve(ids, vectors=DENSE_VECTORS))
+        return run_search(EdgeSearch(self._shard, request), request)
 
     def scroll(
         self, filters: Filters = Filters(), *, limit: int | None, vectors: Sequence[str] = ()
@@ -187,23 +161,6 @@ class EdgeCollection:
                 time.sleep(0.01)
         self._lock.release()
 
-    def _search_lists(
-        self, queries: Sequence[edge.Query], query_filter: edge.Filter | None, request: SearchRequest
-    ) -> list[list[Any]]:
-        """The nearest of each query. They are fused here, since the engine breaks ties differently in each search."""
-        each = [nearest(query, query_filter, request.depth) for query in queries]
-        found: list[list[Any]] = self._shard.query_batch(edge.QueryBatchRequest(each))
-        return found
-
-    def _with_payload(self, found: Sequence[Any], request: SearchRequest) -> list[_Found]:
-        """The points found, with payload and vectors, without those that were deleted since."""
-        scores = {point.id: point.score for point in found}
-        held = self._shard.retrieve(list(scores), with_payload=True, with_vector=list(request.vectors))
-        by_id = {record.id: record for record in held}
-        return [
-            _Found(key, score, by_id[key].payload, by_id[key].vector) for key, score in scores.items() if key in by_id
-        ]
-
     def _require_space(self, points: Sequence[IndexPoint]) -> None:
         # Writes go into holes of mapped files: if the disk cannot fill one, the process is killed.
         need = extent_of(self._folder).holes + sum(
@@ -226,17 +183,6 @@ def _vectors_of(point: IndexPoint) -> dict[str, Any]:
     if point.text:
         vectors[SPARSE_VECTOR] = BM25.embed_document(point.text)
     return vectors
-
-
-def _fuse(lists: Sequence[Sequence[Any]], limit: int) -> list[Any]:
-    """The `limit` best points of several ranked lists by reciprocal rank fusion; ties break on the id."""
-    scores: dict[Any, float] = {}
-    points = {}
-    for ranking in lists:
-        for rank, point in enumerate(ranking, start=1):
-            points[point.id] = point
-            scores[point.id] = scores.get(point.id, 0.0) + 1 / (RRF_K + rank)
-    return [points[key] for key in sorted(scores, key=lambda key: (-scores[key], str(key)))[:limit]]
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -34,18 +34,18 @@ class ServerClient(QdrantClient):
             ValueError: the first of `urls` is not an address.
         """
         connections = Nodes(urls, verify)
-        with warnings.catch_warnings():
-            # `cxr doctor` says it once.
-            warnings.filterwarnings("ignore", "Api key is used with an insecure connection", UserWarning)
-            super().__init__(
-                url=urls[0], api_key=api_key, timeout=timeout_s, check_compatibility=False, transport=connections
-            )
         self._plain = httpx.Client(
             base_url=urls[0],
             headers={"content-type": "application/json"} | ({"api-key": api_key} if api_key else {}),
             timeout=timeout_s,
             transport=connections,
         )
+        with warnings.catch_warnings():
+            # `cxr doctor` says it once.
+            warnings.filterwarnings("ignore", "Api key is used with an insecure connection", UserWarning)
+            super().__init__(
+                url=urls[0], api_key=api_key, timeout=timeout_s, check_compatibility=False, transport=connections
+            )
 
     def call(self, method: str, path: str, body: Any, answer: type[T], **params: str | int) -> T:
         """The result of one request: `body` as JSON, the answer decoded as `answer`, `params` in the address.

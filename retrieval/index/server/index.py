@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
 from retrieval.errors import CollectionExists, IndexFailure, NoCollection
 from retrieval.index.interface import Collection
@@ -28,6 +28,7 @@ from retrieval.index.schema import (
 from retrieval.index.server.cache import AnswerCache
 from retrieval.index.server.client import SEARCH_TIMEOUT_S, RetryingClient, connect
 from retrieval.index.server.collection import ServerCollection
+from retrieval.index.server.http import ServerClient
 from retrieval.index.server.token import hidden_alias, names_of_token
 from retrieval.index_address import redact
 
@@ -35,7 +36,7 @@ _INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=mo
 
 
 class ServerIndex:
-    """The collections of a server, through any `QdrantClient`; tests use its local mode.
+    """The collections of a server, through a client of it.
 
     A search asks for the active collection and for what its collection records. The answers are used for a second, see
     `AnswerCache`; changes made through this object are seen at once.
@@ -43,7 +44,7 @@ class ServerIndex:
 
     def __init__(
         self,
-        client: QdrantClient,
+        client: ServerClient,
         location: str,
         *,
         patience_s: float = 0.0,
@@ -53,7 +54,7 @@ class ServerIndex:
         """Use `client`. Temporary failures are retried for `patience_s` seconds, or once for 0; see `RetryingClient`."""
         self.location = location
         self._client = cast(
-            QdrantClient, RetryingClient(client, location, patience_s, search_timeout_s=search_timeout_s)
+            ServerClient, RetryingClient(client, location, patience_s, search_timeout_s=search_timeout_s)
         )
         self._answers = AnswerCache(clock)
         self._token_names: frozenset[str] | None = None

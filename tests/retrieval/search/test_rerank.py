@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from retrieval.index.edge.index import EdgeIndex
-from retrieval.index.interface import SearchRequest
 from retrieval.index.schema import Scale
+from retrieval.index.search_request import SearchRequest
 from retrieval.search.calibration import calibrate
 from retrieval.search.query_vectors import QueryVectors, VectorExamples
 from retrieval.search.rerank import plan

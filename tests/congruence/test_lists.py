@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
+from retrieval.errors import InvalidRequest
 from retrieval.index.filters import Filters
 from retrieval.index.search_request import RRF_K, OverlapSignal, SearchRequest, VectorSignal, Words
 from tests.congruence.conftest import unit_vectors
@@ -139,3 +141,66 @@ def test_hits_have_the_requested_vectors(collection, points):
         for hit in collection.search(replace(request, vectors=("image",))):
             np.testing.assert_allclose(hit.vectors["image"], stored[hit.point_id], atol=2e-3)
         assert all(hit.vectors == {} for hit in collection.search(request))
+
+
+def test_a_stored_point_in_a_query_gives_what_its_vectors_give(collection, points):
+    stored = points[5]
+    held = collection.retrieve([stored.point_id], vectors=("image", "findings", "impression"))[stored.point_id].vectors
+    signals = tuple(VectorSignal(name, vector, 0.5, zero=0.1, one=0.6) for name, vector in held.items())
+    examples = replace(signals[0], like=(QUERIES[1],), unlike=(QUERIES[3],))
+    for request in (
+        SearchRequest(signals=signals[:1]),
+        SearchRequest(signals=signals),
+        SearchRequest(signals=(examples, *signals[1:]), lists=(signals[0], WORDS)),
+    ):
+        request = replace(request, exclude=(stored.point_id,), limit=12, candidates=40)
+        by_id = replace(
+            request,
+            signals=tuple(replace(each, query=stored.point_id) for each in request.signals),
+            lists=tuple(replace(each, query=stored.point_id) if each is not WORDS else WORDS for each in request.lists),
+        )
+        expected, found = collection.search(request), collection.search(by_id)
+        assert [hit.point_id for hit in found] == [hit.point_id for hit in expected]
+        np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], atol=2e-3)
+
+
+def test_signals_of_a_vector_that_the_stored_point_lacks_are_left_out(collection, points):
+    lacking = next(point for point in points if "findings" not in point.vectors)
+    image = VectorSignal("image", lacking.point_id, 0.7, zero=0.1, one=0.6)
+    findings = VectorSignal("findings", lacking.point_id, 0.3, zero=0.1, one=0.6)
+    both = SearchRequest(signals=(image, findings), exclude=(lacking.point_id,))
+    alone = replace(both, signals=(image,))
+    assert [hit.point_id for hit in collection.search(both)] == [hit.point_id for hit in collection.search(alone)]
+
+
+def test_a_stored_point_that_was_removed_is_refused(collection, points):
+    gone = points[0].point_id
+    collection.delete([gone])
+    with pytest.raises(InvalidRequest, match="removed"):
+        collection.search(SearchRequest(signals=(VectorSignal("image", gone, 1.0),)))
+
+
+def test_where_scores_tie_at_a_cut_the_smallest_ids_are_taken(collection, points):
+    """Forty images with one vector and one report: each list, the pool and the hits are cut among them."""
+    same = [
+        replace(
+            point,
+            vectors=dict.fromkeys(("image", "findings", "impression"), QUERIES[0]),
+            text="heart nodule zebra",
+            payload=msgspec.structs.replace(point.payload, mesh=[], problems=[]),
+        )
+        for point in points[20:60]
+    ]
+    collection.upsert(same)
+    smallest = sorted(point.point_id for point in same)
+    signals = (replace(IMAGE, zero=-0.2, weight=0.5), replace(FINDINGS, query=QUERIES[0], weight=0.5))
+    for request in (
+        SearchRequest(signals=(IMAGE,)),
+        SearchRequest(lists=(Words("zebra"),)),
+        SearchRequest(lists=(IMAGE, Words("zebra")), candidates=10),
+        SearchRequest(signals=signals, candidates=12),
+        SearchRequest(signals=signals, candidates=40),
+        SearchRequest(signals=signals, lists=(IMAGE, Words("zebra")), candidates=20),
+    ):
+        hits = collection.search(replace(request, limit=7))
+        assert [hit.point_id for hit in hits] == smallest[:7]

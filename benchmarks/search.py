@@ -1,9 +1,9 @@
-"""Measures the latency of searches without encoding: Qdrant Edge, qdrant-client's local mode and a plain script.
+"""Measures the latency of searches without encoding: Qdrant Edge and a plain script.
 
     python -m benchmarks.search
 
 The collections have 6,677 and 100,000 (synthetic) images. Payloads are those of the Indiana archive (phantoms without it);
-vectors are random around one centre per report group, so that neighbours exist. All engines get the same requests: filtered
+vectors are random around one centre per report group, so that neighbours exist. Both get the same requests: filtered
 nearest neighbours, and the filtered five-signal rerank with the payload of ten hits. Edge and the script alternate every 50
 requests, because the speed of a virtual machine changes from minute to minute. They run in a process that did not make the
 points, like a service.
@@ -17,7 +17,6 @@ import pickle
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import fields, replace
 from functools import partial
@@ -27,7 +26,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from qdrant_client import QdrantClient
 
 from archives.indiana import IndianaSource
 from archives.phantoms import write_phantoms
@@ -40,7 +38,6 @@ from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, Index, IndexPoint
 from retrieval.index.schema import DENSE_VECTORS, CollectionMeta, Payload, collection_name
 from retrieval.index.search_request import SearchRequest
-from retrieval.index.server.index import ServerIndex
 from retrieval.records import point_id, studies_of
 from retrieval.search.calibration import calibrate
 from retrieval.search.query_vectors import QueryVectors, VectorExamples
@@ -48,8 +45,8 @@ from retrieval.search.rerank import plan
 
 _PLANE = 64
 _TURN = 50
-_MODEL = "bench"
-_POINTS, _ASKED = "points.pickle", "asked.pickle"
+MODEL = "bench"
+_ASKED = "asked.pickle"
 FILTERS = Filters(view="frontal", none=("Pneumothorax",))
 Searches = dict[str, list[Callable[[], Sized]]]
 """Searches to time, by name."""
@@ -59,11 +56,10 @@ def main() -> None:
     """Measure all engines in one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dim", type=int, default=1152, help="length of the vectors (default: %(default)s)")
-    parser.add_argument("--queries", type=int, default=500, help="timed searches; a tenth of them in local mode")
+    parser.add_argument("--queries", type=int, default=500, help="timed searches (default: %(default)s)")
     parser.add_argument("--large", type=int, default=100_000, help="images of the large collection; 0 skips it")
     parser.add_argument("--large-dim", type=int, default=512, help="length of its vectors (default: %(default)s)")
     arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", message="Payload indexes have no effect|Local mode performs exact")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         sizes = (arguments.dim, arguments.large, arguments.large_dim, arguments.queries)
@@ -72,9 +68,8 @@ def main() -> None:
         made.join()
         if made.exitcode:
             sys.exit("the collections were not made; the reason stands above")
-        # Local mode is last, because it fills this process with points.
-        large = {"large": compare(root / "large", local=False)} if arguments.large else {}
-        found = {"indiana": compare(root / "indiana", local=True), **large}
+        large = {"large": compare(root / "large")} if arguments.large else {}
+        found = {"indiana": compare(root / "indiana"), **large}
     write_result("search", {"filters": FILTERS.to_dict(), **found})
 
 
@@ -82,7 +77,6 @@ def make_collections(root: Path, dim: int, large: int, large_dim: int, queries: 
     """Write collections of all sizes, each for Edge and for the script, and the points of the queries."""
     points = make_points(read_source(root), dim)
     write_both(root / "indiana", points, queries)
-    (root / "indiana" / _POINTS).write_bytes(pickle.dumps(points))  # for local mode, which stores no files
     if large:
         pattern = [replace(point, vectors={}) for point in points]
         del points
@@ -100,36 +94,29 @@ def write_both(folder: Path, points: list[IndexPoint], queries: int) -> None:
     (folder / _ASKED).write_bytes(pickle.dumps(asked))
     index = EdgeIndex(folder / "index")
     dim = len(asked[0].vectors["image"])
-    load(index, CollectionMeta(model=_MODEL, bundle_id="bench", dim=dim, created_at=""), points)
+    load(index, CollectionMeta(model=MODEL, bundle_id="bench", dim=dim, created_at=""), points)
     index.close()
     write_baseline_search(folder, points)
 
 
-def compare(folder: Path, *, local: bool) -> dict[str, Any]:
-    """Times of the engines on the files of `write_both` in `folder`, with their ratios. Local mode needs all points."""
-    asked: list[IndexPoint] = pickle.loads((folder / _ASKED).read_bytes())
+def compare(folder: Path) -> dict[str, Any]:
+    """Times of both on the files of `write_both` in `folder`, with their ratios."""
+    asked = read_asked(folder)
     index = EdgeIndex(folder / "index")
-    edge = index.open(collection_name(_MODEL))
+    edge = index.open(collection_name(MODEL))
     script = BaselineSearch(folder)
     figures = in_turn({"edge": searches_of(edge, asked), "plain_script": script_searches_of(script, asked)})
-    ratios = {"script_over_edge": _over(figures, "plain_script", "five_signals")}
-    if local:
-        points: list[IndexPoint] = pickle.loads((folder / _POINTS).read_bytes())
-        memory = ServerIndex(QdrantClient(":memory:"), "local mode")
-        few = asked[: max(20, (len(asked) - _TURN) // 10) + 10]
-        searches = searches_of(load(memory, edge.meta, points), few)
-        figures["qdrant_client_local"] = {name: timed(searches[name]) for name in searches}
-        ratios["local_over_edge_nearest"] = _over(figures, "qdrant_client_local", "nearest")
-        ratios["local_over_edge_five_signals"] = _over(figures, "qdrant_client_local", "five_signals")
-        memory.close()
+    ratio = figures["plain_script"]["five_signals"]["p50_ms"] / figures["edge"]["five_signals"]["p50_ms"]
+    ratios = {"script_over_edge": round(ratio, 2)}
     found = {"points": edge.count(), "dim": edge.meta.dim, "engines": figures, "ratios_p50": ratios}
     index.close()
     return found
 
 
-def _over(figures: dict[str, Any], other: str, search: str) -> float:
-    ratio: float = figures[other][search]["p50_ms"] / figures["edge"][search]["p50_ms"]
-    return round(ratio, 2)
+def read_asked(folder: Path) -> list[IndexPoint]:
+    """The points that `write_both` saved for the queries."""
+    asked: list[IndexPoint] = pickle.loads((folder / _ASKED).read_bytes())
+    return asked
 
 
 def read_source(folder: Path) -> IndianaSource:

@@ -22,9 +22,6 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmat
 
 ShardsOption = Annotated[int, typer.Option("--shards", min=1, help="Shards of a new collection; server only.")]
 ReplicasOption = Annotated[int, typer.Option("--replicas", min=1, help="Copies of each shard; server only.")]
-PauseOptimizerOption = Annotated[
-    bool, typer.Option("--pause-optimizer", help="Build the search graph after the load, not during it; server only.")
-]
 
 VIEWS = ("frontal", "lateral", "unknown", "all")
 """Values of `--view` where all views may be taken together."""

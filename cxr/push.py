@@ -13,7 +13,6 @@ from cxr.options import (
     CollectionArgument,
     IndexOption,
     JsonOption,
-    PauseOptimizerOption,
     ReplicasOption,
     ShardsOption,
 )
@@ -32,7 +31,6 @@ def push(
     shards: ShardsOption = 1,
     replicas: ReplicasOption = 1,
     quantization: CopyQuantizationOption = None,
-    pause_optimizer: PauseOptimizerOption = False,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,9 +45,7 @@ def push(
     cxr push biomedclip --to https://qdrant.example:6333
     cxr push biomedclip --to https://qdrant.example:6333 --shards 4 --replicas 2 --quantization int8
     """
-    options = load_options(
-        quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer
-    )
+    options = load_options(quantization, shards=shards, replicas=replicas, recreate=recreate)
     with (
         opened_index(index) as source,
         _opened_target(to, source) as target,

@@ -12,7 +12,6 @@ from cxr.options import (
     CollectionArgument,
     IndexOption,
     JsonOption,
-    PauseOptimizerOption,
     ReplicasOption,
     ShardsOption,
 )
@@ -67,7 +66,6 @@ def restore(
     shards: ShardsOption = 1,
     replicas: ReplicasOption = 1,
     quantization: CopyQuantizationOption = None,
-    pause_optimizer: PauseOptimizerOption = False,
     index: IndexOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,9 +78,7 @@ def restore(
     cxr snapshot restore biomedclip.zip
     cxr snapshot restore biomedclip.zip --index https://qdrant.example:6333 --recreate
     """
-    options = load_options(
-        quantization, shards=shards, replicas=replicas, recreate=recreate, pause_optimizer=pause_optimizer
-    )
+    options = load_options(quantization, shards=shards, replicas=replicas, recreate=recreate)
     with opened_index(index) as target, progress_bar(f"Restoring {file.name}") as progress:
         summary = restore_snapshot(file, target, options, progress=progress)
     report_transfer(summary, as_json)

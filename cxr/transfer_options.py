@@ -24,9 +24,7 @@ CopyQuantizationOption = Annotated[
 ]
 
 
-def load_options(
-    quantization: str | None, *, shards: int, replicas: int, recreate: bool, pause_optimizer: bool
-) -> LoadOptions:
+def load_options(quantization: str | None, *, shards: int, replicas: int, recreate: bool) -> LoadOptions:
     """The options of a copy.
 
     Raises:
@@ -39,7 +37,6 @@ def load_options(
         shards=shards,
         replicas=replicas,
         recreate=recreate,
-        pause_optimizer=pause_optimizer,
     )
 
 

@@ -1,4 +1,4 @@
-"""Threads of the pipeline: one reads ahead, one writes in the background, and a pool decodes."""
+"""Threads of an ingest or a copy: one reads ahead, one writes in the background, pools decode or send pages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,25 @@ class WriteBehind(Generic[T]):
         if kind is None:
             for future in self._pending:
                 future.result()
+
+
+def map_in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
+    """`work(item)` for each of `items`, in their order, by several `threads`; a single one is that of the caller.
+
+    Items are taken in the thread of the caller, at most `threads` ahead. An error of `work` is raised in the place of its
+    result; items after it may have been worked on. Closing the generator waits for the items that are being worked on.
+    """
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="map") as pool, cancelled_on_error(pool):
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def count_readers() -> int:

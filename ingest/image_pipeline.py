@@ -17,6 +17,7 @@ from ingest.source_images import SourceImage
 from ingest.stage_clock import StageClock
 from ingest.summary import IngestSummary
 from retrieval.index.completeness import record_pending_job
+from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection
 from retrieval.model.encoder import Encoder
 from retrieval.progress import Progress
@@ -32,13 +33,17 @@ ReadingBatch = list[tuple[SourceImage | Quarantined, Future[IndexableImage | Qua
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a run writes: a collection and its ledger, under the number of the run, its dataset and its pending job."""
+    """Where a run writes: a collection and its ledger, under the number of the run, its dataset and its pending job.
+
+    `images` is the number of images that the dataset will have.
+    """
 
     collection: Collection
     ledger: Ledger
     run: int
     dataset: str
     job: str | None
+    images: int
 
 
 class ImagePipeline:
@@ -56,14 +61,13 @@ class ImagePipeline:
         *,
         batch_size: int,
         read_threads: int,
-        pause_optimizer: bool,
     ) -> None:
         self._encoder = encoder
         self._reader = reader
         self._clock = clock
         self._batch_size = batch_size
         self._read_threads = read_threads
-        self._pause_optimizer = pause_optimizer
+        self._has_begun = False
 
     def index_images(
         self,
@@ -139,6 +143,6 @@ class ImagePipeline:
 
     def _open_for_writing(self, to: Destination) -> None:
         record_pending_job(to.collection, to.job)
-        if self._pause_optimizer:
-            to.collection.pause_optimizer()
-            self._pause_optimizer = False
+        if not self._has_begun:
+            to.collection.begin_load(to.images - to.collection.count(Filters(dataset=to.dataset)))
+            self._has_begun = True

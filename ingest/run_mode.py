@@ -53,6 +53,11 @@ class RunMode:
         return self.part not in (None, (1, 1))
 
     @property
+    def parts(self) -> int:
+        """The number of parts that the source is divided into."""
+        return self.part[1] if self.part else 1
+
+    @property
     def name(self) -> str:
         """The name of the mode in the ledger: `1/1` for a full run, `2/8` for a part, `retry`."""
         if self.retry is not None:

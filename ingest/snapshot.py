@@ -147,7 +147,7 @@ def restore_snapshot(
         content = Content(snapshot.manifest.meta, snapshot.manifest.points, snapshot.points())
         target = open_copy_target(content, index, name, options, job=RESTORE)
         try:
-            return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
+            return fill(target, content, progress=progress)
         except BaseException:
             with suppress(RetrievalError):  # report the first error
                 index.drop(name)

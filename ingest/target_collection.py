@@ -116,7 +116,7 @@ def complete(
     if not collection.meta.complete:
         progress.stage("Optimizing the index")
         with clock("optimise"):
-            collection.optimize()
+            collection.optimize(progress)
         progress.stage("Calibrating scores")
         with clock("calibrate"):
             calibration = calibrate(collection)

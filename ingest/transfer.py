@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from ingest.concurrency import map_in_order
 from ingest.copied_points import pages, read_points, require_same_images, verify_copy
 from ingest.target_collection import open_or_create
 from retrieval.errors import BundleMismatch, IndexFailure
 from retrieval.index.completeness import PUSH, pending_after, record_pending_job
 from retrieval.index.interface import Collection, Index, IndexPoint, has_no_active, readable_active
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Quantization, require_same_salt
-from retrieval.progress import Progress
+from retrieval.progress import Progress, stages_of
 from retrieval.search.calibration import calibrate
 
 SAMPLE = 256
@@ -36,15 +39,13 @@ class Content:
 class LoadOptions:
     """How a collection is loaded: the layout of a new one, with the `quantization` of the original if None.
 
-    `recreate` drops an existing collection first. `pause_optimizer` stops a server from building graphs until all points
-    are loaded.
+    `recreate` drops an existing collection first.
     """
 
     shards: int = 1
     replicas: int = 1
     quantization: Quantization | None = None
     recreate: bool = False
-    pause_optimizer: bool = False
 
     def layout(self, original: CollectionLayout) -> CollectionLayout:
         """The layout of a new collection."""
@@ -107,7 +108,7 @@ def push(
     """
     content = Content(original.meta, original.count(), read_points(original))
     target = open_copy_target(content, index, original.name, options, job=PUSH)
-    return fill(target, content, pause_optimizer=options.pause_optimizer, progress=progress)
+    return fill(target, content, progress=progress)
 
 
 def open_copy_target(content: Content, index: Index, name: str, options: LoadOptions, *, job: str) -> Target:
@@ -134,9 +135,7 @@ def open_copy_target(content: Content, index: Index, name: str, options: LoadOpt
     return Target(job, index, opened.collection, is_new=opened.is_new, was_active=opened.was_active)
 
 
-def fill(
-    target: Target, content: Content, *, pause_optimizer: bool = False, progress: Progress | None = None
-) -> TransferSummary:
+def fill(target: Target, content: Content, *, progress: Progress | None = None) -> TransferSummary:
     """Copy `content` into `target` and verify it; then record the copy as complete, if the original is.
 
     Raises:
@@ -146,25 +145,17 @@ def fill(
     collection = target.collection
     before = 0 if target.is_new else collection.count()
     sampled = set(np.linspace(0, content.total - 1, num=min(content.total, SAMPLE), dtype=int).tolist())
+    sender = _Sender(target, is_empty=before == 0, images=content.total - before)
     done = there = sent = 0
     samples: list[IndexPoint] = []
-    for page in pages(content.points):
-        stored = collection.fetch([point.point_id for point in page]) if before else {}
-        require_same_images(page, stored, collection, target.index.location)
-        # The payload is written last and holds the hash of the image, the texts and the time: it alone shows a change.
-        changed = [point for point in page if stored.get(point.point_id) != msgspec.to_builtins(point.payload)]
-        if changed:
-            if not sent:
-                record_pending_job(collection, target.job)
-                if pause_optimizer:
-                    collection.pause_optimizer()
-            collection.upsert(changed)
-        samples += [point for number, point in enumerate(page, done) if number in sampled]
-        done, there, sent = done + len(page), there + len(stored), sent + len(changed)
-        if progress:
-            progress(done, content.total)
+    with closing(map_in_order(sender.send, pages(content.points), collection.writers)) as handled:
+        for page, stored, changed in handled:
+            samples += [point for number, point in enumerate(page, done) if number in sampled]
+            done, there, sent = done + len(page), there + stored, sent + changed
+            if progress:
+                progress(done, content.total)
     if sent or not collection.meta.complete:
-        collection.optimize()
+        collection.optimize(stages_of(progress))
     kept = before - there
     verify_copy(collection, samples, expected=done + kept)
     meta = _record(collection, content.meta, target.job, mixed=kept > 0)
@@ -183,6 +174,37 @@ def fill(
         active=readable_active(target.index) == collection.name,
         seconds=round(time.perf_counter() - started, 2),
     )
+
+
+class _Sender:
+    """Sends pages that the target lacks; several threads may do so at once."""
+
+    def __init__(self, target: Target, *, is_empty: bool, images: int) -> None:
+        """`is_empty`: the target has no point yet, so that it need not be compared. It lacks about `images`."""
+        self._target = target
+        self._is_empty = is_empty
+        self._images = images
+        self._opening = threading.Lock()
+        self._is_open = False
+
+    def send(self, page: list[IndexPoint]) -> tuple[list[IndexPoint], int, int]:
+        """`page`, the number of its points that the target had, and the number of those that were written."""
+        collection = self._target.collection
+        stored = {} if self._is_empty else collection.fetch([point.point_id for point in page])
+        require_same_images(page, stored, collection, self._target.index.location)
+        # The payload is written last and holds the hash of the image, the texts and the time: it alone shows a change.
+        changed = [point for point in page if stored.get(point.point_id) != msgspec.to_builtins(point.payload)]
+        if changed:
+            self._open()
+            collection.upsert(changed)
+        return page, len(stored), len(changed)
+
+    def _open(self) -> None:
+        with self._opening:
+            if not self._is_open:
+                record_pending_job(self._target.collection, self._target.job)
+                self._target.collection.begin_load(self._images)
+                self._is_open = True
 
 
 def _record(target: Collection, original: CollectionMeta, job: str, *, mixed: bool) -> CollectionMeta:

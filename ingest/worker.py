@@ -70,7 +70,6 @@ class Worker:
         batch_size: int = BATCH_SIZE,
         read_threads: int = 0,
         layout: CollectionLayout = CollectionLayout(),
-        pause_optimizer: bool = False,
         rehash: bool = False,
         allow_burned_in: bool = False,
     ) -> None:
@@ -85,7 +84,6 @@ class Worker:
             batch_size: Images encoded at once.
             read_threads: Threads that read and decode; 0 for `count_readers`.
             layout: Layout of a new collection.
-            pause_optimizer: A server builds its graph after the load, not during it.
             rehash: Also reads files whose size and modification time have not changed.
             allow_burned_in: Accepts DICOM files whose header declares burned-in annotations.
         """
@@ -109,7 +107,6 @@ class Worker:
             self.clock,
             batch_size=batch_size,
             read_threads=read_threads or count_readers(),
-            pause_optimizer=pause_optimizer,
         )
 
     def run(
@@ -225,7 +222,8 @@ class Worker:
         names = run.mode.retry
         total = run.source.image_count() if names is None else len(names)
         run.progress.stage("Indexing" if names is None else "Reading quarantined files again", "images")
-        to = Destination(run.collection, run.ledger, run.number, run.dataset, run.mode.job(run.dataset))
+        of_dataset = total * run.mode.parts
+        to = Destination(run.collection, run.ledger, run.number, run.dataset, run.mode.job(run.dataset), of_dataset)
         images = read_images(run.source, names)
         run.seen = self._pipeline.index_images(images, total, to, run.summary, run.progress)
 

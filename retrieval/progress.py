@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -12,6 +12,7 @@ class Progress(Protocol):
         """`done` of `total` units are done; a total of 0 is not known yet."""
 
 
+@runtime_checkable
 class StageProgress(Progress, Protocol):
     """Receives the progress of long work that has several stages."""
 
@@ -27,6 +28,11 @@ class NoProgress:
 
     def stage(self, title: str, unit: str = "") -> None:
         """See `StageProgress`."""
+
+
+def stages_of(progress: Progress | None) -> StageProgress:
+    """`progress` if it shows stages; else one that shows nothing."""
+    return progress if isinstance(progress, StageProgress) else NoProgress()
 
 
 def progress_of_part(progress: Progress, number: int, parts: int) -> Progress:

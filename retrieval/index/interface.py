@@ -13,6 +13,7 @@ from retrieval.errors import AliasDamaged
 from retrieval.index.filters import Filters
 from retrieval.index.schema import CollectionLayout, CollectionMeta, Payload
 from retrieval.index.search_request import FloatArray, Scored, SearchRequest
+from retrieval.progress import StageProgress
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Collection(Protocol):
 
     name: str
     meta: CollectionMeta
+    writers: ClassVar[int]
+    """Number of `upsert` calls at the same time that load a collection fastest."""
 
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """Store points, replacing those of the same id."""
@@ -78,11 +81,14 @@ class Collection(Protocol):
     def record(self, meta: CollectionMeta) -> None:
         """Replace the record of the collection."""
 
-    def pause_optimizer(self) -> None:
-        """Stop a server from building search graphs until `optimize`; the embedded engine builds them only then."""
+    def begin_load(self, images: int) -> None:
+        """About `images` will be written: a server builds no search graphs until `optimize`, as the embedded engine."""
 
-    def optimize(self) -> None:
-        """Build the fastest form of the index and write everything to disk; returns when this is done."""
+    def optimize(self, progress: StageProgress | None = None) -> None:
+        """Build the fastest form of the index and write everything to disk; returns when this is done.
+
+        `progress` receives the stages of a server, with the images that are merged or get graphs.
+        """
 
 
 class Index(Protocol):

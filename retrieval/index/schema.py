@@ -41,8 +41,26 @@ If more points match and there is a graph, the graph is used (benchmarks/results
 INT8_FROM_KB = 1_000
 """Kilobytes of one named vector from which an embedded collection has int8 copies: 445 images of 1,152 dimensions.
 
-A server makes them where it builds a graph, from `EXACT_UP_TO_KB` on.
+A server makes them in segments of this size.
 """
+
+SEGMENT_KB = 1 << 20
+"""Kilobytes of one named vector in a segment of a server, and so in one graph: a million images of 512 dimensions."""
+
+LOADED_SEGMENT_IMAGES = 8_192
+"""Images in each of the segments that a server fills during a load: its BM25 index takes longer for each further image.
+
+The whole list of a common word is walked for each image that has the word (benchmarks/results, "Load of a server").
+"""
+
+LOADED_SEGMENTS = 64
+"""Most segments that a shard gets during a load; for larger loads each takes more images. A segment has many open files."""
+
+
+def vector_kb(dim: int, images: float) -> float:
+    """Kilobytes of one named vector of `images`, in half precision."""
+    return images * dim * 2 / 1024
+
 
 _RESCORED = 200
 
@@ -73,6 +91,12 @@ KEYWORD_FIELDS = (
     "image_sha256",
 )
 """Payload fields with an index. It exists before the first point, so that the graph is built for filters."""
+
+LINKED_FIELDS = ("dataset", "view", "present", "uncertain", "absent", "qualified", "sides", "sites", "severities")
+"""Keyword fields for whose values a graph of a server gets links: those that filters name, with many images of a value.
+
+A link for the other fields takes time and disk, and no search follows it (benchmarks/results, "Load of a server").
+"""
 
 DATE_FIELD = "study_date"
 """The payload field with a date index."""

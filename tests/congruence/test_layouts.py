@@ -26,7 +26,7 @@ ENOUGH = 2_100
 def test_a_layout_is_recorded_and_searched(index, meta, points, quantization):
     layout = msgspec.structs.replace(meta.layout, quantization=quantization)
     made = index.create(META, name=NAME, layout=layout)
-    made.pause_optimizer()
+    made.begin_load(len(points))
     made.upsert(points)
     made.optimize()
     made.optimize()

@@ -49,8 +49,14 @@ class _CollectionState:
     """State of a collection that local mode does not store."""
 
     payload_schema: dict[str, models.PayloadIndexInfo] = field(default_factory=dict)
-    indexing_threshold: int = 10_000
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"indexing_threshold": 10_000})
+    m: int = 16
     params: dict[str, Any] = field(default_factory=dict)
+
+    def change(self, body: dict[str, Any]) -> None:
+        """Change the settings of the optimizer that `body` names."""
+        self.optimizer |= body.get("optimizers_config") or {}
+        self.m = (body.get("hnsw_config") or {}).get("m", self.m)
 
 
 class QdrantStandIn:
@@ -70,6 +76,8 @@ class QdrantStandIn:
         self.fault_counts: Counter[Fault] = Counter()
         self.optimizing_polls = 0
         """Number of further requests that report a running optimization."""
+        self.is_grey = False
+        """Whether the collection must be optimized and is not, until the next change of the optimizer or write."""
         self._api_key = api_key
         self._states: dict[str, _CollectionState] = {}
         self._scheduled: list[tuple[str, Fault]] = []
@@ -94,7 +102,8 @@ class QdrantStandIn:
 
     def indexing_threshold(self, collection: str) -> int:
         """Size of the vectors in kilobytes above which the server builds a graph; 0 while the optimizer is paused."""
-        return self._states[collection].indexing_threshold
+        threshold: int = self._states[collection].optimizer["indexing_threshold"]
+        return threshold
 
     def params(self, collection: str) -> dict[str, Any]:
         """The requested layout: shards, replicas, quantisation, payload on disk."""
@@ -163,11 +172,40 @@ class QdrantStandIn:
         info = self.client.get_collection(name)
         state = self._states[self._resolve(name)]
         info.payload_schema = state.payload_schema
-        info.config.optimizer_config.indexing_threshold = state.indexing_threshold
-        if self.optimizing_polls:
+        for key, value in state.optimizer.items():
+            setattr(info.config.optimizer_config, key, value)
+        info.config.hnsw_config.m = state.m
+        if self.is_grey:
+            info.status = models.CollectionStatus.GREY
+        elif self.optimizing_polls:
             self.optimizing_polls -= 1
             info.status = models.CollectionStatus.YELLOW
         return info
+
+    def _placement(self, name: str, _body: Any) -> Any:
+        self._require_collection(name)
+        shards = range(self._states[self._resolve(name)].params.get("shard_number") or 1)
+        local = [{"shard_id": shard, "points_count": 0, "state": "Active"} for shard in shards]
+        return {
+            "peer_id": 1,
+            "shard_count": len(local),
+            "local_shards": local,
+            "remote_shards": [],
+            "shard_transfers": [],
+        }
+
+    def _optimizations(self, name: str, _body: Any) -> Any:
+        self._require_collection(name)
+        images = self.client.count(name).count
+        running = {
+            "uuid": "00000000-0000-0000-0000-000000000000",
+            "optimizer": "merge",
+            "status": "optimizing",
+            "segments": [{"uuid": "00000000-0000-0000-0000-000000000001", "points_count": images}],
+            "progress": {"name": "Segment Optimizing", "children": [{"name": "main_graph", "done": 1, "total": 4}]},
+        }
+        summary = {"queued_optimizations": 0, "queued_segments": 0, "queued_points": 0, "idle_segments": 1}
+        return {"summary": summary, "running": [running] if self.optimizing_polls else []}
 
     def _create(self, name: str, body: Any) -> Any:
         request = models.CreateCollection.model_validate(body)
@@ -181,8 +219,7 @@ class QdrantStandIn:
         )
         layout = ("shard_number", "replication_factor", "on_disk_payload", "quantization_config")
         self._states[name] = _CollectionState(params={key: body.get(key) for key in layout})
-        if request.optimizers_config and request.optimizers_config.indexing_threshold is not None:
-            self._states[name].indexing_threshold = request.optimizers_config.indexing_threshold
+        self._states[name].change(body)
         return True
 
     def _update(self, name: str, body: Any) -> Any:
@@ -190,8 +227,9 @@ class QdrantStandIn:
         self._require_collection(name)
         if request.metadata is not None:
             self.client.update_collection(name, metadata=request.metadata)
-        if request.optimizers_config and request.optimizers_config.indexing_threshold is not None:
-            self._states[self._resolve(name)].indexing_threshold = request.optimizers_config.indexing_threshold
+        if request.optimizers_config is not None or request.hnsw_config is not None:
+            self._states[self._resolve(name)].change(body)
+            self.is_grey = False
         return True
 
     def _delete(self, name: str, _body: Any) -> Any:
@@ -212,7 +250,10 @@ class QdrantStandIn:
     def _index_field(self, name: str, body: Any) -> Any:
         self._require_collection(name)
         request = models.CreateFieldIndex.model_validate(body)
-        info = models.PayloadIndexInfo(data_type=models.PayloadSchemaType(request.field_schema), points=0)
+        schema = request.field_schema
+        kind = schema if isinstance(schema, str) else schema.type.value
+        params = None if isinstance(schema, str) else schema
+        info = models.PayloadIndexInfo(data_type=models.PayloadSchemaType(kind), params=params, points=0)
         self._states[self._resolve(name)].payload_schema[request.field_name] = info
         return _update_result()
 

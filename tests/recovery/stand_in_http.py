@@ -55,6 +55,8 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
         ("POST", r"/collections/aliases", "change_aliases", "POST aliases"),
         ("GET", rf"{_COLLECTION}/exists", "exists", "GET exists"),
         ("GET", _COLLECTION, "get", "GET collection"),
+        ("GET", rf"{_COLLECTION}/cluster", "placement", "GET cluster"),
+        ("GET", rf"{_COLLECTION}/optimizations", "optimizations", "GET optimizations"),
         ("PUT", _COLLECTION, "create", "PUT collection"),
         ("PATCH", _COLLECTION, "update", "PATCH collection"),
         ("DELETE", _COLLECTION, "delete", "DELETE collection"),

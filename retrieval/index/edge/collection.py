@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import qdrant_edge as edge
@@ -21,6 +21,7 @@ from retrieval.index.interface import FACET_LIMIT, IndexPoint, Stored, to_stored
 from retrieval.index.schema import DENSE_VECTORS, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
 from retrieval.index.search_plan import run_search, stored_ids, with_vectors
 from retrieval.index.search_request import Scored, SearchRequest
+from retrieval.progress import StageProgress
 
 META = "collection.json"
 # Points per request of a scroll; with vectors they are about a hundred times as large.
@@ -34,6 +35,8 @@ _BYTES_PER_LETTER = 8
 
 class EdgeCollection:
     """An open shard. Safe from several threads: calls hold the GIL, so that they run one after the other."""
+
+    writers: ClassVar[int] = 1
 
     def __init__(self, name: str, folder: Path, shard: Shard, meta: CollectionMeta, lock: FolderLock) -> None:
         self.name = name
@@ -130,10 +133,10 @@ class EdgeCollection:
         write_json(self._folder / META, msgspec.to_builtins(meta))
         self.meta = meta
 
-    def pause_optimizer(self) -> None:
-        """See `Collection.pause_optimizer`."""
+    def begin_load(self, images: int) -> None:
+        """See `Collection.begin_load`."""
 
-    def optimize(self) -> None:
+    def optimize(self, progress: StageProgress | None = None) -> None:
         """See `Collection.optimize`. Opens the shard again, so no other call may run at the same time.
 
         Raises:

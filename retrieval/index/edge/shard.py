@@ -23,10 +23,10 @@ from retrieval.index.schema import (
     CollectionMeta,
     damaged_collection,
     model_of,
+    vector_kb,
 )
 
 SHARD = "shard"
-_BYTES_PER_NUMBER = 2  # half precision
 
 
 class Shard:
@@ -100,7 +100,7 @@ def _is_of_engine(error: BaseException) -> bool:
 
 def needs_graph(meta: CollectionMeta, images: int) -> bool:
     """Whether a collection of `images` images needs a search graph, since comparing with each would be slow."""
-    return images * meta.dim * _BYTES_PER_NUMBER / 1024 > EXACT_UP_TO_KB
+    return vector_kb(meta.dim, images) > EXACT_UP_TO_KB
 
 
 def _config(meta: CollectionMeta, *, graph: bool | None, wal_enabled: bool | None = None) -> edge.EdgeConfig:

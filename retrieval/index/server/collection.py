@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
-from qdrant_client import models
 
 from retrieval.errors import IndexFailure, IndexForbidden, IndexUnreachable
 from retrieval.index.filters import Filters, render_filter
 from retrieval.index.interface import FACET_LIMIT, IndexPoint, Stored, to_stored
-from retrieval.index.schema import DENSE_VECTORS, EXACT_UP_TO_KB, SPARSE_VECTOR, TEXT_VECTORS, CollectionMeta
+from retrieval.index.schema import DENSE_VECTORS, CollectionMeta
 from retrieval.index.search_plan import run_search, stored_ids, with_vectors
 from retrieval.index.search_request import Scored, SearchRequest
+from retrieval.index.server import writes
 from retrieval.index.server.http import ServerClient
-from retrieval.index.server.search import BM25, FILTERS, FoundPoint, ServerSearch, sparse_of
+from retrieval.index.server.optimizer import CollectionOptimizer
+from retrieval.index.server.replicas import collection_path
+from retrieval.index.server.search import FILTERS, FoundPoint, ServerSearch
+from retrieval.progress import StageProgress
 
 T = TypeVar("T")
 
 # Points per request of a scroll; with vectors they are about a hundred times as large.
 _PAGE = 1000
 _PAGE_WITH_VECTORS = 200
-_POLL_S = 0.5
 
 
 class _Page(msgspec.Struct):
@@ -48,6 +48,8 @@ class _FacetHits(msgspec.Struct):
 class ServerCollection:
     """One collection of a server."""
 
+    writers: ClassVar[int] = 3
+
     def __init__(
         self, name: str, client: ServerClient, meta: CollectionMeta, *, on_record: Callable[[], None] = lambda: None
     ) -> None:
@@ -56,42 +58,22 @@ class ServerCollection:
         self.meta = meta
         self._client = client
         self._on_record = on_record
+        self._optimizer = CollectionOptimizer(client, name, meta)
 
     def upsert(self, points: Sequence[IndexPoint]) -> None:
         """See `Collection.upsert`."""
         if points:
-            self._client.upsert(self.name, [_to_server(point) for point in points], wait=True)
+            writes.upsert_points(self._client, self.name, points)
 
     def replace_reports(self, points: Sequence[IndexPoint]) -> None:
         """See `Collection.replace_reports`."""
-        if not points:
-            return
-        given = {point.point_id: _vectors_of(point) for point in points}
-        operations: list[Any] = [
-            models.DeleteVectorsOperation(
-                delete_vectors=models.DeleteVectors(
-                    points=[point_id for point_id, vectors in given.items() if name not in vectors], vector=[name]
-                )
-            )
-            for name in (*TEXT_VECTORS, SPARSE_VECTOR)
-            if any(name not in vectors for vectors in given.values())
-        ]
-        new = [models.PointVectors(id=point_id, vector=vectors) for point_id, vectors in given.items() if vectors]
-        if new:
-            operations.append(models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=new)))
-        # The payload last: a resumed run compares it to find what is done.
-        operations += [
-            models.OverwritePayloadOperation(
-                overwrite_payload=models.SetPayload(payload=msgspec.to_builtins(point.payload), points=[point.point_id])
-            )
-            for point in points
-        ]
-        self._client.batch_update_points(self.name, operations, wait=True)
+        if points:
+            writes.replace_reports(self._client, self.name, points)
 
     def delete(self, point_ids: Sequence[str]) -> None:
         """See `Collection.delete`."""
         if point_ids:
-            self._client.delete(self.name, list(point_ids), wait=True)
+            writes.delete_points(self._client, self.name, point_ids)
 
     def fetch(self, point_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """See `Collection.fetch`."""
@@ -150,40 +132,14 @@ class ServerCollection:
         self.meta = meta
         self._on_record()
 
-    def pause_optimizer(self) -> None:
-        """See `Collection.pause_optimizer`."""
-        self._set_indexing_threshold(0)
+    def begin_load(self, images: int) -> None:
+        """See `Collection.begin_load`."""
+        self._optimizer.begin_load(images)
 
-    def optimize(self) -> None:
-        """See `Collection.optimize`. Resumes the server's own optimizer if it was paused, and waits for it.
-
-        Raises:
-            IndexFailure: the server's optimizer has failed.
-        """
-        if self._client.get_collection(self.name).config.optimizer_config.indexing_threshold == 0:
-            self._set_indexing_threshold(EXACT_UP_TO_KB)
-            time.sleep(_POLL_S)  # the status turns yellow only when the optimizer wakes up
-        while (status := self._client.get_collection(self.name).status) == models.CollectionStatus.YELLOW:
-            time.sleep(_POLL_S)
-        if status == models.CollectionStatus.RED:
-            raise IndexFailure(f"the server cannot optimize the collection {self.name}; see the log of the server")
+    def optimize(self, progress: StageProgress | None = None) -> None:
+        """See `Collection.optimize` and `CollectionOptimizer.run`."""
+        self._optimizer.run(self.count(), progress)
 
     def _call(self, path: str, body: Any, answer: type[T]) -> T:
-        result: T = self._client.call("POST", f"/collections/{quote(self.name, safe='')}/{path}", body, answer)
+        result: T = self._client.call("POST", f"{collection_path(self.name)}/{path}", body, answer)
         return result
-
-    def _set_indexing_threshold(self, kilobytes: int) -> None:
-        self._client.update_collection(
-            self.name, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=kilobytes)
-        )
-
-
-def _to_server(point: IndexPoint) -> models.PointStruct:
-    return models.PointStruct(id=point.point_id, vector=_vectors_of(point), payload=msgspec.to_builtins(point.payload))
-
-
-def _vectors_of(point: IndexPoint) -> dict[str, Any]:
-    vectors: dict[str, Any] = {name: vector.tolist() for name, vector in point.vectors.items()}
-    if point.text:
-        vectors[SPARSE_VECTOR] = models.SparseVector(**sparse_of(BM25.embed_document(point.text)))
-    return vectors

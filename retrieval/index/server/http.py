@@ -67,6 +67,19 @@ class ServerClient(QdrantClient):
         except msgspec.MsgspecError as error:
             raise ResponseHandlingException(error) from error
 
+    def write(self, method: str, path: str, body: Any, **params: str | int) -> None:
+        """Send one write; it returns when all replicas that answer have applied it.
+
+        Raises:
+            UnexpectedResponse: with status 408, the server has accepted the write but not applied it in time; as `call`.
+        """
+        answer = self.call(method, path, body, _Written | list[_Written], wait="true", **params)  # type: ignore[arg-type]
+        written = answer if isinstance(answer, list) else [answer]
+        if late := [one.status for one in written if one.status != "completed"]:
+            raise UnexpectedResponse(
+                408, "Request Timeout", f"the write has the status {late[0]}".encode(), httpx.Headers()
+            )
+
     def close(self, grpc_grace: float | None = None, **kwargs: Any) -> None:
         """Close all connections."""
         self._plain.close()
@@ -75,3 +88,7 @@ class ServerClient(QdrantClient):
 
 class _Answer(msgspec.Struct, Generic[T]):
     result: T
+
+
+class _Written(msgspec.Struct):
+    status: str

@@ -17,8 +17,8 @@ from retrieval.index.schema import (
     DATE_FIELD,
     DENSE_VECTORS,
     EXACT_FILTERED_UP_TO_KB,
-    EXACT_UP_TO_KB,
     KEYWORD_FIELDS,
+    LINKED_FIELDS,
     PREVIOUS,
     SPARSE_VECTOR,
     CollectionLayout,
@@ -29,10 +29,10 @@ from retrieval.index.server.cache import AnswerCache
 from retrieval.index.server.client import SEARCH_TIMEOUT_S, RetryingClient, connect
 from retrieval.index.server.collection import ServerCollection
 from retrieval.index.server.http import ServerClient
+from retrieval.index.server.optimizer import search_settings
+from retrieval.index.server.replicas import collection_path
 from retrieval.index.server.token import hidden_alias, names_of_token
 from retrieval.index_address import redact
-
-_INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True))
 
 
 class ServerIndex:
@@ -121,34 +121,23 @@ class ServerIndex:
                 f"the collection {name} already exists at {self.location}",
                 public=f"the collection {name} already exists",
             )
-        for field in KEYWORD_FIELDS:
-            self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
-        self._client.create_payload_index(name, DATE_FIELD, models.PayloadSchemaType.DATETIME)
+        self._index_payload(name)
         self._client.update_collection(name, metadata=msgspec.to_builtins(meta))
         self._answers.clear()
         return self.open(name)
 
     def _create_without_indexes(self, meta: CollectionMeta, name: str) -> None:
-        dense = models.VectorParams(
-            size=meta.dim, distance=models.Distance.COSINE, datatype=models.Datatype.FLOAT16, on_disk=True
-        )
         try:
-            self._client.create_collection(
-                name,
-                vectors_config=dict.fromkeys(DENSE_VECTORS, dense),
-                sparse_vectors_config={SPARSE_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)},
-                hnsw_config=models.HnswConfigDiff(m=16, ef_construct=128, full_scan_threshold=EXACT_FILTERED_UP_TO_KB),
-                optimizers_config=models.OptimizersConfigDiff(indexing_threshold=EXACT_UP_TO_KB),
-                on_disk_payload=True,
-                quantization_config=_INT8 if meta.layout.quantization == "int8" else None,
-                shard_number=meta.layout.shards,
-                replication_factor=meta.layout.replicas,
-                metadata=_unfinished(meta),
-            )
+            self._client.call("PUT", collection_path(name), _creation(meta), bool)
         except IndexFailure:
             # If the first answer was lost, the repeated request fails although the collection was made.
             if not self._client.collection_exists(name) or self._metadata_of(name) != _unfinished(meta):
                 raise
+
+    def _index_payload(self, name: str) -> None:
+        schemas = {field: {"type": "keyword", "enable_hnsw": field in LINKED_FIELDS} for field in KEYWORD_FIELDS}
+        for field, schema in (schemas | {DATE_FIELD: {"type": "datetime"}}).items():
+            self._client.write("PUT", f"{collection_path(name)}/index", {"field_name": field, "field_schema": schema})
 
     def open(self, name: str) -> Collection:
         """See `Index.open`.
@@ -230,6 +219,33 @@ class ServerIndex:
             return msgspec.convert(self._metadata_of(name), CollectionMeta)
         except msgspec.ValidationError:
             return None
+
+
+def _creation(meta: CollectionMeta) -> dict[str, Any]:
+    """The request that makes an empty collection. `memory` is that of 1.19; 1.18 knows the options beside it only."""
+    settings = search_settings(meta, 0).to_request()
+    has_int8 = meta.layout.quantization == "int8"
+    dense = {
+        "size": meta.dim,
+        "distance": "Cosine",
+        "datatype": "float16",
+        "on_disk": True,
+        "memory": "cold" if has_int8 else "cached",  # int8 copies are searched first
+    }
+    request = {
+        "vectors": dict.fromkeys(DENSE_VECTORS, dense),
+        "sparse_vectors": {SPARSE_VECTOR: {"modifier": "idf"}},
+        "hnsw_config": {"ef_construct": 128, "full_scan_threshold": EXACT_FILTERED_UP_TO_KB} | settings["hnsw_config"],
+        "optimizers_config": settings["optimizers_config"],
+        "on_disk_payload": True,
+        "payload": {"memory": "cached"},
+        "shard_number": meta.layout.shards,
+        "replication_factor": meta.layout.replicas,
+        "metadata": _unfinished(meta),
+    }
+    if has_int8:
+        request["quantization_config"] = {"scalar": {"type": "int8", "always_ram": True, "memory": "pinned"}}
+    return request
 
 
 def _unfinished(meta: CollectionMeta) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_push_accepts_a_layout_and_refuses_one_that_the_engine_lacks(tiny_home):
     with pytest.raises(InvalidRequest, match="one of none, int8"):
         invoke("push", "tiny-a", "--to", target, "--quantization", "int4")
     assert read_metas(target) == {}
-    invoke("push", "tiny-a", "--to", target, "--quantization", "int8", "--pause-optimizer")
+    invoke("push", "tiny-a", "--to", target, "--quantization", "int8")
     assert read_metas(target)[TINY].layout == CollectionLayout(quantization="int8")
     invoke("push", "tiny-a", "--to", target, "--quantization", "none", "--recreate")
     assert read_metas(target)[TINY].layout == CollectionLayout(quantization="none")

@@ -12,6 +12,7 @@ from ingest.transfer import LoadOptions, push
 from retrieval.errors import BundleMismatch, IndexFailure, InvalidRequest, TransferFailed
 from retrieval.index.schema import CollectionLayout
 from retrieval.index.search_request import SearchRequest, VectorSignal
+from retrieval.index.server.collection import ServerCollection
 from tests.congruence.conftest import META, NAME, unit_vectors
 from tests.congruence.stored_points import expected_terms, terms
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, new_index, points_of_reports
@@ -89,6 +90,7 @@ def kill_after(images):
 
 def test_a_killed_push_continues_and_is_incomplete_until_it_ends(pair, monkeypatch):
     source, index = pair
+    monkeypatch.setattr(ServerCollection, "writers", 1)  # with more, pages are sent ahead
     with pytest.raises(Killed):
         push(source, index, progress=kill_after(200))
     half = index.collections()[NAME]
@@ -194,20 +196,20 @@ def test_a_new_collection_is_quantised_as_the_original_unless_an_option_is_given
     target.close()
 
 
-def test_the_optimizer_is_paused_only_on_request_and_always_resumed(upward, monkeypatch):
+def test_a_load_begins_with_the_first_write_and_always_ends(upward, monkeypatch):
     source, index = upward
     calls = []
     kind = type(index.create(META, name="cxr_kind"))
-    monkeypatch.setattr(kind, "pause_optimizer", lambda self: calls.append("pause"))
-    monkeypatch.setattr(kind, "optimize", lambda self: calls.append("optimize"))
+    monkeypatch.setattr(kind, "begin_load", lambda self, images: calls.append(images))
+    monkeypatch.setattr(kind, "optimize", lambda self, progress=None: calls.append("optimize"))
     with pytest.raises(Killed):
-        push(source, index, LoadOptions(pause_optimizer=True), progress=kill_after(COUNT))
-    assert calls == ["pause"]
-    # All points are there already, and the optimizer still stands.
+        push(source, index, progress=kill_after(COUNT))
+    assert calls == [COUNT]
+    # All points are there already, and the load has not ended.
     assert push(source, index).sent == 0
-    assert calls == ["pause", "optimize"]
+    assert calls == [COUNT, "optimize"]
     push(source, index, LoadOptions(recreate=True))
-    assert calls == ["pause", "optimize", "optimize"]
+    assert calls == [COUNT, "optimize", COUNT, "optimize"]
 
 
 def corrupt_vector(point):

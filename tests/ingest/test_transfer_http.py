@@ -18,6 +18,7 @@ from retrieval.errors import IndexUnreachable
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
 from retrieval.index.server.index import ServerIndex
+from retrieval.index.server.optimizer import LOAD_FROM_IMAGES
 from tests.congruence.conftest import NAME
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
 from tests.retrieval.engines import COUNT, WHOLE, contents, load, points_of_reports
@@ -49,10 +50,14 @@ def assert_same(server, source):
 @pytest.fixture
 def embedded(tmp_path):
     """A home with the collection, closed, so that other processes can open it."""
-    index = EdgeIndex(tmp_path / "home" / "index")
-    load(index, POINTS)
+    return home_with(POINTS, tmp_path / "home")
+
+
+def home_with(points, home):
+    index = EdgeIndex(home / "index")
+    load(index, points)
     index.close()
-    return tmp_path / "home"
+    return home
 
 
 def test_a_push_works_through_faults_and_makes_payload_indexes_first(embedded):
@@ -77,9 +82,11 @@ def test_a_push_works_through_faults_and_makes_payload_indexes_first(embedded):
     source.close()
 
 
-def test_after_a_kill_a_push_sends_only_the_rest(embedded):
+def test_after_a_kill_a_push_sends_only_the_rest_and_ends_the_load(tmp_path):
+    count = LOAD_FROM_IMAGES + 200
+    embedded = home_with(points_of_reports(count), tmp_path / "home")
     with QdrantStandIn() as server:
-        first = pushed(embedded, server.url, "--pause-optimizer")
+        first = pushed(embedded, server.url)
         held = 0
         while held < 200:
             assert first.poll() is None, first.communicate()
@@ -95,13 +102,13 @@ def test_after_a_kill_a_push_sends_only_the_rest(embedded):
         assert server.indexing_threshold(NAME) == 0
         time.sleep(0.2)  # a request that was under way when its sender died is still handled
         held = server.client.count(NAME).count
-        assert 200 <= held < COUNT
+        assert 200 <= held < count
         target = ServerIndex.connect(server.url, api_key=None, timeout_s=5)
         assert not target.collections()[NAME].complete
         assert target.active() is None
         again = pushed(embedded, server.url)
         done = json.loads(again.communicate(timeout=60)[0])
-        assert (done["sent"], done["unchanged"]) == (COUNT - held, held)
+        assert (done["sent"], done["unchanged"]) == (count - held, held)
         assert done["complete"] and done["active"]
         assert server.indexing_threshold(NAME) > 0
         source = EdgeIndex(embedded / "index")

@@ -42,9 +42,9 @@ CREATION_POINTS = {
         KillPoint("retrieval.index.edge.index:EdgeIndex.create", "after"),
     ),
     "server": (
-        KillPoint("qdrant_client:QdrantClient.create_collection"),
+        KillPoint("retrieval.index.server.index:ServerIndex._create_without_indexes"),
         KillPoint("retrieval.index.server.index:ServerIndex._create_without_indexes", "after"),
-        KillPoint("qdrant_client:QdrantClient.create_payload_index", "after", 4),
+        KillPoint("retrieval.index.server.http:ServerClient.write", "after", 4),
         KillPoint("qdrant_client:QdrantClient.update_collection"),
     ),
 }

@@ -15,6 +15,7 @@ from ingest.worker import Worker
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
 from retrieval.index.search_request import SearchRequest, VectorSignal
+from retrieval.index.server import optimizer
 from tests.conftest import DIM
 from tests.ingest.worker_fixtures import CallOnProgress
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
@@ -156,7 +157,7 @@ def test_the_aliases_are_right_if_the_response_to_their_change_is_lost(server, c
 def test_a_partly_created_collection_is_not_listed_until_it_is_created_again(bundle_id, server, connect):
     index = connect(server, patience_s=0)
     # The creation stops before the fourth payload index.
-    real, created = index._client._client.create_payload_index, []
+    real, created = index._client._client.write, []
 
     def cut(*values):
         created.append(values)
@@ -164,7 +165,7 @@ def test_a_partly_created_collection_is_not_listed_until_it_is_created_again(bun
             raise KeyboardInterrupt
         return real(*values)
 
-    index._client._client.create_payload_index = cut
+    index._client._client.write = cut
     with pytest.raises(KeyboardInterrupt):
         index.create(META, name=NAME)
     assert index.collections() == {}
@@ -185,7 +186,9 @@ def test_a_collection_of_another_program_is_not_changed(server, connect):
     assert server.client.get_collection(NAME).config.metadata == {"owner": "somebody"}
 
 
-def test_a_paused_optimiser_runs_again_after_an_interrupted_ingest(server, connect, encoder, archive):
+def test_the_server_builds_again_after_an_interrupted_ingest(server, connect, encoder, archive, monkeypatch):
+    monkeypatch.setattr(optimizer, "LOAD_FROM_IMAGES", 10)
+
     class Cut(Exception):
         pass
 
@@ -194,9 +197,7 @@ def test_a_paused_optimiser_runs_again_after_an_interrupted_ingest(server, conne
             raise Cut
 
     with pytest.raises(Cut):
-        Worker(encoder, connect(server), batch_size=4, pause_optimizer=True).run(
-            IndianaSource(**archive), progress=CallOnProgress(cut)
-        )
+        Worker(encoder, connect(server), batch_size=4).run(IndianaSource(**archive), progress=CallOnProgress(cut))
     assert server.indexing_threshold(NAME) == 0
     server.optimizing_polls = 2
     Worker(encoder, connect(server), batch_size=4).run(IndianaSource(**archive))

@@ -35,9 +35,9 @@ def _index_on_a_server() -> Index:
     return index
 
 
-def points_of_reports() -> list[IndexPoint]:
+def points_of_reports(count: int = COUNT) -> list[IndexPoint]:
     """Points with the BM25 text of their payload, as the worker writes them."""
-    return [replace(point, text=point.payload.report_text) for point in make_points(COUNT)]
+    return [replace(point, text=point.payload.report_text) for point in make_points(count)]
 
 
 def load(index: Index, points: list[IndexPoint]) -> Collection:

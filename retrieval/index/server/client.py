@@ -192,7 +192,7 @@ def _first_line(text: str) -> str:
 
 
 def _name_of(name: str, values: Sequence[Any]) -> str:
-    return " ".join(map(str, values[:2])) if name == "call" else name
+    return " ".join(map(str, values[:2])) if name in ("call", "write") else name
 
 
 def _require_done(result: T) -> T:

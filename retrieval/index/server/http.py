@@ -67,18 +67,10 @@ class ServerClient(QdrantClient):
         except msgspec.MsgspecError as error:
             raise ResponseHandlingException(error) from error
 
-    def write(self, method: str, path: str, body: Any, **params: str | int) -> None:
-        """Send one write; it returns when all replicas that answer have applied it.
-
-        Raises:
-            UnexpectedResponse: with status 408, the server has accepted the write but not applied it in time; as `call`.
-        """
-        answer = self.call(method, path, body, _Written | list[_Written], wait="true", **params)  # type: ignore[arg-type]
-        written = answer if isinstance(answer, list) else [answer]
-        if late := [one.status for one in written if one.status != "completed"]:
-            raise UnexpectedResponse(
-                408, "Request Timeout", f"the write has the status {late[0]}".encode(), httpx.Headers()
-            )
+    def write(self, method: str, path: str, body: Any) -> Any:
+        """The result of one write as `call`: its `status` is `completed` if all replicas that answer have applied it."""
+        answer: Any = _Written | list[_Written]
+        return self.call(method, path, body, answer, wait="true")
 
     def close(self, grpc_grace: float | None = None, **kwargs: Any) -> None:
         """Close all connections."""

@@ -43,6 +43,9 @@ from retrieval.progress import NoProgress, StageProgress
 
 _log = logging.getLogger(__name__)
 
+LOAD_FROM_IMAGES = 1_000
+"""Fewer images are written without a change of the settings: what the server builds meanwhile is small."""
+
 _LINKS = 16
 _NEVER_MERGED = 1_000_000  # segments; no shard has so many
 _POLL_S = 0.5
@@ -135,6 +138,8 @@ class CollectionOptimizer:
 
         If another process has begun a load, its settings stay.
         """
+        if images < LOAD_FROM_IMAGES:
+            return
         found = self._read_settings()
         if not found.is_for_load:
             self._apply(load_settings(self._meta, images, links=found.m))

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from ingest.concurrency import WriteBehind, read_ahead
+from ingest.concurrency import WriteBehind, map_in_order, read_ahead
 from ingest.stage_clock import StageClock
 
 WAIT_S = 10
@@ -150,6 +150,43 @@ def test_an_error_in_the_block_is_raised_and_waiting_items_are_dropped(no_thread
         go.set()
         raise KeyboardInterrupt
     assert written == list(range(len(written)))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_the_order_of_the_items_with_few_taken_ahead(no_thread_left, threads):
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.002 * (number % 3))
+        return number * number
+
+    found = []
+    for result in map_in_order(work, items(), threads):
+        found.append(result)
+        assert len(taken) <= len(found) + threads
+    assert found == [number * number for number in range(20)]
+
+
+def test_several_threads_work_at_the_same_time(no_thread_left):
+    together = threading.Barrier(3, timeout=WAIT_S)
+    assert len(list(map_in_order(lambda _: together.wait(), range(6), 3))) == 6
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_the_work_comes_in_its_place_and_ends_the_work(no_thread_left, threads):
+    done = []
+    with pytest.raises(Failure, match="cannot write 3"):
+        done += map_in_order(failing([], 3), range(1000), threads)
+    found = map_in_order(failing(done, 3), range(1000), threads)
+    assert [next(found) for _ in range(3)] == [None] * 3
+    with pytest.raises(Failure, match="cannot write 3"):
+        next(found)
+    assert len(done) <= 3 + threads + 1
 
 
 def test_the_clock_adds_up_threads_and_lists_the_longest_first():

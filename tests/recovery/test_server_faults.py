@@ -11,6 +11,7 @@ import pytest
 from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
 from archives.indiana import IndianaSource
+from ingest.run_mode import RunMode
 from ingest.worker import Worker
 from retrieval.errors import CollectionExists, IndexFailure, IndexUnreachable, NoCollection
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS, CollectionLayout, CollectionMeta
@@ -203,6 +204,19 @@ def test_the_server_builds_again_after_an_interrupted_ingest(server, connect, en
     Worker(encoder, connect(server), batch_size=4).run(IndianaSource(**archive))
     assert server.indexing_threshold(NAME) > 0
     assert server.optimizing_polls == 0
+    assert connect(server).collections()[NAME].complete
+
+
+def test_finish_triggers_a_server_that_restarted_while_it_built(server, connect, encoder, archive):
+    worker = Worker(encoder, connect(server), batch_size=4)
+    worker.run(IndianaSource(**archive), RunMode(part=(1, 2)))
+    worker.run(IndianaSource(**archive), RunMode(part=(2, 2)))
+    server.is_grey, server.optimizing_polls = True, 2
+    seen = []
+    worker.finish(CallOnProgress(lambda done, total: seen.append((done, total))))
+    assert not server.is_grey
+    assert server.optimizing_polls == 0
+    assert (6, 24) in seen  # images that are built, of those in the segments
     assert connect(server).collections()[NAME].complete
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -140,7 +141,7 @@ class _LocalShard(msgspec.Struct):
 class _Placement(msgspec.Struct):
     peer_id: int
     local_shards: list[_LocalShard]
-    remote_shards: list[msgspec.Raw]
+    remote_shards: list[Any]
 
 
 class _Info(msgspec.Struct):

@@ -12,7 +12,11 @@ from retrieval.errors import InvalidRequest
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 IndexOption = Annotated[
     str | None,
-    typer.Option("--index", help="URL of a Qdrant server, or a folder. [default: $CXR_INDEX or <CXR_HOME>/index]"),
+    typer.Option(
+        "--index",
+        help="URL of a Qdrant server, URLs of the nodes of one cluster with commas between them, or a folder. "
+        "[default: $CXR_INDEX or <CXR_HOME>/index]",
+    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu or cuda; cuda is an error if it is not available.")

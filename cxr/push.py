@@ -22,11 +22,12 @@ from ingest.transfer import push as push_collection
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name
+from retrieval.index_address import node_addresses
 
 
 def push(
     model: CollectionArgument,
-    to: Annotated[str, typer.Option("--to", help="URL of a Qdrant server, or the folder of an embedded index.")],
+    to: Annotated[str, typer.Option("--to", help="URLs as for --index, or the folder of an embedded index.")],
     recreate: RecreateOption = False,
     shards: ShardsOption = 1,
     replicas: ReplicasOption = 1,
@@ -58,10 +59,13 @@ def push(
 @contextmanager
 def _opened_target(location: str, source: Index) -> Iterator[Index]:
     with opened_index(location) as target:
-        if _canonical_location(target) == _canonical_location(source):
+        if _places(target) & _places(source):
             raise InvalidRequest(f"--to is the source index itself, {source.location}; name another index")
         yield target
 
 
-def _canonical_location(index: Index) -> str:
-    return index.location.rstrip("/") if "://" in index.location else str(Path(index.location).resolve())
+def _places(index: Index) -> set[str]:
+    """The addresses of the nodes of a server index, or the folder of an embedded one."""
+    if "://" in index.location:
+        return {node.rstrip("/") for node in node_addresses(index.location)}
+    return {str(Path(index.location).resolve())}

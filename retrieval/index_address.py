@@ -46,7 +46,7 @@ def redact(location: str) -> str:
     """
     if not is_server(location):
         return _redact_one(location) if is_miswritten(location) else location
-    nodes = [_redact_one(node) for node in _nodes(location)]
+    nodes = [_redact_one(node) for node in node_addresses(location)]
     # What is no list of addresses may be a password with a comma in it.
     return ",".join(nodes) if all(map(_is_address, nodes)) else _redact_one(location)
 
@@ -58,7 +58,7 @@ def server_urls(location: str) -> tuple[str, ...]:
         InvalidRequest: one is not an address, or they are not nodes of one cluster (scheme or path differ).
     """
     shown = redact(location)
-    nodes = [_redact_one(node) for node in _nodes(location)]
+    nodes = [_redact_one(node) for node in node_addresses(location)]
     if not all(map(_is_address, nodes)):
         raise InvalidRequest(
             f"the index {shown!r} is not the address of a server; write http://HOST:PORT or https://HOST:PORT, and "
@@ -73,7 +73,15 @@ def server_urls(location: str) -> tuple[str, ...]:
     return urls
 
 
-def _nodes(location: str) -> list[str]:
+def is_unencrypted(url: str) -> bool:
+    """Whether requests to `url` cross a network without TLS."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    return address.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127.")
+
+
+def node_addresses(location: str) -> list[str]:
+    """The addresses in `location`, as they are written there."""
     return [node for node in _BETWEEN_NODES.split(location.strip()) if node]
 
 

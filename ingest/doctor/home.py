@@ -14,6 +14,7 @@ from ingest.sqlite import open_readonly
 from retrieval.atomic_files import find_abandoned_drafts
 from retrieval.errors import AliasDamaged, BundleError, InvalidRequest, RetrievalError
 from retrieval.index.interface import Index
+from retrieval.index_address import is_server, is_unencrypted, server_urls
 from retrieval.model.bundle import find_bundle, installed_bundles
 from retrieval.search.saved_presets import read_preset
 from retrieval.settings import RetrievalSettings
@@ -24,11 +25,21 @@ _DATABASES = ("experiments.sqlite",)
 def check_home(settings: RetrievalSettings, index: Index) -> list[CheckResult]:
     """The results of the checks of the home of `settings`, without its collections."""
     return [
+        *_check_key(settings),
         _check_leftovers(settings),
         _check_active(index),
         _check_bundles(settings.models_dir, {*index.collections(), *index.damaged()}),
         _check_files(settings.home),
     ]
+
+
+def _check_key(settings: RetrievalSettings) -> list[CheckResult]:
+    """A note if the key of a server on another machine is sent without TLS."""
+    if not is_server(settings.index_location) or settings.index_api_key is None:
+        return []
+    open_nodes = [url for url in server_urls(settings.index_location) if is_unencrypted(url)]
+    message = f"CXR_INDEX_API_KEY goes over plain HTTP to {', '.join(open_nodes)}: others can read it; use https://"
+    return [CheckResult("server key", "note", message)] if open_nodes else []
 
 
 def _check_leftovers(settings: RetrievalSettings) -> CheckResult:

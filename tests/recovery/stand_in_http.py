@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
-Fault = Literal["drop", "lose", "503", "500", "429", "stall"]
+Fault = Literal["drop", "lose", "503", "500", "429", "408", "403", "stall"]
 """`drop` closes the connection before the request is handled, `lose` after it, so that the response is lost. A number is
 the status of an error response. `stall` sends no response until the client has timed out."""
 
@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             handler.stall()
             self.close_connection = True
             return
-        if fault in ("503", "500", "429"):
+        if fault in ("503", "500", "429", "408", "403"):
             headers = {"Retry-After": str(handler.retry_after_s)} if fault == "429" else {}
             self._send(int(fault), {"status": {"error": "planned fault"}, "time": 0.0}, headers)
             return

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 import cxr.main
 from ingest.ledger import Ledger, adopt_ledgers, ledger_path
 from retrieval.catalog import open_retriever
-from retrieval.errors import RetrievalError
+from retrieval.errors import InvalidRequest, RetrievalError
 from retrieval.index.engines import open_index
-from retrieval.index_address import is_miswritten, is_server, redact
+from retrieval.index_address import is_miswritten, is_server, redact, server_urls
 from retrieval.settings import RetrievalSettings
 from tests.conftest import write_tiny_bundle
 
@@ -46,6 +46,11 @@ ADDRESSES = [
     f" http://{REFUSED}?api_key={SECRET}",
     f"\ufeffhttp://{REFUSED}?api_key={SECRET}",
     f"CXR_INDEX=http://{REFUSED}?api_key={SECRET}",
+    f"http://user:{SECRET}@{REFUSED},http://user:{SECRET}@{REFUSED}",
+    f"http://user:{SECRET},x@{REFUSED}, https://user:{SECRET}@host",
+    f"http://{REFUSED}?api_key={SECRET},http://{REFUSED}?api_key={SECRET}",
+    f"http://user:{SECRET},http://x@{REFUSED}",
+    f"user:{SECRET}@host,user:{SECRET}@host",
 ]
 COMMANDS = [
     ["search", "--text", "x"],
@@ -145,6 +150,7 @@ def test_user_and_password_are_removed(user, password, host, scheme):
         "~/cxr@home",
         "/data/a@b:10",
         "../x?y=z",
+        "/data/a,http://b",
     ],
 )
 def test_folders_are_shown_unchanged(folder):
@@ -163,6 +169,8 @@ def test_folders_are_shown_unchanged(folder):
         "a@b:1",
         "http//qdrant",
         "'http://qdrant'",
+        "qdrant-1:6333,qdrant-2:6333",
+        "qdrant-1,http://qdrant-2",
     ],
 )
 def test_an_address_without_http_is_refused(address, tmp_path):
@@ -170,6 +178,48 @@ def test_an_address_without_http_is_refused(address, tmp_path):
     with pytest.raises(RetrievalError, match="write http://"):
         open_index(RetrievalSettings(home=tmp_path, index=address))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_nodes_of_a_cluster_are_separated_by_commas():
+    nodes = ("http://a:6333", "http://b:6333")
+    for address in ("http://a:6333,http://b:6333", "http://u:p@a:6333 , http://b:6333/,http://a:6333,"):
+        assert is_server(address)
+        assert server_urls(address) == nodes
+    assert redact("http://u:p@a:6333, http://b:6333") == "http://a:6333,http://b:6333"
+    assert server_urls("https://[::1]:6333/x,https://qdrant_2/x") == ("https://[::1]:6333/x", "https://qdrant_2/x")
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://", "not the address"),
+        ("http://:6333", "not the address"),
+        ("http://[::1", "not the address"),
+        ("http://qdrant:port", "not the address"),
+        ("http://qdrant:0", "not the address"),
+        ("http://qdrant:99999", "not the address"),
+        ("http://a:6333,b:6333", "not the address"),
+        ("http://a:6333;http://b:6333", "not the address"),
+        ("http://a:6333 http://b:6333", "not the address"),
+        ("http://a:6333,https://b:6333", "different schemes"),
+        ("http://a:6333/x,http://b:6333", "different schemes or paths"),
+    ],
+)
+def test_a_malformed_address_is_an_error_of_the_request(address, reason, tmp_path, monkeypatch, capsys):
+    with pytest.raises(InvalidRequest, match=reason):
+        open_index(RetrievalSettings(home=tmp_path, index=address))
+    monkeypatch.setattr("sys.argv", ["cxr", "models", "--index", address])
+    with pytest.raises(SystemExit):
+        cxr.main.main()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_ledger_of_a_cluster_is_found_when_its_nodes_change(tmp_path):
+    path = ledger_path(tmp_path, "http://a:6333", "cxr_a")
+    Ledger(path).close()
+    for nodes in ("http://a:6333,http://b:6333", "http://b:6333,http://a:6333,http://c:6333"):
+        assert ledger_path(tmp_path, nodes, "cxr_a") == path
+    assert ledger_path(tmp_path, "http://b:6333,http://c:6333", "cxr_a") != path
 
 
 def test_ledgers_of_an_address_with_a_password_are_found_again(tmp_path):

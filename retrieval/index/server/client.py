@@ -159,7 +159,8 @@ def connect(
             retrying.get_collections()
     except IndexFailure as error:
         client.close()
-        raise IndexUnreachable(f"{error}; is it running, and is CXR_INDEX_API_KEY right?") from error
+        hint = "is CXR_INDEX_API_KEY right?" if isinstance(error, IndexForbidden) else "is it running?"
+        raise IndexUnreachable(f"{error}; {hint}") from error
     return client
 
 

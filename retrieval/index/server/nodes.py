@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
 import time
@@ -63,7 +64,7 @@ class _Node:
         """The answer to `request`, which carries its timeout to the server, too."""
         target, is_write = request.url.raw_path, b"wait=" in request.url.query
         if b"/collections" in target and b"/snapshots" not in target:
-            target += b"%stimeout=%d" % (b"&" if b"?" in target else b"?", max(1, int(limit_s)))
+            target += b"%stimeout=%d" % (b"&" if b"?" in target else b"?", math.ceil(limit_s))
         if keep_order and is_write:
             target += b"&ordering=medium"
         address = self.address

@@ -79,14 +79,16 @@ def cut_after(collection, operations, monkeypatch):
         monkeypatch.setattr(collection, "_shard", CutShard())
     else:
         client = collection._client._client
-        whole = client.batch_update_points
+        whole = client.write
 
-        def cut(name, steps, **options):
-            whole(name, steps[:operations], **options)
+        def cut(method, path, body):
+            steps = body["operations"]
+            if operations:
+                whole(method, path, {"operations": steps[:operations]})
             if len(steps) > operations:
                 raise Cut
 
-        monkeypatch.setattr(client, "batch_update_points", cut)
+        monkeypatch.setattr(client, "write", cut)
 
 
 @pytest.mark.parametrize("operations", range(7))

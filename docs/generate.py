@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cxr.main
 import service
+from docs.command_tree import walk_commands
 from docs.reference_filters import render_filters
 from docs.reference_http import render_http
 from docs.reference_markdown import NOTICE, cell, escape
@@ -54,25 +55,16 @@ def render_cli() -> str:
     return "\n".join(lines) + "\n"
 
 
-def walk_commands() -> Iterator[tuple[str, Any]]:
-    """Each command of `cxr` with its path, such as `cxr ingest status`; groups stand before their commands."""
-    for name in cxr.main.COMMANDS:
-        command = cxr.main.load_command(name)
-        yield f"cxr {name}", command
-        for child, subcommand in getattr(command, "commands", {}).items():
-            yield f"cxr {name} {child}", subcommand
-
-
 def parameters_of(command: Any) -> list[Any]:
     """Arguments and options, without those of shell completion."""
     return [each for each in command.params if not {"--install-completion", "--show-completion"} & set(each.opts)]
 
 
-def _command(path: str, command: Any) -> list[str]:
-    level = "##" if path.count(" ") == 1 else "###"
+def _command(path: tuple[str, ...], command: Any) -> list[str]:
+    level = "#" * (1 + len(path))
     text, _, examples = (command.help or "").partition("\b")
     description = " ".join(text.split("\n")).replace("  ", "\n\n").strip()
-    lines = [f"{level} {path}", "", escape(description), ""]
+    lines = [f"{level} {' '.join(('cxr', *path))}", "", escape(description), ""]
     if examples.strip():
         lines += ["```text", examples.strip("\n").rstrip(), "```", ""]
     rows = [_parameter(each) for each in parameters_of(command)]

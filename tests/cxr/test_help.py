@@ -1,32 +1,21 @@
-"""Help of every command and subcommand; their names come from the live command tree."""
+"""Help of every command and subcommand."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
-import click
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
 import cxr.main
+from docs.command_tree import walk_commands
 
 WIDTH = 80
 
 
-def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """`command` with its path, and all commands below it."""
-    yield path, command
-    if hasattr(command, "list_commands"):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            yield from walk(command.get_command(context, name), (*path, name))
-
-
-TREE = {path: command for name in cxr.main.COMMANDS for path, command in walk(cxr.main.load_command(name), (name,))}
+TREE = dict(walk_commands())
 PATHS = sorted(TREE)
 # A group without a callback of its own only lists its subcommands.
 RUNNABLE = [path for path in PATHS if not hasattr(TREE[path], "list_commands") or TREE[path].invoke_without_command]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
-import cxr.main
+from docs.command_tree import walk_commands
 from tests.docs.markdown import NEEDS, ROOT, blocks_of, pages
 
 PAGES = [page for page in pages() if "results" not in page.parts]
-TOP = typer.main.get_command(cxr.main.app)
+TREE = dict(walk_commands())
 
 
 def command_lines(text: str) -> list[list[str]]:
@@ -43,13 +41,10 @@ def require_known(call: list[str]) -> None:
     if not words or words[0].startswith("-"):
         assert set(words) <= {"--help", "--version"}, call
         return
-    command: Any = cxr.main.load_command(words[0]) if words[0] in cxr.main.COMMANDS else None
-    assert command is not None, f"no command {words[0]!r}: {call}"
-    rest = words[1:]
-    while rest and rest[0] in getattr(command, "commands", {}):
-        command, rest = command.commands[rest[0]], rest[1:]
-    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    used = {word.split("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
+    path = next((tuple(words[:end]) for end in range(len(words), 0, -1) if tuple(words[:end]) in TREE), None)
+    assert path is not None, f"no command {words[0]!r}: {call}"
+    options = {name for parameter in TREE[path].params for name in (*parameter.opts, *parameter.secondary_opts)}
+    used = {word.split("=")[0] for word in words[len(path) :] if re.match(r"--?[a-z]", word)}
     assert used <= options | {"--help"}, f"{used - options} in {call}"
 
 

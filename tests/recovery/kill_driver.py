@@ -1,8 +1,8 @@
 """Runs commands of `cxr` in processes that are killed at chosen points.
 
-`python -m tests.recovery.kill_driver` imports the program once. Then it forks one process for each line on stdin, so a
-command starts in milliseconds. The forked process runs `cxr.main` with the arguments of a real command. At the kill
-point it sends SIGKILL to itself, or it reports the point to the test, which kills it from outside.
+`python -m tests.recovery.kill_driver MODULE...` imports the program once. Then it forks one process for each line on stdin,
+so a command and its decoding processes start in milliseconds. The forked process runs `cxr.main` with the arguments of a
+real command. At the kill point it sends SIGKILL to itself, or it reports the point to the test, which kills it from outside.
 """
 
 from __future__ import annotations
@@ -17,26 +17,32 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-import cxr.main
+from PIL import Image
 
+import cxr.main
+from ingest.labels.study import label_study
+from tests.recovery.forked_decoders import start_forked_decoders
+
+_COMMANDS = ("ingest", "models", "use", "drop", "push", "snapshot", "doctor")
 _PRELOADED = (
+    *(cxr.main.COMMANDS[name].module for name in _COMMANDS),
+    "cxr.settings",
     "ingest.worker",
     "archives.indiana",
-    "pandas",
     "onnxruntime",
     "retrieval.model.encoder",
     "retrieval.index.edge.index",
-    "retrieval.index.server.index",
     "retrieval.imaging.dicom.image",
     "rich.progress",
 )
+SERVER_ENGINE = "retrieval.index.server.index"
 _ONCE_PER_BATCH = "ingest.ledger:Ledger.texts"
 
 
@@ -61,17 +67,17 @@ class KillPoint:
 
 
 class Driver:
-    """The process that forks. Commands write their output to `log` and use `cores` cores (0: all).
+    """The process that forks, with `modules` loaded. Commands write their output to `log` and use `cores` cores (0: all).
 
     With a kill point, each batch takes `slow_ms` longer, so that the command does not end before the point.
     """
 
-    def __init__(self, log: Path, *, slow_ms: float, cores: int = 0) -> None:
+    def __init__(self, log: Path, *, slow_ms: float, cores: int = 0, modules: Sequence[str] = ()) -> None:
         _find_function(_ONCE_PER_BATCH)
         self.log = log
         self._slow_ms = slow_ms
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.recovery.kill_driver"],
+            [sys.executable, "-m", "tests.recovery.kill_driver", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,9 +118,9 @@ class Driver:
 
 
 @contextmanager
-def start_driver(log: Path, *, slow_ms: float, cores: int = 0) -> Iterator[Driver]:
+def start_driver(log: Path, *, slow_ms: float, cores: int = 0, modules: Sequence[str] = ()) -> Iterator[Driver]:
     """A driver that runs until the end of the block."""
-    driver = Driver(log, slow_ms=slow_ms, cores=cores)
+    driver = Driver(log, slow_ms=slow_ms, cores=cores, modules=modules)
     try:
         yield driver
     finally:
@@ -128,8 +134,12 @@ def random_kill_point(rng: random.Random, target: str, max_delay_ms: float, *, e
 
 
 def _serve() -> None:
-    for module in _PRELOADED:
+    for module in (*_PRELOADED, *sys.argv[1:]):
         importlib.import_module(module)
+    Image.init()
+    # Compiles the rules, and loads the detector of languages.
+    for text in ("Small effusion.", "Pleuraerguss links"):
+        label_study("", "", text, "")
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -152,6 +162,8 @@ def _run_command(request: dict[str, Any]) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if request["arguments"][0] == "ingest" and hasattr(os, "setsid"):
+            start_forked_decoders(2)
         if request["kill_point"]:
             _install(KillPoint(**request["kill_point"]), reports)
         if request["slow_ms"]:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from ingest.ledger import ledger_path
 from retrieval.catalog import Catalog
 from retrieval.settings import RetrievalSettings
 from tests.conftest import copy_home
+from tests.recovery.kill_driver import start_driver
 
 
 def run(*words: str, answer: str | None = None) -> tuple[int, str]:
@@ -170,13 +171,19 @@ def test_a_folder_in_place_of_a_file_is_reported_with_a_remedy(tiny_home):
     assert run("search", "--text", "heart")[0] == 0
 
 
-def command(home: Path, *words: str) -> tuple[int, str]:
-    """Exit code and output of a command in a new process."""
-    environment = os.environ | {"CXR_HOME": str(home), "CXR_THREADS": "1", "NO_COLOR": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", "cxr", *words], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    return result.returncode, result.stdout + result.stderr
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs a command in a new process on a home; gives its exit code and output."""
+    log = tmp_path_factory.mktemp("driver") / "log"
+    log.touch()
+
+    def command(home: Path, *words: str) -> tuple[int, str]:
+        before = len(log.read_text())
+        code = driver.run(list(words), {"CXR_HOME": str(home), "CXR_THREADS": "1", "NO_COLOR": "1"})
+        return code, log.read_text()[before:]
+
+    with start_driver(log, slow_ms=0, modules=("cxr.search", "cxr.keys")) as driver:
+        yield command
 
 
 @pytest.fixture
@@ -199,7 +206,7 @@ def fill(disk: Path, *, leave_bytes: int) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_a_full_disk_is_reported_and_the_command_completes_with_more_space(disk, tiny_template):
+def test_a_full_disk_is_reported_and_the_command_completes_with_more_space(disk, tiny_template, command):
     home = disk / "home"
     shutil.copytree(tiny_template / "models", home / "models")
     ingest = ("ingest", "--model", "tiny-a", *options(tiny_template))
@@ -226,7 +233,7 @@ def test_a_full_disk_is_reported_and_the_command_completes_with_more_space(disk,
 
 
 @pytest.mark.timeout(300)
-def test_a_read_only_home_is_reported_by_every_command_that_writes(disk, tiny_template):
+def test_a_read_only_home_is_reported_by_every_command_that_writes(disk, tiny_template, command):
     home = copy_home(tiny_template, disk / "home")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     refused = (

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import WORDS, write_archive, write_tiny_bundle
-from tests.recovery.kill_driver import Driver, KillPoint, random_kill_point, start_driver
+from tests.recovery.kill_driver import SERVER_ENGINE, Driver, KillPoint, random_kill_point, start_driver
 from tests.recovery.qdrant_stand_in import FaultPlan, QdrantStandIn
 from tests.recovery.state import State, differences, read_edge, read_server
 from tests.repetitions import repetitions
@@ -68,6 +68,11 @@ class Installation:
     engine: str
     home: Path
     server: QdrantStandIn | None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What a driver loads for this engine."""
+        return (SERVER_ENGINE,) if self.server else ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -134,7 +139,7 @@ def test_an_ingest_killed_at_every_step_gives_the_index_of_an_uninterrupted_run(
     archive = Archive(tmp_path / "archive")
     command = ["ingest", "--model", "tiny", "--batch-size", "6", "--read-threads", "2", *archive.options, "--json"]
     collection = EDGE if interrupted.engine == "edge" else SERVER
-    with start_driver(tmp_path / "log", slow_ms=25) as driver:
+    with start_driver(tmp_path / "log", slow_ms=25, modules=interrupted.modules) as driver:
         first = KilledCommand(driver, interrupted, command)
         first.kill(*CREATION_POINTS[interrupted.engine], *LEDGER_POINTS)
         first.kill(KillPoint(f"{collection}.upsert"), KillPoint(f"{collection}.upsert", "after", 2))

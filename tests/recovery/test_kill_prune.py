@@ -59,7 +59,7 @@ def test_a_prune_killed_at_any_point_is_completed_by_the_same_command(
         Image.fromarray(pixels).save(archive / f"{number:03}.png")
     command = ["ingest", "--model", "tiny", "--batch-size", "32", "--read-threads", "2", "--images-dir", str(archive)]
     kills = 0
-    with start_driver(tmp_path / "log", slow_ms=25) as driver:
+    with start_driver(tmp_path / "log", slow_ms=25, modules=installation.modules) as driver:
         assert KilledCommand(driver, installation, command).complete() == 0
         for point in kill_points(installation.engine, rng):
             removed = {path: path.read_bytes() for path in rng.sample(sorted(archive.iterdir()), REMOVED_EACH_TIME)}

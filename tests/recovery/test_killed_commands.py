@@ -105,35 +105,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ResettableHome]:
         yield home
 
 
-def kill_points(
-    rng: random.Random, home: ResettableHome, arguments: list[str], *chosen: KillPoint
-) -> Iterator[KillPoint]:
-    """First the `chosen` points, then random ones within the duration of the command."""
-    home.restore()
-    started = time.perf_counter()
-    assert home.run(arguments) == 0
-    took_ms = (time.perf_counter() - started) * 1000
-    yield from chosen
-    for _ in range(ATTEMPTS):
-        yield KillPoint("cxr.main:main", "during", delay_ms=round(rng.uniform(0, took_ms), 1))
-
-
 def kill_repeatedly(
     rng: random.Random, home: ResettableHome, arguments: list[str], *chosen: KillPoint
 ) -> Iterator[KillPoint]:
-    """Kill the command on copies of the saved home. Gives each kill point that was reached."""
-    kills = 0
-    for point in kill_points(rng, home, arguments, *chosen):
-        home.restore()
-        code = home.run(arguments, point)
-        if code == 0:  # it ended before the kill point
+    """Kill the command on copies of the saved home. Gives each kill point that was reached.
+
+    First the `chosen` points, then random ones within the shortest duration of the command so far.
+    """
+    took_ms = _run_on_copy(home, arguments, None)
+    assert took_ms is not None
+    points, kills = list(chosen), 0
+    for _ in range(ATTEMPTS):
+        delay_ms = round(rng.uniform(0, took_ms), 1)
+        point = points.pop(0) if points else KillPoint("cxr.main:main", "during", delay_ms=delay_ms)
+        ended_ms = _run_on_copy(home, arguments, point)
+        if ended_ms is not None:
+            took_ms = min(took_ms, ended_ms)
             continue
-        assert code == KILLED, (SEED, point)
         kills += 1
         yield point
         if kills == KILLS:
             return
     raise AssertionError(f"seed {SEED}: the command ended before {ATTEMPTS - kills} of {ATTEMPTS} kill points")
+
+
+def _run_on_copy(home: ResettableHome, arguments: list[str], point: KillPoint | None) -> float | None:
+    """Run the command on a copy of the saved home. Gives its duration in ms, or None if it was killed."""
+    home.restore()
+    started = time.perf_counter()
+    code = home.run(arguments, point)
+    assert code in (0, KILLED), (SEED, point)
+    return (time.perf_counter() - started) * 1000 if code == 0 else None
 
 
 @pytest.mark.thorough

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,11 +15,14 @@ from ingest.doctor.checks import CheckResult, Diagnosis
 from ingest.doctor.collection import check_thumbnails, diagnose
 from ingest.doctor.home import check_home
 from ingest.doctor.permissions import permission_problems
+from ingest.doctor.server import check_server, check_server_collection
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
 from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name, model_of
+from retrieval.index.server.health import ServerHealth, read_health
+from retrieval.index_address import is_server, server_urls
 from retrieval.settings import RetrievalSettings
 
 
@@ -30,8 +33,9 @@ def doctor(
 ) -> None:
     """Check that bundles, collections, thumbnails and ledgers agree.
 
-    The command also checks that only their owner can read them, and counts images by view and label. Exit codes: 0, no
-    problem (notes do not count); 3, problems, which are listed; 1, the check failed.
+    The command also checks that only their owner can read them, and counts images by view and label. On a Qdrant server it
+    checks nodes, replicas, graphs, payload indexes and limits, too. Exit codes: 0, no problem (notes do not count); 3,
+    problems, which are listed; 1, the check failed.
 
     \b
     cxr doctor
@@ -45,7 +49,8 @@ def doctor(
         if model is not None and model not in names:
             raise NoCollection(f"the model {model} has no collection in {opened.location}")
         home = check_home(settings, opened)  # first: opening a collection removes leftovers beside it
-        checked = {name: _diagnose(name, opened, settings) for name in names}
+        health = _read_server(settings, map(collection_name, names))
+        checked = {name: _diagnose(name, opened, settings, health) for name in names}
     finally:
         opened.close()
     # A thumbnail is an orphan only if no collection has its image, so --model reads the other collections, too.
@@ -54,10 +59,11 @@ def doctor(
     for diagnosis, images in selected:
         check_thumbnails(diagnosis, images, all_images, settings.media_dir)
     diagnoses = [diagnosis for diagnosis, _ in selected]
+    server = check_server(health) if health else []
     healthy = (
         not problems
         and all(diagnosis.is_healthy for diagnosis in diagnoses)
-        and all(each.level != "problem" for each in home)
+        and all(each.level != "problem" for each in (*home, *server))
     )
     if as_json:
         collections = [diagnosis.to_dict() for diagnosis in diagnoses]
@@ -65,6 +71,7 @@ def doctor(
             {
                 "healthy": healthy,
                 "home": {"problems": problems, "findings": [asdict(each) for each in home]},
+                "server": {"findings": [asdict(each) for each in server]} if health else None,
                 "collections": collections,
             }
         )
@@ -72,16 +79,35 @@ def doctor(
         for problem in problems:
             typer.echo(f"problem  home: {problem}")
         _print_diagnoses(diagnoses, opened.location)
+        if health:
+            typer.echo(opened.location)
+            _print_check_results(server)
         typer.echo(str(settings.home))
         _print_check_results(home)
     raise typer.Exit(0 if healthy else 3)
 
 
-def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Diagnosis, frozenset[str]]:
-    """The diagnosis of one collection and the SHA-256 of its images; no images if it is damaged.
+def _read_server(settings: RetrievalSettings, collections: Iterable[str]) -> ServerHealth | None:
+    """The state of the server and of its `collections`; None for the embedded engine."""
+    if not is_server(settings.index_address):
+        return None
+    key = settings.index_api_key
+    return read_health(
+        server_urls(settings.index_address),
+        collections,
+        api_key=key.get_secret_value() if key else None,
+        timeout_s=settings.index_timeout_s,
+        ca_file=settings.index_ca_file,
+    )
+
+
+def _diagnose(
+    name: str, opened: Index, settings: RetrievalSettings, health: ServerHealth | None
+) -> tuple[Diagnosis, frozenset[str]]:
+    """The diagnosis of one collection and the SHA-256 of its images; no images if it cannot be read.
 
     Raises:
-        IndexLocked: another process has the collection open. IndexUnreachable: the server does not answer.
+        IndexLocked: another process has the collection open. IndexUnreachable: no node of the server answers.
     """
     ledger: frozenset[tuple[str, str]] | RetrievalError | None
     try:
@@ -89,19 +115,23 @@ def _diagnose(name: str, opened: Index, settings: RetrievalSettings) -> tuple[Di
     except SystemFailure as error:
         ledger = error
     try:
-        return diagnose(
+        diagnosis, images = diagnose(
             name,
             opened.open(collection_name(name)),
             settings.models_dir,
             ledger=ledger,
             public_url=settings.public_url,
         )
-    except (IndexLocked, IndexUnreachable):
+    except IndexLocked:
         raise
     except (IndexFailure, SystemFailure) as error:
-        diagnosis = Diagnosis(name, collection_name(name))
+        if isinstance(error, IndexUnreachable) and not (health and health.collections):
+            raise
+        diagnosis, images = Diagnosis(name, collection_name(name)), frozenset()
         diagnosis.add("collection", True, str(error))
-        return diagnosis, frozenset()
+    if health:
+        check_server_collection(diagnosis, health, timeout_s=settings.index_timeout_s)
+    return diagnosis, images
 
 
 def _print_diagnoses(diagnoses: list[Diagnosis], location: str) -> None:

@@ -78,6 +78,8 @@ class QdrantStandIn:
         """Number of further requests that report a running optimization."""
         self.is_grey = False
         """Whether the collection must be optimized and is not, until the next change of the optimizer or write."""
+        self.documents: dict[str, Any] = {}
+        """Whole answers by path, which come in place of the stand-in's own."""
         self._api_key = api_key
         self._states: dict[str, _CollectionState] = {}
         self._scheduled: list[tuple[str, Fault]] = []

@@ -31,6 +31,7 @@ class RequestHandler(Protocol):
     """Handles the requests that the HTTP server receives."""
 
     retry_after_s: int
+    documents: dict[str, Any]
 
     def next_fault(self, call: str) -> Fault | None:
         """The fault of a request, or None."""
@@ -167,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if not handler.accepts_key(self.headers.get("api-key")):
                 raise ErrorResponse(401, "Must provide an API key or an Authorization bearer token")
+            if self.command == "GET" and (path := self.path.partition("?")[0]) in handler.documents:
+                return 200, handler.documents[path]
             if matched is None:
                 raise ErrorResponse(404, f"the stand-in does not know {self.command} {call_name}")
             body = json.loads(content) if content else None

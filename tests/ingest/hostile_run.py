@@ -19,6 +19,7 @@ from retrieval.index.filters import Filters
 from retrieval.model.encoder import Encoder
 from retrieval.records import Source
 from tests.conftest import write_tiny_bundle
+from tests.forked_decoders import forked_decoders
 
 
 def main(home: Path, pictures: Path, tree: Path) -> None:
@@ -52,4 +53,5 @@ def peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    with forked_decoders():
+        main(*map(Path, sys.argv[1:]))

@@ -28,7 +28,7 @@ from PIL import Image
 
 import cxr.main
 from ingest.labels.study import label_study
-from tests.recovery.forked_decoders import start_forked_decoders
+from tests.forked_decoders import forked_decoders
 
 _COMMANDS = ("ingest", "models", "use", "drop", "push", "snapshot", "doctor")
 _PRELOADED = (
@@ -140,12 +140,13 @@ def _serve() -> None:
     # Compiles the rules, and loads the detector of languages.
     for text in ("Small effusion.", "Pleuraerguss links"):
         label_study("", "", text, "")
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _run_command(json.loads(line))
-        _report("pid", child)
-        _report("status", os.waitpid(child, 0)[1])
+    with forked_decoders():
+        for line in sys.stdin:
+            child = os.fork()
+            if child == 0:
+                _run_command(json.loads(line))
+            _report("pid", child)
+            _report("status", os.waitpid(child, 0)[1])
 
 
 def _report(word: str, number: int, descriptor: int = 1) -> None:
@@ -162,8 +163,6 @@ def _run_command(request: dict[str, Any]) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        if request["arguments"][0] == "ingest" and hasattr(os, "setsid"):
-            start_forked_decoders(2)
         if request["kill_point"]:
             _install(KillPoint(**request["kill_point"]), reports)
         if request["slow_ms"]:

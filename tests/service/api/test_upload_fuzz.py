@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from tests.dicom_files import make_dicom
+from tests.forked_decoders import forked_decoders
 from tests.repetitions import repetitions
 from tests.service.conftest import Client
 
@@ -20,6 +21,12 @@ from tests.service.conftest import Client
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in.*SpooledTemporaryFile")
 SEED = 20_260_131
 MUTATIONS_EACH = repetitions(24, 90)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forked_decoders() -> Iterator[None]:
+    with forked_decoders():
+        yield
 
 
 def raster(kind: str, mode: str, **options: object) -> bytes:

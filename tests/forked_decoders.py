@@ -42,7 +42,7 @@ def forked_decoders() -> Iterator[None]:
                 cwd=Path(__file__).parents[1],
             )
         start = decoder_client._start
-            decoder_client._start = lambda _command, _environment: _start_fork(ours)  # type: ignore[assignment, return-value]
+        decoder_client._start = lambda _command, _environment: _start_fork(ours)  # type: ignore[assignment, return-value]
         try:
             yield
         finally:

@@ -169,7 +169,7 @@ def describe_failure(error: Exception) -> str:
     match error:
         case UnexpectedResponse():
             status = f"{error.status_code} {error.reason_phrase}".strip()
-            words = _words_of(error.content)
+            words = _words_of(error.content).removeprefix(f"{error.reason_phrase}: ")
             return f"{status}: {words}" if words else status
         case ResponseHandlingException(source=httpx.HTTPError() as source):
             return _first_line(str(source)) or type(source).__name__

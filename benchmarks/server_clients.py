@@ -30,8 +30,8 @@ def ways_to_send(server: str, collection: Collection, asked: Sequence[IndexPoint
     """Milliseconds of the second request of a five-signal search, the largest: formula and signals over a pool of 100.
 
     `plain` is httpx with msgspec, as in use; `http_client` the same with the standard library; `qdrant_client` its public
-    method, `lower_layer` the generated call below it, `grpc` its public method over gRPC (the server needs its port 6334
-    there). All send the same vectors and read ten payloads.
+    method, `lower_layer` the generated call below it, `grpc` its public method over gRPC (on the next port, as by
+    default). All send the same vectors and read ten payloads.
     """
     path = f"/collections/{collection.name}/points/query/batch"
     batches = [_second_request(collection, point) for point in asked]
@@ -57,7 +57,8 @@ def ways_to_send(server: str, collection: Collection, asked: Sequence[IndexPoint
         ),
         "qdrant_client": lambda n: client.query_batch_points(collection.name, parsed[n]),
     }
-    grpc = QdrantClient(url=server, prefer_grpc=True, timeout=30, check_compatibility=False)
+    grpc_port = (address.port or 6333) + 1
+    grpc = QdrantClient(url=server, grpc_port=grpc_port, prefer_grpc=True, timeout=30, check_compatibility=False)
     try:
         grpc.query_batch_points(collection.name, parsed[0])
         ways["grpc"] = lambda n: grpc.query_batch_points(collection.name, parsed[n])

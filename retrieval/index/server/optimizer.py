@@ -221,15 +221,12 @@ class _Shown:
     def __init__(self, progress: StageProgress) -> None:
         self._progress = progress
         self._title = ""
-        self._total = 0
 
     def update(self, building: Sequence[Replica], work: OptimizerWork) -> None:
         if describe(building) != self._title:
             self._title = describe(building)
             self._progress.stage(f"Optimizing {self._title}", "images")
-            self._total = 0
-        self._total = max(self._total, work.images)
-        self._progress(self._total - work.images_left, self._total)
+        self._progress(work.images - work.images_left, work.images)
 
 
 class _Optimizer(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
 
+import exporters.export
+from exporters.checkpoints.checkpoint import Checkpoint
+from exporters.export import ExportSummary, export_model
+from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH
 from tests.exporters import checkpoint_folders as folders
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
@@ -36,3 +41,33 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         return made[kind]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint_folder: Callable[[str], Path]
+) -> Callable[[str], ExportSummary]:
+    """The fp32 export of the tiny checkpoint of a kind. Tests share it, so do not write to it."""
+    models_dir = tmp_path_factory.mktemp("models")
+    made: dict[str, ExportSummary] = {}
+    write_graphs = exporters.export.write_graphs
+
+    def get(kind: str) -> ExportSummary:
+        if kind not in made:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(exporters.export, "write_graphs", write_graphs)  # also within `copied_graphs`
+                made[kind] = export_model(name=kind, source=checkpoint_folder(kind), out_dir=models_dir)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def copied_graphs(exported: Callable[[str], ExportSummary], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of the shared checkpoints copy the graphs of `exported`; to translate the towers again takes 5 s."""
+
+    def copy_graphs(checkpoint: Checkpoint, folder: Path, _progress: object) -> None:
+        for name in (IMAGE_GRAPH, TEXT_GRAPH):
+            shutil.copy(exported(Path(checkpoint.source).name).folder / name, folder / name)
+
+    monkeypatch.setattr(exporters.export, "write_graphs", copy_graphs)

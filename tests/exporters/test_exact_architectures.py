@@ -34,6 +34,7 @@ def test_a_published_architecture_exports_as_the_registry_describes_it(key, tmp_
     assert summary.peak_memory_bytes is None or summary.peak_memory_bytes > summary.size_bytes
 
 
+@pytest.mark.usefixtures("copied_graphs")
 def test_a_heavy_tower_embeds_few_images_and_says_so(checkpoint_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(exporters.parity, "HEAVY_PARAMETERS", 1)
     checkpoint = load_checkpoint(checkpoint_folder("clip"))

@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -32,19 +31,6 @@ from retrieval.model.tokenize import TextTokenizer
 from retrieval.progress import NoProgress
 
 KINDS = ("clip", "siglip-unigram", "open-clip", "open-clip-bert")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, checkpoint_folder) -> Callable[[str], ExportSummary]:
-    models_dir = tmp_path_factory.mktemp("models")
-    made: dict[str, ExportSummary] = {}
-
-    def get(kind: str) -> ExportSummary:
-        if kind not in made:
-            made[kind] = export_model(name=kind, source=checkpoint_folder(kind), out_dir=models_dir)
-        return made[kind]
-
-    return get
 
 
 def an_encoder(summary: ExportSummary) -> Encoder:
@@ -139,6 +125,7 @@ def test_the_summary_is_json(exported):
     assert summary["bundle_id"] == exported("clip").bundle_id
 
 
+@pytest.mark.usefixtures("copied_graphs")
 def test_failing_parity_leaves_no_bundle(checkpoint_folder, tmp_path, monkeypatch):
     def load_other_pixels(*args: object, **kwargs: object) -> Checkpoint:
         checkpoint = load_checkpoint(checkpoint_folder("clip"))

@@ -47,8 +47,11 @@ def a_sample() -> Sample:
         pytest.param("int8", "open-clip-bert", marks=pytest.mark.real),
     ],
 )
-def test_a_lower_precision_is_smaller_and_carries_its_measurement(kind, precision, checkpoint_folder, tmp_path):
-    exact = export_model(name="exact", source=checkpoint_folder(kind), out_dir=tmp_path)
+@pytest.mark.usefixtures("copied_graphs")
+def test_a_lower_precision_is_smaller_and_carries_its_measurement(
+    kind, precision, exported, checkpoint_folder, tmp_path
+):
+    exact = exported(kind)
     lower = export_model(
         name="lower",
         source=checkpoint_folder(kind),
@@ -74,6 +77,7 @@ def test_a_lower_precision_is_smaller_and_carries_its_measurement(kind, precisio
     np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.usefixtures("copied_graphs")
 def test_fp16_passes_its_gate_on_a_well_behaved_model(checkpoint_folder, tmp_path):
     summary = export_model(
         name="half", source=checkpoint_folder("clip"), out_dir=tmp_path, precision="fp16", sample=a_sample
@@ -86,6 +90,7 @@ def test_fp16_passes_its_gate_on_a_well_behaved_model(checkpoint_folder, tmp_pat
     assert {node.type.tensor_type.elem_type for node in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
 
 
+@pytest.mark.usefixtures("copied_graphs")
 def test_a_precision_that_fails_its_gate_is_not_written_unless_allowed(checkpoint_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(GATES, "int8", (1.1, 1.1, 1.1))
     arguments = {"source": checkpoint_folder("clip"), "out_dir": tmp_path, "precision": "int8", "sample": a_sample}
@@ -142,8 +147,8 @@ def test_a_figure_that_is_not_a_number_fails():
     assert failed_limits(broken, "int8") == ["text_cosine_min nan (at least 0.98)"]
 
 
-def test_bound_inputs_give_the_same_as_plain_ones(checkpoint_folder, tmp_path):
-    summary = export_model(name="clip", source=checkpoint_folder("clip"), out_dir=tmp_path)
+def test_bound_inputs_give_the_same_as_plain_ones(exported):
+    summary = exported("clip")
     session = OrtSession(summary.folder / "image.onnx", device="cpu")
     size = summary.image_size
     pixels = np.random.default_rng(0).standard_normal((3, 3, size, size)).astype(np.float32)

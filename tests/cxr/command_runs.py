@@ -1,11 +1,13 @@
-"""Run commands: `run` in a process of its own, as a person does; `invoke` in this process, which is faster."""
+"""Run commands: `run` in a process of its own, forked from one that has loaded the program; `invoke` in this process."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,27 @@ from typer.testing import CliRunner
 import cxr.main
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import CollectionMeta
+from tests.recovery.kill_driver import Driver
+
+# What the commands load that the driver does not load for every test.
+_MODULES = ("cxr.search", "cxr.evaluate", "cxr.compare", "cxr.tune", "matplotlib.figure")
+
+
+@functools.cache
+def _driver() -> Driver:
+    driver = Driver(Path(os.devnull), slow_ms=0, modules=_MODULES)
+    atexit.register(driver.close)
+    return driver
 
 
 def run(*arguments, home: Path, code: int = 0):
     """The JSON document of a command with `--json`, else its finished process; it must exit with `code`."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("CXR_")} | {
-        "CXR_HOME": str(home)
-    }
-    command = [sys.executable, "-c", "from cxr.main import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    words = [str(word) for word in arguments]
+    environment = {name: None for name in os.environ if name.startswith("CXR_")} | {"CXR_HOME": str(home)}
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        ended = _driver().run(words, environment, output=output, errors=errors)
+        done = subprocess.CompletedProcess(words, ended, output.read_text(), errors.read_text())
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if "--json" in arguments else done
 

@@ -128,7 +128,7 @@ def test_the_reporter_fits_the_interfaces_of_the_packages_below() -> None:
         takes(reporter, reporter)
 
 
-def test_every_long_command_reports_its_stages_through_a_pipe(tiny_home: Path) -> None:
+def test_every_long_command_reports_its_stages_without_a_terminal(tiny_home: Path) -> None:
     archive = tiny_home / "archive"
     source = ("--reports-csv", archive / "reports.csv", "--projections-csv", archive / "projections.csv")
     fast = ("--queries", "50", "--resamples", "100")

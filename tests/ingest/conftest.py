@@ -13,8 +13,15 @@ from ingest.worker import Worker
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.interface import Index
 from tests.conftest import write_tiny_bundle
+from tests.forked_decoders import forked_decoders
 from tests.ingest.worker_fixtures import NAME, CountingEncoder
 from tests.retrieval.engines import load, new_index, points_of_reports
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _forked_decoders() -> Iterator[None]:
+    with forked_decoders():
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -87,14 +87,26 @@ class Driver:
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(self._process.pid, sorted(os.sched_getaffinity(0))[:cores])
 
-    def run(self, arguments: list[str], environment: dict[str, str], kill_point: KillPoint | None = None) -> int:
-        """Run one command. Returns its exit code, or the negative number of the signal that ended it."""
+    def run(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str | None],
+        kill_point: KillPoint | None = None,
+        *,
+        output: Path | None = None,
+        errors: Path | None = None,
+    ) -> int:
+        """Run one command. Returns its exit code, or the negative number of the signal that ended it.
+
+        `environment` changes that of the driver; None removes a variable. `output` and `errors` replace the log.
+        """
         assert self._process.stdin
         request = {
             "arguments": arguments,
-            "environment": environment,
+            "environment": dict(environment),
             "kill_point": kill_point and asdict(kill_point),
-            "log": str(self.log),
+            "output": str(output or self.log),
+            "errors": str(errors or self.log),
             "slow_ms": self._slow_ms if kill_point else 0.0,
         }
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -157,11 +169,13 @@ def _run_command(request: dict[str, Any]) -> None:
     """Run the command in the forked process; does not return."""
     code = 70
     try:
-        os.environ.update(request["environment"])
+        for name, value in request["environment"].items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         reports = os.dup(1)
-        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        for descriptor, path in ((1, request["output"]), (2, request["errors"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if request["kill_point"]:
             _install(KillPoint(**request["kill_point"]), reports)

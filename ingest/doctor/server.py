@@ -208,7 +208,7 @@ def _check_graphs(diagnosis: Diagnosis, health: ServerHealth, found: CollectionH
     lacking = _lacking_graphs(health, found)
     if lacking:
         message = f"{lacking}; run `cxr ingest finish --model {model_of(diagnosis.collection)}`"
-    elif any(each.in_graph for each in found.segments):
+    elif found.info.config.hnsw_config.m and any(each.in_graph for each in found.segments):
         message = f"images in graphs: {counts}{partly}"
     else:
         message = f"none is needed: searches compare all images{partly}"

@@ -50,7 +50,7 @@ SEGMENT_KB = 1 << 20
 LOADED_SEGMENT_IMAGES = 8_192
 """Images in each of the segments that a server fills during a load: its BM25 index takes longer for each further image.
 
-The whole list of a common word is walked for each image that has the word (benchmarks/results, "Load of a server").
+The whole list of a common word is walked for each image that has the word (benchmarks/results/log/server-load.md).
 """
 
 LOADED_SEGMENTS = 64
@@ -95,7 +95,7 @@ KEYWORD_FIELDS = (
 LINKED_FIELDS = ("dataset", "view", "present", "uncertain", "absent", "qualified", "sides", "sites", "severities")
 """Keyword fields for whose values a graph of a server gets links: those that filters name, with many images of a value.
 
-A link for the other fields takes time and disk, and no search follows it (benchmarks/results, "Load of a server").
+Links for all fields took 37 of 98 s of building (benchmarks/results/log/server-load.md), and no search follows the others.
 """
 
 DATE_FIELD = "study_date"

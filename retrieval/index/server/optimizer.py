@@ -163,7 +163,7 @@ class CollectionOptimizer:
 
     def _wait(self, wanted: OptimizerSettings, progress: StageProgress, *, idle_since: float) -> None:
         """Wait until all is built. From `idle_since` on, in seconds of the clock, nothing was seen to be built."""
-        shown, triggers = _Shown(progress), 0
+        shown, triggers = _Shown(progress, lambda: read_work(self._client, self._name)), 0
         while True:
             replicas = read_replicas(self._client, self._name)
             if failed := [each for each in replicas if each.status == RED]:
@@ -171,7 +171,7 @@ class CollectionOptimizer:
             idle_s = self._clock() - idle_since
             if building := [each for each in replicas if each.status == YELLOW]:
                 idle_since = self._clock()
-                shown.update(building, read_work(self._client, self._name))
+                shown.update(building)
             elif unfinished := self._find_unfinished(replicas, wanted):
                 if idle_s > _BEGINS_WITHIN_S:
                     if triggers == _TRIGGERS:
@@ -216,17 +216,30 @@ class CollectionOptimizer:
 
 
 class _Shown:
-    """Shows the replicas that build, and how many of their images are done."""
+    """Shows the replicas that build, and how many of their images are done.
 
-    def __init__(self, progress: StageProgress) -> None:
+    While a node is away the server cannot count, so that only the replicas are shown.
+    """
+
+    def __init__(self, progress: StageProgress, count: Callable[[], OptimizerWork]) -> None:
         self._progress = progress
+        self._count = count
+        self._can_count = True
         self._title = ""
 
-    def update(self, building: Sequence[Replica], work: OptimizerWork) -> None:
+    def update(self, building: Sequence[Replica]) -> None:
+        """Show the state of now."""
         if describe(building) != self._title:
             self._title = describe(building)
             self._progress.stage(f"Optimizing {self._title}", "images")
-        self._progress(work.images - work.images_left, work.images)
+        if self._can_count:
+            try:
+                work = self._count()
+            except IndexFailure as error:
+                _log.info("the progress cannot be counted: %s", error)
+                self._can_count = False
+            else:
+                self._progress(work.images - work.images_left, work.images)
 
 
 class _Optimizer(msgspec.Struct):

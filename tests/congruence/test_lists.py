@@ -194,13 +194,17 @@ def test_where_scores_tie_at_a_cut_the_smallest_ids_are_taken(collection, points
     collection.upsert(same)
     smallest = sorted(point.point_id for point in same)
     signals = (replace(IMAGE, zero=-0.2, weight=0.5), replace(FINDINGS, query=QUERIES[0], weight=0.5))
-    for request in (
+    requests = [
         SearchRequest(signals=(IMAGE,)),
-        SearchRequest(lists=(Words("zebra"),)),
-        SearchRequest(lists=(IMAGE, Words("zebra")), candidates=10),
         SearchRequest(signals=signals, candidates=12),
         SearchRequest(signals=signals, candidates=40),
-        SearchRequest(signals=signals, lists=(IMAGE, Words("zebra")), candidates=20),
-    ):
+    ]
+    if collection.meta.layout.shards == 1:  # the weight of a word depends on the shard
+        requests += [
+            SearchRequest(lists=(Words("zebra"),)),
+            SearchRequest(lists=(IMAGE, Words("zebra")), candidates=10),
+            SearchRequest(signals=signals, lists=(IMAGE, Words("zebra")), candidates=20),
+        ]
+    for request in requests:
         hits = collection.search(replace(request, limit=7))
         assert [hit.point_id for hit in hits] == smallest[:7]

@@ -19,8 +19,8 @@ class QdrantCluster:
         self.nodes = tuple(nodes)
 
     @property
-    def addresses(self) -> str:
-        """The nodes as one value of `CXR_INDEX`."""
+    def url(self) -> str:
+        """The addresses of the nodes, as one value of `CXR_INDEX`."""
         return ",".join(node.url for node in self.nodes)
 
     def start(self) -> None:
@@ -42,14 +42,16 @@ class QdrantCluster:
         state = node.result("GET", "/cluster")
         if len(state["peers"]) != len(self.nodes) or not state["raft_info"]["leader"]:
             return False
-        if state["message_send_failures"]:
-            return False
         for name in node.collections():
             shards = node.result("GET", f"/collections/{name}/cluster")
             held = [*shards["local_shards"], *shards["remote_shards"]]
             if shards["shard_transfers"] or any(each["state"] != "Active" for each in held):
                 return False
         return True
+
+    def collections(self) -> list[str]:
+        """Names of all collections."""
+        return self.nodes[0].collections()
 
     def drop_all(self) -> None:
         """Delete all collections, and wait until every node knows it."""

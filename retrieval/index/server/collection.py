@@ -14,6 +14,7 @@ from retrieval.index.schema import DENSE_VECTORS, CollectionMeta
 from retrieval.index.search_plan import run_search, stored_ids, with_vectors
 from retrieval.index.search_request import Scored, SearchRequest
 from retrieval.index.server import writes
+from retrieval.index.server.confirmed import wait_until_shown
 from retrieval.index.server.http import ServerClient
 from retrieval.index.server.optimizer import CollectionOptimizer
 from retrieval.index.server.replicas import collection_path
@@ -128,7 +129,11 @@ class ServerCollection:
 
     def record(self, meta: CollectionMeta) -> None:
         """See `Collection.record`."""
-        self._client.update_collection(self.name, metadata=msgspec.to_builtins(meta))
+        new = msgspec.to_builtins(meta)
+        before = self._client.get_collection(self.name).config.metadata
+        self._client.update_collection(self.name, metadata=new)
+        if meta != self.meta and before != new:
+            wait_until_shown(lambda: self._client.get_collection(self.name).config.metadata != before)
         self.meta = meta
         self._on_record()
 

@@ -28,6 +28,7 @@ from retrieval.index.schema import (
 from retrieval.index.server.cache import AnswerCache
 from retrieval.index.server.client import SEARCH_TIMEOUT_S, RetryingClient, connect
 from retrieval.index.server.collection import ServerCollection
+from retrieval.index.server.confirmed import wait_until_shown
 from retrieval.index.server.http import ServerClient
 from retrieval.index.server.optimizer import search_settings
 from retrieval.index.server.replicas import collection_path
@@ -123,8 +124,9 @@ class ServerIndex:
             )
         self._index_payload(name)
         self._client.update_collection(name, metadata=msgspec.to_builtins(meta))
+        wait_until_shown(lambda: self._meta_of(name) is not None)
         self._answers.clear()
-        return self.open(name)
+        return self._collection(name, meta)
 
     def _create_without_indexes(self, meta: CollectionMeta, name: str) -> None:
         try:
@@ -147,12 +149,16 @@ class ServerIndex:
         """
         # Other processes may rebuild the collection.
         meta = self._answers.get(("collection", name), lambda: self._require(name))
+        return self._collection(name, meta)
+
+    def _collection(self, name: str, meta: CollectionMeta) -> ServerCollection:
         return ServerCollection(name, self._client, meta, on_record=self._answers.clear)
 
     def drop(self, name: str) -> None:
         """See `Index.drop`."""
         self._require(name)
         self._client.delete_collection(name)
+        wait_until_shown(lambda: not self._client.collection_exists(name))
         self._answers.clear()
 
     def active(self) -> str | None:
@@ -185,6 +191,7 @@ class ServerIndex:
             operations.append(models.CreateAliasOperation(create_alias=create))
         if operations:
             self._client.update_collection_aliases(operations)
+            wait_until_shown(lambda: self._read_aliases() == aliases | changed)
         self._answers.clear()
 
     def previous(self) -> str | None:

@@ -12,7 +12,10 @@ import stamina
 from retrieval.index.server.index import ServerIndex
 from retrieval.model.encoder import Encoder
 from tests.conftest import write_tiny_bundle
+from tests.qdrant.servers import running_node
+from tests.recovery.kill_driver import start_driver
 from tests.recovery.qdrant_stand_in import QdrantStandIn
+from tests.recovery.server_site import Site
 
 PATIENCE_S = 30.0
 
@@ -58,3 +61,11 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def encoder(home: Path) -> Encoder:
     return Encoder(write_tiny_bundle(home / "models", "tiny", seed=0), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A real server that tests may kill, and a home."""
+    folder = tmp_path_factory.mktemp("site")
+    with running_node(folder / "qdrant") as node, start_driver(folder / "log", slow_ms=0) as driver:
+        yield Site(folder, node, driver)

@@ -75,6 +75,12 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
 ]
 
 
+def call_name(method: str, path: str) -> str:
+    """Name in `calls` of a request; its path if the stand-in does not know it."""
+    path = path.partition("?")[0]
+    return next((name for verb, at, _, name in _ROUTES if verb == method and at.fullmatch(path)), path)
+
+
 class StandInServer(ThreadingHTTPServer):
     """Listens on a free port of 127.0.0.1; `errors` holds errors that no client caused."""
 

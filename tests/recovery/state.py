@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 import qdrant_edge as edge
+from qdrant_client import models
 
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import DENSE_VECTORS, SPARSE_VECTOR, CollectionMeta
+from tests.qdrant.node import QdrantNode
 from tests.recovery.qdrant_stand_in import QdrantStandIn
 
 _VECTORS = [*DENSE_VECTORS, SPARSE_VECTOR]
@@ -58,6 +60,21 @@ def read_server(server: QdrantStandIn, home: Path, collection: str) -> State:
     assert offset is None
     return State(
         _points(records), _without_time(msgspec.convert(metadata, CollectionMeta)), aliases, schema, *_read_files(home)
+    )
+
+
+def read_node(node: QdrantNode, collection: str) -> State:
+    """The state of a collection on a real server, without files."""
+    info = node.result("GET", f"/collections/{collection}")
+    body = {"limit": 100_000, "with_vector": True, "with_payload": True}
+    page = node.result("POST", f"/collections/{collection}/points/scroll", body)
+    assert page["next_page_offset"] is None
+    aliases = {each["alias_name"]: each["collection_name"] for each in node.result("GET", "/aliases")["aliases"]}
+    return State(
+        _points(models.Record(**record) for record in page["points"]),
+        _without_time(msgspec.convert(info["config"]["metadata"], CollectionMeta)),
+        aliases,
+        {name: each["data_type"] for name, each in info["payload_schema"].items()},
     )
 
 

@@ -120,7 +120,9 @@ class Ledger:
     def quarantined(self, dataset: str | None = None) -> list[Quarantined]:
         """Quarantined files and rows, sorted by name."""
         rows = self._all(
-            "SELECT name, code, detail FROM quarantine WHERE ?1 IS NULL OR dataset = ?1 ORDER BY name, code", dataset
+            "SELECT name, code, detail FROM quarantine WHERE ? IS NULL OR dataset = ? ORDER BY name, code",
+            dataset,
+            dataset,
         )
         # A ledger opened read-only may still hold messages of an earlier version.
         return [Quarantined(name, code, read_detail(code, detail)) for name, code, detail in rows]
@@ -207,9 +209,9 @@ class Ledger:
         Interrupted retries do not count: their files are still quarantined.
         """
         rows = self._all(
-            "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND part <> ?1 AND NOT EXISTS "
+            "SELECT DISTINCT dataset FROM runs AS latest WHERE finished_at IS NULL AND part <> ? AND NOT EXISTS "
             "(SELECT 1 FROM runs WHERE dataset = latest.dataset AND run > latest.run AND "
-            "(part = latest.part OR (part = ?2 AND finished_at IS NOT NULL))) ORDER BY dataset",
+            "(part = latest.part OR (part = ? AND finished_at IS NOT NULL))) ORDER BY dataset",
             RETRY,
             SourcePart.WHOLE,
         )

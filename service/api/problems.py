@@ -114,7 +114,9 @@ def describe_error(error: Exception) -> Problem:
             detail = "; ".join(f"{problem.field}: {problem.message}" for problem in fields) or error.detail
             return make_problem("invalid_request", 400, detail, errors=fields)
         case HTTPException() if error.status_code < 500:
-            says_nothing = error.detail == HTTPStatus(error.status_code).phrase
+            # Python 3.13 has another phrase for 413 than Litestar's exception.
+            status_words = HTTPStatus(error.status_code).phrase, getattr(type(error), "detail", "")
+            says_nothing = error.detail in status_words
             detail = _DETAILS.get(error.status_code, error.detail) if says_nothing else error.detail
             return make_problem(_CODES.get(error.status_code, "refused"), error.status_code, detail)
         case _:

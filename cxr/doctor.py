@@ -25,6 +25,9 @@ from retrieval.index.server.health import ServerHealth, read_health
 from retrieval.index_address import is_server, server_urls
 from retrieval.settings import RetrievalSettings
 
+_ANSWER_S = 10
+"""Seconds for which a node may be silent before it counts as away."""
+
 
 def doctor(
     model: Annotated[str | None, typer.Option("--model", help="Check this model only.")] = None,
@@ -96,7 +99,7 @@ def _read_server(settings: RetrievalSettings, collections: Iterable[str]) -> Ser
         server_urls(settings.index_address),
         collections,
         api_key=key.get_secret_value() if key else None,
-        timeout_s=settings.index_timeout_s,
+        timeout_s=min(settings.index_timeout_s, _ANSWER_S),
         ca_file=settings.index_ca_file,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 
-from ingest.doctor.checks import CheckResult, Diagnosis, Level
+from ingest.doctor.checks import CheckResult, Diagnosis
 from retrieval.index.schema import ALIAS, DATE_FIELD, KEYWORD_FIELDS, model_of, vector_kb
 from retrieval.index.server.health import CollectionHealth, ServerHealth
 from retrieval.index.server.strict_mode import possible_refusals, refused_requests
@@ -14,7 +14,6 @@ OLDEST_VERSION = (1, 18)
 """The oldest server that the tests of this project were run on."""
 
 _GUIDE = "docs/guides/server-and-cluster.md#when-a-node-is-gone"
-_HIDDEN = "not visible with this key"
 _RECOVERING = ("Partial", "Recovery", "PartialSnapshot", "Initializing", "ActiveRead", "ManualRecovery")
 
 
@@ -38,9 +37,9 @@ def check_server_collection(diagnosis: Diagnosis, health: ServerHealth, *, timeo
     _check_replicas(diagnosis, health, found)
     _check_optimizer(diagnosis, health, found)
     _check_graphs(diagnosis, health, found)
-    _check_payload_indexes(diagnosis, found)
+    _check_payload_indexes(diagnosis, health, found)
     _check_limits(diagnosis, found, timeout_s)
-    size = f"{_gigabytes(found.disk_bytes)} on all nodes" if found.disk_bytes is not None else _HIDDEN
+    size = f"{_gigabytes(found.disk_bytes)} on all nodes" if found.disk_bytes is not None else _hidden(health)
     diagnosis.add("size on disk", found.disk_bytes is None, size, level="note")
 
 
@@ -49,7 +48,7 @@ def _check_version(health: ServerHealth) -> CheckResult:
     versions |= {node.version for node in health.nodes or () if node.version}
     where = ", ".join(health.addresses)
     if not versions:
-        return CheckResult("server", "note", f"{where}: its version is {_HIDDEN}")
+        return CheckResult("server", "note", f"{where}: its version is {_hidden(health)}")
     shown = f"Qdrant {', '.join(sorted(versions))} at {where}"
     if old := sorted(version for version in versions if _parts(version) < OLDEST_VERSION):
         oldest = ".".join(map(str, OLDEST_VERSION))
@@ -64,13 +63,16 @@ def _check_version(health: ServerHealth) -> CheckResult:
 def _check_nodes(health: ServerHealth) -> CheckResult:
     away = [f"{address} does not answer ({reason})" for address, reason in health.silent.items()]
     if health.nodes is None:
-        return _result("nodes", "; ".join(away), _HIDDEN, hidden=True)
+        return CheckResult("nodes", "problem" if away else "note", "; ".join(away) or _hidden(health))
     gone = [node for node in health.nodes if node.answers is False]
-    away += [f"the other nodes get no answer from {node.address} (node {node.peer})" for node in gone]
+    if gone:
+        away.append(
+            f"no answer from {', '.join(f'{node.address} (node {node.peer})' for node in gone)} to the other nodes"
+        )
     if not away:
         unknown = sum(node.answers is None for node in health.nodes)
         shown = f"{len(health.nodes)}: {', '.join(node.address for node in health.nodes)}"
-        return CheckResult("nodes", "ok", shown + (f"; whether they answer is {_HIDDEN}" if unknown else ""))
+        return CheckResult("nodes", "ok", shown + (f"; whether they answer is {_hidden(health)}" if unknown else ""))
     message = f"{'; '.join(away)}. Start it again: its replicas recover by themselves"
     if gone:
         message += f". If it is gone for good, replace it ({_GUIDE})"
@@ -82,12 +84,10 @@ def _check_agreement(health: ServerHealth) -> list[CheckResult]:
     if not health.is_cluster:
         return []
     nodes = health.nodes or ()
-    needed = len(nodes) // 2 + 1
+    needed, answering = len(nodes) // 2 + 1, sum(node.answers is not False for node in nodes)
     found = []
-    if not health.has_leader:
-        message = (
-            f"the nodes have no leader: {needed} of {len(nodes)} must answer before a collection or alias can change"
-        )
+    if nodes and (answering < needed or not health.has_leader):
+        message = f"no majority: {needed} of {len(nodes)} must answer before a collection, alias or replica can change"
         found.append(CheckResult("majority", "problem", message))
     elif len(nodes) == 2:
         message = (
@@ -103,7 +103,7 @@ def _check_agreement(health: ServerHealth) -> list[CheckResult]:
 
 def _check_aliases(health: ServerHealth) -> CheckResult:
     if health.aliases is None:
-        return CheckResult("aliases", "note", _HIDDEN)
+        return CheckResult("aliases", "note", _hidden(health))
     shown = ", ".join(f"{alias} -> {target}" for alias, target in sorted(health.aliases.items()))
     if ALIAS not in health.aliases and health.collections:
         message = f"no alias {ALIAS}: no model is active, or the token of this key does not name the alias"
@@ -125,10 +125,10 @@ def _check_key(health: ServerHealth) -> list[CheckResult]:
 
 
 def _check_replicas(diagnosis: Diagnosis, health: ServerHealth, found: CollectionHealth) -> None:
-    if found.replicas is None or found.info is None:
-        diagnosis.add("replicas", True, _HIDDEN, level="note")
+    if found.replicas is None or found.config is None:
+        diagnosis.add("replicas", True, _hidden(health), level="note")
         return
-    wanted = found.info.config.params.replication_factor
+    wanted = found.config.params.replication_factor
     by_shard = defaultdict(list)
     for replica in found.replicas:
         by_shard[replica.shard].append(replica)
@@ -154,7 +154,9 @@ def _check_replicas(diagnosis: Diagnosis, health: ServerHealth, found: Collectio
         elif len(active) < wanted:
             advice.add(f"add replicas ({_GUIDE})")
     by_node = Counter(health.name_of(each.peer) for each in found.replicas)
-    shown = f"{len(by_shard)} x {wanted}: " + ", ".join(f"{count} on {node}" for node, count in sorted(by_node.items()))
+    shown = f"shards x replicas: {len(by_shard)} x {wanted}; " + ", ".join(
+        f"{count} on {node}" for node, count in sorted(by_node.items())
+    )
     diagnosis.add("replicas", bool(faults), f"{'; '.join(faults)}; {'; '.join(sorted(advice))}" if faults else shown)
 
 
@@ -179,20 +181,20 @@ def _check_optimizer(diagnosis: Diagnosis, health: ServerHealth, found: Collecti
         )
     elif found.running or "yellow" in statuses:
         diagnosis.add("optimizer", True, f"it works{'; ' + waiting if waiting else ''}", level="note")
-    elif found.info and _is_paused(found):
+    elif _is_paused(found):
         # While an ingest goes on, another result says so.
         loading = any(each.check == "complete" and each.level == "problem" for each in diagnosis.results)
         message = f"it is paused, and searches compare all images; {finish}"
         diagnosis.add("optimizer", True, message, level="note" if loading else "problem")
     elif not statuses:
-        diagnosis.add("optimizer", True, _HIDDEN, level="note")
+        diagnosis.add("optimizer", True, _hidden(health), level="note")
     else:
         diagnosis.add("optimizer", bool(waiting), f"{waiting}; {finish}" if waiting else "has done all")
 
 
 def _check_graphs(diagnosis: Diagnosis, health: ServerHealth, found: CollectionHealth) -> None:
-    if found.info is None or not found.seen_peers:
-        diagnosis.add("graphs", True, _HIDDEN, level="note")
+    if not found.seen_peers:
+        diagnosis.add("graphs", True, _hidden(health), level="note")
         return
     names = dict.fromkeys(each.name for each in found.segments)
     counts = ", ".join(
@@ -208,7 +210,7 @@ def _check_graphs(diagnosis: Diagnosis, health: ServerHealth, found: CollectionH
     lacking = _lacking_graphs(health, found)
     if lacking:
         message = f"{lacking}; run `cxr ingest finish --model {model_of(diagnosis.collection)}`"
-    elif found.info.config.hnsw_config.m and any(each.in_graph for each in found.segments):
+    elif found.config and found.config.hnsw_config.m and any(each.in_graph for each in found.segments):
         message = f"images in graphs: {counts}{partly}"
     else:
         message = f"none is needed: searches compare all images{partly}"
@@ -217,9 +219,8 @@ def _check_graphs(diagnosis: Diagnosis, health: ServerHealth, found: CollectionH
 
 def _lacking_graphs(health: ServerHealth, found: CollectionHealth) -> str:
     """The vectors without a graph in segments above the threshold; empty if there are none."""
-    assert found.info
-    threshold_kb = found.info.config.optimizer_config.indexing_threshold
-    if not threshold_kb or not found.info.config.hnsw_config.m:
+    threshold_kb = found.config.optimizer_config.indexing_threshold if found.config else None
+    if not threshold_kb or not found.config or not found.config.hnsw_config.m:
         return ""
     lacking: Counter[tuple[str, int]] = Counter()
     for each in found.segments:
@@ -231,9 +232,9 @@ def _lacking_graphs(health: ServerHealth, found: CollectionHealth) -> str:
     )
 
 
-def _check_payload_indexes(diagnosis: Diagnosis, found: CollectionHealth) -> None:
+def _check_payload_indexes(diagnosis: Diagnosis, health: ServerHealth, found: CollectionHealth) -> None:
     if found.info is None:
-        diagnosis.add("payload indexes", True, _HIDDEN, level="note")
+        diagnosis.add("payload indexes", True, _hidden(health), level="note")
         return
     wanted = dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
     held = {name: each.data_type for name, each in found.info.payload_schema.items()}
@@ -249,9 +250,9 @@ def _check_payload_indexes(diagnosis: Diagnosis, found: CollectionHealth) -> Non
 
 
 def _check_limits(diagnosis: Diagnosis, found: CollectionHealth, timeout_s: int) -> None:
-    if found.info is None:
+    if found.config is None:
         return
-    strict_mode = found.info.config.strict_mode_config
+    strict_mode = found.config.strict_mode_config
     refused = refused_requests(strict_mode, timeout_s=timeout_s)
     if refused:
         diagnosis.add(
@@ -272,13 +273,13 @@ def _is_away(health: ServerHealth, peer: int) -> bool:
 
 
 def _is_paused(found: CollectionHealth) -> bool:
-    optimizer = found.info.config.optimizer_config if found.info else None
+    optimizer = found.config.optimizer_config if found.config else None
     return optimizer is not None and 0 in (optimizer.indexing_threshold, optimizer.max_optimization_threads)
 
 
-def _result(check: str, problem: str, fine: str, *, hidden: bool) -> CheckResult:
-    level: Level = "problem" if problem else "note" if hidden else "ok"
-    return CheckResult(check, level, problem or fine)
+def _hidden(health: ServerHealth) -> str:
+    """Why something is not known."""
+    return "not known while nodes do not answer" if health.is_hindered else "not visible with this key"
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -47,7 +47,8 @@ def healthy(**more: Any) -> CollectionHealth:
         "queue": answers.Queue(),
         "disk_bytes": 730_000_000,
     }
-    return CollectionHealth(**fields | more)
+    fields |= more
+    return CollectionHealth(**{"config": fields["info"] and fields["info"].config} | fields)
 
 
 def cluster(collection: CollectionHealth | None = None, **more: Any) -> ServerHealth:
@@ -83,7 +84,7 @@ def test_a_healthy_cluster_is_described_and_has_no_problem():
     assert found["server"] == ("ok", "Qdrant 1.18.3 at http://a:6333")
     assert found["nodes"] == ("ok", "3: http://a:6335/, http://b:6335/, http://c:6335/")
     assert found["aliases"] == ("ok", f"cxr -> {NAME}")
-    assert found["replicas"] == ("ok", "1 x 2: 1 on http://a:6335/, 1 on http://b:6335/")
+    assert found["replicas"] == ("ok", "shards x replicas: 1 x 2; 1 on http://a:6335/, 1 on http://b:6335/")
     assert found["graphs"] == (
         "ok",
         "images in graphs: image 40,000 of 40,000; seen on 1 of 2 nodes: name all of them in CXR_INDEX",
@@ -121,7 +122,7 @@ def test_a_node_that_is_away_is_named_with_its_replicas_and_what_to_do():
     assert found.keys() == {"nodes", "replicas"}
     level, message = found["nodes"]
     assert level == "problem"
-    assert message.startswith("the other nodes get no answer from http://b (node 2). Start it again")
+    assert message.startswith("no answer from http://b (node 2) to the other nodes. Start it again")
     assert "gone for good" in message
     level, message = found["replicas"]
     assert level == "problem"
@@ -157,9 +158,11 @@ def test_a_replica_that_is_being_recovered_is_a_problem_that_ends_by_itself():
 def test_two_nodes_have_no_majority_when_one_is_away():
     nodes = (Node(1, "http://a", True, "1.18.3"), Node(2, "http://b", True, "1.18.3"))
     assert not_ok(cluster(nodes=nodes))["majority"][0] == "note"
-    level, message = not_ok(cluster(nodes=nodes, has_leader=False))["majority"]
-    assert level == "problem"
-    assert "2 of 2 must answer" in message
+    away = (nodes[0], Node(2, "http://b", False, ""))
+    for without in (cluster(nodes=nodes, has_leader=False), cluster(nodes=away)):
+        level, message = not_ok(without)["majority"]
+        assert level == "problem"
+        assert "2 of 2 must answer" in message
 
 
 def test_a_node_whose_agreement_thread_has_ended_is_a_problem():
@@ -215,6 +218,14 @@ def test_a_vector_without_a_graph_is_named_by_node():
         assert found_in(cluster(small))["graphs"][1].startswith("none is needed: searches compare all images")
 
 
+def test_a_collection_that_cannot_be_read_is_described_by_what_its_nodes_tell():
+    whole = healthy()
+    told = healthy(info=None, config=whole.config, replicas=(Replica(0, 1, "Active", "green"), Replica(0, 2, "Dead")))
+    found = not_ok(cluster(told, is_hindered=True))
+    assert {check: level for check, (level, _) in found.items()} == {"replicas": "problem", "payload indexes": "note"}
+    assert found["payload indexes"][1] == "not known while nodes do not answer"
+
+
 def test_missing_payload_indexes_are_named_with_the_request_that_makes_them():
     schema = {name: kind for name, kind in INDEXED.items() if name != "view"} | {DATE_FIELD: {"data_type": "keyword"}}
     level, message = not_ok(cluster(healthy(info=info(payload_schema=schema))))["payload indexes"]
@@ -228,7 +239,7 @@ def test_missing_payload_indexes_are_named_with_the_request_that_makes_them():
     [
         ("max_query_limit", 1_000, FACET_LIMIT),
         ("condition_max_size", 100, 1_000),
-        ("search_max_batchsize", 2, 8),
+        ("search_max_batchsize", 3, 4),
         ("search_max_oversampling", 4.0, 20.0),
         ("search_allow_exact", False, True),
         ("upsert_max_batchsize", 100, 200),

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-import httpx
-import msgspec
-
 from retrieval.index.server import health_answers as answers
-
-T = TypeVar("T")
-
-_CONNECT_S = 3.0
-_PEERS_S = 3
-"""Seconds that the asked node waits for the others; a stopped one keeps it waiting."""
+from retrieval.index.server.node_client import PEERS_S, NodeClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +53,8 @@ class CollectionHealth:
     """The state of one collection. None stands for what the key does not see.
 
     Attributes:
-        info: Settings and payload indexes.
+        info: Status and payload indexes.
+        config: Settings.
         replicas: All replicas, by shard and node.
         segments: The segments on the nodes that were asked.
         seen_peers: The nodes that showed their segments.
@@ -74,6 +65,7 @@ class CollectionHealth:
     """
 
     info: answers.Info | None = None
+    config: answers.Config | None = None
     replicas: tuple[Replica, ...] | None = None
     segments: list[SegmentVectors] = field(default_factory=list)
     seen_peers: set[int] = field(default_factory=set)
@@ -102,6 +94,7 @@ class ServerHealth:
         consensus_error: Why a node does not take part in the agreement of the nodes; empty if it does.
         aliases: Collections by alias.
         disks: Size of the disk in bytes by address. The server does not tell how much of it is free.
+        is_hindered: Whether an answer failed although the key may see it, as while a node is away.
         sends_key_in_clear: Whether the key crosses a network without encryption.
         collections: The state of each collection.
     """
@@ -114,11 +107,14 @@ class ServerHealth:
     consensus_error: str = ""
     aliases: dict[str, str] | None = None
     disks: dict[str, int] = field(default_factory=dict)
+    is_hindered: bool = False
     sends_key_in_clear: bool = False
     collections: dict[str, CollectionHealth] = field(default_factory=dict)
 
     def name_of(self, peer: int) -> str:
         """A node in messages: its address, or its number if the key does not see that."""
+        if self.nodes and not self.is_cluster:
+            return self.nodes[0].address
         return next((each.address for each in self.nodes or () if each.peer == peer), f"node {peer}")
 
 
@@ -137,64 +133,25 @@ def read_health(
     """
     health = ServerHealth(sends_key_in_clear=api_key is not None and any(map(_is_clear, urls)))
     with ExitStack() as stack:
-        nodes = [_NodeClient(url, api_key, timeout_s, ca_file, stack) for url in urls]
+        nodes = [NodeClient(url, api_key, timeout_s, ca_file, stack) for url in urls]
         telemetry = {}
         for node in nodes:
             welcome = node.get("/", answers.Welcome, is_bare=True)
             health.addresses[node.url] = welcome.version if welcome else ""
             telemetry[node] = found = node.get("/telemetry", answers.Telemetry, details_level=4)
             if found and found.app and found.app.system and found.app.system.disk_size:
-                health.disks[node.url] = found.app.system.disk_size
+                health.disks[node.url] = found.app.system.disk_size * 1024
         answering = [node for node in nodes if not node.silence]
         health.silent = {node.url: node.silence for node in nodes if node.silence}
         if answering:
             peers = _read_cluster(health, answering)
             for name in collections:
                 health.collections[name] = _read_collection(name, answering, telemetry, peers)
+        health.is_hindered = any(node.is_hindered for node in answering)
     return health
 
 
-class _NodeClient:
-    """Asks one node. `silence` is why it does not answer; then it is not asked again."""
-
-    def __init__(self, url: str, api_key: str | None, timeout_s: float, ca_file: Path | None, stack: ExitStack) -> None:
-        self.url = url
-        self.silence = ""
-        self._answered = False
-        self.peer = 0
-        verify = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
-        self._client = stack.enter_context(
-            httpx.Client(
-                base_url=url,
-                headers={"accept-encoding": "identity"} | ({"api-key": api_key} if api_key else {}),
-                verify=verify,
-                timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S)),
-            )
-        )
-
-    def get(self, path: str, answer: type[T], *, is_bare: bool = False, **params: str | int) -> T | None:
-        """The answer to a request; None if the server refuses it. `is_bare`: without the usual envelope."""
-        if self.silence:
-            return None
-        try:
-            response = self._client.get(path, params=params)
-        except httpx.HTTPError as error:
-            # A node that answers may wait in vain for another one.
-            if not (self._answered and isinstance(error, httpx.TimeoutException)):
-                self.silence = str(error).strip() or type(error).__name__
-            return None
-        self._answered = True
-        if not response.is_success:
-            return None
-        try:
-            if is_bare:
-                return msgspec.json.decode(response.content, type=answer)
-            return msgspec.json.decode(response.content, type=answers.Answer[answer]).result  # type: ignore[valid-type]
-        except msgspec.MsgspecError:
-            return None
-
-
-def _read_cluster(health: ServerHealth, nodes: Sequence[_NodeClient]) -> answers.ClusterTelemetry | None:
+def _read_cluster(health: ServerHealth, nodes: Sequence[NodeClient]) -> answers.ClusterTelemetry | None:
     """Read what concerns the nodes; gives what they tell one another."""
     aliases = nodes[0].get("/aliases", answers.Aliases)
     if aliases:
@@ -211,12 +168,15 @@ def _read_cluster(health: ServerHealth, nodes: Sequence[_NodeClient]) -> answers
         if thread.consensus_thread_status != "working":
             health.consensus_error = f"{node.url}: {thread.err or thread.consensus_thread_status}"
     if seen is None:
-        return nodes[0].get("/cluster/telemetry", answers.ClusterTelemetry, details_level=3, timeout=_PEERS_S)
+        hindered = nodes[0].is_hindered
+        peers = nodes[0].get("/cluster/telemetry", answers.ClusterTelemetry, details_level=3, timeout=PEERS_S)
+        nodes[0].is_hindered = hindered  # a single server answers this with an error
+        return peers
     health.is_cluster = seen.status != "disabled"
     if not health.is_cluster:
         health.nodes = (Node(0, nodes[0].url, True, health.addresses[nodes[0].url]),)
         return None
-    peers = nodes[0].get("/cluster/telemetry", answers.ClusterTelemetry, details_level=3, timeout=_PEERS_S)
+    peers = nodes[0].get("/cluster/telemetry", answers.ClusterTelemetry, details_level=3, timeout=PEERS_S)
     told = peers.cluster.peers if peers and peers.cluster else {}
     health.nodes = tuple(
         Node(
@@ -232,12 +192,13 @@ def _read_cluster(health: ServerHealth, nodes: Sequence[_NodeClient]) -> answers
 
 def _read_collection(
     name: str,
-    nodes: Sequence[_NodeClient],
-    telemetry: dict[_NodeClient, answers.Telemetry | None],
+    nodes: Sequence[NodeClient],
+    telemetry: dict[NodeClient, answers.Telemetry | None],
     peers: answers.ClusterTelemetry | None,
 ) -> CollectionHealth:
     path = f"/collections/{quote(name, safe='')}"
-    health = CollectionHealth(info=nodes[0].get(path, answers.Info))
+    info = nodes[0].get(path, answers.Info)
+    health = CollectionHealth(info=info, config=info.config if info else None)
     optimizations = nodes[0].get(f"{path}/optimizations", answers.Optimizations)
     if optimizations:
         health.queue, health.running = optimizations.summary, len(optimizations.running)
@@ -253,7 +214,9 @@ def _read_collection(
         if placed is None:
             continue
         placement = placement or placed
-        for shard_id, local in _local_shards(telemetry[node], name):
+        told = _collection_of(telemetry[node], name)
+        health.config = health.config or told.config
+        for shard_id, local in ((shard.id, shard.local) for shard in told.shards or () if shard.local):
             statuses.setdefault((shard_id, placed.peer_id), local.status)
             if statuses[shard_id, placed.peer_id] is None:
                 statuses[shard_id, placed.peer_id] = local.status
@@ -270,10 +233,9 @@ def _read_collection(
     return health
 
 
-def _local_shards(found: answers.Telemetry | None, name: str) -> Iterable[tuple[int, answers.LocalShard]]:
-    for collection in (found.collections.collections or ()) if found else ():
-        if collection.id == name:
-            yield from ((shard.id, shard.local) for shard in collection.shards or () if shard.local)
+def _collection_of(found: answers.Telemetry | None, name: str) -> answers.CollectionTelemetry:
+    every = (found.collections.collections or ()) if found else ()
+    return next((each for each in every if each.id == name), answers.CollectionTelemetry())
 
 
 def _segment_vectors(peer: int, shard: int, local: answers.LocalShard) -> Iterable[SegmentVectors]:

@@ -155,10 +155,40 @@ class Shard(msgspec.Struct, frozen=True):
     local: LocalShard | None = None
 
 
+class Params(msgspec.Struct, frozen=True):
+    """The layout of a collection."""
+
+    shard_number: int = 1
+    replication_factor: int = 1
+
+
+class OptimizerConfig(msgspec.Struct, frozen=True):
+    """Settings of the optimizer; a threshold of 0 pauses it."""
+
+    indexing_threshold: int | None = None
+    max_optimization_threads: int | None = None
+
+
+class GraphConfig(msgspec.Struct, frozen=True):
+    """Settings of the graphs; with `m` 0 there are none."""
+
+    m: int = 16
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Settings of a collection."""
+
+    params: Params = Params()
+    optimizer_config: OptimizerConfig = OptimizerConfig()
+    hnsw_config: GraphConfig = GraphConfig()
+    strict_mode_config: dict[str, Any] | None = None
+
+
 class CollectionTelemetry(msgspec.Struct, frozen=True):
     """A collection as its node sees it."""
 
     id: str = ""
+    config: Config | None = None
     shards: list[Shard] | None = None
 
 
@@ -169,7 +199,7 @@ class Collections(msgspec.Struct, frozen=True):
 
 
 class System(msgspec.Struct, frozen=True):
-    """The machine of a node."""
+    """The machine of a node; its disk in kilobytes."""
 
     disk_size: int | None = None
 
@@ -202,35 +232,6 @@ class Placement(msgspec.Struct, frozen=True):
     peer_id: int
     local_shards: list[PlacedShard] = []
     remote_shards: list[PlacedShard] = []
-
-
-class Params(msgspec.Struct, frozen=True):
-    """The layout of a collection."""
-
-    shard_number: int = 1
-    replication_factor: int = 1
-
-
-class OptimizerConfig(msgspec.Struct, frozen=True):
-    """Settings of the optimizer; a threshold of 0 pauses it."""
-
-    indexing_threshold: int | None = None
-    max_optimization_threads: int | None = None
-
-
-class GraphConfig(msgspec.Struct, frozen=True):
-    """Settings of the graphs; with `m` 0 there are none."""
-
-    m: int = 16
-
-
-class Config(msgspec.Struct, frozen=True):
-    """Settings of a collection."""
-
-    params: Params = Params()
-    optimizer_config: OptimizerConfig = OptimizerConfig()
-    hnsw_config: GraphConfig = GraphConfig()
-    strict_mode_config: dict[str, Any] | None = None
 
 
 class IndexedField(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class _Need:
 _NEEDS = (
     _Need("max_query_limit", FACET_LIMIT, "counts of the values of a field"),
     _Need("condition_max_size", _LARGEST_POOL, "searches by several signals, which name their candidates"),
-    _Need("search_max_batchsize", 2 + len(DENSE_VECTORS), "searches by several signals"),
+    _Need("search_max_batchsize", 1 + len(DENSE_VECTORS), "searches by several signals"),
     _Need("search_max_oversampling", oversampling(_SMALLEST_LIST), "searches for a few hits"),
     _Need("upsert_max_batchsize", LARGEST_WRITE, "writes"),
     _Need("max_payload_index_count", len((*KEYWORD_FIELDS, DATE_FIELD)), "new payload indexes"),

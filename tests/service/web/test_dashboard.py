@@ -1,21 +1,30 @@
 """The Qdrant dashboard in Chromium shows thumbnails to those who are logged in here, and no other page shows them.
 
-A small page stands for the dashboard where there is none. `CXR_TEST_QDRANT_DASHBOARD` names the folder of a built one; with
-a server (`tests.qdrant`) it is used as well.
+A small page stands for the dashboard. Where there is a server (`tests.qdrant`), and `CXR_TEST_QDRANT_DASHBOARD` names the
+folder of its built dashboard, that is opened, too.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from archives.indiana import IndianaSource
 from ingest.thumbnails import thumbnail_link
+from ingest.worker import Worker
 from retrieval.catalog import Catalog
+from retrieval.model.bundle import find_bundle
+from retrieval.model.encoder import Encoder
+from retrieval.settings import RetrievalSettings
+from service.access.keys import KeyFile
 from tests.browser import Browser, running_browser
+from tests.qdrant.servers import running_node
 from tests.service.live import serving
 
 pytestmark = pytest.mark.real
@@ -97,3 +106,39 @@ def test_only_the_named_page_shows_films_and_only_while_its_reader_is_logged_in(
         assert shows(browser, dashboard)
         log_out(browser, service)
         assert not shows(browser, dashboard)
+
+
+FILMS = """[...document.querySelectorAll("img[src$='thumbnail.webp']")].filter(image => image.complete)"""
+
+
+def test_the_real_dashboard_shows_films_beside_their_payload_to_those_who_are_logged_in(
+    browser: Browser, tiny_home: Path, archive: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = os.environ.get("CXR_TEST_QDRANT_DASHBOARD")
+    if not folder:
+        pytest.skip("CXR_TEST_QDRANT_DASHBOARD names no folder of a built dashboard")
+    _, key = KeyFile(tiny_home).create("reader", ("read",))
+    with (
+        running_node(tmp_path / "node", QDRANT__SERVICE__STATIC_CONTENT_DIR=str(Path(folder).resolve())) as node,
+        Catalog(RetrievalSettings(home=tiny_home, index=node.url, device="cpu")) as catalog,
+        serving(catalog, dashboard_origins=(node.url,)) as live,
+    ):
+        service = f"http://127.0.0.1:{live.port}"
+        encoder = Encoder(find_bundle("tiny-a", catalog.settings.models_dir), device="cpu", threads=1)
+        worker = Worker(encoder, catalog.index, media_dir=catalog.settings.media_dir, public_url=service)
+        assert worker.run(IndianaSource(**archive)).indexed == 24
+        points = f"{node.url}/dashboard#/collections/cxr_tiny-a"
+
+        def widths() -> list[int]:
+            """Widths of the films that the dashboard shows beside payloads; 0 for one that may not be shown."""
+            browser.open("about:blank")
+            browser.open(points)
+            browser.wait_until(f"{FILMS}.length > 1")
+            assert browser.run("document.body.innerText").count("impression") > 1
+            return browser.run(f"{FILMS}.map(image => image.naturalWidth)")
+
+        assert set(widths()) == {0}
+        log_in(browser, service, key)
+        assert all(widths())
+        log_out(browser, service)
+        assert set(widths()) == {0}

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from pydantic import TypeAdapter
 from qdrant_client import QdrantClient, models
 
 from tests.recovery.stand_in_http import ErrorResponse, Fault, StandInServer
-
-_SELECTOR = TypeAdapter(models.PointsSelector)
+from tests.recovery.stand_in_points import PointRoutes, update_result
 
 
 @dataclass
@@ -59,7 +57,7 @@ class _CollectionState:
         self.m = (body.get("hnsw_config") or {}).get("m", self.m)
 
 
-class QdrantStandIn:
+class QdrantStandIn(PointRoutes):
     """The server; it listens on a free port of 127.0.0.1 until the end of its `with` block.
 
     `calls` lists every request (`PUT points`, `POST points/scroll`, …), also those that met a fault. `fault_counts` counts
@@ -159,7 +157,7 @@ class QdrantStandIn:
         return self._api_key in (None, key)
 
     def handle(self, route: str, name: str, body: Any) -> Any:
-        """Result of one request: `route` as in `_ROUTES`, the name of the collection, the parsed body."""
+        """Result of one request: `route` as in `ROUTES`, the name of the collection, the parsed body."""
         with self.lock:
             return getattr(self, f"_{route}")(name, body)
 
@@ -257,91 +255,8 @@ class QdrantStandIn:
         params = None if isinstance(schema, str) else schema
         info = models.PayloadIndexInfo(data_type=models.PayloadSchemaType(kind), params=params, points=0)
         self._states[self._resolve(name)].payload_schema[request.field_name] = info
-        return _update_result()
-
-    def _upsert(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = models.PointsList.model_validate(body)
-        known = {record.id for record in self.client.retrieve(name, [point.id for point in request.points])}
-        # Local mode normalises a new point in single precision and a known one in double precision. On a server, a
-        # repeated write gives the same bits. So each new point is first added without vectors.
-        new = [models.PointStruct(id=point.id, vector={}) for point in request.points if point.id not in known]
-        if new:
-            self.client.upsert(name, new)
-        self.client.upsert(name, request.points)
-        return _update_result()
-
-    def _retrieve(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = models.PointRequest.model_validate(body)
-        return self.client.retrieve(
-            name,
-            request.ids,
-            with_payload=_or_default(request.with_payload, True),
-            with_vectors=_or_default(request.with_vector, False),
-        )
-
-    def _scroll(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = models.ScrollRequest.model_validate(body)
-        points, offset = self.client.scroll(
-            name,
-            scroll_filter=request.filter,
-            limit=_or_default(request.limit, 10),
-            offset=request.offset,
-            with_payload=_or_default(request.with_payload, True),
-            with_vectors=_or_default(request.with_vector, False),
-        )
-        return models.ScrollResult(points=points, next_page_offset=offset)
-
-    def _count(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = models.CountRequest.model_validate(body)
-        return self.client.count(name, count_filter=request.filter, exact=_or_default(request.exact, True))
-
-    def _delete_points(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = _SELECTOR.validate_python(body)
-        self.client.delete(name, request.points if isinstance(request, models.PointIdsList) else request)
-        return _update_result()
-
-    def _batch(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        operations = models.UpdateOperations.model_validate(body).operations
-        self.client.batch_update_points(name, operations)
-        return [_update_result() for _ in operations]
-
-    def _query(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        return self.client.query_batch_points(name, [models.QueryRequest.model_validate(body)])[0]
-
-    def _query_batch(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        return self.client.query_batch_points(name, models.QueryRequestBatch.model_validate(body).searches)
-
-    def _facet(self, name: str, body: Any) -> Any:
-        self._require_collection(name)
-        request = models.FacetRequest.model_validate(body)
-        return self.client.facet(
-            name,
-            request.key,
-            facet_filter=request.filter,
-            limit=_or_default(request.limit, 10),
-            exact=_or_default(request.exact, False),
-        )
+        return update_result()
 
     def _resolve(self, name: str) -> str:
         aliases = {alias.alias_name: alias.collection_name for alias in self.client.get_aliases().aliases}
         return aliases.get(name, name)
-
-    def _require_collection(self, name: str) -> None:
-        if self._resolve(name) not in self._states:
-            raise ErrorResponse(404, f"Not found: Collection `{name}` doesn't exist!")
-
-
-def _update_result() -> models.UpdateResult:
-    return models.UpdateResult(operation_id=0, status=models.UpdateStatus.COMPLETED)
-
-
-def _or_default(value: Any, default: Any) -> Any:
-    return default if value is None else value

@@ -43,12 +43,12 @@ class RequestHandler(Protocol):
         """Whether the key is right."""
 
     def handle(self, route: str, name: str, body: Any) -> Any:
-        """Result of one request: `route` as in `_ROUTES`, the name of the collection, the parsed body."""
+        """Result of one request: `route` as in `ROUTES`, the name of the collection, the parsed body."""
 
 
 _COLLECTION = r"/collections/(?P<name>[^/]+)"
 # HTTP method, path, method of the stand-in, name in `calls`.
-_ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
+ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
     (method, re.compile(path), route, call_name)
     for method, path, route, call_name in (
         ("GET", r"/collections", "list_collections", "GET collections"),
@@ -68,7 +68,6 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
         ("POST", rf"{_COLLECTION}/points/count", "count", "POST points/count"),
         ("POST", rf"{_COLLECTION}/points/delete", "delete_points", "POST points/delete"),
         ("POST", rf"{_COLLECTION}/points/batch", "batch", "POST points/batch"),
-        ("POST", rf"{_COLLECTION}/points/query", "query", "POST points/query"),
         ("POST", rf"{_COLLECTION}/points/query/batch", "query_batch", "POST points/query/batch"),
         ("POST", rf"{_COLLECTION}/facet", "facet", "POST facet"),
     )
@@ -78,7 +77,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], str, str]] = [
 def call_name(method: str, path: str) -> str:
     """Name in `calls` of a request; its path if the stand-in does not know it."""
     path = path.partition("?")[0]
-    return next((name for verb, at, _, name in _ROUTES if verb == method and at.fullmatch(path)), path)
+    return next((name for verb, at, _, name in ROUTES if verb == method and at.fullmatch(path)), path)
 
 
 class StandInServer(ThreadingHTTPServer):
@@ -146,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         handler = self.server.handler
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0]
-        found = ((route, call_name, at) for method, at, route, call_name in _ROUTES if method == self.command)
+        found = ((route, call_name, at) for method, at, route, call_name in ROUTES if method == self.command)
         route, call_name, matched = next(
             ((route, call_name, m) for route, call_name, at in found if (m := at.fullmatch(path))),
             ("", self.path, None),

@@ -6,6 +6,7 @@ from retrieval.errors import IndexUnreachable, InvalidRequest, NoCollection
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import CollectionLayout
 from tests.cxr.command_runs import change_meta, document, invoke, read_metas
+from tests.recovery.qdrant_stand_in import QdrantStandIn
 from tests.retrieval.engines import contents
 
 TINY = "cxr_tiny-a"
@@ -54,6 +55,8 @@ def test_push_to_the_same_or_an_unreachable_index_is_refused(tiny_home, monkeypa
     for same in (tiny_home / "index", tiny_home / "media" / ".." / "index"):
         with pytest.raises(InvalidRequest, match="the source index itself"):
             invoke("push", "tiny-a", "--to", same)
+    with QdrantStandIn() as server, pytest.raises(InvalidRequest, match="the source index itself"):
+        invoke("push", "tiny-a", "--index", server.url, "--to", f"http://127.0.0.1:9,{server.url}/")
     with pytest.raises(InvalidRequest, match="http://"):
         invoke("push", "tiny-a", "--to", "localhost:6333")
     monkeypatch.setenv("CXR_INDEX_PATIENCE_S", "0")

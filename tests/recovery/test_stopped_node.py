@@ -31,14 +31,14 @@ def home(cluster: QdrantCluster, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("home")
     write_tiny_bundle(folder / "models", "tiny", seed=0)
     options = ingest_options(write_archive(folder / "archive"))
-    ended = cxr(folder, cluster.addresses, *options, "--shards", "3", "--replicas", "2")
+    ended = cxr(folder, cluster.url, *options, "--shards", "3", "--replicas", "2")
     assert json.loads(ended.stdout)["indexed"] == 24, ended.stderr
     return folder
 
 
 @pytest.mark.parametrize(("leave", "back"), [("kill", "restart"), ("stop", "resume")])
 def test_no_search_fails_and_none_exceeds_its_deadline_when_any_node_is_away(leave, back, cluster, home):
-    with running(home, CXR_INDEX=cluster.addresses, CXR_SERVICE_RATE_PER_MINUTE="0") as (_, port):
+    with running(home, CXR_INDEX=cluster.url, CXR_SERVICE_RATE_PER_MINUTE="0") as (_, port):
 
         def search() -> httpx.Response:
             return httpx.post(f"http://127.0.0.1:{port}/v1/search/text", json={"text": "heart", "k": 5}, timeout=60)

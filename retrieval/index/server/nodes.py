@@ -6,7 +6,6 @@ import logging
 import math
 import ssl
 import threading
-import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,9 @@ _MAX_KEPT = 64
 
 _CONNECT_S = 2.0
 """Seconds to connect while other nodes are left. A machine that is off does not even refuse a connection."""
+
+_LEAST_S = 0.1
+"""Seconds for which a node is waited for when the time of a search is over."""
 
 _NODE_IN_TROUBLE = (408, 500, 502, 503, 504)
 """Answers whose reason may be this node alone, so that the next request takes another one."""
@@ -84,7 +86,8 @@ class Nodes(httpx.BaseTransport):
 
     A request goes to the first node. If that does not answer, it becomes the last, and the request goes to the next. So
     each request begins with the node that answered the one before, and a node that was away is asked again when the others
-    are. Each node has half of the time that is left, and the last one all of it.
+    are. In a search each node has half of the time that is left, and the last one all of it. Other requests give each node
+    all of their timeout: a node needs 10 s to notice that another one, which it asks, is stopped.
 
     Every request may be sent twice. With several nodes, writes ask the server to keep their order (`ordering: medium`).
     """
@@ -96,18 +99,21 @@ class Nodes(httpx.BaseTransport):
         self._nodes = [_Node(httpx.URL(url), KeptConnections(url, context)) for url in urls]
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer to `request` within what is left for its search, else within its own timeout.
+        """The answer to `request` within what is left for its search, else within its own timeout for each node.
 
         Raises:
             httpx.TransportError: no node answers; the error of the first.
         """
-        left_s = deadline.left_s()
-        ends_at = time.monotonic() + (request.extensions["timeout"]["read"] if left_s is None else left_s)
         with self._lock:
             nodes = list(self._nodes)
         errors: list[httpx.TransportError] = []
         for others, node in zip(reversed(range(len(nodes))), nodes, strict=True):
-            limit_s = max(0.1, ends_at - time.monotonic()) / (2 if others else 1)
+            left_s = deadline.left_s()
+            limit_s = (
+                request.extensions["timeout"]["read"]
+                if left_s is None
+                else max(_LEAST_S, left_s / 2 if others else left_s)
+            )
             connect_s = min(limit_s, _CONNECT_S) if others else limit_s
             try:
                 response = node.send(request, connect_s=connect_s, limit_s=limit_s, keep_order=len(nodes) > 1)

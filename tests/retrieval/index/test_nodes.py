@@ -111,13 +111,23 @@ def test_another_node_answers_when_one_refuses_the_connection(refused: str, node
 
 
 def test_another_node_answers_when_one_is_stopped_and_the_next_request_begins_there(stalled: str, node: Node) -> None:
-    with client_of(stalled, node.url, timeout_s=2) as client:
+    with client_of(stalled, node.url) as client:
         started = time.monotonic()
-        assert client.get("/collections").json()["result"] == node.url
+        with one_search(), one_request(2):
+            assert client.get("/collections").json()["result"] == node.url
         first_s = time.monotonic() - started
-        assert client.get("/collections").json()["result"] == node.url
+        with one_search(), one_request(2):
+            assert client.get("/collections").json()["result"] == node.url
         assert 1 <= first_s < 2
         assert time.monotonic() - started - first_s < 1
+
+
+def test_outside_a_search_each_node_has_the_whole_timeout(stalled: str, node: Node) -> None:
+    with client_of(stalled, node.url, timeout_s=1) as client:
+        started = time.monotonic()
+        assert client.put("/collections/x/points?wait=true").json()["result"] == node.url
+        assert 1 <= time.monotonic() - started < 5
+        assert node.last_params()["timeout"] == ["1"]
 
 
 def test_a_node_that_was_away_is_asked_again_when_the_others_are(node: Node, other: Node) -> None:
@@ -149,12 +159,12 @@ def test_a_node_that_refuses_a_request_is_asked_again(other: Node) -> None:
     assert not other.targets
 
 
-def test_all_nodes_together_take_no_longer_than_one_request_may(stalled: str) -> None:
+def test_all_nodes_together_take_no_longer_than_a_search_may(stalled: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         second = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with client_of(stalled, second, timeout_s=1) as client:
+        with client_of(stalled, second) as client:
             started = time.monotonic()
-            with pytest.raises(httpx.ReadTimeout):
+            with pytest.raises(httpx.ReadTimeout), one_search(), one_request(1):
                 client.get("/collections")
             assert time.monotonic() - started < 3
 
@@ -168,9 +178,9 @@ def test_the_server_is_told_the_timeout(node: Node, other: Node) -> None:
         assert node.last_params() == {"timeout": ["8"]}
         client.get("/telemetry")
         assert node.last_params() == {}
-    with client_of(node.url, other.url, timeout_s=30) as client:
+    with client_of(node.url, other.url) as client, one_search(), one_request(10):
         client.get("/collections")
-        assert node.last_params() == {"timeout": ["15"]}
+        assert node.last_params() == {"timeout": ["5"]}
 
 
 def test_only_writes_to_a_cluster_ask_for_their_order(node: Node, other: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from retrieval.index.server.optimizer import search_settings
 from retrieval.index.server.replicas import GREEN, GREY, missing_graphs, read_replicas
 from tests.congruence.conftest import META, NAME, make_points
 from tests.qdrant.node import QdrantNode
-from tests.qdrant.servers import QdrantCluster, running_node
+from tests.qdrant.servers import QdrantCluster, running_cluster, running_node
 
 pytestmark = pytest.mark.real
 
@@ -141,3 +142,23 @@ def test_every_replica_of_a_cluster_has_graphs_in_the_end(qdrant_cluster: Qdrant
         opened.close()
     index.drop(NAME)
     index.close()
+
+
+def test_a_node_that_is_away_does_not_stop_the_others_and_builds_when_it_is_back(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(optimizer, "EXACT_UP_TO_KB", 16)  # a third of the images is less than the size above
+    with running_cluster(tmp_path / "cluster") as cluster:
+        index = connect(cluster.addresses)
+        made = load(index, shards=3, replicas=2)
+        gone = cluster.nodes[2]
+        gone.kill()
+        with caplog.at_level(logging.WARNING):
+            made.optimize()
+        assert "does not answer; it is optimized when its node is back" in caplog.text
+        statuses = [replica.status for replica in read_replicas(index._client, NAME)]
+        assert sorted(statuses, key=str) == [None] * 2 + [GREEN] * 4
+        gone.restart()
+        cluster.wait_until_whole()
+        made.optimize()
+        assert [replica.status for replica in read_replicas(index._client, NAME)] == [GREEN] * 6
+        assert sum(indexed(segment)["image"] for node in cluster.nodes for segment in segments_of(node)) == 2 * COUNT
+        index.close()

@@ -20,14 +20,14 @@ from tests.qdrant.servers import QdrantCluster, running_cluster, running_node
 
 pytestmark = pytest.mark.real
 
-COUNT = 1_500
+COUNT = 1_600
 POINTS = make_points(COUNT)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Sizes at which 1,500 images of 24 numbers need several segments for a load, and graphs afterwards."""
-    monkeypatch.setattr(optimizer, "LOADED_SEGMENT_IMAGES", 300)
+    """Sizes at which 1,600 images of 24 numbers need several segments for a load, and graphs afterwards."""
+    monkeypatch.setattr(optimizer, "LOADED_SEGMENT_IMAGES", 320)
     monkeypatch.setattr(optimizer, "EXACT_UP_TO_KB", 32)
     monkeypatch.setattr(optimizer, "EXACT_FILTERED_UP_TO_KB", 4)
 
@@ -66,11 +66,17 @@ def index(qdrant_node: QdrantNode):
 
 
 def test_a_load_builds_nothing_and_its_end_makes_one_segment_with_graphs(index, qdrant_node):
-    made = load(index)
+    made = index.create(META, name=NAME)
+    made.begin_load(COUNT)
+    for number in range(5):
+        made.upsert(POINTS[320 * number : 320 * (number + 1)])
+        # The server makes the next segment in the background; until then the full one takes more images.
+        qdrant_node.wait_until(
+            lambda: qdrant_node.result("GET", f"/collections/{NAME}")["segments_count"] == number + 2,  # noqa: B023
+            "does not make another segment",
+        )
     during = segments_of(qdrant_node)
-    # A full segment takes a few more images until the server has made the next one.
-    assert len(during) >= 3
-    assert max(segment["num_points"] for segment in during) <= COUNT // 2
+    assert [segment["num_points"] for segment in during] == [320] * 5
     assert not any(indexed(segment)["image"] for segment in during)
     made.optimize()
     (whole,) = segments_of(qdrant_node)

@@ -51,8 +51,8 @@ _NEVER_MERGED = 1_000_000  # segments; no shard has so many
 _POLL_S = 0.5
 # New settings reach the optimizers of all nodes in the background; measured: the status turns yellow within a second.
 _SETTLED_AFTER_S = 2.0
-# A replica that has not begun so long after it was triggered is triggered again, at most so often.
-_BEGINS_WITHIN_S = 20.0
+# If nothing is built so long after the last change of the settings, the optimizer is triggered, at most so often.
+_BEGINS_WITHIN_S = 10.0
 _TRIGGERS = 5
 
 
@@ -155,29 +155,34 @@ class CollectionOptimizer:
         """
         found = self._read_settings()
         wanted = search_settings(self._meta, images, has_graphs=found.m > 0)
-        if found == wanted:
-            self._wait(wanted, progress or NoProgress(), idle_since=-math.inf)
-        else:
+        changed_at = -math.inf
+        if found != wanted:
             self._apply(wanted)
-            self._wait(wanted, progress or NoProgress(), idle_since=self._clock())
+            changed_at = self._clock()
+        self._wait(wanted, progress or NoProgress(), changed_at)
 
-    def _wait(self, wanted: OptimizerSettings, progress: StageProgress, *, idle_since: float) -> None:
-        """Wait until all is built. From `idle_since` on, in seconds of the clock, nothing was seen to be built."""
+    def _wait(self, wanted: OptimizerSettings, progress: StageProgress, changed_at: float) -> None:
+        """Wait until all is built; the settings were last changed, or the optimizer triggered, at `changed_at`."""
         shown, triggers = _Shown(progress, lambda: read_work(self._client, self._name)), 0
+        built_at = changed_at
         while True:
             replicas = read_replicas(self._client, self._name)
             if failed := [each for each in replicas if each.status == RED]:
                 raise self._failure(describe(failed), "failed to optimize")
-            idle_s = self._clock() - idle_since
-            if building := [each for each in replicas if each.status == YELLOW]:
-                idle_since = self._clock()
+            now = self._clock()
+            building = [each for each in replicas if each.status == YELLOW]
+            waiting = [each for each in replicas if each.status == GREY]
+            # Between two builds there is a moment without one, but a grey replica never begins by itself.
+            idle_s = now - (changed_at if waiting else max(changed_at, built_at))
+            if building:
+                built_at = now
                 shown.update(building)
-            elif unfinished := self._find_unfinished(replicas, wanted):
+            elif unfinished := describe(waiting) or self._find_missing(wanted):
                 if idle_s > _BEGINS_WITHIN_S:
                     if triggers == _TRIGGERS:
                         raise self._failure(unfinished, "is not optimized, and the server does not begin")
                     self._trigger(unfinished)
-                    triggers, idle_since = triggers + 1, self._clock()
+                    triggers, changed_at = triggers + 1, now
             elif idle_s > _SETTLED_AFTER_S:
                 break
             self._sleep(_POLL_S)
@@ -186,10 +191,8 @@ class CollectionOptimizer:
                 "%s of %s does not answer; it is optimized when its node is back", describe(silent), self._name
             )
 
-    def _find_unfinished(self, replicas: Sequence[Replica], wanted: OptimizerSettings) -> str:
-        """What is not built although no replica builds; empty if all is."""
-        if waiting := [each for each in replicas if each.status == GREY]:
-            return describe(waiting)
+    def _find_missing(self, wanted: OptimizerSettings) -> str:
+        """The graphs that are missing although no replica builds; empty if all are there."""
         return describe(missing_graphs(self._client, self._name, wanted.indexing_threshold)) if wanted.m else ""
 
     def _trigger(self, unfinished: str) -> None:

@@ -159,7 +159,7 @@ def test_after_a_load_the_settings_are_those_for_searches_and_all_replicas_are_a
 
 
 def test_a_grey_replica_is_triggered_only_when_no_other_one_builds():
-    rounds = [["yellow", "grey"]] * 5 + [["grey", "grey"]] * 60 + [["yellow", "yellow"]]
+    rounds = [["yellow", "grey"]] * 5 + [["grey", "grey"]] * 30 + [["yellow", "yellow"]]
     server = ScriptedServer(*rounds, ["green", "green"], settings=READY)
     run(server)
     assert 1 <= len(server.patches) <= 2

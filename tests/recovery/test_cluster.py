@@ -107,8 +107,12 @@ def test_doctor_names_a_dead_node_while_it_is_dead_and_is_silent_afterwards(clus
         strike.carry_out(node)
         found = filled.run(["doctor"], index=cluster.url)
         assert found.code == 3, str(found)
-        assert "dead" in found.output.lower() or "node" in found.output.lower(), str(found)
+        problems = [line.strip() for line in found.output.splitlines() if line.strip().startswith("problem")]
+        named = {line.split()[1]: line for line in problems}
+        assert named.keys() == {"nodes:", "replicas:"}, str(found)
+        assert f"{node.url} does not answer" in named["nodes:"]
+        assert node.p2p_url in named["replicas:"]
         strike.undo(node)
         cluster.wait_until_whole()
         healthy = filled.run(["doctor"], index=cluster.url)
-        assert healthy.code == 0, str(healthy)
+        assert healthy.code == 0 and "problem" not in healthy.output, str(healthy)

@@ -40,7 +40,7 @@ def render_http() -> str:
     for method, path, operation in operations:
         lines += ["", f"## {method} {path}", "", escape(operation.get("description") or operation.get("summary", ""))]
         lines += _parameters(operation) + _bodies(operation) + _answers(operation)
-    lines += ["", "# Documents", ""]
+    lines += ["", "## Documents", ""]
     for name, schema in sorted(document["components"]["schemas"].items()):
         lines += _schema(name, schema)
     return "\n".join(lines).rstrip() + "\n"
@@ -89,7 +89,7 @@ def _answers(operation: dict[str, Any]) -> list[str]:
 
 
 def _schema(name: str, schema: dict[str, Any]) -> list[str]:
-    return [f"## {name}", "", escape(schema.get("description", "")), *_schema_rows(schema), ""]
+    return [f"### {name}", "", escape(schema.get("description", "")), *_schema_rows(schema), ""]
 
 
 def _schema_rows(schema: dict[str, Any]) -> list[str]:

@@ -140,7 +140,7 @@ def timed_end(collection: Collection) -> float:
 
 def footprint(pid: int | None, storage: Path | None) -> dict[str, float]:
     """Megabytes that the server holds in memory and on disk, as far as known."""
-    found = {}
+    found: dict[str, float] = {}
     if pid:
         memory = psutil.Process(pid).memory_info()
         maps = len(Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines())

@@ -15,13 +15,13 @@ from ingest.doctor.checks import CheckResult, Diagnosis
 from ingest.doctor.collection import check_thumbnails, diagnose
 from ingest.doctor.home import check_home
 from ingest.doctor.permissions import permission_problems
-from ingest.doctor.server import check_server, check_server_collection
+from ingest.doctor.server.checks import check_server, check_server_collection
+from ingest.doctor.server.health import ServerHealth, read_health
 from ingest.ledger.queries import indexed_images
 from retrieval.errors import IndexFailure, IndexLocked, IndexUnreachable, NoCollection, RetrievalError, SystemFailure
 from retrieval.index.engines import open_index
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name, model_of
-from retrieval.index.server.health import ServerHealth, read_health
 from retrieval.index_address import is_server, server_urls
 from retrieval.settings import RetrievalSettings
 

@@ -8,11 +8,9 @@ import msgspec
 import pytest
 
 from ingest.doctor.checks import Diagnosis
-from ingest.doctor.server import check_server, check_server_collection
-from retrieval.index.interface import FACET_LIMIT
-from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
-from retrieval.index.server import health_answers as answers
-from retrieval.index.server.health import (
+from ingest.doctor.server import answers
+from ingest.doctor.server.checks import check_server, check_server_collection
+from ingest.doctor.server.health import (
     CollectionHealth,
     Node,
     Replica,
@@ -20,6 +18,8 @@ from retrieval.index.server.health import (
     ServerHealth,
     read_health,
 )
+from retrieval.index.interface import FACET_LIMIT
+from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
 from tests.recovery.qdrant_stand_in import QdrantStandIn
 
 NAME = "cxr_biomedclip"

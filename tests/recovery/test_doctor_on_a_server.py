@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from ingest.doctor.checks import Diagnosis
-from ingest.doctor.server import check_server, check_server_collection
+from ingest.doctor.server.checks import check_server, check_server_collection
+from ingest.doctor.server.health import ServerHealth, read_health
 from retrieval.index.filters import Filters
 from retrieval.index.interface import Collection, IndexPoint
 from retrieval.index.schema import CollectionLayout
 from retrieval.index.search_request import OverlapSignal, SearchRequest, VectorSignal, Words
-from retrieval.index.server.health import ServerHealth, read_health
 from retrieval.index.server.index import ServerIndex
 from tests.congruence.conftest import META, NAME, load, make_points, unit_vectors
 from tests.qdrant import keys

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from retrieval.index.server import health_answers as answers
-from retrieval.index.server.node_client import PEERS_S, NodeClient
+from ingest.doctor.server import answers
+from ingest.doctor.server.node_client import PEERS_S, NodeClient
 
 
 @dataclass(frozen=True, slots=True)

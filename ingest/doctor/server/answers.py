@@ -1,4 +1,4 @@
-"""Answers of a Qdrant server about its own state: the fields that `retrieval.index.server.health` reads.
+"""Answers of a Qdrant server about its own state: the fields that `ingest.doctor.server.health` reads.
 
 The names are those of the server's API. Fields that a version or a key does not show have a default.
 """

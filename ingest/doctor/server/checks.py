@@ -6,9 +6,9 @@ import re
 from collections import Counter, defaultdict
 
 from ingest.doctor.checks import CheckResult, Diagnosis
+from ingest.doctor.server.health import CollectionHealth, ServerHealth
+from ingest.doctor.server.strict_mode import possible_refusals, refused_requests
 from retrieval.index.schema import ALIAS, DATE_FIELD, KEYWORD_FIELDS, model_of, vector_kb
-from retrieval.index.server.health import CollectionHealth, ServerHealth
-from retrieval.index.server.strict_mode import possible_refusals, refused_requests
 
 OLDEST_VERSION = (1, 18)
 """The oldest server that the tests of this project were run on."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from retrieval.index.server import health_answers as answers
+from ingest.doctor.server import answers
 
 T = TypeVar("T")
 

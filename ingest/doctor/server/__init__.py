@@ -1,0 +1,1 @@
+"""The checks of a Qdrant server or cluster, and what they read from its nodes."""

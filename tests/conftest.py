@@ -118,12 +118,22 @@ _SLOW = (
 )
 
 
+def _slow_rank(path: Path) -> int:
+    """The place of a file in `_SLOW`; its length for a file that is not slow."""
+    name = path.relative_to(_TESTS).as_posix()
+    return next((number for number, slow in enumerate(_SLOW) if name.startswith(slow)), len(_SLOW))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow files when no slow test is wanted: they load torch, which takes half a minute."""
+    is_slow = collection_path.is_relative_to(_TESTS) and _slow_rank(collection_path) < len(_SLOW)
+    return True if is_slow and "not slow" in config.option.markexpr else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests, and put them first."""
-    rank = {}
+    rank = {item: _slow_rank(item.path) for item in items}
     for item in items:
-        name = item.path.relative_to(_TESTS).as_posix()
-        rank[item] = next((number for number, slow in enumerate(_SLOW) if name.startswith(slow)), len(_SLOW))
         if rank[item] < len(_SLOW):
             item.add_marker(pytest.mark.slow)
     items.sort(key=rank.__getitem__)

@@ -22,7 +22,7 @@ from ingest.transfer import push as push_collection
 from retrieval.errors import InvalidRequest
 from retrieval.index.interface import Index
 from retrieval.index.schema import collection_name
-from retrieval.index_address import node_addresses
+from retrieval.index_address import server_urls
 
 
 def push(
@@ -67,5 +67,5 @@ def _opened_target(location: str, source: Index) -> Iterator[Index]:
 def _places(index: Index) -> set[str]:
     """The addresses of the nodes of a server index, or the folder of an embedded one."""
     if "://" in index.location:
-        return {node.rstrip("/") for node in node_addresses(index.location)}
+        return set(server_urls(index.location))
     return {str(Path(index.location).resolve())}

@@ -26,6 +26,7 @@ _SERVER_MISWRITTEN = re.compile(
 )
 # A comma in a password or path is not followed by a scheme.
 _BETWEEN_NODES = re.compile(r"\s*,\s*(?=https?://|$)", re.I)
+_DEFAULT_PORT = 6333
 _HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*\.?")
 
 
@@ -52,7 +53,7 @@ def redact(location: str) -> str:
 
 
 def server_urls(location: str) -> tuple[str, ...]:
-    """The addresses of the nodes in `location`, which `is_server`: without secrets, without repetitions.
+    """The addresses of the nodes in `location`, which `is_server`: with port, without secrets, without repetitions.
 
     Raises:
         InvalidRequest: one is not an address, or they are not nodes of one cluster (scheme or path differ).
@@ -64,7 +65,7 @@ def server_urls(location: str) -> tuple[str, ...]:
             f"the index {shown!r} is not the address of a server; write http://HOST:PORT or https://HOST:PORT, and "
             "several nodes of one cluster with commas between them"
         )
-    urls = tuple(dict.fromkeys(node.rstrip("/") for node in nodes))
+    urls = tuple(dict.fromkeys(map(_with_port, nodes)))
     if len({(address.scheme, address.path) for address in map(urlsplit, urls)}) > 1:
         raise InvalidRequest(
             f"the index {shown!r} names nodes with different schemes or paths; name nodes of one cluster, each with "
@@ -96,6 +97,11 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return port != 0 and _HOST.fullmatch(host) is not None
+
+
+def _with_port(url: str) -> str:
+    address = urlsplit(url.rstrip("/"))
+    return (address if address.port else address._replace(netloc=f"{address.netloc}:{_DEFAULT_PORT}")).geturl()
 
 
 def _redact_one(location: str) -> str:

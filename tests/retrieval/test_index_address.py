@@ -186,7 +186,8 @@ def test_the_nodes_of_a_cluster_are_separated_by_commas():
         assert is_server(address)
         assert server_urls(address) == nodes
     assert redact("http://u:p@a:6333, http://b:6333") == "http://a:6333,http://b:6333"
-    assert server_urls("https://[::1]:6333/x,https://qdrant_2/x") == ("https://[::1]:6333/x", "https://qdrant_2/x")
+    assert server_urls("https://[::1]/x,HTTPS://qdrant_2:7/x/") == ("https://[::1]:6333/x", "https://qdrant_2:7/x")
+    assert server_urls("http://qdrant") == ("http://qdrant:6333",)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,6 @@ import httpx
 
 from retrieval.index import deadline
 
-_DEFAULT_PORT = 6333
-
 _KEPT_FOR_S = 4.0
 """Seconds for which an idle connection is kept. The server closes it after 5."""
 
@@ -70,9 +68,7 @@ class _Node:
         if keep_order and is_write:
             target += b"&ordering=medium"
         address = self.address
-        url = request.url.copy_with(
-            scheme=address.scheme, host=address.host, port=address.port or _DEFAULT_PORT, raw_path=target
-        )
+        url = request.url.copy_with(scheme=address.scheme, host=address.host, port=address.port, raw_path=target)
         request.headers["host"] = url.netloc.decode("ascii")
         timeout = {"connect": connect_s, "read": limit_s, "write": limit_s, "pool": limit_s}
         extensions = request.extensions | {"timeout": timeout}

@@ -192,16 +192,3 @@ def test_only_writes_to_a_cluster_ask_for_their_order(node: Node, other: Node) -
     with client_of(node.url) as client:
         client.put("/collections/x/points?wait=true")
         assert "ordering" not in node.last_params()
-
-
-def test_the_port_of_the_server_is_the_default(monkeypatch) -> None:
-    sent: list[httpx.URL] = []
-
-    def record(_: object, request: httpx.Request) -> httpx.Response:
-        sent.append(request.url)
-        return httpx.Response(200)
-
-    monkeypatch.setattr("retrieval.index.server.nodes.KeptConnections.handle_request", record)
-    with client_of("http://qdrant.example", "http://other.example:7000/") as client:
-        client.get("/collections")
-    assert (sent[0].host, sent[0].port) == ("qdrant.example", 6333)

@@ -27,31 +27,9 @@ from retrieval.model.encoder import Encoder
 
 SIZE, DIM, LENGTH = 32, 16, 12
 WORDS = [
-    "chest",
-    "heart",
-    "lungs",
-    "clear",
-    "normal",
-    "enlarged",
-    "effusion",
-    "pleural",
-    "left",
-    "right",
-    "small",
-    "large",
-    "no",
-    "pneumothorax",
-    "nodule",
-    "opacity",
-    "cardiomegaly",
-    "mild",
-    "the",
-    "is",
-    "are",
-    "a",
-    "of",
-    "and",
-    "with",
+    *("chest", "heart", "lungs", "clear", "normal", "enlarged", "effusion", "pleural", "left"),
+    *("right", "small", "large", "no", "pneumothorax", "nodule", "opacity", "cardiomegaly"),
+    *("mild", "the", "is", "are", "a", "of", "and", "with"),
 ]
 
 # MeSH, Problems, findings and impression of the studies in the archive; they repeat after the last.

@@ -86,7 +86,8 @@ def _registry_fields(key: str) -> dict[str, Any]:
     if entry is None:
         return {}
     names = ("loader", "revision", "context_length", "training", "quality", "preprocessing", "gated", "non_commercial")
-    return {name: getattr(entry, name) for name in names}
+    fields = {name: getattr(entry, name) for name in names}
+    return fields | {"lender": str(entry.lender) if entry.lender else None}
 
 
 def _manifest_field(key: str) -> dict[str, Any]:

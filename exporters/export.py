@@ -113,7 +113,12 @@ def export_model(
     started = time.monotonic()
     progress = progress or NoProgress()
     progress.stage("loading the checkpoint")
-    checkpoint = load_checkpoint(source, family=entry.family if entry else None, revision=revision)
+    checkpoint = load_checkpoint(
+        source,
+        family=entry.family if entry else None,
+        revision=revision,
+        lender=entry.lender if entry else None,
+    )
     if entry and source != entry.source:  # the entry's own source is that model even if its maker changes it
         _require_model(checkpoint, entry)
     if pad_square:
@@ -208,6 +213,7 @@ def _manifest_fields(
         "logit_bias": checkpoint.logit_bias,
         "parity": parity,
         "precision_check": check,
+        "borrowed": checkpoint.borrowed,
         "exporter": {package: version(package) for package in _RECORDED} | {"opset": str(OPSET)},
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

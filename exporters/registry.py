@@ -9,6 +9,20 @@ from retrieval.errors import ExportError, UnknownModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lender:
+    """The repository from which a model takes the tokenizer or the image processor that its own repository lacks."""
+
+    source: str
+    revision: str
+    """Commit, so that a bundle does not change with the lender."""
+    tokenizer: tuple[str, ...]
+    processor: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.source} (commit {self.revision[:8]}) lends a missing tokenizer and image processor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelEntry:
     """Description of a published model.
 
@@ -31,6 +45,8 @@ class ModelEntry:
     """How images are prepared by default, and why."""
     revision: str | None = None
     """Commit of the hub repository; None takes the newest. An export records the commit it used."""
+    lender: Lender | None = None
+    """Repository of files that `source` lacks."""
     gated: bool = False
     non_commercial: bool = False
 
@@ -56,6 +72,12 @@ _SIGLIP_PIXELS = "Stretched to a square, bicubic, nothing cropped: the hub's pro
 _MEDSIGLIP_PIXELS = (
     "Stretched to 448 x 448: the hub's processor, which fine-tuning with transformers uses. Google's server pads to a "
     "square first, as in pre-training (--pad-square). The two differ on images that are far from square; measure both."
+)
+_SIGLIP_FILES = Lender(
+    source="google/siglip-base-patch16-224",
+    revision="7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed",
+    tokenizer=("spiece.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    processor=("preprocessor_config.json",),
 )
 
 _ENTRIES = (
@@ -109,6 +131,7 @@ _ENTRIES = (
         dim=1152,
         image_size=448,
         context_length=64,
+        lender=_SIGLIP_FILES,
         training=(
             "A fine-tune of MedSigLIP (SigLIP so400m/14 at 448 pixels, not siglip-large, which has 1,024 dimensions) on "
             "VinDr-CXR with two classes."
@@ -127,6 +150,7 @@ _ENTRIES = (
         dim=1152,
         image_size=448,
         context_length=64,
+        lender=_SIGLIP_FILES,
         gated=True,
         training="Google's medical SigLIP so400m/14 at 448 pixels, chest X-rays included.",
         quality="Published zero-shot AUC .844 over 13 findings.",
@@ -186,6 +210,11 @@ def find_entry(key: str) -> ModelEntry:
             "for any other checkpoint pass --checkpoint DIR"
         )
     return REGISTRY[key]
+
+
+def lender_of(source: str) -> Lender | None:
+    """The lender of the hub repository `source`; None if the registry names none."""
+    return next((entry.lender for entry in REGISTRY.values() if entry.source == source), None)
 
 
 def require_licence(entry: ModelEntry, accepted: bool) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from exporters.checkpoints.location import Family
 from retrieval.imaging.model_input import Preprocessing
-from retrieval.model.bundle import Tokenization
+from retrieval.model.bundle import BorrowedFiles, Tokenization
 
 ReferencePixels = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 ReferenceTokens = Callable[[Sequence[str]], dict[str, NDArray[np.int64]]]
@@ -48,6 +48,8 @@ class Checkpoint:
     reference_tokens: ReferenceTokens
     reference_image_embeds: ReferenceImageEmbeds
     reference_text_embeds: ReferenceTextEmbeds
+    borrowed: tuple[BorrowedFiles, ...] = ()
+    """Files from other repositories."""
 
 
 def to_triple(values: Sequence[float]) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
+from exporters.registry import Lender
 from retrieval.errors import ExportError
 
 Family = Literal["clip", "siglip", "open_clip"]
@@ -23,11 +24,20 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFolder:
-    """The folder of a checkpoint, and its commit (`revision`) if it came from the hub."""
+    """The folder of a checkpoint, and its commit (`revision`) if it came from the hub.
+
+    `lender` is the repository of files that the folder may lack.
+    """
 
     folder: Path
     source: str
     revision: str | None
+    lender: Lender | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the user named a folder; its export opens no connection."""
+        return Path(self.source).expanduser().is_dir()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in the file `name`.

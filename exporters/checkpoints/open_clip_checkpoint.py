@@ -20,6 +20,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from exporters.checkpoints.borrowing import merge_borrowed, require_vocabulary
 from exporters.checkpoints.checkpoint import Checkpoint, to_triple
 from exporters.checkpoints.location import OPEN_CLIP_CONFIG, CheckpointFolder, fetch_files
 from exporters.checkpoints.simple_tokenizer import tokenizer_json_of
@@ -27,7 +28,7 @@ from exporters.checkpoints.towers import OpenClipImageTower, OpenClipTextTower, 
 from exporters.log_levels import only_errors
 from retrieval.errors import ExportError
 from retrieval.imaging.model_input import Preprocessing
-from retrieval.model.bundle import Tokenization
+from retrieval.model.bundle import BorrowedFiles, Tokenization
 
 _MODES = {
     "shortest": "shortest_side_crop",
@@ -53,7 +54,7 @@ def load_open_clip(location: CheckpointFolder) -> Checkpoint:
         raise ExportError(f"{location.folder / OPEN_CLIP_CONFIG} has no model_cfg")
     location.require_weights()
     preprocessing_mode(config)
-    with _self_contained_copy(location, config) as staged, only_errors():
+    with _self_contained_copy(location, config) as (staged, borrowed), only_errors():
         try:
             model = open_clip.create_model(f"local-dir:{staged}", precision="fp32", device="cpu")
         except Exception as error:  # timm, transformers and torch raise many kinds
@@ -63,6 +64,7 @@ def load_open_clip(location: CheckpointFolder) -> Checkpoint:
         except Exception as error:
             raise ExportError(f"the tokenizer of {location.folder} cannot be loaded: {error}") from error
     model = model.eval()
+    _require_tokens(model, tokenizer, location)
     settings = PreprocessCfg(**get_model_preprocess_cfg(model))
     transform = image_transform_v2(settings, is_train=False)
     tokenization, tokenizer_json = _tokenization(tokenizer, config["model_cfg"].get("text_cfg", {}))
@@ -98,6 +100,7 @@ def load_open_clip(location: CheckpointFolder) -> Checkpoint:
         reference_tokens=reference_tokens,
         reference_image_embeds=reference_image_embeds,
         reference_text_embeds=reference_text_embeds,
+        borrowed=merge_borrowed(*borrowed),
     )
 
 
@@ -146,41 +149,56 @@ def _tokenization(tokenizer: Any, text_cfg: dict[str, Any]) -> tuple[Tokenizatio
     return settings, content
 
 
+def _require_tokens(model: Any, tokenizer: Any, location: CheckpointFolder) -> None:
+    text = getattr(model, "text", model)
+    rows = text.config.vocab_size if hasattr(text, "config") else text.vocab_size
+    simple = isinstance(tokenizer, SimpleTokenizer)
+    vocabulary = tokenizer.encoder if simple else tokenizer.tokenizer.get_vocab()
+    require_vocabulary(max(vocabulary.values()), rows, location, None)
+
+
 @contextmanager
-def _self_contained_copy(location: CheckpointFolder, config: dict[str, Any]) -> Iterator[Path]:
+def _self_contained_copy(
+    location: CheckpointFolder, config: dict[str, Any]
+) -> Iterator[tuple[Path, list[BorrowedFiles | None]]]:
     """A temporary folder of links to the checkpoint's files, whose config names this folder as the text model.
+
+    The list has the files that came from the text model's own repository.
 
     Published configs name the text model by its hub id. open_clip would ask the hub for it although the files are here.
     """
     text_cfg = config["model_cfg"].get("text_cfg", {})
     with tempfile.TemporaryDirectory(prefix="cxr-open-clip-") as name:
         staged = Path(name)
+        borrowed: list[BorrowedFiles | None] = []
         for path in location.folder.iterdir():
             if path.is_file() and path.name != OPEN_CLIP_CONFIG:
                 _link(path, staged / path.name)
         text_model = text_cfg.get("hf_model_name")
         if text_model and not location.has("config.json"):
-            _add_missing(staged, text_model, location, "config.json (the text tower's)")
+            borrowed.append(_add_missing(staged, text_model, location, "config.json (the text tower's)"))
         named = text_cfg.get("hf_tokenizer_name")
         if named and not location.has(*_TOKENIZER_FILES):
-            _add_missing(staged, named, location, f"tokenizer (one of {', '.join(_TOKENIZER_FILES)})")
+            what = f"tokenizer (one of {', '.join(_TOKENIZER_FILES)})"
+            borrowed.append(_add_missing(staged, named, location, what))
         rewritten = {key: str(staged) for key in ("hf_model_name", "hf_tokenizer_name") if text_cfg.get(key)}
         model_cfg = config["model_cfg"] | {"text_cfg": text_cfg | rewritten}
         (staged / OPEN_CLIP_CONFIG).write_text(json.dumps(config | {"model_cfg": model_cfg}), encoding="utf-8")
-        yield staged
+        yield staged, borrowed
 
 
-def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: str) -> None:
+def _add_missing(staged: Path, hub_id: str, location: CheckpointFolder, what: str) -> BorrowedFiles | None:
     try:
-        folder = fetch_files(hub_id, offline=Path(location.source).expanduser().is_dir())
+        folder = fetch_files(hub_id, offline=location.is_local)
     except ExportError as error:
         raise ExportError(
             f"{location.folder} has no {what}; copy it from {hub_id} into the folder ({error})"
         ) from error
-    for path in folder.iterdir():
-        link = staged / path.name
-        if path.is_file() and not link.exists():
-            _link(path, link)
+    missing = [path for path in sorted(folder.iterdir()) if path.is_file() and not (staged / path.name).exists()]
+    for path in missing:
+        _link(path, staged / path.name)
+    files = tuple(path.name for path in missing)
+    return BorrowedFiles(source=hub_id, revision=folder.name, files=files) if files else None
 
 
 def _link(path: Path, link: Path) -> None:

@@ -13,13 +13,14 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 from transformers.utils import logging
 
+from exporters.checkpoints.borrowing import borrow, merge_borrowed, require_vocabulary
 from exporters.checkpoints.checkpoint import Checkpoint, to_triple
 from exporters.checkpoints.location import CheckpointFolder, Family
 from exporters.checkpoints.siglip_tokenizer import canonicalize, load_siglip_tokenizer
 from exporters.checkpoints.towers import TransformersImageTower, TransformersTextTower, scalar
 from retrieval.errors import ExportError
 from retrieval.imaging.model_input import Preprocessing
-from retrieval.model.bundle import Tokenization
+from retrieval.model.bundle import BorrowedFiles, Tokenization
 
 Normalization = Literal["none", "lowercase", "siglip"]
 
@@ -36,16 +37,19 @@ def load_transformers(location: CheckpointFolder) -> Checkpoint:
     family: Family = "clip" if location.read_json("config.json").get("model_type") == "clip" else "siglip"
     location.require_weights()
     model = _load_model(location, family)
-    processor = _load_processor(location)
+    image_size = int(model.config.vision_config.image_size)
+    processor, lent_processor = _find_processor(location, image_size)
     context_length = int(model.config.text_config.max_position_embeddings)
-    tokenizer = _load_tokenizer(location, family, context_length)
+    tokenizer, lent_tokenizer = _find_tokenizer(location, family, context_length)
+    rows = int(model.config.text_config.vocab_size)
+    require_vocabulary(tokenizer.highest_id, rows, location, lent_tokenizer)
     # SigLIP gets its padding without a mask.
     tokenizer.gives_mask = family == "clip"
     preprocessing = preprocessing_of(processor)
-    if preprocessing.size != model.config.vision_config.image_size:
+    if preprocessing.size != image_size:
         raise ExportError(
             f"{location.folder}: the image processor gives {preprocessing.size} pixels, the model takes "
-            f"{model.config.vision_config.image_size}; the two files belong to different models"
+            f"{image_size}; the two files belong to different models"
         )
     dim = model.config.projection_dim if family == "clip" else model.config.vision_config.hidden_size
 
@@ -78,6 +82,7 @@ def load_transformers(location: CheckpointFolder) -> Checkpoint:
         reference_tokens=tokenizer.reference,
         reference_image_embeds=reference_image_embeds,
         reference_text_embeds=reference_text_embeds,
+        borrowed=merge_borrowed(lent_tokenizer, lent_processor),
     )
 
 
@@ -115,6 +120,11 @@ class ReferenceTokenizer:
             pad_id=tokenizer.pad_token_id,
             normalization=normalization,
         )
+
+    @property
+    def highest_id(self) -> int:
+        """The highest token id of the vocabulary."""
+        return max(self._tokenizer.get_vocab().values())
 
     def reference(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """`input_ids` int64 [B, L], as in the checkpoint's training; CLIP also gets an `attention_mask`."""
@@ -200,7 +210,20 @@ def _load_model(location: CheckpointFolder, family: Family) -> Any:
     return model.eval()
 
 
-def _load_processor(location: CheckpointFolder) -> Any:
+def _find_processor(location: CheckpointFolder, image_size: int) -> tuple[Any, BorrowedFiles | None]:
+    """The image processor of the checkpoint, or the lender's with the checkpoint's own `image_size`."""
+    if location.has("preprocessor_config.json") or location.lender is None:
+        return _load_processor(location), None
+    lent = borrow(location, location.lender.processor, "image processor")
+    if preprocessing_of(_load_processor(lent.location)).mode != "stretch":
+        raise ExportError(
+            f"{location.folder} has no image processor, and that of {lent.location.source} crops, so the image size of "
+            "the model cannot replace its own; copy the right preprocessor_config.json into the folder"
+        )
+    return _load_processor(lent.location, size={"height": image_size, "width": image_size}), lent.record
+
+
+def _load_processor(location: CheckpointFolder, **changes: Any) -> Any:
     # The reference is the PIL processor, not the torchvision one, the default of transformers 5: these models were
     # trained and published with PIL. Torchvision rounds differently: by up to 2 grey levels on smooth images and about
     # 20 on white noise (measured in tests/parity).
@@ -208,9 +231,18 @@ def _load_processor(location: CheckpointFolder) -> Any:
         raise ExportError(f"{location.folder} has no preprocessor_config.json; copy it from the model's page")
     try:
         loader: Any = AutoImageProcessor
-        return loader.from_pretrained(location.folder, backend="pil")
+        return loader.from_pretrained(location.folder, backend="pil", **changes)
     except Exception as error:
         raise ExportError(f"{location.folder / 'preprocessor_config.json'} cannot be used: {error}") from error
+
+
+def _find_tokenizer(
+    location: CheckpointFolder, family: Family, context_length: int
+) -> tuple[ReferenceTokenizer, BorrowedFiles | None]:
+    if location.has(*_TOKENIZER_FILES) or location.lender is None:
+        return _load_tokenizer(location, family, context_length), None
+    lent = borrow(location, location.lender.tokenizer, "tokenizer")
+    return _load_tokenizer(lent.location, family, context_length), lent.record
 
 
 def _load_tokenizer(location: CheckpointFolder, family: Family, context_length: int) -> ReferenceTokenizer:

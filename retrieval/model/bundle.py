@@ -86,6 +86,14 @@ class PrecisionCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     passed: bool
 
 
+class BorrowedFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Files of another hub repository that the export used, because the checkpoint's own repository lacks them."""
+
+    source: str
+    revision: str | None
+    files: tuple[str, ...]
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Description of a bundle: its source, its inputs, its files. Unknown fields and values raise on reading."""
 
@@ -105,6 +113,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Of the float32 graphs, from which bundles of other precisions are made."""
     precision_check: PrecisionCheck | None = None
     """None for float32."""
+    borrowed: tuple[BorrowedFiles, ...] = ()
+    """Tokenizer, image processor or config from other repositories."""
     exporter: dict[str, str]
     created_at: str
     files: dict[str, str]

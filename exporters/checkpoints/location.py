@@ -18,6 +18,7 @@ Family = Literal["clip", "siglip", "open_clip"]
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.npz")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SMALL_FILES = ("*.json", "*.txt", "*.model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -72,6 +73,11 @@ class CheckpointFolder:
             raise ExportError(
                 f"{self.folder} has no weights: expected model.safetensors, pytorch_model.bin or an open_clip_* file "
                 "beside the config"
+            )
+        missing = _missing_shards(self.folder)
+        if missing:
+            raise ExportError(
+                f"{self.folder} lacks {', '.join(missing)}, which its weight index names; fetch or copy these files"
             )
 
 
@@ -146,10 +152,33 @@ def _fetch(source: str, revision: str | None) -> CheckpointFolder:
 
 def _from_cache(source: str, revision: str | None, cause: Exception) -> CheckpointFolder:
     try:
-        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
-    except Exception:
+        # Only these: the hub's client compares with the repository's whole list, of which one format of weights is fetched.
+        folder = fetch_files(source, revision=revision, offline=True)
+    except ExportError:
         raise _unreachable(source, cause) from cause
+    names = [path.name for path in folder.iterdir()]
+    missing = _missing_shards(folder) or ([] if _weights_among(names) else ["the weights"])
+    if missing:
+        raise ExportError(
+            f"the hub does not answer ({type(cause).__name__}), and the cache lacks {', '.join(missing)} of {source}; "
+            f"{_advice(cause)}, then run the command again: files in the cache are not fetched again"
+        ) from cause
     return CheckpointFolder(folder, source, folder.name)
+
+
+def _missing_shards(folder: Path) -> list[str]:
+    """Files that the index of sharded weights names and `folder` lacks."""
+    missing: list[str] = []
+    for index in INDEXES:
+        if (folder / index.removesuffix(".index.json")).is_file():
+            return []
+        if (folder / index).is_file():
+            named = CheckpointFolder(folder, str(folder), None).read_json(index).get("weight_map") or {}
+            lacking = sorted({name for name in named.values() if not (folder / name).is_file()})
+            if not lacking:
+                return []
+            missing = missing or lacking
+    return missing
 
 
 def _weights_among(names: list[str]) -> list[str]:
@@ -162,13 +191,28 @@ def _weights_among(names: list[str]) -> list[str]:
 
 
 def _unreachable(source: str, error: Exception) -> ExportError:
+    return ExportError(f"the hub does not provide {source} ({type(error).__name__}); {_advice(error, source)}")
+
+
+def _advice(error: Exception, source: str = "") -> str:
+    """What the user can do about an error of the hub's client."""
     kind = type(error).__name__
-    if kind == "GatedRepoError":
-        advice = (
-            "accept its terms on its page and log in (`hf auth login`), or pass --checkpoint DIR with a copy you hold"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if kind == "GatedRepoError" and status == 403:
+        return (
+            f"the account of your token has no access: open the page of {source} on the hub with this account, accept the "
+            "terms, wait for access where the owner grants it by hand, and give a fine-grained token the right to read "
+            "gated repositories; or pass --checkpoint DIR with a copy you hold"
         )
-    elif kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        advice = "check the name and revision, or pass --checkpoint DIR"
-    else:
-        advice = "check the network, or pass --checkpoint DIR with a local copy"
-    return ExportError(f"the hub does not provide {source} ({kind}); {advice}")
+    if kind == "GatedRepoError":
+        return (
+            f"accept the terms on the page of {source} on the hub, make a token with the right to read there, and log in "
+            "(`hf auth login`, or HF_TOKEN); or pass --checkpoint DIR with a copy you hold"
+        )
+    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+        return "check the name and revision, log in if it is private (`hf auth login`), or pass --checkpoint DIR"
+    if status in (401, 403):
+        return "it refuses your token: log in again (`hf auth login`), or correct HF_TOKEN"
+    if kind == "OfflineModeIsEnabled":
+        return "HF_HUB_OFFLINE is set: unset it, or pass --checkpoint DIR with a local copy"
+    return "check the network, or pass --checkpoint DIR with a local copy"

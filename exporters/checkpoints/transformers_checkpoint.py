@@ -124,7 +124,7 @@ class ReferenceTokenizer:
     @property
     def highest_id(self) -> int:
         """The highest token id of the vocabulary."""
-        return max(self._tokenizer.get_vocab().values())
+        return int(max(self._tokenizer.get_vocab().values()))
 
     def reference(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """`input_ids` int64 [B, L], as in the checkpoint's training; CLIP also gets an `attention_mask`."""

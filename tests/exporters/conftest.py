@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before the import of the hub's libraries, which read these once.
@@ -12,12 +12,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import pytest
+from huggingface_hub import constants
 
 import exporters.export
 from exporters.checkpoints.checkpoint import Checkpoint
 from exporters.export import ExportSummary, export_model
 from retrieval.model.bundle import IMAGE_GRAPH, TEXT_GRAPH
 from tests.exporters import checkpoint_folders as folders
+from tests.exporters.stand_in_hub import StandInHub, serve
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "clip": folders.write_clip,
@@ -71,3 +73,18 @@ def copied_graphs(exported: Callable[[str], ExportSummary], monkeypatch: pytest.
             shutil.copy(exported(Path(checkpoint.source).name).folder / name, folder / name)
 
     monkeypatch.setattr(exporters.export, "write_graphs", copy_graphs)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """An empty hub, to which the client of this process talks, with an empty cache and no token."""
+    with serve(StandInHub()) as standing:
+        # What the variables HF_ENDPOINT and HF_HOME set; the client reads them once, at its import.
+        monkeypatch.setattr(constants, "ENDPOINT", standing.url)
+        template = f"{standing.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield standing

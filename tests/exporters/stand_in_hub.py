@@ -30,10 +30,14 @@ class Repository:
     files: dict[str, bytes]
     gated: bool = False
     refs: tuple[str, ...] = ("main",)
+    pinned: str | None = None
+    """The commit; a hash of the files if None."""
 
     @property
     def commit(self) -> str:
         """The commit, 40 hexadecimal digits."""
+        if self.pinned:
+            return self.pinned
         return hashlib.sha1(
             json.dumps([(name, etag_of(data)) for name, data in self.files.items()]).encode()
         ).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from huggingface_hub import constants
 
 from exporters.checkpoints.location import fetch_files, locate_checkpoint
 from retrieval.errors import ExportError
-from tests.exporters.stand_in_hub import Repository, StandInHub, serve
+from tests.exporters.stand_in_hub import Repository, StandInHub
 
 NAME = "owner/model"
 WEIGHTS = bytes(range(256)) * 100
@@ -23,19 +22,10 @@ SHARDS = {f"model-0000{part}-of-00002.safetensors": bytes([part]) * 20_000 for p
 OTHERS = {".gitattributes": b"", "README.md": b"# Card\n", "tf_model.h5": WEIGHTS + b"h5"}
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
-    with serve(StandInHub()) as standing:
-        standing.repositories[NAME] = Repository(OTHERS | {"config.json": CONFIG, "model.safetensors": WEIGHTS})
-        # What the variables HF_ENDPOINT and HF_HOME set; the client reads them once, at its import.
-        monkeypatch.setattr(constants, "ENDPOINT", standing.url)
-        template = f"{standing.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        yield standing
+@pytest.fixture(autouse=True)
+def published(hub: StandInHub) -> None:
+    """A repository of one config and one file of weights."""
+    hub.repositories[NAME] = Repository(OTHERS | {"config.json": CONFIG, "model.safetensors": WEIGHTS})
 
 
 def publish(hub: StandInHub, **changes: object) -> Repository:

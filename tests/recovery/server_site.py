@@ -22,7 +22,7 @@ from tests.recovery.kill_driver import Driver
 from tests.recovery.state import State, read_node
 
 NAME = "cxr_tiny"
-STUDIES = 40
+STUDIES = 28
 
 
 @dataclass(frozen=True)

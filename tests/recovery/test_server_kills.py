@@ -27,7 +27,10 @@ ATTEMPTS = 3 * MOMENTS
 
 @dataclass(frozen=True)
 class Command:
-    """A command, what must be there before it, and how it is repeated after a failure."""
+    """A command, what must be there before it, and how it is repeated after a failure.
+
+    With commands `before` it, its effect is undone before each strike; else the server is emptied.
+    """
 
     arguments: list[str]
     before: tuple[list[str], ...] = ()
@@ -49,6 +52,7 @@ def commands(site: Site) -> dict[str, Command]:
 def test_a_command_whose_server_is_killed_or_stopped_ends_complete_or_says_what_to_do(site, name, capsys):
     command = commands(site)[name]
     rng = random.Random(f"{SEED} {name}")
+    site.empty()
     prepare(site, command)
     started = time.monotonic()
     assert site.run(command.arguments).code == 0
@@ -89,10 +93,22 @@ def test_a_command_whose_server_is_killed_or_stopped_ends_complete_or_says_what_
 
 
 def prepare(site: Site, command: Command) -> None:
+    if command.before and NAME in site.node.collections():
+        undo_finish(site)
+        return
     site.empty()
     for arguments in command.before:
         ended = site.run(arguments)
         assert ended.code == 0, str(ended)
+
+
+def undo_finish(site: Site) -> None:
+    """Make the collection incomplete and inactive, as the last part of an ingest leaves it."""
+    incomplete = {"complete": False, "calibration": {}, "counts": {}}
+    site.node.result("PATCH", f"/collections/{NAME}", {"metadata": incomplete})
+    for alias in site.node.result("GET", "/aliases")["aliases"]:
+        delete = {"actions": [{"delete_alias": {"alias_name": alias["alias_name"]}}]}
+        site.node.result("POST", "/collections/aliases", delete)
 
 
 def assert_says_what_to_do(ended: Ended, node: QdrantNode, where: object) -> None:

@@ -41,9 +41,10 @@ def write_clip(folder: Path) -> Path:
 
 
 def write_siglip(folder: Path, *, tokenizer: str = "wordpiece") -> Path:
-    """A `SiglipModel`; `tokenizer` is `wordpiece` (as `cxr finetune` makes it), `sentencepiece` or `unigram`.
+    """A `SiglipModel`; `tokenizer` is `wordpiece` (as `cxr finetune` makes it), `sentencepiece`, `unigram` or `gemma`.
 
-    `sentencepiece` has only `spiece.model`; `unigram` only the `tokenizer.json` made from it, as some releases.
+    `sentencepiece` has only `spiece.model`; `unigram` only the `tokenizer.json` made from it, as some releases; `gemma` is
+    the kind of SigLIP 2.
     """
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
@@ -54,6 +55,8 @@ def write_siglip(folder: Path, *, tokenizer: str = "wordpiece") -> Path:
         words = train_tokenizer(TEXTS, vocabulary_size=120, context_length=16)
         words.save_pretrained(folder)
         size = len(words)
+    elif tokenizer == "gemma":
+        size = _write_gemma(folder)
     else:
         size = _write_sentencepiece(folder, keep_model=tokenizer == "sentencepiece")
     text = _TOWER | {"vocab_size": size, "max_position_embeddings": 16}
@@ -182,6 +185,23 @@ def _write_sentencepiece(folder: Path, *, keep_model: bool) -> int:
         (folder / "tokenizer.json").write_text(tokenizer_json_of(folder / "spiece.model", tokenizer))
         (folder / "spiece.model").unlink()
     return len(tokenizer)
+
+
+def _write_gemma(folder: Path) -> int:
+    """A small byte-pair vocabulary of the class of SigLIP 2."""
+    from tokenizers import Tokenizer, models, normalizers, trainers
+    from transformers import GemmaTokenizer
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([text.lower() for text in TEXTS], trainer)
+    trained = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in trained["merges"]]
+    gemma = GemmaTokenizer(vocab=trained["vocab"], merges=merges, padding_side="right", model_input_names=["input_ids"])
+    gemma.save_pretrained(folder)
+    return len(gemma)
 
 
 def _seed() -> None:

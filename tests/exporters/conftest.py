@@ -26,6 +26,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "siglip-wordpiece": folders.write_siglip,
     "siglip-sentencepiece": lambda folder: folders.write_siglip(folder, tokenizer="sentencepiece"),
     "siglip-unigram": lambda folder: folders.write_siglip(folder, tokenizer="unigram"),
+    "siglip-gemma": lambda folder: folders.write_siglip(folder, tokenizer="gemma"),
     "open-clip": folders.write_open_clip,
     "open-clip-bert": folders.write_open_clip_bert,
 }

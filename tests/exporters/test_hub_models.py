@@ -27,6 +27,7 @@ KINDS = {
     "siglip": SIGLIP,
     "medsiglip": SIGLIP,
     "medsiglip-448": SIGLIP,
+    "siglip2": "siglip-gemma",
     "xraysiglip": SIGLIP,
 }
 TOKENIZER = ("spiece.model", "tokenizer_config.json")
@@ -90,7 +91,7 @@ def export_key(
     return export
 
 
-@pytest.mark.parametrize("key", KINDS)
+@pytest.mark.parametrize("key", REGISTRY)
 def test_a_model_exports_from_a_repository_of_its_shape(key, published, export_key):
     hub = published(key)
     manifest = ModelBundle.load(export_key(key).folder).manifest

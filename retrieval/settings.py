@@ -51,6 +51,20 @@ class RetrievalSettings(BaseSettings):
     device: Device = Field("auto", description="`auto`, `cpu` or `cuda`; `cuda` fails if there is no usable GPU.")
     threads: int = Field(0, ge=0, description="Threads of an ONNX session; 0 is one per core.")
 
+    @field_validator("index_api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """`value` without the blanks and line ends that a file of secrets may add; empty counts as unset."""
+        key = value.get_secret_value().strip() if value else ""
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("a key has letters, digits and signs of ASCII, and no line end within")
+        return SecretStr(key) if key else None
+
+    @field_validator("index")
+    @classmethod
+    def _strip(cls, value: str | None) -> str | None:
+        return value.strip() if value else value
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:

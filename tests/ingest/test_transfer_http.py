@@ -14,7 +14,7 @@ import stamina
 
 import cxr.main
 from ingest.transfer import LoadOptions, push
-from retrieval.errors import IndexUnreachable
+from retrieval.errors import IndexForbidden
 from retrieval.index.edge.index import EdgeIndex
 from retrieval.index.schema import DATE_FIELD, KEYWORD_FIELDS
 from retrieval.index.server.index import ServerIndex
@@ -120,7 +120,7 @@ def test_after_a_kill_a_push_sends_only_the_rest_and_ends_the_load(tmp_path):
 def test_a_push_uses_the_api_key_of_the_settings(embedded):
     with QdrantStandIn(api_key="s3cret") as server:
         refused = pushed(embedded, server.url, CXR_INDEX_PATIENCE_S="0")
-        assert json.loads(refused.communicate(timeout=60)[0])["error"]["code"] == IndexUnreachable.code
+        assert json.loads(refused.communicate(timeout=60)[0])["error"]["code"] == IndexForbidden.code
         opened = pushed(embedded, server.url, CXR_INDEX_API_KEY="s3cret")
         out, error = opened.communicate(timeout=60)
         assert json.loads(out)["sent"] == COUNT

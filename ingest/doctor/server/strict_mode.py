@@ -13,6 +13,7 @@ LARGEST_WRITE = 200
 """Points that `cxr push` and snapshots write at once. `cxr ingest --batch-size` may be larger."""
 
 _LARGEST_POOL = 1_000  # candidates of a search
+_LARGEST_LIST = 1_016  # points that a search for so many candidates requests
 _SMALLEST_LIST = 17  # points that a search for one hit requests
 
 
@@ -26,6 +27,7 @@ class _Need:
 
 
 _NEEDS = (
+    _Need("max_query_limit", _LARGEST_LIST, "searches and studies"),
     _Need("max_query_limit", FACET_LIMIT, "counts of the values of a field"),
     _Need("condition_max_size", _LARGEST_POOL, "searches by several signals, which name their candidates"),
     _Need("search_max_batchsize", 1 + len(DENSE_VECTORS), "searches by several signals"),
@@ -71,4 +73,4 @@ def _refusals(strict_mode: dict[str, Any], timeout_s: int) -> Iterator[str]:
         if value is not None and value < need.least:
             yield f"{need.setting} {value} refuses {need.requests}, which need {need.least:g}"
     if strict_mode.get("search_allow_exact") is False:
-        yield "search_allow_exact false refuses exact counts"
+        yield "search_allow_exact false refuses exact counts, and all searches of a collection without a graph"

@@ -37,7 +37,7 @@ _CONNECT_PATIENCE_S = 20.0
 # 408: the server stopped the request after its timeout.
 _UNAVAILABLE = (408, 429, 500, 502, 503, 504)
 _FORBIDDEN = (401, 403)
-_GUIDE = "docs/guides/server-and-cluster.md lists the rights that each command needs"
+_GUIDE = "is CXR_INDEX_API_KEY right? docs/guides/server-and-cluster.md lists the rights that each command needs"
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +78,7 @@ class RetryingClient:
                 if _is_tls_error(error.source):
                     raise IndexUnreachable(
                         f"no secure connection to {server}: {describe_failure(error)}; CXR_INDEX_CA_FILE names the "
-                        "authority that signed its certificate"
+                        "authority that signed its certificate; a server without TLS is reached by http://"
                     ) from error
                 raise IndexUnreachable(f"{server} does not answer: {describe_failure(error)}") from error
             except UnexpectedResponse as error:
@@ -90,6 +90,8 @@ class RetryingClient:
                 raise IndexFailure(
                     what, public="the index refuses the request; the log of the service says why"
                 ) from error
+            except (AssertionError, ValueError) as error:  # of qdrant-client, about an answer in another form
+                raise IndexUnreachable(f"{server} does not answer like one; is the address right?") from error
             except (QdrantException, NotDone) as error:  # 429 with Retry-After; a write that is not done
                 failure = IndexUnreachable(f"{server} is busy: {describe_failure(error)}")
                 if isinstance(error, ResourceExhaustedResponse):
@@ -142,7 +144,7 @@ def connect(
     """A client of the server or cluster at `location`, which has answered; `ca_file` holds its authority, in PEM.
 
     Raises:
-        IndexUnreachable: no node answers within `patience_s`, or the server refuses the key.
+        IndexUnreachable: no node answers within `patience_s`. IndexForbidden: the server refuses the key.
         InvalidRequest: `location` is not an address. SystemFailure: `ca_file` cannot be read.
     """
     urls = server_urls(location)
@@ -157,10 +159,12 @@ def connect(
         )
         with deadline.one_search():
             retrying.get_collections()
+    except IndexForbidden:
+        client.close()
+        raise
     except IndexFailure as error:
         client.close()
-        hint = "is CXR_INDEX_API_KEY right?" if isinstance(error, IndexForbidden) else "is it running?"
-        raise IndexUnreachable(f"{error}; {hint}") from error
+        raise IndexUnreachable(f"{error}; is it running?") from error
     return client
 
 

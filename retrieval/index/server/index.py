@@ -119,7 +119,7 @@ class ServerIndex:
             self._create_without_indexes(meta, name)
         elif found != unfinished:
             raise CollectionExists(
-                f"the collection {name} already exists at {self.location}",
+                f"the collection {name} already exists at {self.location}{_foreign(found)}",
                 public=f"the collection {name} already exists",
             )
         self._index_payload(name)
@@ -211,7 +211,13 @@ class ServerIndex:
         self._client.close()
 
     def _require(self, name: str) -> CollectionMeta:
-        meta = self._meta_of(name) if self._client.collection_exists(name) else None
+        exists = self._client.collection_exists(name)
+        meta = self._meta_of(name) if exists else None
+        if exists and meta is None:
+            raise NoCollection(
+                f"the collection {name} at {self.location} is not readable{_foreign(self._metadata_of(name))}",
+                public=f"no collection {name}",
+            )
         if meta is None:
             raise NoCollection(
                 f"no collection {name} at {self.location}; `cxr ingest` makes one", public=f"no collection {name}"
@@ -258,3 +264,12 @@ def _creation(meta: CollectionMeta) -> dict[str, Any]:
 def _unfinished(meta: CollectionMeta) -> dict[str, Any]:
     """The record of a collection that lacks payload indexes; such a collection is never opened."""
     return {"model": meta.model, "bundle_id": meta.bundle_id, "layout": msgspec.to_builtins(meta.layout)}
+
+
+def _foreign(record: dict[str, Any]) -> str:
+    """The end of a message about a collection with `record`, if it cannot be used."""
+    if record.keys() == {"model", "bundle_id", "layout"}:
+        return ": its making was interrupted; run the same command again"
+    if "bundle_id" not in record:
+        return ": another program made it; rename or delete it on the server"
+    return ""

@@ -72,9 +72,14 @@ class _Node:
         request.headers["host"] = url.netloc.decode("ascii")
         timeout = {"connect": connect_s, "read": limit_s, "write": limit_s, "pool": limit_s}
         extensions = request.extensions | {"timeout": timeout}
-        return self.connections.handle_request(
+        response = self.connections.handle_request(
             httpx.Request(request.method, url, headers=request.headers, stream=request.stream, extensions=extensions)
         )
+        kind = response.headers.get("content-type", "")
+        if response.is_success and b"/snapshots" not in target and not kind.startswith("application/json"):
+            response.close()
+            raise httpx.RemoteProtocolError("the answer is not that of a Qdrant server")
+        return response
 
 
 class Nodes(httpx.BaseTransport):

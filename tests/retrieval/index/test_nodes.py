@@ -27,6 +27,7 @@ class Node(ThreadingHTTPServer):
     def __init__(self, status: int = 200, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.status = status
+        self.content_type = "application/json"
         self.targets: list[str] = []
         self.hosts: list[str] = []
         self.bodies: list[bytes] = []
@@ -46,6 +47,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps({"result": self.server.url}).encode()
         self.send_response(self.server.status)
         self.send_header("content-length", str(len(content)))
+        self.send_header("content-type", self.server.content_type)
         self.end_headers()
         self.wfile.write(content)
 
@@ -192,3 +194,9 @@ def test_only_writes_to_a_cluster_ask_for_their_order(node: Node, other: Node) -
     with client_of(node.url) as client:
         client.put("/collections/x/points?wait=true")
         assert "ordering" not in node.last_params()
+
+
+def test_another_node_answers_when_one_is_not_a_qdrant_server(node: Node) -> None:
+    with answering() as page, client_of(page.url, node.url) as client:
+        page.content_type = "text/html"
+        assert client.get("/collections").json()["result"] == node.url

@@ -85,4 +85,5 @@ def _second_request(collection: Collection, point: IndexPoint) -> list[dict[str,
 
     pool = [FoundPoint(record.point_id) for record in collection.scroll(request.filters, limit=_POOL)]
     ServerSearch(request, record).best(pool, request.limit)
-    return sent[0]
+    plain: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(sent[0]))
+    return plain

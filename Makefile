@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEVELOP := $(VENV)/.develop
 DOCS := $(VENV)/.docs
+SERVER ?= http://127.0.0.1:6333
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-quick test-real check format bench bench-export bench-ingest bench-index bench-pixels bench-search demo-models constraints clean
+.PHONY: help demo docs test test-quick test-real check format bench bench-export bench-ingest bench-index bench-pixels bench-search bench-server demo-models constraints clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -67,10 +68,15 @@ bench: $(DEVELOP)  ## measure encoding, into benchmarks/results/
 bench-pixels: $(DEVELOP)  ## how often a film finds itself in other forms of pixels, into benchmarks/results/
 	$(BIN)/python -m benchmarks.pixel_forms
 
-bench-search: $(DEVELOP)  ## searches beside FAISS and local mode, whole requests, load, memory, into benchmarks/results/
+bench-search: $(DEVELOP)  ## searches beside FAISS, whole requests, load, memory, into benchmarks/results/
 	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.serve
+
+bench-server: $(DEVELOP)  ## a running, empty Qdrant server (SERVER=http://127.0.0.1:6333) beside the embedded index
+	$(BIN)/uv pip install --quiet --python $(VENV) --group bench --constraints constraints.txt
+	$(BIN)/python -m benchmarks.server --server $(SERVER)
+	$(BIN)/python -m benchmarks.server_load --server $(SERVER)
 
 bench-export: $(DEVELOP)  ## torch against every precision at full size, into benchmarks/results/
 	$(BIN)/python -m benchmarks.export

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from retrieval.errors import InvalidRequest
 
@@ -79,6 +79,11 @@ def is_unencrypted(url: str) -> bool:
     address = urlsplit(url)
     host = address.hostname or ""
     return address.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127.")
+
+
+def collection_path(name: str) -> str:
+    """Path of the collection `name` in a server's API."""
+    return f"/collections/{quote(name, safe='')}"
 
 
 def node_addresses(location: str) -> list[str]:

@@ -101,6 +101,9 @@ Links for all fields took 37 of 98 s of building (benchmarks/results/log/server-
 DATE_FIELD = "study_date"
 """The payload field with a date index."""
 
+PAYLOAD_INDEXES = dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
+"""The type of the payload index of each field that has one."""
+
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a point besides its vectors; readable in the Qdrant dashboard.

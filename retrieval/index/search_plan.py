@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from retrieval.errors import InvalidRequest
+from retrieval.errors import InvalidRequest, UnknownStudy
 from retrieval.index.interface import Stored, dense_vectors
 from retrieval.index.search_request import RRF_K, Scored, SearchRequest, Vector, VectorSignal, Words, parts_of
 
-_MORE = 16
+TIE_MARGIN = 16
 """Points beyond the end of a list that are requested to see whether scores tie there."""
 
 _MOST_TIED = 20_000
@@ -48,7 +48,7 @@ def run_search(steps: SearchSteps, request: SearchRequest) -> list[Scored]:
     pool = lists[0] if len(lists) == 1 else _fuse(lists, request.depth)
     if not pool:
         return []
-    asked = min(request.limit + _MORE, len(pool))
+    asked = min(request.limit + TIE_MARGIN, len(pool))
     found, raw = steps.best(pool, asked)
     if asked < len(pool) and len(found) == asked and found[request.limit - 1].score - found[-1].score <= _ROUNDING:
         found, raw = steps.best(pool, len(pool))
@@ -65,8 +65,10 @@ def with_vectors(request: SearchRequest, stored: Mapping[str, Stored]) -> Search
     """`request` with the vectors of `stored` in place of their ids. Signals of a vector that is missing are left out.
 
     Raises:
-        InvalidRequest: a list needs a vector that is missing.
+        UnknownStudy: a point was removed. InvalidRequest: a list needs a vector that is missing.
     """
+    if not stored.keys() >= set(stored_ids(request)):
+        raise UnknownStudy("a case of the query was removed during the search")
 
     def resolve(signal: VectorSignal) -> VectorSignal | None:
         def vector_of(vector: Vector) -> Vector:
@@ -81,7 +83,7 @@ def with_vectors(request: SearchRequest, stored: Mapping[str, Stored]) -> Search
 
     lists = [one if isinstance(one, Words) else resolve(one) for one in request.sources]
     if any(one is None for one in lists):
-        raise InvalidRequest("a case of the query was removed, or has no image vector; see `cxr doctor`")
+        raise InvalidRequest("a case of the query has no image vector; see `cxr doctor`")
     signals = [resolve(signal) for signal in request.signals]
     return replace(
         request,
@@ -96,7 +98,7 @@ def _vector_signals(request: SearchRequest) -> list[VectorSignal]:
 
 def _complete_lists(steps: SearchSteps, sources: Sequence[VectorSignal | Words], limit: int) -> list[list[Any]]:
     """The `limit` best points of each list. Where scores tie at its end, the points of the smallest ids."""
-    asked = limit + _MORE
+    asked = limit + TIE_MARGIN
     lists = steps.nearest(sources, asked)
     for number, source in enumerate(sources):
         points, more = lists[number], asked

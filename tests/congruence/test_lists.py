@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from retrieval.errors import InvalidRequest
+from retrieval.errors import UnknownStudy
 from retrieval.index.filters import Filters
 from retrieval.index.search_request import RRF_K, OverlapSignal, SearchRequest, VectorSignal, Words
 from tests.congruence.conftest import unit_vectors
@@ -176,7 +176,7 @@ def test_signals_of_a_vector_that_the_stored_point_lacks_are_left_out(collection
 def test_a_stored_point_that_was_removed_is_refused(collection, points):
     gone = points[0].point_id
     collection.delete([gone])
-    with pytest.raises(InvalidRequest, match="removed"):
+    with pytest.raises(UnknownStudy, match="removed"):
         collection.search(SearchRequest(signals=(VectorSignal("image", gone, 1.0),)))
 
 

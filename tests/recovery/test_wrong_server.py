@@ -10,6 +10,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from retrieval.errors import CollectionExists, NoCollection
+from tests.recovery.qdrant_stand_in import QdrantStandIn
 from tests.recovery.server_commands import cxr
 from tests.recovery.test_server_faults import META, NAME
 
@@ -54,9 +55,9 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key, server, home):
     assert not server.calls
 
 
-def test_a_line_end_after_the_key_is_not_part_of_it(server, home):
-    server._api_key = "right"
-    assert cxr(home, server.url, "models", CXR_INDEX_API_KEY="right\r\n").returncode == 0
+def test_a_line_end_after_the_key_is_not_part_of_it(home):
+    with QdrantStandIn(api_key="right") as locked:
+        assert cxr(home, locked.url, "models", CXR_INDEX_API_KEY="right\r\n").returncode == 0
 
 
 def test_a_collection_of_another_program_is_named_as_such(server, connect):

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from ingest.doctor.checks import CheckResult, Diagnosis
 from ingest.doctor.server.health import CollectionHealth, ServerHealth
 from ingest.doctor.server.strict_mode import possible_refusals, refused_requests
-from retrieval.index.schema import ALIAS, DATE_FIELD, KEYWORD_FIELDS, model_of, vector_kb
+from retrieval.index.schema import ALIAS, PAYLOAD_INDEXES, model_of, vector_kb
 
 OLDEST_VERSION = (1, 18)
 """The oldest server that the tests of this project were run on."""
@@ -236,16 +236,15 @@ def _check_payload_indexes(diagnosis: Diagnosis, health: ServerHealth, found: Co
     if found.info is None:
         diagnosis.add("payload indexes", True, _hidden(health), level="note")
         return
-    wanted = dict.fromkeys(KEYWORD_FIELDS, "keyword") | {DATE_FIELD: "datetime"}
     held = {name: each.data_type for name, each in found.info.payload_schema.items()}
-    missing = [f"{name} ({kind})" for name, kind in wanted.items() if held.get(name) != kind]
+    missing = [f"{name} ({kind})" for name, kind in PAYLOAD_INDEXES.items() if held.get(name) != kind]
     diagnosis.add(
         "payload indexes",
         bool(missing),
         f"{', '.join(missing)} missing: filters read every payload. Add each: PUT /collections/{diagnosis.collection}/index "
         '{"field_name": …, "field_schema": …}'
         if missing
-        else f"{len(wanted)}, none is missing",
+        else f"{len(PAYLOAD_INDEXES)}, none is missing",
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from ingest.doctor.server import answers
 from ingest.doctor.server.node_client import PEERS_S, NodeClient
+from retrieval.index_address import collection_path, is_unencrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def read_health(
     Each node tells its own segments only, so `urls` that name all nodes show most. `ca_file` is PEM; `timeout_s` is for each
     answer. A node that does not answer, and what the key does not see, are part of the result.
     """
-    health = ServerHealth(sends_key_in_clear=api_key is not None and any(map(_is_clear, urls)))
+    health = ServerHealth(sends_key_in_clear=api_key is not None and any(map(is_unencrypted, urls)))
     with ExitStack() as stack:
         nodes = [NodeClient(url, api_key, timeout_s, ca_file, stack) for url in urls]
         telemetry = {}
@@ -196,7 +196,7 @@ def _read_collection(
     telemetry: dict[NodeClient, answers.Telemetry | None],
     peers: answers.ClusterTelemetry | None,
 ) -> CollectionHealth:
-    path = f"/collections/{quote(name, safe='')}"
+    path = collection_path(name)
     info = nodes[0].get(path, answers.Info)
     health = CollectionHealth(info=info, config=info.config if info else None)
     optimizations = nodes[0].get(f"{path}/optimizations", answers.Optimizations)
@@ -243,9 +243,3 @@ def _segment_vectors(peer: int, shard: int, local: answers.LocalShard) -> Iterab
         for name, config in segment.config.vector_data.items():
             counts = segment.info.vector_data.get(name, answers.VectorCounts())
             yield SegmentVectors(peer, shard, name, config.size, counts.num_vectors, counts.num_indexed_vectors)
-
-
-def _is_clear(url: str) -> bool:
-    """Whether requests to `url` cross a network without encryption."""
-    address = urlsplit(url)
-    return address.scheme == "http" and address.hostname not in ("localhost", "127.0.0.1", "::1")

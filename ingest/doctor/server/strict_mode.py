@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.index.interface import FACET_LIMIT
-from retrieval.index.schema import DATE_FIELD, DENSE_VECTORS, KEYWORD_FIELDS, oversampling
+from retrieval.index.schema import DENSE_VECTORS, PAYLOAD_INDEXES, oversampling
+from retrieval.index.search_plan import TIE_MARGIN
+from retrieval.search.query import LIMIT_CANDIDATES
 
 LARGEST_WRITE = 200
 """Points that `cxr push` and snapshots write at once. `cxr ingest --batch-size` may be larger."""
 
-_LARGEST_POOL = 1_000  # candidates of a search
-_LARGEST_LIST = 1_016  # points that a search for so many candidates requests
-_SMALLEST_LIST = 17  # points that a search for one hit requests
+_LARGEST_LIST = LIMIT_CANDIDATES + TIE_MARGIN
+_SMALLEST_LIST = 1 + TIE_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,11 @@ class _Need:
 _NEEDS = (
     _Need("max_query_limit", _LARGEST_LIST, "searches and studies"),
     _Need("max_query_limit", FACET_LIMIT, "counts of the values of a field"),
-    _Need("condition_max_size", _LARGEST_POOL, "searches by several signals, which name their candidates"),
+    _Need("condition_max_size", LIMIT_CANDIDATES, "searches by several signals, which name their candidates"),
     _Need("search_max_batchsize", 1 + len(DENSE_VECTORS), "searches by several signals"),
     _Need("search_max_oversampling", oversampling(_SMALLEST_LIST), "searches for a few hits"),
     _Need("upsert_max_batchsize", LARGEST_WRITE, "writes"),
-    _Need("max_payload_index_count", len((*KEYWORD_FIELDS, DATE_FIELD)), "new payload indexes"),
+    _Need("max_payload_index_count", len(PAYLOAD_INDEXES), "new payload indexes"),
 )
 
 _MAY_REFUSE = (

@@ -17,8 +17,8 @@ from retrieval.index.server import writes
 from retrieval.index.server.confirmed import wait_until_shown
 from retrieval.index.server.http import ServerClient
 from retrieval.index.server.optimizer import CollectionOptimizer
-from retrieval.index.server.replicas import collection_path
 from retrieval.index.server.search import FILTERS, FoundPoint, ServerSearch
+from retrieval.index_address import collection_path
 from retrieval.progress import StageProgress
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ class ServerCollection:
         return self._call("points/count", {"filter": render_filter(filters, FILTERS), "exact": True}, _Count).count
 
     def facet(self, field: str, filters: Filters = Filters()) -> dict[str, int]:
-        """See `Collection.facet`. Not `exact`, which takes thirty times as long and lists values that no point has."""
+        """See `Collection.facet`. Not `exact`, which takes longer and lists values that no point has."""
         body = {"key": field, "filter": render_filter(filters, FILTERS), "limit": FACET_LIMIT, "exact": False}
         hits = self._call("facet", body, _FacetHits).hits
         return {str(hit.value): hit.count for hit in sorted(hits, key=lambda hit: (-hit.count, str(hit.value)))}

@@ -1,7 +1,7 @@
 """Connections to a Qdrant server: qdrant-client for administration, plain JSON for searches and for loading.
 
-qdrant-client copies every vector of a request and validates every value of an answer, which takes about as long as the
-server needs for a search (benchmarks/results, "Clients").
+qdrant-client copies every vector of a request and validates every value of an answer: the second request of a search then
+takes 6.4 ms instead of 3.5 (benchmarks/results, "Clients").
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ from retrieval.errors import CollectionExists, IndexFailure, NoCollection
 from retrieval.index.interface import Collection
 from retrieval.index.schema import (
     ALIAS,
-    DATE_FIELD,
     DENSE_VECTORS,
     EXACT_FILTERED_UP_TO_KB,
-    KEYWORD_FIELDS,
     LINKED_FIELDS,
+    PAYLOAD_INDEXES,
     PREVIOUS,
     SPARSE_VECTOR,
     CollectionLayout,
@@ -31,9 +30,8 @@ from retrieval.index.server.collection import ServerCollection
 from retrieval.index.server.confirmed import wait_until_shown
 from retrieval.index.server.http import ServerClient
 from retrieval.index.server.optimizer import search_settings
-from retrieval.index.server.replicas import collection_path
 from retrieval.index.server.token import hidden_alias, names_of_token
-from retrieval.index_address import redact
+from retrieval.index_address import collection_path, redact
 
 
 class ServerIndex:
@@ -76,7 +74,7 @@ class ServerIndex:
         `ca_file` holds the authority of their certificates, in PEM. For the times see `RetryingClient`.
 
         Raises:
-            IndexUnreachable: no node answers, or the server refuses the key.
+            IndexUnreachable: no node answers. IndexForbidden: the server refuses the key.
             InvalidRequest: `location` is not an address. SystemFailure: `ca_file` cannot be read.
         """
         client = connect(
@@ -112,7 +110,7 @@ class ServerIndex:
         meta = msgspec.structs.replace(meta, layout=layout)
         unfinished = _unfinished(meta)
         found = self._metadata_of(name) if self._client.collection_exists(name) else None
-        if found and found.keys() == unfinished.keys() and found != unfinished:  # left by another bundle or layout
+        if found and found.keys() == _UNFINISHED and found != unfinished:  # left by another bundle or layout
             self._client.delete_collection(name)
             found = None
         if found is None:
@@ -137,8 +135,10 @@ class ServerIndex:
                 raise
 
     def _index_payload(self, name: str) -> None:
-        schemas = {field: {"type": "keyword", "enable_hnsw": field in LINKED_FIELDS} for field in KEYWORD_FIELDS}
-        for field, schema in (schemas | {DATE_FIELD: {"type": "datetime"}}).items():
+        for field, kind in PAYLOAD_INDEXES.items():
+            schema: dict[str, Any] = {"type": kind}
+            if kind == "keyword":
+                schema["enable_hnsw"] = field in LINKED_FIELDS
             self._client.write("PUT", f"{collection_path(name)}/index", {"field_name": field, "field_schema": schema})
 
     def open(self, name: str) -> Collection:
@@ -261,6 +261,9 @@ def _creation(meta: CollectionMeta) -> dict[str, Any]:
     return request
 
 
+_UNFINISHED = {"model", "bundle_id", "layout"}
+
+
 def _unfinished(meta: CollectionMeta) -> dict[str, Any]:
     """The record of a collection that lacks payload indexes; such a collection is never opened."""
     return {"model": meta.model, "bundle_id": meta.bundle_id, "layout": msgspec.to_builtins(meta.layout)}
@@ -268,7 +271,7 @@ def _unfinished(meta: CollectionMeta) -> dict[str, Any]:
 
 def _foreign(record: dict[str, Any]) -> str:
     """The end of a message about a collection with `record`, if it cannot be used."""
-    if record.keys() == {"model", "bundle_id", "layout"}:
+    if record.keys() == _UNFINISHED:
         return ": its making was interrupted; run the same command again"
     if "bundle_id" not in record:
         return ": another program made it; rename or delete it on the server"

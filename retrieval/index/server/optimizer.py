@@ -33,12 +33,12 @@ from retrieval.index.server.replicas import (
     YELLOW,
     OptimizerWork,
     Replica,
-    collection_path,
     describe,
     missing_graphs,
     read_replicas,
     read_work,
 )
+from retrieval.index_address import collection_path
 from retrieval.progress import NoProgress, StageProgress
 
 _log = logging.getLogger(__name__)

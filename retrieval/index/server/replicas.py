@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from retrieval.errors import IndexFailure, IndexUnreachable
 from retrieval.index.schema import vector_kb
 from retrieval.index.server.http import ServerClient
+from retrieval.index_address import collection_path
 
 GREEN, YELLOW, GREY, RED = "green", "yellow", "grey", "red"
 """Status of a replica: all is built; segments are being merged or graphs built; neither, though needed, which the server
@@ -57,11 +57,6 @@ def read_replicas(client: ServerClient, name: str) -> list[Replica]:
         for shard in found.collections[name].shards
         for each in shard.replicas
     ]
-
-
-def collection_path(name: str) -> str:
-    """Path of a collection in the server's API."""
-    return f"/collections/{quote(name, safe='')}"
 
 
 def describe(things: Sequence[object]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from retrieval.index.interface import IndexPoint
 from retrieval.index.schema import SPARSE_VECTOR, TEXT_VECTORS
 from retrieval.index.server.http import ServerClient
-from retrieval.index.server.replicas import collection_path
 from retrieval.index.server.search import BM25, sparse_of
+from retrieval.index_address import collection_path
 
 
 def upsert_points(client: ServerClient, name: str, points: Sequence[IndexPoint]) -> None:
